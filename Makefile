@@ -1,0 +1,45 @@
+# make demo: from a fresh clone to a report. make test: the whole suite. make check: linters and types.
+# Needs Python 3.11 or newer with venv and pip; PYTHON=python3.12 picks another one.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+# PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu' takes the small CPU build of torch on Linux
+PIP_ARGS ?=
+
+.PHONY: demo article test check format lock clean
+
+demo: $(VENV)/.installed
+	$(BIN)/gru-bench train experiment=quick hydra/launcher=joblib; \
+	  code=$$?; \
+	  $(BIN)/gru-bench report experiment=quick output=reports/quick && \
+	  echo "MLflow UI: $(BIN)/gru-bench ui" && exit $$code
+
+article: $(VENV)/.installed
+	$(BIN)/gru-bench train experiment=article hydra/launcher=joblib; \
+	  code=$$?; \
+	  $(BIN)/gru-bench report experiment=article output=reports/article && exit $$code
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# writes the versions that are installed now; run it in an environment that passes the suite
+lock: $(VENV)/.installed
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

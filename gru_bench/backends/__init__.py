@@ -1,0 +1,1 @@
+"""How a cell is run over a sequence. One file a backend."""

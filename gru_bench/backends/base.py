@@ -1,0 +1,91 @@
+"""The contract of a backend, and what every stack of layers does with lengths.
+
+A backend turns a list of cells, one a layer, into a :class:`Stack`. Stacks run forward in time; both directions are
+put together in ``models/encoder.py``. Shape letters: see ``cells/base.py``.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gru_bench.cells.base import Cell
+from gru_bench.errors import Unsupported, UserError
+
+State = tuple[Tensor, ...]
+
+
+def check_input(x_TBD: Tensor, lengths: Tensor | None) -> None:
+    """Refuse an empty sequence or batch, and lengths below 1 or beyond T.
+
+    Raises:
+        UserError: naming the size that is wrong.
+    """
+    if x_TBD.dim() != 3 or x_TBD.shape[0] == 0 or x_TBD.shape[1] == 0:
+        raise UserError(f"a layer takes (T, B, D) with T and B at least 1, got {tuple(x_TBD.shape)}")
+    if lengths is not None:
+        if lengths.shape != (x_TBD.shape[1],):
+            raise UserError(f"one length a sequence: expected ({x_TBD.shape[1]},), got {tuple(lengths.shape)}")
+        low, high = int(lengths.min()), int(lengths.max())
+        if low < 1 or high > x_TBD.shape[0]:
+            raise UserError(f"lengths must lie in 1..{x_TBD.shape[0]} (T), got {low}..{high}")
+
+
+def zero_padding(h_TBH: Tensor, lengths: Tensor) -> Tensor:
+    """Set all outputs at and past each sequence's length to zero."""
+    steps_T = torch.arange(h_TBH.shape[0], device=h_TBH.device)
+    alive_TB = steps_T[:, None] < lengths[None, :].to(h_TBH.device)
+    return torch.where(alive_TB[:, :, None], h_TBH, torch.zeros((), dtype=h_TBH.dtype, device=h_TBH.device))
+
+
+class Stack(nn.Module, ABC):
+    """Layers over a whole sequence, forward in time.
+
+    ``forward(x_TBD, state, lengths)`` returns ``(h_TBH, state)``. ``state`` is one (L, B, H) tensor for each of the
+    cell's states, or None for zeros. ``lengths`` is (B,) or None for full sequences. Input is right-padded; outputs
+    past a length are zero and the returned state is that of step ``length - 1``. T = 1 is a step.
+    """
+
+    @abstractmethod
+    def forward(
+        self, x_TBD: Tensor, state: State | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State]: ...
+
+    @abstractmethod
+    def cell_tensors(self, *, grad: bool = False) -> list[dict[str, Tensor]]:
+        """The trained values (or their gradients) under the cell's own names, one dictionary a layer.
+
+        All backends give the same names and shapes, so that they can be compared.
+        """
+
+
+class Backend(ABC):
+    """Builds stacks from cells and says what it cannot run."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def refusal(self, cell: Cell, device: torch.device, dtype: torch.dtype) -> str | None:
+        """Why this cell cannot run here, naming what could; None if it can."""
+
+    @abstractmethod
+    def _stack(self, cells: Sequence[Cell], dropout: float) -> Stack: ...
+
+    def stack(self, cells: Sequence[Cell], device: torch.device, dtype: torch.dtype, *, dropout: float = 0.0) -> Stack:
+        """Turn one cell a layer into a stack. The stack starts from the cells' values and owns the training.
+
+        Args:
+            cells: One cell a layer, the first at the input.
+            device: Where the stack will run. The stack itself is built where the cells are.
+            dtype: In which floating type it will run.
+            dropout: Probability of a zero between layers, in training only.
+
+        Raises:
+            Unsupported: The backend does not run this cell, device or dtype. It never switches silently.
+        """
+        why = self.refusal(cells[0], device, dtype)
+        if why is not None:
+            raise Unsupported(why)
+        return self._stack(cells, dropout if len(cells) > 1 else 0.0)

@@ -1,0 +1,98 @@
+"""The gated recurrent unit, in the two published placements of the reset gate."""
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gru_bench.cells.base import Cell, Init, State
+
+
+class GRU(Cell):
+    r"""Gated recurrent unit, reset gate after the recurrent product.
+
+    .. math::
+        r_t &= \sigma(W_r x_t + U_r h_{t-1} + b_r)                    && \text{reset gate} \\
+        z_t &= \sigma(W_z x_t + U_z h_{t-1} + b_z)                    && \text{update gate} \\
+        n_t &= \tanh(W_n x_t + b_n + r_t \odot (U_n h_{t-1} + b_{hn})) && \text{candidate} \\
+        h_t &= (1 - z_t) \odot n_t + z_t \odot h_{t-1}
+
+    The old state is kept where ``z`` is 1; some papers write the gate the other way round. This is the GRU of
+    torch, cuDNN and Keras's default. :class:`GRUResetBefore` is the other published version; the two are
+    different models and share no trained weights.
+
+    Args:
+        input_size: D, features of one time step.
+        hidden_size: H, hidden units.
+        generator: Source of the initial values.
+        init: See :class:`~gru_bench.cells.base.Cell`.
+
+    Shapes:
+        gx: (B, 3 * H), gates stacked as r, z, n. state: ``h`` of shape (B, H). The output is ``h``.
+
+    Parameters: 3 * H * (D + H + 1) + H
+
+    Source: Cho et al. (2014), arXiv:1406.1078v1. Checked against ``torch.nn.GRU`` in ``tests/test_cells.py``.
+    """
+
+    family: ClassVar[str] = "gru"
+    gates: ClassVar[tuple[str, ...]] = ("r", "z", "n")
+
+    def __init__(
+        self, input_size: int, hidden_size: int, generator: torch.Generator, /, *, init: Init = "uniform"
+    ) -> None:
+        super().__init__(input_size, hidden_size, generator, init=init)
+        self.b_hn = nn.Parameter(torch.zeros(hidden_size))
+
+    @property
+    def vendor(self) -> str | None:
+        return "GRU"
+
+    def step(self, gx_BG: Tensor, state: State) -> tuple[Tensor, State]:
+        (h_BH,) = state
+        H = self.hidden_size
+        gh_BG = F.linear(h_BH, self.U)
+        r_BH, z_BH = torch.sigmoid(gx_BG[:, : 2 * H] + gh_BG[:, : 2 * H]).chunk(2, dim=1)
+        n_BH = torch.tanh(gx_BG[:, 2 * H :] + r_BH * (gh_BG[:, 2 * H :] + self.b_hn))
+        h_BH = torch.lerp(n_BH, h_BH, z_BH)  # (1 - z) * n + z * h in one operation
+        return h_BH, (h_BH,)
+
+
+class GRUResetBefore(Cell):
+    r"""Gated recurrent unit, reset gate before the recurrent product.
+
+    .. math::
+        r_t &= \sigma(W_r x_t + U_r h_{t-1} + b_r) \\
+        z_t &= \sigma(W_z x_t + U_z h_{t-1} + b_z) \\
+        n_t &= \tanh(W_n x_t + b_n + U_n (r_t \odot h_{t-1})) \\
+        h_t &= (1 - z_t) \odot n_t + z_t \odot h_{t-1}
+
+    Two dependent recurrent products a step instead of one, so no vendor kernel runs it.
+
+    Args:
+        input_size: D, features of one time step.
+        hidden_size: H, hidden units.
+        generator: Source of the initial values.
+        init: See :class:`~gru_bench.cells.base.Cell`.
+
+    Shapes:
+        gx: (B, 3 * H), gates stacked as r, z, n. state: ``h`` of shape (B, H). The output is ``h``.
+
+    Parameters: 3 * H * (D + H + 1)
+
+    Source: Cho et al. (2014), arXiv:1406.1078v3. Checked against the equations written out in
+    ``tests/test_cells.py``.
+    """
+
+    family: ClassVar[str] = "gru"
+    gates: ClassVar[tuple[str, ...]] = ("r", "z", "n")
+
+    def step(self, gx_BG: Tensor, state: State) -> tuple[Tensor, State]:
+        (h_BH,) = state
+        H = self.hidden_size
+        rz_BG = torch.sigmoid(gx_BG[:, : 2 * H] + F.linear(h_BH, self.U[: 2 * H]))
+        r_BH, z_BH = rz_BG.chunk(2, dim=1)
+        n_BH = torch.tanh(gx_BG[:, 2 * H :] + F.linear(r_BH * h_BH, self.U[2 * H :]))
+        h_BH = torch.lerp(n_BH, h_BH, z_BH)  # (1 - z) * n + z * h in one operation
+        return h_BH, (h_BH,)

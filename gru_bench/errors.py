@@ -1,0 +1,15 @@
+"""The two ways in which a user's input can be wrong. Anything else that is raised is a bug or a failed run."""
+
+
+class UserError(Exception):
+    """Bad input: the message says in a line or two what is wrong, where, and what would be valid.
+
+    Commands print it without a traceback and exit with 2.
+    """
+
+
+class Unsupported(UserError):
+    """A cell, device or dtype that the chosen backend does not run.
+
+    Exit code 2 in a single run; in a sweep a row with the status ``unsupported``.
+    """
