@@ -1,0 +1,1 @@
+"""Networks around the recurrent layers: encoder, heads, sequence to sequence."""

@@ -1,0 +1,64 @@
+"""Predicts the next token of a stream at every step."""
+
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor, nn
+
+from gru_bench.backends.base import State
+from gru_bench.cells.base import Init
+from gru_bench.models.encoder import BuildEncoder
+from gru_bench.models.init import embedding, linear
+
+
+class LanguageModel(nn.Module):
+    """Embedding, recurrent layers, linear output over the vocabulary.
+
+    Args:
+        sizes: ``vocab_size`` is V.
+        build_encoder: Makes the recurrent layers.
+        generator: Source of the initial values.
+        embedding_size: E.
+        tied: Share one matrix between embedding and output layer (Press and Wolf, 2017). It then starts as the
+            output layer's, since the embedding's larger values would saturate the softmax. Where E is not the
+            encoder's output size a linear projection stands between, without which a sweep over equal parameter
+            counts could not tie.
+        dropout: Probability of a zero after the embedding, between the layers and before the output, in training.
+        init: Initial values of the output layer; see :func:`~gru_bench.models.init.linear`.
+
+    Shapes:
+        tokens: (T, B) of ids. Output: logits (T, B, V) and the state for the next call; see
+        :class:`~gru_bench.models.encoder.Encoder`.
+    """
+
+    def __init__(
+        self,
+        sizes: dict[str, int],
+        build_encoder: BuildEncoder,
+        generator: torch.Generator,
+        /,
+        *,
+        embedding_size: Annotated[int, Gt(0)],
+        tied: bool,
+        dropout: Annotated[float, Ge(0), Lt(1)],
+        init: Init,
+    ) -> None:
+        super().__init__()
+        self.embedding = embedding(sizes["vocab_size"], embedding_size, generator)
+        self.encoder = build_encoder(embedding_size, dropout=dropout)
+        self.dropout = nn.Dropout(dropout)
+        output_size = self.encoder.output_size
+        self.projection: nn.Module = nn.Identity()
+        if tied and output_size != embedding_size:
+            self.projection = linear(output_size, embedding_size, generator, init)
+            output_size = embedding_size
+        self.output = linear(output_size, sizes["vocab_size"], generator, init)
+        if tied:
+            self.embedding.weight = self.output.weight
+
+    def forward(self, tokens_TB: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Logits of the next token at every step, and the state after the last."""
+        x_TBE = self.dropout(self.embedding(tokens_TB))
+        h_TBH, state = self.encoder(x_TBE, state)
+        return self.output(self.projection(self.dropout(h_TBH))), state

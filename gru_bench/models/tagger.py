@@ -1,0 +1,55 @@
+"""One prediction for every time step."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gru_bench.cells.base import Init
+from gru_bench.models.encoder import BuildEncoder
+from gru_bench.models.init import embedding, linear
+
+
+class Tagger(nn.Module):
+    """Tokens, recurrent layers, and one linear layer for each step's class.
+
+    Args:
+        sizes: ``vocab_size`` and ``num_classes``.
+        build_encoder: Builds the recurrent layers.
+        generator: Source of the initial values.
+        embedding_size: D; null feeds each token as a one-hot vector.
+        bidirectional: Reads the sequence from both ends.
+        dropout: Probability of a zero before the head and between layers.
+        init: How the head starts; see ``models/init.py``.
+
+    Shapes:
+        tokens: (T, B). Output: (T, B, C).
+    """
+
+    def __init__(
+        self,
+        sizes: dict[str, int],
+        build_encoder: BuildEncoder,
+        generator: torch.Generator,
+        /,
+        *,
+        embedding_size: int | None,
+        bidirectional: bool,
+        dropout: float,
+        init: Init,
+    ) -> None:
+        super().__init__()
+        self.vocab_size = sizes["vocab_size"]
+        self.embedding = None if embedding_size is None else embedding(self.vocab_size, embedding_size, generator)
+        input_size = self.vocab_size if embedding_size is None else embedding_size
+        self.encoder = build_encoder(input_size, bidirectional=bidirectional, dropout=dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.head = linear(self.encoder.output_size, sizes["num_classes"], generator, init)
+
+    def forward(self, tokens_TB: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Scores of all classes at all steps."""
+        if self.embedding is None:
+            x_TBD = F.one_hot(tokens_TB, self.vocab_size).to(self.head.weight.dtype)
+        else:
+            x_TBD = self.embedding(tokens_TB)
+        h_TBH, _ = self.encoder(x_TBD, None, lengths)
+        return self.head(self.dropout(h_TBH))
