@@ -1,0 +1,154 @@
+"""Running text in three splits: the text that every Python ships, a local folder, or a data set on the hub."""
+
+import hashlib
+import itertools
+import re
+from typing import Any
+
+from gru_bench.data import hub
+from gru_bench.errors import UserError
+
+SPLITS = ("train", "valid", "test")
+CARVED_SHARE = 0.1
+"""Part of all characters that goes to each split that the source does not have."""
+
+
+class Text:
+    """Running text for language models.
+
+    Args:
+        path: None for the topics of ``pydoc``'s help (about 0.4 million characters of English and Python); else a
+            folder in the hub's layout (``train``, ``validation``, ``test`` as parquet, jsonl, csv or txt), one such
+            file, or the name of a data set on the hub.
+        name: Configuration of the data set, where it has several.
+        text: Column that holds the text; None takes ``text``, or the only column of strings.
+        revision: Branch, tag or commit on the hub.
+
+    Attributes:
+        notes: What :meth:`load` had to decide and a reader should know, one sentence each.
+    """
+
+    def __init__(self, *, path: str | None, name: str | None, text: str | None, revision: str | None = None) -> None:
+        self.path = path
+        self.name = name
+        self.text = text
+        self.revision = revision
+        self.notes: list[str] = []
+        if path is None and (name is not None or text is not None or revision is not None):
+            raise UserError("data.name, data.text and data.revision choose within data.path, and that is null")
+
+    def source_id(self) -> str:
+        """What the data will be, known before loading: a content hash, or the hub's name and revision.
+
+        Raises:
+            UserError: There is no such folder.
+        """
+        if self.path is None:
+            pieces = [part for topic in sorted(bundled_topics().items()) for part in topic]
+            return f"pydoc_data.topics:{hashlib.sha256(chr(0).join(pieces).encode()).hexdigest()[:16]}"
+        return hub.source_id(self.path, self.name, self.revision)
+
+    def load(self) -> dict[str, str]:
+        """The text of ``train``, ``valid`` and ``test``. Every line, the last too, ends with a newline.
+
+        A split that the source does not have is carved from its training text: the text is cut in a hundred runs of
+        lines, and a fixed hash picks the runs.
+
+        Raises:
+            UserError: No such data, no such column, or a split without text.
+        """
+        self.notes = []
+        splits = self._load_bundled() if self.path is None else self._load_columns(self.path)
+        for split in SPLITS:
+            if not splits[split].strip():
+                raise UserError(f"data.path={self.path}: the {split} split holds no text")
+        return {split: splits[split] for split in SPLITS}
+
+    def _load_bundled(self) -> dict[str, str]:
+        self.notes.append("bundled text: pydoc's help topics, repeated paragraphs dropped, split by whole topics")
+        carved = carve(drop_repeats(bundled_topics()), SPLITS[1:])
+        return {split: join(topics) for split, topics in carved.items()}
+
+    def _load_columns(self, path: str) -> dict[str, str]:
+        rows = hub.load_splits(path, self.name, self.revision)
+        if "train" not in rows:
+            raise UserError(f"data.path={path}: no train split; there are {', '.join(sorted(rows))}")
+        column = self._column(path, rows["train"])
+        splits: dict[str, str] = {}
+        for split in SPLITS:
+            if split in rows:
+                if column not in rows[split].column_names:
+                    raise UserError(f"data.path={path}: the {split} split has no column {column}")
+                splits[split] = join([value or "" for value in rows[split][column]])
+        missing = tuple(split for split in SPLITS if split not in splits)
+        if missing:
+            self.notes.append(f"no {' and no '.join(missing)} split in the source: carved from train by a fixed hash")
+            carved = carve(runs_of_lines(splits["train"]), missing)
+            splits.update({split: join(pieces) for split, pieces in carved.items()})
+        return splits
+
+    def _column(self, path: str, rows: Any) -> str:
+        strings = [n for n, kind in rows.features.items() if getattr(kind, "dtype", "") in ("string", "large_string")]
+        column = self.text
+        if column is None and ("text" in strings or len(strings) == 1):
+            column = "text" if "text" in strings else strings[0]
+        if column is None or column not in strings:
+            asked = "which column is the text?" if column is None else f"data.text={column} is no column of text."
+            raise UserError(f"data.path={path}: {asked} Text is in: {', '.join(strings) or 'no column'}")
+        return column
+
+
+def bundled_topics() -> dict[str, str]:
+    """The topics of Python's own help, by name. They differ between Python versions."""
+    from pydoc_data.topics import topics
+
+    return dict(topics)
+
+
+def drop_repeats(texts: dict[str, str]) -> dict[str, str]:
+    """Keep each paragraph only where it stands first, in the order of the keys.
+
+    A fifth of pydoc's text stands in two topics ("compound" holds all of "if", "for", "try" ...): split by topics
+    alone, test text would be found in the training text.
+    """
+    seen: set[str] = set()
+    kept: dict[str, str] = {}
+    for key, text in sorted(texts.items()):
+        paragraphs = [p.strip("\n") for p in re.split(r"\n[ \t]*\n", text)]
+        first = [p for p in dict.fromkeys(paragraphs) if p.strip() and p not in seen]
+        seen.update(first)
+        if first:
+            kept[key] = "\n\n".join(first) + "\n\n"
+    return kept
+
+
+def runs_of_lines(text: str, num_runs: int = 100) -> dict[str, str]:
+    """Cut a text in at most ``num_runs`` runs of lines, keyed by their place; together they are the text."""
+    lines = text.split("\n")[:-1]
+    num_runs = min(num_runs, len(lines))
+    edges = [i * len(lines) // num_runs for i in range(num_runs + 1)] if lines else []
+    return {
+        str(run): "".join(f"{line}\n" for line in lines[start:stop])
+        for run, (start, stop) in enumerate(itertools.pairwise(edges))
+    }
+
+
+def carve(pieces: dict[str, str], splits: tuple[str, ...]) -> dict[str, list[str]]:
+    """Share out whole pieces: each of ``splits`` gets about a tenth of the characters, ``train`` the rest.
+
+    Pieces are taken in the order of a hash of their keys and go to the first split that still has room, so the
+    outcome depends on the pieces alone. Within a split they keep the order in which they were given.
+    """
+    room = {split: CARVED_SHARE * sum(map(len, pieces.values())) for split in splits}
+    chosen: dict[str, str] = {}
+    for key in sorted(pieces, key=lambda key: hashlib.sha256(key.encode()).digest()):
+        split = next((split for split in splits if len(pieces[key]) <= room[split]), "train")
+        chosen[key] = split
+        if split in room:
+            room[split] -= len(pieces[key])
+    return {split: [pieces[key] for key in pieces if chosen[key] == split] for split in ("train", *splits)}
+
+
+def join(rows: list[str]) -> str:
+    """One text of all rows, each ended by exactly one newline more than it has blank lines at its end."""
+    return "".join(row if row.endswith("\n") else f"{row}\n" for row in rows)

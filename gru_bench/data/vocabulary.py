@@ -1,0 +1,78 @@
+"""Tokens and their ids."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+PAD, UNK, EOS = "<pad>", "<unk>", "<eos>"
+WORD = re.compile(r"<unk>|\w+(?:['’]\w+)*|([^\w\s])\1*")
+
+
+def words(text: str) -> list[str]:
+    """Words, runs of one punctuation mark, and ``<eos>`` for each newline.
+
+    ``don't say "no"...`` gives ``don't``, ``say``, ``"``, ``no``, ``"``, ``...``. Case is kept.
+    """
+    return [token for line in lines(text) for token in (*(m.group() for m in WORD.finditer(line)), EOS)]
+
+
+def whitespace(text: str) -> list[str]:
+    """What stands between white space, and ``<eos>`` for each newline: for text that has been tokenized before."""
+    return [token for line in lines(text) for token in (*line.split(), EOS)]
+
+
+def lines(text: str) -> list[str]:
+    """The lines of a text. A newline at its very end closes the last line and opens none."""
+    return text.removesuffix("\n").split("\n")
+
+
+class Vocabulary:
+    """Tokens numbered from 0.
+
+    Args:
+        tokens: All tokens, in the order of their ids. :data:`UNK` is among them.
+    """
+
+    def __init__(self, tokens: Sequence[str]) -> None:
+        self.tokens = list(tokens)
+        self.index = {token: i for i, token in enumerate(self.tokens)}
+        self.unk = self.index[UNK]
+
+    @classmethod
+    def build(
+        cls,
+        tokens: Iterable[str],
+        /,
+        *,
+        max_size: int | None = None,
+        min_count: int = 1,
+        specials: Sequence[str] = (UNK,),
+    ) -> "Vocabulary":
+        """Number the tokens of the training data: the specials first, then by falling frequency, ties by spelling.
+
+        Args:
+            tokens: Training tokens, with repetition.
+            max_size: Most entries, the specials included; None for no limit.
+            min_count: Rarer tokens are left out.
+            specials: Entries that are there whatever the data. A task that pads puts :data:`PAD` first.
+        """
+        counts = Counter(tokens)
+        for special in specials:
+            counts.pop(special, None)
+        ranked = sorted((token for token, n in counts.items() if n >= min_count), key=lambda t: (-counts[t], t))
+        room = None if max_size is None else max(max_size - len(specials), 0)
+        return cls([*specials, *ranked[:room]])
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def encode(self, tokens: Iterable[str]) -> Tensor:
+        """Ids (N,); tokens that are not in the vocabulary become :data:`UNK`."""
+        return torch.tensor([self.index.get(token, self.unk) for token in tokens], dtype=torch.int64)
+
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """Tokens of the ids."""
+        return [self.tokens[i] for i in ids]

@@ -1,0 +1,131 @@
+"""Scores as small pure functions: labels and sentences in, plain floats out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from sacrebleu.metrics import BLEU
+from torch import Tensor
+
+Labels = Tensor | Sequence[int]
+
+MAX_NGRAM = 4
+"""BLEU counts n-grams of 1 to this many words."""
+
+
+def accuracy(predicted: Labels, actual: Labels) -> float:
+    """Fraction of labels that are right.
+
+    Args:
+        predicted: Class ids, of any shape.
+        actual: Class ids, of the same shape.
+
+    Raises:
+        ValueError: The two differ in shape, or are empty.
+    """
+    predicted_N, actual_N = _pair(predicted, actual)
+    return float((predicted_N == actual_N).double().mean())
+
+
+def macro_f1(predicted: Labels, actual: Labels, num_classes: int) -> float:
+    """Mean over classes of F1 = 2 TP / (2 TP + FP + FN), each class weighing the same.
+
+    Classes that occur neither in ``actual`` nor in ``predicted`` have no F1 and are left out of the mean.
+
+    Args:
+        predicted: Class ids in 0..num_classes-1, of any shape.
+        actual: Class ids, of the same shape.
+        num_classes: C.
+
+    Raises:
+        ValueError: The two differ in shape, are empty, or hold an id outside 0..num_classes-1.
+    """
+    predicted_N, actual_N = _pair(predicted, actual)
+    low = min(int(predicted_N.min()), int(actual_N.min()))
+    high = max(int(predicted_N.max()), int(actual_N.max()))
+    if low < 0 or high >= num_classes:
+        raise ValueError(f"class ids must lie in 0..{num_classes - 1}, got {low}..{high}")
+    right_C = torch.bincount(actual_N[predicted_N == actual_N], minlength=num_classes).double()
+    # TP + FP predictions and TP + FN members: their sum is the denominator
+    total_C = torch.bincount(predicted_N, minlength=num_classes) + torch.bincount(actual_N, minlength=num_classes)
+    occurs_C = total_C > 0
+    return float((2 * right_C[occurs_C] / total_C[occurs_C]).mean())
+
+
+def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Fraction of hypotheses that are their reference, character by character.
+
+    Raises:
+        ValueError: Unequally many of them, or none.
+    """
+    _check_sentences(hypotheses, references)
+    return sum(h == r for h, r in zip(hypotheses, references, strict=True)) / len(references)
+
+
+@dataclass(frozen=True)
+class Bleu:
+    """A corpus's BLEU and what is needed to say how uncertain it is.
+
+    Attributes:
+        score: BLEU in 0..100.
+        signature: sacrebleu's description of what was computed, with its version.
+        statistics: One list a column, one entry a sentence: ``sys_len``, ``ref_len``, and for each n of 1..4
+            ``count_n`` (matching n-grams) and ``total_n`` (n-grams of the hypothesis). Sums over any sample of
+            sentences give that sample's BLEU: :func:`bleu_from_statistics`.
+    """
+
+    score: float
+    signature: str
+    statistics: dict[str, list[int]]
+
+
+def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> Bleu:
+    """BLEU over a corpus through sacrebleu, one reference a sentence, words set apart by spaces (``tok:none``).
+
+    Raises:
+        ValueError: Unequally many sentences, or none.
+
+    Source: Papineni et al. (2002), doi:10.3115/1073083.1073135; Post (2018), arXiv:1804.08771.
+    """
+    _check_sentences(hypotheses, references)
+    corpus = BLEU(tokenize="none", max_ngram_order=MAX_NGRAM, force=True)
+    score = corpus.corpus_score(list(hypotheses), [list(references)]).score
+    sentence = BLEU(tokenize="none", max_ngram_order=MAX_NGRAM, effective_order=True)  # for its counts, not its score
+    rows = [sentence.sentence_score(h, [r]) for h, r in zip(hypotheses, references, strict=True)]
+    statistics = {"sys_len": [row.sys_len for row in rows], "ref_len": [row.ref_len for row in rows]}
+    for n in range(1, MAX_NGRAM + 1):
+        statistics[f"count_{n}"] = [row.counts[n - 1] for row in rows]
+        statistics[f"total_{n}"] = [row.totals[n - 1] for row in rows]
+    return Bleu(float(score), str(corpus.get_signature()), statistics)
+
+
+def bleu_from_statistics(statistics: dict[str, list[int]]) -> float:
+    """BLEU (0..100) of the sentences whose statistics these are; see :class:`Bleu`."""
+    sums = {name: sum(values) for name, values in statistics.items()}
+    score = BLEU.compute_bleu(
+        correct=[sums[f"count_{n}"] for n in range(1, MAX_NGRAM + 1)],
+        total=[sums[f"total_{n}"] for n in range(1, MAX_NGRAM + 1)],
+        sys_len=sums["sys_len"],
+        ref_len=sums["ref_len"],
+        smooth_method="exp",
+        max_ngram_order=MAX_NGRAM,
+    )
+    return float(score.score)
+
+
+def _pair(predicted: Labels, actual: Labels) -> tuple[Tensor, Tensor]:
+    predicted_N, actual_N = torch.as_tensor(predicted), torch.as_tensor(actual)
+    if predicted_N.shape != actual_N.shape or predicted_N.numel() == 0:
+        raise ValueError(
+            "expected equally many labels, at least one: "
+            f"got {tuple(predicted_N.shape)} predicted and {tuple(actual_N.shape)} actual"
+        )
+    return predicted_N.flatten().cpu().long(), actual_N.flatten().cpu().long()
+
+
+def _check_sentences(hypotheses: Sequence[str], references: Sequence[str]) -> None:
+    if len(hypotheses) != len(references) or len(references) == 0:
+        raise ValueError(
+            "expected equally many sentences, at least one: "
+            f"got {len(hypotheses)} hypotheses and {len(references)} references"
+        )

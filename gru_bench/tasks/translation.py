@@ -1,0 +1,279 @@
+"""Translation of numbers written out in words, from English."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal, Protocol, cast
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Gt, Le
+from torch import Tensor, nn
+
+from gru_bench.data.number_words import generator_version, number_words, shuffled_numbers
+from gru_bench.data.vocabulary import EOS, PAD, UNK, Vocabulary
+from gru_bench.errors import UserError
+from gru_bench.metrics import bleu_from_statistics, corpus_bleu, exact_match
+from gru_bench.tasks.base import (
+    Batch,
+    Counts,
+    Metric,
+    PositiveFloat,
+    PositiveInt,
+    Scores,
+    SliceScore,
+    Split,
+    Task,
+    digest,
+)
+
+BOS = "<bos>"
+SPECIALS = (PAD, UNK, BOS, EOS)
+IGNORED = -100
+"""Target id of padding, which has no loss."""
+SPARE_WORDS = 5
+"""Words that a translation may be longer than the longest one of the training data."""
+POOL_BATCHES = 10
+"""Training batches whose pairs are sorted by length together."""
+NUM_SAMPLES = 10
+TRIVIAL_CANDIDATES, TRIVIAL_REFERENCES = 30, 100
+
+
+class Translator(Protocol):
+    """What a model offers to this task; :class:`~gru_bench.models.seq2seq.Seq2Seq` is one."""
+
+    def __call__(self, source_TB: Tensor, lengths: Tensor | None, target_SB: Tensor) -> Tensor: ...
+    def greedy(
+        self, source_TB: Tensor, lengths: Tensor | None, /, *, bos: int, eos: int, max_length: int
+    ) -> Tensor: ...
+
+
+@dataclass
+class PairBatch(Batch):
+    """Source ids (T, B), target ids (S, B) that end in ``<eos>`` and are padded with ``IGNORED``, source lengths.
+
+    Attributes:
+        num_tokens: Words of both sides without padding, counted before the batch goes to a device.
+    """
+
+    num_tokens: int = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One number in both languages."""
+
+    number: int
+    source: list[str]
+    target: list[str]
+
+
+class Translation(Task):
+    """Translate a number's English words into French or German ones.
+
+    One example in each direction::
+
+        seven hundred and twenty three  ->  sept cent vingt trois
+        seven hundred and twenty three  ->  sieben hundert drei und zwanzig
+
+    No number stands in two splits: what is tested is composition out of words that are all known. French counts in
+    twenties from 60 to 99 and leaves words out ("one thousand" is "mille"); German puts the units before the tens. A
+    translation is right when every word is; BLEU (sacrebleu, over the words above) also credits parts. All
+    translations are decoded greedily; ``loss`` and ``token_accuracy`` are measured with the right words before.
+
+    Splits are cut from one fixed order of all numbers, the test set first, so that its numbers do not depend on the
+    amount of training data.
+
+    Args:
+        target: Language to translate into.
+        highest: Numbers are drawn from 1..highest.
+        num_train: Training pairs.
+        num_valid: Validation pairs.
+        num_test: Test pairs.
+    """
+
+    metrics: tuple[Metric, ...] = (
+        Metric("exact_match", "share of numbers", higher_is_better=True),
+        Metric("bleu", "BLEU, 0 to 100", higher_is_better=True),
+        Metric("token_accuracy", "share of target words", higher_is_better=True),
+        Metric("loss", "nats per target word", higher_is_better=False),
+    )
+    primary: str = "exact_match"
+    generated: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        data: None,
+        /,
+        *,
+        target: Literal["fr", "de"],
+        highest: Annotated[int, Gt(0), Le(999_999)],
+        num_train: PositiveInt,
+        num_valid: PositiveInt,
+        num_test: PositiveInt,
+        batch_size: PositiveInt,
+        margin: PositiveFloat,
+        beats_trivial_by: float,
+        ceiling: float,
+    ) -> None:
+        super().__init__(data, batch_size=batch_size, margin=margin, beats_trivial_by=beats_trivial_by, ceiling=ceiling)
+        if num_train + num_valid + num_test > highest:
+            raise UserError(
+                f"task.highest={highest}: num_train, num_valid and num_test are {num_train + num_valid + num_test} "
+                "numbers in sum, and none may occur twice; valid: at least that"
+            )
+        self.target: Literal["fr", "de"] = target
+        self.highest = highest
+        self.counts: dict[Split, int] = {"test": num_test, "valid": num_valid, "train": num_train}
+        # the signature names sacrebleu's version and how words were found
+        self.notes: list[str] = [f"BLEU: {corpus_bleu(['a'], ['a']).signature}"]
+
+    def source_id(self) -> str:
+        return f"{generator_version()}:en-{self.target}:{self.highest}:{sorted(self.counts.items())}"
+
+    def load(self) -> None:
+        numbers = shuffled_numbers(self.highest, sum(self.counts.values()))
+        self.pairs: dict[Split, list[Pair]] = {}
+        for split, count in self.counts.items():
+            chosen, numbers = numbers[:count], numbers[count:]
+            pairs = [Pair(n, number_words(n, "en"), number_words(n, self.target)) for n in chosen]
+            if split != "train":  # in order of length, so that batches need little padding
+                pairs.sort(key=lambda pair: (len(pair.source), len(pair.target)))
+            self.pairs[split] = pairs
+        train = self.pairs["train"]
+        self.source_vocabulary = Vocabulary.build((w for pair in train for w in pair.source), specials=SPECIALS)
+        self.target_vocabulary = Vocabulary.build((w for pair in train for w in pair.target), specials=SPECIALS)
+        self.max_length = max(len(pair.target) for pair in train) + 1 + SPARE_WORDS
+        self._sources = {s: [self.source_vocabulary.encode(p.source) for p in ps] for s, ps in self.pairs.items()}
+        self._targets = {
+            s: [self.target_vocabulary.encode([*p.target, EOS]) for p in ps] for s, ps in self.pairs.items()
+        }
+
+    def fingerprint(self) -> str:
+        return digest(
+            *(f"{split} {p.number} {p.source} {p.target}" for split, pairs in self.pairs.items() for p in pairs)
+        )
+
+    def sizes(self) -> dict[str, int]:
+        return {"source_vocab_size": len(self.source_vocabulary), "target_vocab_size": len(self.target_vocabulary)}
+
+    def batches(self, split: Split, generator: torch.Generator | None = None) -> Iterator[PairBatch]:
+        if split != "train":
+            for rows in torch.arange(self.counts[split]).split(self.batch_size):
+                yield self._batch(split, rows)
+            return
+        lengths = torch.tensor([[len(pair.source), len(pair.target)] for pair in self.pairs["train"]])
+        key = lengths[:, 0] * (int(lengths[:, 1].max()) + 1) + lengths[:, 1]
+        groups: list[Tensor] = []
+        for pool in torch.randperm(len(key), generator=generator).split(POOL_BATCHES * self.batch_size):
+            groups.extend(pool[key[pool].argsort(stable=True)].split(self.batch_size))
+        for index in torch.randperm(len(groups), generator=generator).tolist():
+            yield self._batch("train", groups[index])
+
+    def _batch(self, split: Split, rows: Tensor) -> PairBatch:
+        return collate([self._sources[split][i] for i in rows], [self._targets[split][i] for i in rows])
+
+    def loss(self, model: nn.Module, batch: Batch, carry: Any) -> tuple[Tensor, Counts, Any]:
+        logits_SBV = cast(Translator, model)(batch.inputs, batch.lengths, self._words_before(batch.targets))
+        loss = F.cross_entropy(logits_SBV.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
+        return loss, Counts(cast(PairBatch, batch).num_tokens, batch.inputs.shape[1]), None
+
+    def _words_before(self, targets_SB: Tensor) -> Tensor:
+        """What the decoder is fed: ``<bos>``, then every target word but the last."""
+        bos_1B = torch.full_like(targets_SB[:1], self.target_vocabulary.index[BOS])
+        return torch.cat([bos_1B, targets_SB[:-1].clamp(min=0)])  # IGNORED becomes 0, which is <pad>
+
+    def score(self, model: nn.Module, split: Split) -> Scores:
+        place = self.place(model)
+        translator = cast(Translator, model)
+        nats: list[Tensor] = []
+        right: list[Tensor] = []
+        hypotheses: list[str] = []
+        for batch in self.batches(split):
+            batch = batch.to(*place)
+            logits_SBV = translator(batch.inputs, batch.lengths, self._words_before(batch.targets))
+            nats_SB = F.cross_entropy(
+                logits_SBV.movedim(2, 1).double(), batch.targets, ignore_index=IGNORED, reduction="none"
+            )
+            nats.append(nats_SB.sum(dim=0).cpu())
+            right.append((logits_SBV.argmax(dim=2) == batch.targets).sum(dim=0).cpu())
+            hypotheses.extend(self.translate(translator, batch.inputs, batch.lengths))
+        pairs = self.pairs[split]
+        references = [" ".join(pair.target) for pair in pairs]
+        exact = [int(h == r) for h, r in zip(hypotheses, references, strict=True)]
+        bleu = corpus_bleu(hypotheses, references)
+        num_words = sum(len(pair.target) + 1 for pair in pairs)
+        shown = torch.linspace(0, len(pairs) - 1, min(NUM_SAMPLES, len(pairs))).long().tolist()
+        return Scores(
+            metrics={
+                "exact_match": exact_match(hypotheses, references),
+                "bleu": bleu.score,
+                "token_accuracy": float(torch.cat(right).sum()) / num_words,
+                "loss": float(torch.cat(nats).sum()) / num_words,
+            },
+            slices=by_target_length(pairs, exact),
+            examples={
+                "number": [pair.number for pair in pairs],
+                "exact": exact,
+                "nats": torch.cat(nats).tolist(),
+                "tokens": [len(pair.target) + 1 for pair in pairs],
+                **bleu.statistics,
+            },
+            samples={
+                "source": [" ".join(pairs[i].source) for i in shown],
+                "reference": [references[i] for i in shown],
+                "hypothesis": [hypotheses[i] for i in shown],
+            },
+        )
+
+    def translate(self, model: Translator, source_TB: Tensor, lengths: Tensor | None) -> list[str]:
+        """Greedy translations of a batch, words set apart by spaces."""
+        vocabulary = self.target_vocabulary
+        bos, eos = vocabulary.index[BOS], vocabulary.index[EOS]
+        words_SB = model.greedy(source_TB, lengths, bos=bos, eos=eos, max_length=self.max_length)
+        rows = (ids[: ids.index(eos)] if eos in ids else ids for ids in words_SB.T.tolist())
+        return [" ".join(vocabulary.decode(ids)) for ids in rows]
+
+    def trivial(self) -> dict[str, float]:
+        """Always the same translation, and always the same word.
+
+        ``exact_match`` and ``bleu``: of 30 training targets the one with the highest BLEU against 100 others,
+        whatever the source says. ``token_accuracy``: the commonest training word. ``loss``: every word with its
+        frequency in training, plus one.
+        """
+        train = [" ".join(pair.target) for pair in self.pairs["train"]]
+        seen = train[-TRIVIAL_REFERENCES:]
+        guess = max(
+            train[:TRIVIAL_CANDIDATES],
+            key=lambda text: bleu_from_statistics(corpus_bleu([text] * len(seen), seen).statistics),
+        )
+        references = [" ".join(pair.target) for pair in self.pairs["test"]]
+        guesses = [guess] * len(references)
+        size = len(self.target_vocabulary)
+        train_V = torch.cat(self._targets["train"]).bincount(minlength=size).double()
+        test_V = torch.cat(self._targets["test"]).bincount(minlength=size).double()
+        surprise_V = -((train_V + 1) / (train_V + 1).sum()).log()
+        return {
+            "exact_match": exact_match(guesses, references),
+            "bleu": corpus_bleu(guesses, references).score,
+            "token_accuracy": float(test_V[train_V.argmax()] / test_V.sum()),
+            "loss": float((test_V * surprise_V).sum() / test_V.sum()),
+        }
+
+
+def collate(sources: list[Tensor], targets: list[Tensor]) -> PairBatch:
+    """Pad sequences of ids, each (length,), into one batch."""
+    lengths = torch.tensor([len(source) for source in sources])
+    return PairBatch(
+        nn.utils.rnn.pad_sequence(sources),
+        nn.utils.rnn.pad_sequence(targets, padding_value=IGNORED),
+        lengths,
+        num_tokens=int(lengths.sum()) + sum(len(target) for target in targets),
+    )
+
+
+def by_target_length(pairs: list[Pair], exact: list[int]) -> list[SliceScore]:
+    """Exact match by the number of target words."""
+    groups: dict[int, list[int]] = {}
+    for pair, right in zip(pairs, exact, strict=True):
+        groups.setdefault(len(pair.target), []).append(right)
+    return [SliceScore("exact_match", "target_length", str(n), sum(g) / len(g)) for n, g in sorted(groups.items())]

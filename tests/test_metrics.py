@@ -1,0 +1,103 @@
+"""Known answers, and agreement with the libraries that define the scores."""
+
+import pytest
+import sacrebleu
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gru_bench.metrics import accuracy, bleu_from_statistics, corpus_bleu, exact_match, macro_f1
+
+ACTUAL = [0, 0, 0, 0, 1, 1, 2, 2]
+PREDICTED = [0, 0, 1, 0, 1, 0, 1, 2]
+
+
+def test_accuracy_known_answer() -> None:
+    assert accuracy(PREDICTED, ACTUAL) == pytest.approx(5 / 8)
+
+
+def test_accuracy_takes_tensors_of_any_shape() -> None:
+    score = accuracy(torch.tensor([[1, 2], [3, 4]]), torch.tensor([[1, 2], [3, 5]]))
+    assert type(score) is float
+    assert score == pytest.approx(0.75)
+
+
+def test_macro_f1_known_answer() -> None:
+    # TP, FP, FN: class 0 is 3, 1, 1; class 1 is 1, 2, 1; class 2 is 1, 0, 1
+    assert macro_f1(PREDICTED, ACTUAL, 3) == pytest.approx((6 / 8 + 2 / 5 + 2 / 3) / 3)
+
+
+def test_macro_f1_leaves_out_classes_that_do_not_occur() -> None:
+    assert macro_f1([0, 2], [0, 2], 5) == 1.0
+    # predicted but never actual: that class counts, with an F1 of 0
+    assert macro_f1([0, 1], [0, 0], 2) == pytest.approx((2 / 3 + 0) / 2)
+
+
+def test_macro_f1_of_always_one_class() -> None:
+    assert macro_f1([1] * 10, [0] * 5 + [1] * 5, 2) == pytest.approx((0 + 10 / 15) / 2)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
+@settings(deadline=None, max_examples=50)
+def test_macro_f1_is_the_mean_of_two_sided_rates(pairs: list[tuple[int, int]]) -> None:
+    predicted, actual = zip(*pairs, strict=True)
+    scores = []
+    for c in set(predicted) | set(actual):
+        hits = sum(p == a == c for p, a in pairs)
+        precision = hits / max(predicted.count(c), 1)
+        recall = hits / max(actual.count(c), 1)
+        scores.append(2 * precision * recall / (precision + recall) if hits else 0.0)
+    assert macro_f1(predicted, actual, 4) == pytest.approx(sum(scores) / len(scores))
+
+
+def test_bad_labels() -> None:
+    with pytest.raises(ValueError, match="equally many"):
+        accuracy([1, 2], [1])
+    with pytest.raises(ValueError, match="at least one"):
+        macro_f1([], [], 2)
+    with pytest.raises(ValueError, match=r"0\.\.1, got 0\.\.2"):
+        macro_f1([0, 2], [0, 1], 2)
+
+
+def test_exact_match() -> None:
+    assert exact_match(["a b", "a", ""], ["a b", "a b", ""]) == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="1 hypotheses and 2 references"):
+        exact_match(["a"], ["a", "b"])
+
+
+HYPOTHESES = ["the cat sat on the mat", "a dog", "the the the the", ""]
+REFERENCES = ["the cat sat on a mat", "a dog", "the cat is on the mat", "nothing"]
+
+
+def test_bleu_equals_sacrebleu() -> None:
+    bleu = corpus_bleu(HYPOTHESES, REFERENCES)
+    expected = sacrebleu.corpus_bleu(HYPOTHESES, [REFERENCES], tokenize="none", force=True)
+    assert bleu.score == pytest.approx(expected.score)
+    assert 0 < bleu.score < 100
+    assert "tok:none" in bleu.signature
+    assert sacrebleu.__version__ in bleu.signature
+
+
+def test_bleu_known_answer() -> None:
+    # matches of 1..4 words: 5 of 6, 3 of 5, 2 of 4, 1 of 3; no brevity penalty
+    bleu = corpus_bleu(HYPOTHESES[:1], REFERENCES[:1])
+    assert bleu.score == pytest.approx(100 * (5 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** 0.25)
+    assert bleu.statistics == {
+        "sys_len": [6],
+        "ref_len": [6],
+        **{f"count_{n}": [count] for n, count in enumerate((5, 3, 2, 1), start=1)},
+        **{f"total_{n}": [7 - n] for n in range(1, 5)},
+    }
+
+
+def test_bleu_of_a_sample_comes_from_its_statistics() -> None:
+    statistics = corpus_bleu(HYPOTHESES, REFERENCES).statistics
+    chosen = [0, 0, 2]
+    sampled = {name: [values[i] for i in chosen] for name, values in statistics.items()}
+    expected = corpus_bleu([HYPOTHESES[i] for i in chosen], [REFERENCES[i] for i in chosen])
+    assert bleu_from_statistics(sampled) == pytest.approx(expected.score)
+
+
+def test_bleu_of_perfect_and_empty_output() -> None:
+    assert corpus_bleu(["a b c d e"], ["a b c d e"]).score == pytest.approx(100.0)
+    assert corpus_bleu(["", ""], ["a b", "c"]).score == 0.0
