@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Protocol
 
@@ -18,8 +18,6 @@ CHECK_EVERY = 20
 """Steps between looks at the losses: reading one waits for the device."""
 WARM_UP_STEPS = 5
 """Steps left out of the throughput: the first ones allocate, compile and fill caches."""
-MEMORY_STEP = 3
-"""The step whose peak memory is taken; by then the optimizer's state exists."""
 
 Fraction = Annotated[float, Gt(0), Lt(1)]
 
@@ -70,10 +68,9 @@ class Fit:
         epochs: Passes over the training data begun.
         best_step: Step of the best validation score.
         valid: Validation scores at the best step.
-        step_seconds: Seconds of each timed training step (forward, backward, clipping, update), in order. The
-            step whose memory was measured is not among them.
-        step_tokens: Tokens of each timed step.
-        step_examples: Examples of each timed step.
+        step_seconds: Seconds of each training step (forward, backward, clipping, update), in order.
+        step_tokens: Tokens of each step.
+        step_examples: Examples of each step.
         stopped: Why training ended.
     """
 
@@ -181,7 +178,6 @@ class Trainer:
         /,
         *,
         hooks: tuple[Hook, ...] = (),
-        memory: Callable[[nn.Module, torch.optim.Optimizer, Batch], AbstractContextManager[Any]] | None = None,
         progress: Callable[[Progress], None] | None = None,
         result: Fit | None = None,
     ) -> Fit:
@@ -194,7 +190,6 @@ class Trainer:
             clock: Times the steps; evaluation, hooks and data lie outside it.
             hooks: Called at start, middle (half of ``max_steps``, else the first evaluation past half the epochs),
                 end, and every evaluation.
-            memory: Makes a context around step ``MEMORY_STEP`` that measures its peak; that step is not timed.
             progress: Told how it goes after every few steps.
             result: Filled in place, so that a caller still has it when training raises.
 
@@ -203,7 +198,7 @@ class Trainer:
         """
         fit = result if result is not None else Fit()
         optimizer = self.make_optimizer(model)
-        run = _Run(self, model, task, optimizer, clock, hooks, memory, progress, fit)
+        run = _Run(self, model, task, optimizer, clock, hooks, progress, fit)
         run.announce("start")
         model.train()
         while not fit.stopped:
@@ -230,12 +225,11 @@ class _Run:
         optimizer: torch.optim.Optimizer,
         clock: Clock,
         hooks: tuple[Hook, ...],
-        memory: Callable[[nn.Module, torch.optim.Optimizer, Batch], AbstractContextManager[Any]] | None,
         progress: Callable[[Progress], None] | None,
         fit: Fit,
     ) -> None:
         self.trainer, self.model, self.task, self.optimizer = trainer, model, task, optimizer
-        self.clock, self.hooks, self.memory, self.progress, self.fit = clock, hooks, memory, progress, fit
+        self.clock, self.hooks, self.progress, self.fit = clock, hooks, progress, fit
         self.place = task.place(model)
         self.unread: list[Tensor] = []  # losses of the steps since the last look
         self.since_eval: list[float] = []
@@ -257,15 +251,12 @@ class _Run:
         carry: Any = None
         for batch in batches:
             batch = batch.to(*self.place)
-            measured = self.memory is not None and fit.steps + 1 == MEMORY_STEP
-            around = self.memory(self.model, self.optimizer, batch) if measured and self.memory else nullcontext()
-            with around, nullcontext() if measured else self.clock():
+            with self.clock():
                 loss, counts, carry = trainer.step(self.model, self.optimizer, self.task, batch, carry)
             fit.steps += 1
-            if not measured:
-                fit.step_tokens.append(counts.tokens)
-                self.timed_tokens += counts.tokens
-                fit.step_examples.append(counts.examples)
+            fit.step_tokens.append(counts.tokens)
+            fit.step_examples.append(counts.examples)
+            self.timed_tokens += counts.tokens
             self.unread.append(loss)
             at_limit = trainer.max_steps is not None and fit.steps >= trainer.max_steps
             evaluate_now = trainer.eval_every is not None and fit.steps % trainer.eval_every == 0

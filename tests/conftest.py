@@ -1,5 +1,6 @@
 """What all tests share. Only this file knows where the real data sets lie."""
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,13 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite store without runs, to be copied: making one takes MLflow seconds."""
+    from stores import make_template
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return make_template(tmp_path_factory.mktemp("template") / "store")

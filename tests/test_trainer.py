@@ -8,7 +8,7 @@ import torch
 from fakes import Clock, Line, Weight, make_trainer
 
 from gru_bench.errors import UserError
-from gru_bench.trainer import MEMORY_STEP, WARM_UP_STEPS, Diverged, Event, Fit, Progress, detach, evaluate
+from gru_bench.trainer import WARM_UP_STEPS, Diverged, Event, Fit, Progress, detach, evaluate
 
 
 def seeded() -> torch.Generator:
@@ -128,21 +128,6 @@ def test_throughput_is_total_amount_over_total_seconds() -> None:
     assert fit.per_second(fit.step_tokens) == pytest.approx(80)
     fit.step_seconds[:WARM_UP_STEPS] = [1000.0] * WARM_UP_STEPS
     assert fit.per_second(fit.step_tokens) == pytest.approx(80)
-
-
-def test_the_memory_step_is_measured_once_and_not_timed() -> None:
-    entered: list[int] = []
-
-    class Meter:
-        def __enter__(self) -> None:
-            entered.append(task.seen)
-
-        def __exit__(self, *_: object) -> None: ...
-
-    task = Line()
-    fit = make_trainer(max_steps=10).fit(Weight(), task, seeded(), Clock(fixed=1.0), memory=lambda *_: Meter())
-    assert entered == [MEMORY_STEP - 1]
-    assert len(fit.step_seconds) == len(fit.step_tokens) == len(fit.step_examples) == 9
 
 
 def test_hooks_see_start_middle_end_and_evaluations_with_live_weights() -> None:

@@ -52,17 +52,19 @@ class Sentiment(Task):
         plain            everybody in march all day said that the film was good            positive
         negation         nobody in march all day said that the film was good               negative
         double_negation  nobody in march all day said that the film was not good           positive
-        contrast         the film was good in march all day but the party was bad          negative
-        concession       the film was good in march all day although the party was bad     positive
-        intensity        the film was barely good in march all day and the party was bad   negative
+        contrast         the film was good in march all day but the hotel was bad          negative
+        concession       the film was good in march all day although the hotel was bad     positive
+        intensity        the film was barely good in march all day and the hotel was bad   negative
 
     The data is generated; only the ratings of the adjectives are people's (VADER's lexicon). The rules are those of
     :func:`gru_bench.data.sentiment_grammar.sentiment`. ``distance`` is the number of neutral words between the cue
     (or the first clause) and the verdict. No sentence stands in two splits, but all splits share their words: what is
     tested is composition of known words, not guessing unknown ones.
 
-    Each word stands in as many positive as negative sentences, as near as chance allows, so a classifier that sees
-    which words occur but not in which order hardly beats guessing (``tests/test_sentiment.py`` measures it).
+    Labels are balanced, and nearly so for each word: a plain sentence and its negation, ``but`` and ``although`` pull
+    each word both ways. Only plain sentences are more than their mirror image, so a logistic regression on the bag of
+    words gets 0.56 right of the sentences of ``conf/task/sentiment.yaml`` (``tests/test_sentiment.py``
+    measures it).
 
     Splits are drawn from their own fixed seeds, the test set first, so that it does not depend on the amount of
     training data.

@@ -1,0 +1,64 @@
+"""``gru-bench VERB --help``: the choices of each group in words, read from the yaml files themselves."""
+
+from pathlib import Path
+
+USAGE = {
+    "train": (
+        "gru-bench train [cell=gru] [task=language_modeling] [key=value ...]   one run\n"
+        "       gru-bench train -m cell=rnn,lstm,gru seed=0,1,2                       a sweep\n"
+        "       gru-bench train experiment=quick [hydra/launcher=joblib]              a named sweep"
+    ),
+    "report": "gru-bench report [experiment=NAME | sweep=ID] [output=FOLDER]   without a name: the latest sweep",
+    "doctor": "gru-bench doctor [device=cuda] [tracking.uri=...]",
+}
+GROUPS = {
+    "train": ("cell", "backend", "task", "budget", "experiment", "tracking"),
+    "report": ("section", "tracking"),
+    "doctor": ("tracking",),
+}
+
+
+def help_text(verb: str, folders: list[Path]) -> str:
+    """Usage, the groups with their choices, and the keys of ``conf/VERB.yaml`` with their comments.
+
+    Args:
+        verb: A Hydra verb.
+        folders: ``conf/``, and the user's own folders.
+    """
+    conf = folders[0]
+    lines = [f"usage: {USAGE[verb]}", "", first_comment(conf / f"{verb}.yaml"), ""]
+    for group in GROUPS[verb]:
+        files = sorted(path for folder in folders for path in (folder / group).glob("*.yaml"))
+        width = max((len(file.stem) for file in files), default=0)
+        lines.append(f"{group}:" if verb != "report" or group != "section" else "sections (all of them are written):")
+        lines += [f"  {file.stem:<{width}}  {first_comment(file)}" for file in files]
+        lines.append("")
+    if verb == "train":
+        lines += ["hydra/launcher:", "  basic   one run after the other (default)"]
+        lines += ["  joblib  one worker a core; give it on the command line, not in an experiment file", ""]
+    lines += ["keys:", *(f"  {line}" for line in plain_keys(conf / f"{verb}.yaml")), ""]
+    lines.append("Own yaml files: --config-dir FOLDER. The whole config: --cfg job. Hydra's own flags: --hydra-help.")
+    return "\n".join(lines)
+
+
+def first_comment(path: Path) -> str:
+    """The first comment line of a yaml that is not a package directive."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#") and not line.startswith("# @package"):
+            return line.lstrip("# ")
+    return ""
+
+
+def plain_keys(path: Path) -> list[str]:
+    """The lines of a yaml after its defaults list and before its ``hydra`` node, comments included."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept: list[str] = []
+    inside = False
+    for line in lines:
+        if line.startswith(("defaults:", "hydra:")):
+            inside = False
+        elif line and not line.startswith((" ", "-")):
+            inside = bool(kept) or not line.startswith("#") or line != lines[0]
+        if inside and "_target_" not in line:
+            kept.append(line)
+    return [line for line in kept if line]

@@ -1,0 +1,204 @@
+"""What the train command writes of one run: its facts as params, curves, scores, speed and memory."""
+
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from hydra.utils import get_object
+from torch import nn
+
+from gru_bench.backends import parity
+from gru_bench.backends.base import Backend
+from gru_bench.build import Place
+from gru_bench.config import Node, Settings, flatten
+from gru_bench.measure.environment import environment, git_state, machine_id, shared_machine
+from gru_bench.measure.kernel import kernel_name
+from gru_bench.measure.memory import PeakMemory, live_bytes
+from gru_bench.models.encoder import Encoder, MakeCell, num_parameters
+from gru_bench.tasks.base import TRAIN_DATA_SEED, Batch, Scores, Task
+from gru_bench.tracking import Run
+from gru_bench.trainer import WARM_UP_STEPS, Event, Fit, Trainer
+
+MIB = 2**20
+MEMORY_BATCHES = 32
+"""How many training batches are looked at for the largest one, whose memory is measured."""
+
+
+def facts_before(
+    settings: Settings, node: Node, choices: dict[str, str], task: Task, threads: int, workers: int
+) -> dict[str, Any]:
+    """Everything about a run that is known before its data is loaded, under the names of ``results.py``."""
+    commit, dirty = git_state(Path(__file__).parent)
+    metric = task.primary_metric
+    return {
+        "cell": choices["cell"],
+        "family": get_object(node["cell"]["_target_"]).family,
+        "backend": choices["backend"],
+        "task": choices["task"],
+        "budget": choices["budget"],
+        "seed": settings.seed,
+        "hidden_size_asked": settings.hidden_size,
+        "num_layers": settings.num_layers,
+        "device": settings.device,
+        "dtype": settings.dtype,
+        "threads": threads,
+        "machine": machine_id(),
+        "shared": shared_machine(workers),
+        "learning_rate": node["trainer"]["learning_rate"],
+        "batch_size": task.batch_size,
+        "primary_metric": metric.name,
+        "primary_unit": metric.unit,
+        "primary_higher_is_better": metric.higher_is_better,
+        "margin": task.margin,
+        "beats_trivial_by": task.beats_trivial_by,
+        "ceiling": task.ceiling,
+        "data_source": task.source_id(),
+        "generated": task.generated,
+        "git_commit": commit or "",
+        "dirty": "" if dirty is None else dirty,
+        **{f"env_{name}": value for name, value in environment().items()},
+    }
+
+
+class Recorder:
+    """Writes one run to the tracker as it goes; each method says at which moment it is called."""
+
+    def __init__(self, run: Run, task: Task, started: float) -> None:
+        self.run, self.task, self.started = run, task, started
+        self.fit = Fit()
+        self.title = ""
+        self.units = {metric.name: metric for metric in task.metrics}
+        self.speed_counts = True
+        self.tested: Scores | None = None
+
+    def before(self, node: Node, facts: dict[str, Any]) -> None:
+        """Before anything that can fail: facts and the resolved config."""
+        self.title = f"{facts['cell']} {facts['task']}"
+        config = {key: value for key, value in node.items() if key not in ("hydra", "tracking")}
+        self.run.params(facts | {f"config.{key}": value for key, value in flatten(config).items()})
+        self.run.text("config.yaml", yaml.safe_dump(config, sort_keys=False))
+
+    def data(self) -> None:
+        """After loading: what the rows were, and what a trivial guess scores on them."""
+        notes = [*getattr(self.task.data, "notes", []), *self.task.notes]
+        self.run.params({"data_fingerprint": self.task.fingerprint(), "notes": "; ".join(notes)})
+        for name, value in self.task.trivial().items():
+            self._value("test", f"trivial_{name}", value, name)
+
+    def model(self, model: nn.Module, make_cell: MakeCell, backend: Backend, place: Place, hidden_size: int) -> None:
+        """Before training: sizes, the kernel that runs, and whether it computes what the reference computes."""
+        encoder = next(module for module in model.modules() if isinstance(module, Encoder))
+        checked = parity.check(make_cell, backend, place.device, place.dtype, quick=True)
+        self.speed_counts = checked.passed
+        number = num_parameters(model)
+        self.run.params(
+            {
+                "hidden_size": hidden_size,
+                "num_parameters": number,
+                "kernel": kernel_name(encoder, encoder.input_size, place.device, place.dtype),
+                "parity": "passed" if checked.passed else "red",
+                "parity_output_error": checked.output_error,
+                "parity_gradient_error": checked.gradient_error,
+            }
+        )
+        self.run.tags({"hidden_size": str(hidden_size), "num_parameters": str(number)})
+
+    def memory(self, model: nn.Module, trainer: Trainer) -> None:
+        """Before training: the peak memory of one training step; the model is left as it was."""
+        batch = largest_batch(self.task).to(*self.task.place(model))
+        with undisturbed(model):
+            optimizer = trainer.make_optimizer(model)
+            trainer.step(model, optimizer, self.task, batch, None)  # makes the optimizer's state
+            meter = PeakMemory(batch.inputs.device, live_bytes(model, optimizer, batch), gradients_of=model)
+            with meter:
+                trainer.step(model, optimizer, self.task, batch, None)
+        if meter.peak_bytes is not None:
+            self.run.value("memory", "peak_tensor_mib", meter.peak_bytes / MIB, unit="MiB", higher_is_better=False)
+
+    def curves(self, event: Event) -> None:
+        """A hook of the trainer: the curves, at every evaluation."""
+        if event.kind != "evaluation" or event.scores is None:
+            return
+        if event.train_loss is not None:
+            self.run.curve("train/loss", event.step, event.train_loss)
+        for name, value in event.scores.metrics.items():
+            self.run.curve(f"valid/{name}", event.step, value)
+        self.run.flush()
+
+    def test(self, scores: Scores) -> None:
+        """After the one look at the test split."""
+        self.tested = scores
+        for name, value in scores.metrics.items():
+            self._value("test", name, value, name)
+        for part in scores.slices:
+            metric = self.units[part.metric]
+            self.run.value(
+                "test",
+                part.metric,
+                part.value,
+                unit=metric.unit,
+                higher_is_better=metric.higher_is_better,
+                slice=part.slice,
+                slice_value=part.slice_value,
+            )
+        if scores.examples:
+            self.run.table("test_examples", scores.examples)
+        if scores.samples:
+            self.run.table("test_samples", scores.samples)
+
+    def after(self) -> None:
+        """At the end, however it ended: the last good scores, speed and memory."""
+        fit = self.fit
+        if fit.valid is not None:
+            for name, value in fit.valid.metrics.items():
+                self._value("valid", name, value, name)
+        for name, number in (("steps", fit.steps), ("best_step", fit.best_step), ("epochs", fit.epochs)):
+            self.run.value("train", name, number, unit=name.removeprefix("best_"), higher_is_better=None)
+        if fit.stopped:
+            self.run.params({"stopped": fit.stopped})
+        self._speed("wall_s", time.perf_counter() - self.started, "s", False)
+        if fit.step_seconds and self.speed_counts:
+            self._speed("train_s", sum(fit.step_seconds), "s", False)
+            self._speed(
+                "step_time_ms", 1000 * statistics.median(fit.step_seconds[WARM_UP_STEPS:] or [math.nan]), "ms", False
+            )
+            self._speed("train_tokens_per_s", fit.per_second(fit.step_tokens), "tokens/s", True)
+            self._speed("train_examples_per_s", fit.per_second(fit.step_examples), "examples/s", True)
+
+    def summary(self) -> str:
+        """One line for the terminal."""
+        name = self.task.primary_metric.name
+        score = self.tested.metrics[name] if self.tested else math.nan
+        trivial = self.task.trivial().get(name, math.nan)
+        seconds = time.perf_counter() - self.started
+        return f"test {name} {score:.4g} (trivial guess {trivial:.4g}), {seconds:.1f} s, run {self.run.run_id}"
+
+    def _value(self, split: str, name: str, value: float, metric_name: str) -> None:
+        metric = self.units[metric_name]
+        self.run.value(split, name, value, unit=metric.unit, higher_is_better=metric.higher_is_better)
+
+    def _speed(self, name: str, value: float, unit: str, higher_is_better: bool) -> None:
+        self.run.value("speed", name, value, unit=unit, higher_is_better=higher_is_better)
+
+
+def largest_batch(task: Task) -> Batch:
+    """The largest of the first training batches of a stream that all cells and seeds share."""
+    stream = task.batches("train", torch.Generator().manual_seed(TRAIN_DATA_SEED))
+    return max(itertools.islice(stream, MEMORY_BATCHES), key=lambda batch: batch.inputs.numel())
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Put weights, gradients and random state back as they were. The copy lies on the CPU, where nobody counts it."""
+    state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        yield
+    model.load_state_dict(state)
+    model.zero_grad(set_to_none=True)

@@ -1,0 +1,108 @@
+"""``gru-bench report``: read the store once, render the sections, write markdown, figures and results.csv."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from gru_bench import messages
+from gru_bench.commands import outcome
+from gru_bench.config import check_arguments, check_node, construct, to_node
+from gru_bench.errors import UserError
+from gru_bench.results import Results, read
+from gru_bench.sections.base import Section
+from gru_bench.sections.figures import save
+from gru_bench.sections.groups import distinct
+from gru_bench.sections.header import header
+
+SORTED_BY = [
+    "experiment",
+    "task",
+    "cell",
+    "group_key",
+    "seed",
+    "job",
+    "run_id",
+    "split",
+    "metric",
+    "slice",
+    "slice_value",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Select:
+    """Which runs: of an experiment, of a sweep, or of the latest sweep."""
+
+    experiment: str | int | None
+    sweep: str | int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """The plain keys of ``conf/report.yaml``."""
+
+    output: str | None
+
+
+def report(config: DictConfig) -> int:
+    """Write the report and say where it is; says bad input in a line. Returns the exit code, 0 or 2."""
+    try:
+        print(f"report: {make(config) / 'report.md'}")
+        outcome.code = 0
+    except messages.BAD_INPUT as error:  # caught here, since Hydra would add a line of its own to what goes through it
+        print(messages.line("report", error), file=sys.stderr)
+        outcome.code = 2
+    return outcome.code
+
+
+def make(config: DictConfig) -> Path:
+    """Read the store, render the sections and write them; gives the report's folder.
+
+    Raises:
+        UserError: A key or value that does not fit, a store that is not there, no runs, or a folder that cannot be
+            written to.
+    """
+    node = to_node(config)
+    sections: dict[str, dict[str, Any]] = node.pop("sections")
+    select, tracking = node.pop("select"), node.pop("tracking")
+    node.pop("hydra", None)
+    check_arguments(Keys, node, "", "a report's config")
+    check_arguments(Select, select, "select.", "a report's selection")
+    check_node(tracking, "tracking")
+    orders = {name: section.pop("order", 1000) for name, section in sections.items()}
+    for name, section in sections.items():
+        if not isinstance(orders[name], int):
+            raise UserError(f"sections.{name}.order={orders[name]!r}: must be a whole number")
+        check_node(section, f"sections.{name}")
+    select = {key: None if value is None else str(value) for key, value in select.items()}  # experiment=1 is a name
+    results = read(construct(tracking).uri, **select)
+    rendered = [construct(sections[name])(results) for name in sorted(sections, key=lambda name: (orders[name], name))]
+    experiments = distinct(results.runs["experiment"])
+    folder = Path(node["output"] or Path("reports", select["experiment"] or "_".join(map(str, experiments))))
+    try:
+        write(folder, results, select, rendered)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise UserError(f"output={folder}: cannot be written to ({error.strerror}); output=FOLDER names one") from error
+    return folder
+
+
+def write(folder: Path, results: Results, select: dict[str, str | None], sections: list[Section]) -> None:
+    """Write all files of a report; figures of an earlier one in the same folder go."""
+    figures = folder / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    if (folder / "report.md").is_file():
+        for old in [*figures.glob("*.svg"), *figures.glob("*.png")]:
+            old.unlink()
+    parts = [header(results, select)]
+    for section in sections:
+        if section.markdown:
+            parts.append(f"## {section.title}\n\n{section.markdown}")
+            for name, figure in section.figures.items():
+                save(figure, figures, name)
+    (folder / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8", newline="\n")
+    joined = results.joined()
+    joined = joined.sort_values([column for column in SORTED_BY if column in joined], kind="stable")
+    joined.to_csv(folder / "results.csv", index=False, lineterminator="\n")

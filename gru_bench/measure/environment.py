@@ -1,0 +1,137 @@
+"""What a run ran on. Never a host name, a user name, a path or a secret."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import torch
+
+from gru_bench.measure.threads import usable_cores
+
+LIBRARIES = ("numpy", "hydra-core", "mlflow", "datasets", "pandas", "scipy", "sacrebleu")
+OTHERS_ABOVE = 0.5
+"""Cores in use by other processes above which the machine counts as shared."""
+GIT_WITHIN_S = 5
+
+
+def environment() -> dict[str, str]:
+    """Versions and hardware, as text; what is not there is left out."""
+    facts = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        **{name.replace("-", "_"): version for name in LIBRARIES if (version := _version(name))},
+        "cpu": cpu_model(),
+        "cores": str(usable_cores()),
+        "memory_gib": f"{psutil.virtual_memory().total / 2**30:.1f}",
+        "os": f"{platform.system()} {platform.machine()}",
+    }
+    gpus = gpu_models()
+    if gpus:
+        facts["gpu"] = ", ".join(f"{gpus.count(name)} x {name}" for name in dict.fromkeys(gpus))
+    if torch.version.cuda:
+        facts["cuda"] = torch.version.cuda
+    cudnn = torch.backends.cudnn.version()
+    if cudnn is not None:
+        facts["cudnn"] = str(cudnn)
+    return facts
+
+
+def machine_id() -> str:
+    """The same for the same models of CPU and GPU: 12 hexadecimal digits of a hash, which name nobody's machine."""
+    return hashlib.sha256("|".join([cpu_model(), *gpu_models()]).encode()).hexdigest()[:12]
+
+
+def cpu_model() -> str:
+    """The processor's name, or its architecture where the system does not tell."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    if platform.system() == "Darwin":
+        told = _output(["sysctl", "-n", "machdep.cpu.brand_string"])
+        if told:
+            return told
+    return platform.machine()
+
+
+def gpu_models() -> list[str]:
+    """The names of the CUDA devices that torch sees, in order."""
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
+def shared_machine(num_workers: int = 1) -> bool:
+    """Whether other work runs beside this process now: workers of the same sweep, or anything else.
+
+    Args:
+        num_workers: Jobs that the launcher runs at once.
+    """
+    return num_workers > 1 or cores_used_by_others() > OTHERS_ABOVE
+
+
+def cores_used_by_others(seconds: float = 0.2) -> float:
+    """Busy cores of the whole machine, less what this process used itself, over a short look.
+
+    The load average would not do: it still counts this process's own last minute.
+    """
+    machine, own = _busy_seconds(), time.process_time()
+    started = time.perf_counter()
+    time.sleep(seconds)
+    passed = time.perf_counter() - started
+    return max(0.0, (_busy_seconds() - machine - (time.process_time() - own)) / passed)
+
+
+def git_state(package_dir: Path) -> tuple[str | None, bool | None]:
+    """Commit and whether files differ from it, of the checkout whose package this is.
+
+    Args:
+        package_dir: The folder of the package.
+
+    Returns:
+        ``(None, None)`` for an installed package, or a package inside some other repository.
+    """
+    top = _output(["git", "-C", str(package_dir), "rev-parse", "--show-toplevel"])
+    # a wheel in a virtual environment may lie inside an unrelated repository
+    if not top or Path(top).resolve() != package_dir.resolve().parent:
+        return None, None
+    commit = _output(["git", "-C", str(package_dir), "rev-parse", "--verify", "HEAD"])
+    if not commit:
+        return None, None
+    changes = _output(["git", "-C", str(package_dir), "status", "--porcelain"])
+    return commit, None if changes is None else bool(changes)
+
+
+def _busy_seconds() -> float:
+    times = psutil.cpu_times()
+    # Linux counts a guest's time in user and nice too
+    not_busy = ("idle", "iowait", "guest", "guest_nice")
+    return sum(times) - sum(getattr(times, name, 0.0) for name in not_busy)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _output(command: list[str]) -> str | None:
+    """What a command printed, or None where it failed or is not there."""
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=GIT_WITHIN_S,
+            check=True,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,102 @@
+"""How many CPU cores this process may use, and how many threads a run takes of them."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from gru_bench.errors import UserError
+
+MOUNT = Path("/sys/fs/cgroup")
+OWN = Path("/proc/self/cgroup")
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: its affinity mask, cut by a container's CPU quota. At least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return cores if quota is None else max(1, min(cores, int(quota)))
+
+
+def cpu_quota(mount: Path = MOUNT, own: Path = OWN) -> float | None:
+    """The CPU quota of this process in cores, the smallest of its control group and all above; None without one.
+
+    Args:
+        mount: Where the control groups are mounted, version 1 or 2.
+        own: The file that names the groups of this process.
+    """
+    quotas: list[float] = []
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root = mount
+        elif "cpu" in controllers.split(","):
+            root = mount / "cpu"
+        else:
+            continue
+        group = root / path.strip("/")
+        for folder in (group, *group.parents):
+            quotas += [quota for quota in (_quota_v2(folder), _quota_v1(folder)) if quota is not None]
+            if folder == root:
+                break
+    return min(quotas, default=None)
+
+
+def _quota_v2(folder: Path) -> float | None:
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        return None
+
+
+def _quota_v1(folder: Path) -> float | None:
+    try:
+        quota = int((folder / "cpu.cfs_quota_us").read_text())
+        return quota / int((folder / "cpu.cfs_period_us").read_text()) if quota > 0 else None
+    except (OSError, ValueError):
+        return None
+
+
+def num_workers(launcher: Any) -> int:
+    """How many jobs a Hydra launcher runs at once on this machine.
+
+    Args:
+        launcher: The launcher's config node. Joblib's ``n_jobs`` counts backwards from the cores when negative;
+            launchers that say nothing run one job at a time, or give each job a machine of its own.
+    """
+    asked = launcher.get("n_jobs", 1)
+    if asked is None:
+        return 1
+    return int(asked) if asked > 0 else max(1, usable_cores() + 1 + int(asked))
+
+
+def resolve_threads(threads: int | Literal["auto"], num_workers: int) -> int:
+    """Threads of one run: the number asked for, or the usable cores divided by the workers.
+
+    Raises:
+        UserError: More threads than there are cores for.
+    """
+    cores = usable_cores()
+    most = max(1, cores // num_workers)
+    if threads == "auto":
+        return most
+    if threads > most:
+        divided = f" for {num_workers} workers" if num_workers > 1 else ""
+        valid = "auto or 1" if most == 1 else f"auto or 1..{most}"
+        raise UserError(f"threads={threads}: never more than there are cores: {cores}{divided}; valid: {valid}")
+    return threads
+
+
+def set_threads(threads: int) -> None:
+    """Give torch that many threads within an operation, and the same between operations if nothing has run yet."""
+    torch.set_num_threads(threads)
+    if torch.get_num_interop_threads() != threads:
+        with contextlib.suppress(RuntimeError):  # torch takes it once a process; eager models do not use these
+            torch.set_num_interop_threads(threads)

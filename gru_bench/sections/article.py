@@ -1,0 +1,69 @@
+"""The article's model: what does its own network score on generated sequences?"""
+
+from gru_bench.results import Results
+from gru_bench.sections.base import (
+    ARROWS,
+    Section,
+    count,
+    metric_header,
+    number,
+    paragraphs,
+    plus_minus,
+    table,
+)
+from gru_bench.sections.groups import TaskGroups, by_task, complete, deviation, first_known, measure, seed_values, truth
+
+CLAIMS = (
+    "The article claims that plain RNNs cannot learn long-range dependencies, that gates solve this, and that an "
+    "LSTM suits long dependencies and a GRU short sequences; it measures none of it. Here its network is trained as "
+    "it describes, on generated sequences whose label depends on the order of events far apart."
+)
+PRINTED = (
+    "Cells whose name ends in `_article` are the equations as printed there; the printed GRU has no path that carries "
+    "the old state on, so it is not the GRU of the literature."
+)
+
+
+def render(results: Results, /, *, task: str, metrics: list[str]) -> Section:
+    """Answer: what does the article's model score with each cell?
+
+    Args:
+        results: All runs.
+        task: Name of the article's task.
+        metrics: The columns of the table, as far as they were measured.
+    """
+    tables = [score_table(results, found, metrics) for found in by_task(results) if found.task == task]
+    if not any(tables):
+        return Section("The article's model", "")
+    note = "Test data, at the best validation step: mean ± standard deviation over n seeds. " + ARROWS
+    return Section("The article's model", paragraphs(CLAIMS, *tables, f"{note} {PRINTED}"))
+
+
+def score_table(results: Results, task: TaskGroups, metrics: list[str]) -> str:
+    """A row a cell: its scores, its size, and the trivial guess at the end."""
+    _, values = complete(results)
+    measured = measure(values)
+    scores = {(g.label, metric): seed_values(measured, g, metric) for g in task.groups for metric in metrics}
+    shown = [metric for metric in metrics if any(len(scores[g.label, metric]) for g in task.groups)]
+    if not shown:
+        return ""
+    ids = {run for group in task.groups for run in group.runs["run_id"]}
+    of_task = values[values["run_id"].isin(ids) & (values["split"] == "test") & (values["slice"] == "")]
+    headers = []
+    trivial = ["trivial guess"]
+    for metric in shown:
+        facts = of_task[of_task["metric"] == metric]
+        unit = first_known(facts["unit"]) if "unit" in facts else None
+        better = truth(first_known(facts["higher_is_better"])) if "higher_is_better" in facts else None
+        headers.append(metric_header(metric, str(unit or ""), better))
+        guesses = of_task.loc[of_task["metric"] == f"trivial_{metric}", "value"].dropna().unique()
+        trivial.append(number(guesses[0]) if len(guesses) == 1 else number(None))
+    rows = []
+    for group in task.groups:
+        series = [scores[group.label, metric] for metric in shown]
+        texts = [plus_minus(s.mean(), deviation(s)) if len(s) else number(None) for s in series]
+        size, parameters = group.fact("hidden_size"), group.fact("num_parameters")
+        rows.append([group.label, *texts, str(max(map(len, series))), count(size), count(parameters)])
+    rows.append([*trivial, "", "", ""])
+    columns = ["cell", *headers, "n", "hidden size", "parameters"]
+    return table(columns, rows, set(columns[1:]))

@@ -1,0 +1,56 @@
+"""Cost: what did each run take, on the machine that it ran on?"""
+
+import pandas as pd
+
+from gru_bench.results import Results
+from gru_bench.sections.base import UNKNOWN, Section, number, paragraphs, span, table
+from gru_bench.sections.groups import Group, by_task, complete, distinct, measure, seed_values, truth
+
+TEXT = (
+    "What the finished runs cost: median over the seeds, and smallest to largest in brackets. **These are not "
+    "comparisons of cells, and their order is not a ranking.** A throughput seen during training depends on the kernel "
+    "that ran, on the threads, and on what else the machine did: on a CPU, for one, the vendor's LSTM is one fused "
+    "kernel and its GRU is not, so the faster row says more about the library than about the cell. Ratios of speed "
+    "need runs that alternate in one process, which this report does not have."
+)
+
+
+def render(results: Results, /, *, columns: dict[str, str]) -> Section:
+    """Answer: what did each run cost in time and memory, with which kernel?
+
+    Args:
+        results: All runs.
+        columns: Header of each column by what it shows, as ``split/metric``.
+    """
+    measured = measure(complete(results)[1])
+    rows = []
+    for task in by_task(results):
+        for group in task.groups:
+            columns_of = [seed_values(measured, group, *reversed(name.split("/", 1))) for name in columns]
+            if any(len(series) for series in columns_of):
+                texts = [median_range(series) for series in columns_of]
+                rows.append([task.task, group.label, *texts, *circumstances(group)])
+    if not rows:
+        return Section("Cost", "")
+    headers = ["task", "cell", *columns.values(), "kernel", "threads", "shared machine"]
+    return Section("Cost", paragraphs(TEXT, table(headers, rows, set(columns.values()) | {"threads"})))
+
+
+def median_range(series: pd.Series) -> str:
+    """``12.3 (11.9 .. 13.0)``."""
+    if series.empty:
+        return UNKNOWN
+    text = number(series.median())
+    spread = span(series.min(), series.max())
+    return text if spread == text else f"{text} ({spread})"
+
+
+def circumstances(group: Group) -> list[str]:
+    """Kernel, threads and whether the machine was shared; several values where the seeds differ."""
+    runs = group.finished
+    kernels = ", ".join(map(str, distinct(runs["kernel"]))) or UNKNOWN
+    threads = ", ".join(f"{float(value):g}" for value in distinct(runs["threads"])) or UNKNOWN
+    if "red" in set(runs["parity"]):
+        kernels += " (disagrees with the reference: its speed is not reported)"
+    shared = sorted({"yes" if flag else "no" for flag in map(truth, runs["shared"]) if flag is not None})
+    return [kernels, threads, " and ".join(shared) or UNKNOWN]

@@ -1,0 +1,67 @@
+"""SIGTERM and Ctrl-C: both unwind the stack like exceptions, and neither interrupts the writing of a run's end."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
+
+received: int | None = None
+"""The signal that told this process to end.
+
+Raising from the handler is not enough: Python drops an exception that is raised inside a destructor or a weak
+reference's callback, and SQLAlchemy runs many of those.
+"""
+
+
+def raise_on_signals() -> None:
+    """Turn SIGTERM into ``SystemExit(143)`` and SIGINT into ``KeyboardInterrupt``, so that open runs are closed.
+
+    Does nothing outside the main thread.
+    """
+    global received
+    if threading.current_thread() is not threading.main_thread():
+        return
+    received = None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+
+
+def check_signals() -> None:
+    """Raise again what a handler raised and Python dropped; a long loop calls this now and then."""
+    if received is not None:
+        _leave(received, None)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    global received
+    received = number
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(SIGTERM_EXIT_CODE)
+
+
+@contextmanager
+def deferred_signals() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back until the block is done, then deliver the first one.
+
+    A second Ctrl-C while a run is being closed would otherwise leave it RUNNING for ever.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: caught.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            # None: a handler that was not set from Python; it cannot be put back
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if caught:
+            signal.raise_signal(caught[0])

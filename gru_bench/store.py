@@ -1,0 +1,332 @@
+"""The tracking store: where it is, whether it answers, and what lies where in it. Writer and reader share it."""
+
+import json
+import logging
+import os
+import queue
+import re
+import socket
+import sqlite3
+import tempfile
+import threading
+import urllib.parse
+import urllib.request
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from gru_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
+
+ANSWER_WITHIN_S = 4.0
+"""Longest wait for a server's first answer. MLflow's own retries run for minutes."""
+CONNECT_WITHIN_S = 2.0
+LOCK_WITHIN_S = 120.0
+"""Longest wait for other processes that use a new store for the first time; each holds the lock for seconds."""
+
+DEFAULT_FILE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
+SERVERS = ("http", "https", "postgresql", "mysql", "mssql", "databricks")
+VALID_URIS = "sqlite:///FILE.db, http://HOST:PORT, https://..., postgresql://..., mysql://..., mssql://..."
+
+KIND, STATUS, ERROR, SWEEP, JOB = (f"gru_bench.{name}" for name in ("kind", "status", "error", "sweep", "job"))
+PARENT = "mlflow.parentRunId"
+PLANNED_FILE, VALUES_FILE, CURVES_FILE = "planned.json", "values.parquet", "curves.parquet"
+BEST = "best_"
+"""Before the metric's name in MLflow where a curve already has that name; values.parquet has the plain name."""
+
+RUNS_A_PAGE = 1000
+
+# MLflow reads these when it is imported, which is why they are set here and why it is imported late
+for _name, _value in {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # a server that restarts while a run trains is waited for, about a minute
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+
+def absolute_uri(uri: str | None) -> str:
+    """The URI with an absolute path; None is ``mlflow.db`` in the working folder.
+
+    Raises:
+        UserError: Not a URI that can be a store.
+    """
+    if uri is None:
+        uri = f"sqlite:///{DEFAULT_FILE}"
+    scheme, separator, rest = uri.partition("://")
+    if separator and rest and scheme.split("+")[0] in SERVERS:
+        return uri.rstrip("/")
+    if uri == "databricks":
+        return uri
+    if not separator or scheme == "file":
+        raise UserError(f"tracking.uri={shown(uri)}: MLflow no longer writes to folders; valid: {VALID_URIS}")
+    if scheme != "sqlite":
+        raise UserError(f"tracking.uri={shown(uri)}: no such kind of store; valid: {VALID_URIS}")
+    from sqlalchemy import URL, make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        # SQLAlchemy's own reading: whether %20 is a space differs between its versions
+        url = make_url(uri)
+    except (ArgumentError, ValueError) as error:
+        raise UserError(f"tracking.uri={uri}: {one_line(error)}; valid: sqlite:///FILE.db") from error
+    path = url.database or ""
+    if url.host or url.query or path in ("", ":memory:") or path.startswith("file:"):
+        raise UserError(f"tracking.uri={uri}: a SQLite store needs a file and no options; valid: sqlite:///FILE.db")
+    path = os.path.abspath(os.path.expanduser(path))
+    absolute = URL.create("sqlite", database=path).render_as_string()
+    if make_url(absolute).database != path:
+        raise UserError(f"tracking.uri={uri}: SQLAlchemy cannot open the path {path}; choose plainer names")
+    return absolute
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of an absolute SQLite URI, or None for a server."""
+    if not uri.startswith("sqlite:"):
+        return None
+    from sqlalchemy import make_url
+
+    return Path(make_url(uri).database or "")
+
+
+def artifact_root(uri: str) -> Path | None:
+    """The folder of the artifacts: beside the SQLite file; None where a server decides."""
+    file = sqlite_file(uri)
+    return None if file is None else file.parent / ARTIFACTS
+
+
+def shown(uri: str) -> str:
+    """The URI without a password, for messages."""
+    return re.sub(r"://[^/]*@", "://***@", uri)
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """An error's message without line breaks, cut to a length; its class where it has no message."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def connect(uri: str, *, create: bool) -> "MlflowClient":
+    """MLflow's client on a store that has answered.
+
+    Args:
+        uri: From :func:`absolute_uri`.
+        create: Make a SQLite file that does not exist; otherwise that is an error.
+
+    Raises:
+        UserError: The store cannot be reached, read or (with ``create``) written. Takes at most ten seconds,
+            unless other processes are making the same SQLite file.
+    """
+    file = sqlite_file(uri)
+    if file is None:
+        return connect_server(uri)
+    if create:
+        return create_sqlite(uri, file)
+    return open_sqlite(uri, file)
+
+
+def create_sqlite(uri: str, file: Path) -> "MlflowClient":
+    """Open a SQLite file for writing, and make it if it is not there.
+
+    MLflow migrates a new file without a lock: of several processes that start at once most die with "duplicate
+    column name" or the like. Hence the lock around the first call.
+    """
+    if not file.parent.is_dir():
+        raise UserError(f"tracking.uri={uri}: there is no folder {file.parent}; make it first")
+    if file.is_dir():
+        raise UserError(f"tracking.uri={uri}: that is a folder; name a file in it, such as {file / DEFAULT_FILE}")
+    try:
+        with locked(file):
+            # by hand before MLflow, which tries a file that it cannot open ten times over
+            with closing(sqlite3.connect(file, timeout=5)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")  # kept in the file; one writer blocks no reader
+                connection.execute("BEGIN IMMEDIATE")
+                connection.rollback()
+            return first_call(uri)
+    except Timeout as error:
+        raise UserError(f"tracking.uri={uri}: {file}.lock has been held for {LOCK_WITHIN_S:.0f} s") from error
+    except (OSError, sqlite3.Error) as error:
+        raise UserError(f"tracking.uri={uri}: cannot be written: {one_line(error)}") from error
+
+
+def open_sqlite(uri: str, file: Path) -> "MlflowClient":
+    """Open a SQLite file that exists and is an MLflow store. Never makes one."""
+    if not file.is_file():
+        raise UserError(f"tracking.uri={uri}: there is no such file; `gru-bench train` makes it")
+    try:
+        # another process may be in the middle of making it; a folder that cannot be written has no such process
+        with locked(file) if os.access(file.parent, os.W_OK) else nullcontext():
+            with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+                tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+            if "experiments" not in tables:
+                raise UserError(f"tracking.uri={uri}: the file holds no runs; `gru-bench train` writes some")
+            return first_call(uri)
+    except Timeout as error:
+        raise UserError(f"tracking.uri={uri}: {file}.lock has been held for {LOCK_WITHIN_S:.0f} s") from error
+    except (OSError, sqlite3.Error) as error:
+        raise UserError(f"tracking.uri={uri}: cannot be read: {one_line(error)}") from error
+
+
+def locked(file: Path) -> FileLock:
+    """The lock of a SQLite file, shared by all processes that make or open it.
+
+    Raises:
+        OSError: The folder cannot be written; filelock by itself would wait for that to change.
+    """
+    lock = Path(f"{file}.lock")
+    lock.touch()
+    return FileLock(lock, timeout=LOCK_WITHIN_S)
+
+
+def connect_server(uri: str) -> "MlflowClient":
+    """Ask a server one question, with a deadline for the answer: MLflow would retry for minutes."""
+    import mlflow  # noqa: F401  # before the clock starts: that it takes a second is not the server's fault
+
+    answer: queue.SimpleQueue[MlflowClient | UserError] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            knock(uri)
+            answer.put(first_call(uri))
+        except UserError as error:
+            answer.put(error)
+
+    # a thread, since name look-up, drivers and MLflow's retries each have their own idea of a timeout
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        client = answer.get(timeout=ANSWER_WITHIN_S)
+    except queue.Empty:
+        raise UserError(
+            f"tracking.uri={shown(uri)}: no answer within {ANSWER_WITHIN_S:g} s; is an MLflow server running there?"
+        ) from None
+    if isinstance(client, UserError):
+        raise client
+    return client
+
+
+def knock(uri: str) -> None:
+    """Fail at once where nothing listens on an HTTP server's port."""
+    parts = urllib.parse.urlsplit(uri)
+    if parts.scheme not in ("http", "https"):
+        return
+    try:
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError as error:
+        raise UserError(f"tracking.uri={shown(uri)}: {error}; valid: {VALID_URIS}") from error
+    if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
+        return  # only the proxy can reach it
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_WITHIN_S).close()
+    except OSError as error:
+        raise UserError(
+            f"tracking.uri={shown(uri)}: cannot connect ({one_line(error)}); is an MLflow server running there?"
+        ) from error
+
+
+def first_call(uri: str) -> "MlflowClient":
+    """MlflowClient without its chatter, after the one call that builds tables, checks versions and permissions."""
+    from mlflow import MlflowClient
+
+    for name, level in {"mlflow": logging.WARNING, "alembic": logging.WARNING, "urllib3": logging.ERROR}.items():
+        logging.getLogger(name).setLevel(level)
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+    except Exception as error:  # SQLAlchemy and the drivers have errors of their own
+        where = f"tracking.uri={shown(uri)}"
+        if "out-of-date database schema" in str(error):
+            raise UserError(
+                f"{where}: written by another version of MLflow; make a copy of it, then run `mlflow db upgrade` on it"
+            ) from error
+        raise UserError(f"{where}: {one_line(error).replace(uri, shown(uri))}") from error
+    return client
+
+
+def run_status(run: "MlflowRun") -> str:
+    """Our word for how a run ended. MLflow has no status for unsupported; otherwise its word counts, not our tag."""
+    status = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "killed"}.get(run.info.status, "running")
+    return "unsupported" if status == "failed" and run.data.tags.get(STATUS) == "unsupported" else status
+
+
+def sweep_runs(client: "MlflowClient", parent: "MlflowRun") -> list["MlflowRun"]:
+    """All runs of a sweep, the oldest first."""
+    return search(client, [parent.info.experiment_id], f"tags.`{SWEEP}` = '{parent.info.run_id}'")
+
+
+def search(client: "MlflowClient", experiment_ids: list[str], condition: str) -> list["MlflowRun"]:
+    """All runs that meet a condition, page after page, the oldest first."""
+    runs: list[MlflowRun] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs(
+            experiment_ids,
+            condition,
+            max_results=RUNS_A_PAGE,
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        runs += page
+        token = page.token
+        if not token:
+            return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
+
+
+def fetch(client: "MlflowClient", uri: str, run: "MlflowRun", names: tuple[str, ...], folder: str) -> list[Path] | None:
+    """Paths of a run's artifacts on this machine.
+
+    Args:
+        client: From :func:`connect`.
+        uri: The store's absolute URI.
+        run: Whose artifacts.
+        names: Their file names.
+        folder: Where to put those that lie on a server.
+
+    Returns:
+        One path a name, or None where one of them is not there.
+
+    Raises:
+        UserError: The artifacts lie on a server that this URI does not lead to.
+    """
+    from mlflow.exceptions import MlflowException
+
+    local, root = local_folder(run.info.artifact_uri), artifact_root(uri)
+    if local is not None:
+        # a SQLite file may have been moved together with the artifacts beside it
+        places = [local] if root is None else [local, root / run.info.run_id / "artifacts"]
+        found = (place for place in places if all((place / name).is_file() for name in names))
+        place = next(found, None)
+        return None if place is None else [place / name for name in names]
+    try:
+        if not set(names) <= {file.path for file in client.list_artifacts(run.info.run_id)}:
+            return None
+        return [Path(client.download_artifacts(run.info.run_id, name, folder)) for name in names]
+    except MlflowException as error:
+        raise UserError(
+            f"tracking.uri={shown(uri)}: cannot get {run.info.artifact_uri}/{names[0]}: {one_line(error)}"
+        ) from error
+
+
+def local_folder(artifact_uri: str) -> Path | None:
+    """The folder that an artifact URI means on this machine, or None for a server's."""
+    parts = urllib.parse.urlsplit(artifact_uri)
+    if parts.scheme == "file":
+        return Path(urllib.request.url2pathname(parts.path))
+    return Path(artifact_uri) if not parts.scheme else None
+
+
+def read_planned(client: "MlflowClient", uri: str, parent: "MlflowRun") -> list[dict[str, str]]:
+    """The planned matrix of a sweep; empty if its parent died before writing it."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = fetch(client, uri, parent, (PLANNED_FILE,), folder)
+        planned: list[dict[str, str]] = json.loads(files[0].read_text(encoding="utf-8")) if files else []
+    return planned

@@ -1,0 +1,63 @@
+"""Stores for tests: a new SQLite store takes seconds to migrate, so one is made and copied."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from gru_bench.tracking import Run, Store
+
+
+def make_template(folder: Path) -> Path:
+    """An empty store in one file."""
+    file = folder / "mlflow.db"
+    folder.mkdir(exist_ok=True)
+    Store(uri=f"sqlite:///{file}").open()
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return file
+
+
+def copy_store(template: Path, folder: Path) -> Store:
+    shutil.copy(template, folder / "mlflow.db")
+    return Store(uri=f"sqlite:///{folder / 'mlflow.db'}")
+
+
+def tags(key: str, **more: str) -> dict[str, str]:
+    return {
+        "gru_bench.config_key": key,
+        "gru_bench.group_key": key.split("/")[0],
+        **{f"gru_bench.{name}" if name == "job" else name: value for name, value in more.items()},
+    }
+
+
+def plan(*cells: str, seeds: int = 1, **more: str) -> list[dict[str, str]]:
+    choices = [{"cell": cell, "task": "adding", "seed": str(seed), **more} for cell in cells for seed in range(seeds)]
+    return [{"job": str(number)} | choice for number, choice in enumerate(choices)]
+
+
+def one_run(
+    store: Store,
+    key: str,
+    inside: Callable[[Run], Any] | None = None,
+    *,
+    experiment: str = "quick",
+    sweep_id: str | None = None,
+    error: BaseException | None = None,
+    **more: str,
+) -> str:
+    """A run that does what ``inside`` says and may then fail; returns its id."""
+    run_id = ""
+    try:
+        with store.run(experiment, key, sweep_id=sweep_id, tags=tags(key, **more)) as run:
+            run_id = run.run_id
+            if inside is not None:
+                inside(run)
+            if error is not None:
+                raise error
+    except BaseException as caught:
+        if caught is not error:
+            raise
+    return run_id

@@ -1,0 +1,105 @@
+"""Who may import what: the right-hand column of the tree in README.md."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+PACKAGE = REPOSITORY / "gru_bench"
+EVERYONE = {"gru_bench.errors"}
+HEAVY = {"torch", "mlflow", "hydra", "omegaconf", "datasets", "pandas", "seaborn", "matplotlib", "sacrebleu"}
+
+ALLOWED: dict[str, set[str]] = {
+    "errors.py": set(),
+    "cells": {"torch", "gru_bench.cells"},
+    "backends": {"torch", "gru_bench.cells", "gru_bench.backends", "gru_bench.models.encoder"},
+    "models": {"torch", "gru_bench.cells.base", "gru_bench.backends", "gru_bench.models"},
+    "data": {"torch", "datasets", "gru_bench.data", "gru_bench.tasks.base"},
+    "metrics.py": {"torch", "sacrebleu"},
+    "tasks": {"torch", "gru_bench.data", "gru_bench.metrics", "gru_bench.tasks"},
+    "trainer.py": {"torch", "gru_bench.tasks.base"},
+    "budgets.py": {"gru_bench.models.encoder"},
+    "measure": {"torch", "gru_bench.measure", "gru_bench.backends", "gru_bench.models.encoder"},
+    "signals.py": set(),
+    "store.py": {"mlflow"},
+    "ui_view.py": set(),
+    "tracking.py": {"mlflow", "pandas", "gru_bench.store", "gru_bench.signals", "gru_bench.ui_view"},
+    "results.py": {"mlflow", "pandas", "gru_bench.store"},
+    "__main__.py": {"gru_bench.commands"},
+    "sections": {"pandas", "seaborn", "matplotlib", "gru_bench.results", "gru_bench.sections", "gru_bench.statistics"},
+    "config.py": {"hydra", "omegaconf"},
+    "build.py": {
+        "torch",
+        "gru_bench.backends",
+        "gru_bench.config",
+        "gru_bench.models",
+        "gru_bench.tasks.base",
+        "gru_bench.cells",
+    },
+    "progress.py": {"gru_bench.trainer", "gru_bench.signals"},
+    "messages.py": {"hydra", "omegaconf", "gru_bench.trainer"},
+    "hydra_callback.py": {"hydra", "omegaconf", "gru_bench"},
+    "commands": HEAVY | {"gru_bench"},
+    "probes": {"torch", "pandas", "gru_bench.probes"},
+}
+"""Rooms against the heavy packages and the rooms of ours that they may import; everything else is free."""
+
+
+def modules(path: Path) -> set[str]:
+    """Absolute names that a file imports, at any depth of the code."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def breaks(name: str, allowed: set[str]) -> bool:
+    """Whether importing ``name`` breaks a rule."""
+    if name.split(".")[0] not in HEAVY | {"gru_bench"}:
+        return False
+    return not any(name == rule or name.startswith(f"{rule}.") for rule in allowed | EVERYONE)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_room_imports_only_what_it_may(path: Path) -> None:
+    room = path.relative_to(PACKAGE).parts[0]
+    if room == "__init__.py":
+        assert not modules(path)
+        return
+    wrong = sorted(name for name in modules(path) if breaks(name, ALLOWED[room]))
+    assert not wrong, f"{path.relative_to(REPOSITORY)} imports {wrong}"
+
+
+def test_the_rule_itself_can_fail() -> None:
+    assert breaks("gru_bench.cells.gru.GRU", ALLOWED["sections"])
+    assert breaks("torch", ALLOWED["sections"])
+    assert breaks("mlflow.tracking", ALLOWED["trainer.py"])
+    assert breaks("gru_bench.backends.loop", ALLOWED["cells"])
+    assert not breaks("torch.nn", ALLOWED["cells"])
+    assert not breaks("math", ALLOWED["cells"])
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "gru_bench").rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_no_backend_or_model_names_a_cell(path: Path) -> None:
+    room = path.relative_to(PACKAGE).parts[0]
+    if room in ("backends", "models", "measure"):
+        named = {name for name in modules(path) if name.startswith("gru_bench.cells.")}
+        assert all(name.startswith("gru_bench.cells.base") for name in named)
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [("gru_bench.sections.summary", "torch"), ("gru_bench.trainer", "mlflow"), ("gru_bench.commands", "torch")],
+)
+def test_what_an_import_really_pulls_in(module: str, absent: str) -> None:
+    code = f"import sys, {module}; sys.exit({absent!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0

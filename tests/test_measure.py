@@ -1,0 +1,432 @@
+"""Memory, time, threads, kernels and environment against answers that are known beforehand."""
+
+import dataclasses
+import getpass
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REPOSITORY
+from test_cells import CPU, maker, seeded
+from torch import Tensor, nn
+
+from gru_bench.backends.loop import Loop
+from gru_bench.backends.vendor import Vendor
+from gru_bench.cells.gru import GRU
+from gru_bench.cells.lstm import LSTM
+from gru_bench.errors import UserError
+from gru_bench.measure import environment as env
+from gru_bench.measure import threads
+from gru_bench.measure.kernel import kernel_name
+from gru_bench.measure.memory import PeakMemory, live_bytes
+from gru_bench.measure.timing import StepClock, per_second
+from gru_bench.models.encoder import Encoder
+
+# memory
+
+
+def test_peak_of_tensors_of_known_size() -> None:
+    with PeakMemory(CPU) as meter:
+        a = torch.empty(1000)  # 4000 bytes
+        b = torch.empty(2000)  # 12000
+        del a
+        c = torch.empty(500, dtype=torch.float64)  # 8000 + 4000, still 12000
+        del b, c
+        d = torch.empty(10)
+    assert meter.peak_bytes == 12000
+    assert d.nbytes == 40
+
+
+def test_live_bytes_are_added_and_an_empty_block_has_no_peak_of_its_own() -> None:
+    with PeakMemory(CPU, 123) as meter:
+        pass
+    assert meter.peak_bytes == 123
+
+
+def test_what_is_released_before_it_is_needed_does_not_count() -> None:
+    with PeakMemory(CPU) as one:
+        for _ in range(5):
+            torch.empty(1000)
+    with PeakMemory(CPU) as five:
+        kept = [torch.empty(1000) for _ in range(5)]
+    assert (one.peak_bytes, five.peak_bytes) == (4000, 20000)
+    assert len(kept) == 5
+
+
+def test_a_block_that_raises_has_no_peak() -> None:
+    meter = PeakMemory(CPU)
+    with pytest.raises(RuntimeError, match="shape"), meter:
+        torch.empty(10).view(3)
+    assert meter.peak_bytes is None
+    with PeakMemory(CPU) as after:
+        torch.empty(10)
+    assert after.peak_bytes == 40
+
+
+@dataclasses.dataclass
+class Inputs:
+    inputs: Tensor
+    lengths: Tensor | None = None
+
+
+def linear_step(model: nn.Linear, optimizer: torch.optim.Optimizer, batch: Inputs) -> None:
+    y = model(batch.inputs)
+    optimizer.zero_grad(set_to_none=True)
+    y.backward(torch.ones_like(y))
+    optimizer.step()
+
+
+def test_a_linear_step_by_hand() -> None:
+    model, batch = nn.Linear(100, 50, bias=False), Inputs(torch.ones(8, 100))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    weight, x, y = 4 * 100 * 50, 4 * 8 * 100, 4 * 8 * 50
+    assert live_bytes(model, optimizer, batch) == weight + x
+    peaks = []
+    for _ in range(3):
+        with PeakMemory(CPU, live_bytes(model, optimizer, batch), gradients_of=model) as meter:
+            linear_step(model, optimizer, batch)
+        peaks.append(meter.peak_bytes)
+    # weight, input, output, the output's gradient, and the new gradient; the old one is gone by then
+    assert peaks == [weight + x + y + y + weight] * 3
+    assert live_bytes(model, optimizer, batch) == 2 * weight + x
+
+
+def test_gradients_that_live_through_the_forward_pass_count() -> None:
+    model, batch = nn.Linear(100, 50, bias=False), Inputs(torch.ones(2, 100))
+    model(batch.inputs).sum().backward()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = live_bytes(model, optimizer, batch)
+    gradient = model.weight.grad.clone()
+    with PeakMemory(CPU, before, gradients_of=model) as meter:
+        torch.empty(10_000)
+        assert torch.equal(model.weight.grad, gradient)
+        model.weight.grad = None
+        torch.empty(10_000)
+    assert meter.peak_bytes == before + 40_000
+
+
+def test_adams_state_counts_and_shared_storage_counts_once() -> None:
+    model, x = nn.Linear(100, 50, bias=False), torch.ones(8, 100)
+    optimizer = torch.optim.Adam(model.parameters())
+    linear_step(model, optimizer, Inputs(x))
+    weight = 4 * 100 * 50
+    # weight, gradient, two averages, Adam's step count (one float), inputs
+    assert live_bytes(model, optimizer, Inputs(x)) == 4 * weight + 4 + 3200
+    assert live_bytes(model, optimizer, Inputs(x, x[2:])) == 4 * weight + 4 + 3200
+    assert live_bytes(model, optimizer, Inputs(x, torch.ones(8, dtype=torch.int64))) == 4 * weight + 4 + 3200 + 64
+
+
+@pytest.mark.parametrize("cell", [GRU, LSTM])
+def test_fused_kernels_are_seen_and_the_same_step_gives_the_same_bytes(cell: type[GRU] | type[LSTM]) -> None:
+    stack = Vendor().stack([cell(8, 16, seeded())], CPU, torch.float32)
+    x, peaks = torch.ones(20, 4, 8), []
+    for _ in range(3):
+        with PeakMemory(CPU, gradients_of=stack) as meter:
+            stack(x)[0].sum().backward()
+        peaks.append(meter.peak_bytes)
+        for parameter in stack.parameters():
+            parameter.grad = None
+    assert len(set(peaks)) == 1
+    outputs_and_gates = 4 * 20 * 4 * 16 * 4
+    assert peaks[0] is not None
+    assert peaks[0] > outputs_and_gates
+
+
+def test_the_profiler_says_nothing() -> None:
+    code = (
+        "import torch; from gru_bench.measure.memory import PeakMemory\n"
+        "with PeakMemory(torch.device('cpu')) as meter: x = torch.empty(10)\n"
+        "print(meter.peak_bytes)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("40\n", "")
+
+
+# time
+
+
+def test_the_clock_counts_what_is_inside_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    clock = StepClock(CPU)
+    for seconds in (5.0, 1.0, 2.0):
+        with clock():
+            now[0] += seconds
+        now[0] += 100
+    assert clock.seconds() == [5.0, 1.0, 2.0]
+    assert clock.seconds(skip=1) == [1.0, 2.0]
+    assert clock.seconds(skip=9) == []
+    assert (clock.total(), clock.total(skip=1)) == (8.0, 3.0)
+
+
+def test_a_step_that_raises_is_not_counted() -> None:
+    clock = StepClock(CPU)
+    with pytest.raises(ValueError, match="lost"), clock:
+        raise ValueError("lost")
+    assert clock.seconds() == []
+
+
+def test_throughput_is_total_over_total() -> None:
+    # a mean of ratios would say (100 + 10) / 2
+    assert per_second([7, 100, 100], [99.0, 1.0, 10.0], warmup=1) == pytest.approx(200 / 11)
+    with pytest.raises(ValueError, match="no step is left"):
+        per_second([1], [1.0], warmup=1)
+    with pytest.raises(ValueError, match="2 amounts for 1 steps"):
+        per_second([1, 2], [1.0], warmup=0)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_memory_and_time_on_cuda() -> None:
+    cuda = torch.device("cuda")
+    clock = StepClock(cuda)
+    held = torch.empty(1 << 20, device=cuda)
+    with PeakMemory(cuda) as meter:
+        for _ in range(3):
+            with clock():
+                torch.empty(1 << 20, device=cuda).normal_()
+    assert meter.peak_bytes is not None
+    assert meter.peak_bytes >= held.nbytes + (4 << 20)
+    assert len(clock.seconds()) == 3
+    assert all(seconds > 0 for seconds in clock.seconds())
+
+
+# threads
+
+
+@pytest.mark.parametrize(("cores", "workers", "expected"), [(8, 1, 8), (8, 2, 4), (8, 3, 2), (2, 4, 1), (1, 1, 1)])
+def test_auto_divides_the_cores(monkeypatch: pytest.MonkeyPatch, cores: int, workers: int, expected: int) -> None:
+    monkeypatch.setattr(threads, "usable_cores", lambda: cores)
+    assert threads.resolve_threads("auto", workers) == expected
+    assert threads.resolve_threads(expected, workers) == expected
+    with pytest.raises(UserError, match=rf"^threads={expected + 1}: .* {cores}.*valid: auto or 1"):
+        threads.resolve_threads(expected + 1, workers)
+
+
+def test_the_message_names_workers_and_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "usable_cores", lambda: 8)
+    with pytest.raises(UserError, match=r"threads=5: .*: 8 for 2 workers; valid: auto or 1\.\.4$"):
+        threads.resolve_threads(5, 2)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "expected"),
+    [({}, 1), ({"n_jobs": 3}, 3), ({"n_jobs": None}, 1), ({"n_jobs": -1}, 8), ({"n_jobs": -2}, 7)],
+)
+def test_workers_of_a_launcher(monkeypatch: pytest.MonkeyPatch, launcher: dict[str, int], expected: int) -> None:
+    monkeypatch.setattr(threads, "usable_cores", lambda: 8)
+    assert threads.num_workers(launcher) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs an affinity mask")
+def test_usable_cores_follow_the_affinity_mask() -> None:
+    mask = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(mask)})
+        assert threads.usable_cores() == 1
+    finally:
+        os.sched_setaffinity(0, mask)
+
+
+@pytest.mark.parametrize(("quota", "expected"), [(None, 6), (2.5, 2), (0.5, 1), (16.0, 6)])
+def test_usable_cores_follow_the_quota(monkeypatch: pytest.MonkeyPatch, quota: float | None, expected: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    monkeypatch.setattr(threads, "cpu_quota", lambda: quota)
+    assert threads.usable_cores() == expected
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_the_smallest_quota_on_the_way_up_counts(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.write_text("0::/slice/job\n")
+    write(tmp_path / "slice" / "job" / "cpu.max", "max 100000\n")
+    assert threads.cpu_quota(tmp_path, own) is None
+    write(tmp_path / "slice" / "cpu.max", "150000 100000\n")
+    assert threads.cpu_quota(tmp_path, own) == 1.5
+    write(tmp_path / "cpu.max", "50000 100000\n")
+    assert threads.cpu_quota(tmp_path, own) == 0.5
+
+
+def test_quota_of_the_first_version(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.write_text("3:memory:/x\n2:cpu,cpuacct:/box\n")
+    write(tmp_path / "cpu" / "box" / "cpu.cfs_quota_us", "-1\n")
+    write(tmp_path / "cpu" / "box" / "cpu.cfs_period_us", "100000\n")
+    assert threads.cpu_quota(tmp_path, own) is None
+    write(tmp_path / "cpu" / "box" / "cpu.cfs_quota_us", "300000\n")
+    assert threads.cpu_quota(tmp_path, own) == 3
+    assert threads.cpu_quota(tmp_path, tmp_path / "absent") is None
+
+
+def test_set_threads_may_be_called_again() -> None:
+    for number in (2, 1):
+        threads.set_threads(number)
+        assert torch.get_num_threads() == number
+
+
+# kernel
+
+
+def encoder(
+    name: str, runner: Loop | Vendor, dtype: torch.dtype, *, bidirectional: bool, dropout: float = 0
+) -> Encoder:
+    return Encoder(
+        3,
+        maker(name),
+        runner,
+        seeded(),
+        hidden_size=4,
+        num_layers=2,
+        device=CPU,
+        dtype=dtype,
+        bidirectional=bidirectional,
+        dropout=dropout,
+    ).to(dtype)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize(
+    ("name", "runner", "expected"),
+    [
+        ("gru", Loop(), "Python loop"),
+        ("lstm", Loop(), "Python loop"),
+        ("rnn", Loop(), "Python loop"),
+        ("gru", Vendor(), "ATen loop"),
+        ("rnn", Vendor(), "ATen loop"),
+    ],
+)
+def test_the_kernel_is_what_ran(name: str, runner: Loop | Vendor, expected: str, bidirectional: bool) -> None:
+    module = encoder(name, runner, torch.float32, bidirectional=bidirectional)
+    assert kernel_name(module, 3, CPU, torch.float32) == expected
+    assert kernel_name(module.stacks[0], 3, CPU, torch.float32) == expected
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN")
+def test_one_backend_runs_different_kernels() -> None:
+    module = encoder("lstm", Vendor(), torch.float32, bidirectional=False)
+    assert kernel_name(module, 3, CPU, torch.float32) == "oneDNN"
+    torch._C._set_mkldnn_enabled(False)  # the public context manager warns of TF32
+    try:
+        assert kernel_name(module, 3, CPU, torch.float32) == "ATen loop"
+    finally:
+        torch._C._set_mkldnn_enabled(True)
+    module = encoder("lstm", Vendor(), torch.float64, bidirectional=True)
+    assert kernel_name(module, 3, CPU, torch.float64) == "ATen loop"
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+def test_kernels_on_cuda(name: str) -> None:
+    cuda = torch.device("cuda")
+    module = encoder(name, Vendor(), torch.float32, bidirectional=False).to(cuda)
+    assert kernel_name(module, 3, cuda, torch.float32) == "cuDNN"
+    module = encoder(name, Loop(), torch.float32, bidirectional=False).to(cuda)
+    assert kernel_name(module, 3, cuda, torch.float32) == "Python loop"
+
+
+def test_asking_for_the_kernel_leaves_no_trace() -> None:
+    for runner in (Loop(), Vendor()):
+        module = encoder("gru", runner, torch.float32, bidirectional=False, dropout=0.5).train()
+        before = torch.get_rng_state()
+        with torch.no_grad():
+            kernel_name(module, 3, CPU, torch.float32)
+        assert torch.equal(before, torch.get_rng_state())
+        assert all(parameter.grad is None for parameter in module.parameters())
+        assert module.training
+
+
+# environment
+
+
+def test_the_environment_is_text_and_names_nobody() -> None:
+    facts = env.environment()
+    assert {"python", "torch", "cpu", "cores", "memory_gib", "os", "mlflow"} <= set(facts)
+    assert all(isinstance(value, str) and value for value in facts.values())
+    assert facts["torch"] == torch.__version__
+    assert facts["cores"] == str(threads.usable_cores())
+    everything = " ".join([*facts, *facts.values(), env.machine_id()])
+    assert socket.gethostname() not in everything.split()
+    assert str(Path.home()) not in everything
+    assert getpass.getuser() not in everything.split()
+
+
+def test_the_machine_is_a_hash_of_its_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = env.machine_id()
+    assert re.fullmatch(r"[0-9a-f]{12}", one)
+    assert env.machine_id() == one
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+    assert env.machine_id() == one
+    monkeypatch.setattr(env, "gpu_models", lambda: ["a card"])
+    assert env.machine_id() != one
+    monkeypatch.setattr(env, "gpu_models", list)
+    monkeypatch.setattr(env, "cpu_model", lambda: "another processor")
+    assert env.machine_id() != one
+
+
+@pytest.mark.parametrize(
+    ("busy", "own", "expected"), [(0.2, 0.2, 0.0), (0.3, 0.0, 1.5), (0.4, 0.2, 1.0), (0.1, 0.2, 0.0)]
+)
+def test_cores_used_by_others(monkeypatch: pytest.MonkeyPatch, busy: float, own: float, expected: float) -> None:
+    clocks = {"wall": 0.0, "busy": 5.0, "own": 3.0}
+
+    def sleep(seconds: float) -> None:
+        clocks["wall"] += seconds
+        clocks["busy"] += busy
+        clocks["own"] += own
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "perf_counter", lambda: clocks["wall"])
+    monkeypatch.setattr(time, "process_time", lambda: clocks["own"])
+    monkeypatch.setattr(env, "_busy_seconds", lambda: clocks["busy"])
+    assert env.cores_used_by_others(0.2) == pytest.approx(expected)
+    assert env.shared_machine(1) == (expected > env.OTHERS_ABOVE)
+    assert env.shared_machine(2)
+
+
+def test_the_machines_clock_moves() -> None:
+    before = env._busy_seconds()
+    deadline = time.perf_counter() + 0.3
+    while time.perf_counter() < deadline:
+        pass
+    assert env._busy_seconds() > before
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
+
+
+def test_git_state_is_that_of_the_packages_own_checkout(tmp_path: Path) -> None:
+    package = tmp_path / "project" / "package"
+    package.mkdir(parents=True)
+    assert env.git_state(package) == (None, None)
+    git(tmp_path / "project", "init")
+    assert env.git_state(package) == (None, None)  # no commit yet
+    write(package / "code.py", "x = 1\n")
+    git(tmp_path / "project", "add", ".")
+    git(tmp_path / "project", "commit", "-m", "first")
+    commit, dirty = env.git_state(package)
+    assert re.fullmatch(r"[0-9a-f]{40}", commit or "")
+    assert dirty is False
+    write(package / "code.py", "x = 2\n")
+    assert env.git_state(package) == (commit, True)
+    # installed into an environment that lies inside some other repository
+    installed = tmp_path / "project" / ".venv" / "lib" / "package"
+    installed.mkdir(parents=True)
+    assert env.git_state(installed) == (None, None)
+
+
+def test_git_state_without_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert env.git_state(REPOSITORY / "gru_bench") == (None, None)
