@@ -14,6 +14,7 @@ import yaml
 from hydra.utils import get_object
 from torch import nn
 
+import gru_bench
 from gru_bench.backends import parity
 from gru_bench.backends.base import Backend
 from gru_bench.build import Place
@@ -35,7 +36,7 @@ def facts_before(
     settings: Settings, node: Node, choices: dict[str, str], task: Task, threads: int, workers: int
 ) -> dict[str, Any]:
     """Everything about a run that is known before its data is loaded, under the names of ``results.py``."""
-    commit, dirty = git_state(Path(__file__).parent)
+    commit, dirty = git_state(Path(gru_bench.__file__).parent)
     metric = task.primary_metric
     return {
         "cell": choices["cell"],
