@@ -17,14 +17,14 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
-from gru_bench.measure.timing import StepClock
-from gru_bench.models.classifier import Classifier
 from torch import nn
 
 from gru_bench.backends.vendor import Vendor
 from gru_bench.cells.gru import GRU
 from gru_bench.cells.lstm import LSTM
 from gru_bench.cells.rnn import RNN
+from gru_bench.measure.timing import StepClock
+from gru_bench.models.classifier import Classifier
 from gru_bench.models.encoder import Encoder, MakeCell
 from gru_bench.tasks.adding import Adding
 from gru_bench.tasks.base import Batch, Scores, Split

@@ -13,6 +13,7 @@ import pyarrow
 import pyarrow.parquet
 
 from gru_bench.errors import UserError
+from gru_bench.settings import differing
 from gru_bench.store import (
     BEST,
     CURVES_FILE,
@@ -77,6 +78,7 @@ RUN_COLUMNS: dict[str, str] = {
     "parity_output_error": NUMBER,
     "parity_gradient_error": NUMBER,
     "stopped": TEXT,
+    "settings": TEXT,
 }
 """Columns of ``Results.runs`` and their types. Text that is not known is empty; anything else is missing (NA).
 
@@ -154,6 +156,7 @@ def read(uri: str | None = None, *, experiment: str | None = None, sweep: str | 
         row["family"] = families.get(row["cell"], "")  # a plan, or a run that failed early, does not say it
     kept.sort(key=run_order)
     by_id = {run.info.run_id: run for run in selected.runs}
+    name_settings(kept, by_id)
     present = [by_id[row["run_id"]] for row in kept if row["run_id"]]
     with ThreadPoolExecutor(READERS) as pool:
         tables = list(pool.map(lambda run: measured(client, uri, run), present))
@@ -240,6 +243,19 @@ def run_row(run: "MlflowRun", names: dict[str, str]) -> dict[str, Any]:
         "error": tags.get(ERROR, ""),
         "started": run.info.start_time,
     }
+
+
+def name_settings(rows: list[dict[str, Any]], runs: "dict[str, MlflowRun]") -> None:
+    """Fill the column ``settings``: in what the runs of one cell on one task differ, beyond columns of their own."""
+    alike: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
+    for row in rows:
+        if row["run_id"]:
+            params = runs[row["run_id"]].data.params
+            config = {key.removeprefix("config."): text for key, text in params.items() if key.startswith("config.")}
+            alike.setdefault((row["task"], row["cell"]), {})[row["run_id"]] = config
+    told = {run_id: text for configs in alike.values() for run_id, text in differing(configs).items()}
+    for row in rows:
+        row["settings"] = told.get(row["run_id"], "")
 
 
 def typed(text: str, kind: str, run_id: str, name: str) -> Any:

@@ -159,6 +159,22 @@ def test_a_run_that_diverges_is_a_row_with_its_reason_and_the_sweep_goes_on(gru_
     assert "wall_s" in set(lost["metric"])
 
 
+def test_data_that_cannot_be_used_is_a_row_in_a_sweep_and_no_run_alone(
+    gru_bench: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("texts").mkdir()
+    Path("texts/train.csv").write_text("review\nsome words\n")
+    data = ["task=language_modeling", "data.path=texts", "data.text=nope", "threads=1"]
+    assert gru_bench("train", *data) == 2
+    assert "nope" in capsys.readouterr().err
+    with pytest.raises(UserError):
+        stored()
+    assert gru_bench("train", "-m", "seed=0,1", *data) == 1
+    runs = stored().runs
+    assert list(runs["status"]) == ["failed", "failed"]
+    assert all("nope" in error and "review" in error for error in runs["error"])
+
+
 @pytest.mark.parametrize("cell", yaml_names("cell"))
 def test_every_cell_trains(gru_bench: Command, cell: str) -> None:
     assert gru_bench("train", f"cell={cell}", *TINY, "trainer.max_steps=2") == 0
@@ -169,6 +185,15 @@ def test_every_cell_trains(gru_bench: Command, cell: str) -> None:
 def test_other_floating_types(gru_bench: Command, dtype: str, backend: str) -> None:
     assert gru_bench("train", f"dtype={dtype}", f"backend={backend}", *TINY, "trainer.max_steps=2") == 0
     assert stored().runs["dtype"].item() == dtype
+
+
+def test_a_report_tells_settings_of_one_cell_apart(gru_bench: Command) -> None:
+    assert gru_bench("train", "-m", "trainer.max_steps=1,2", *TINY) == 0
+    assert sorted(stored().runs["settings"]) == ["trainer.max_steps=1", "trainer.max_steps=2"]
+    assert gru_bench("report", "experiment=adhoc") == 0
+    text = Path("reports/adhoc/report.md").read_text()
+    assert "gru (trainer.max_steps=1)" in text
+    assert "gru (trainer.max_steps=2)" in text
 
 
 def test_equal_parameters(gru_bench: Command) -> None:

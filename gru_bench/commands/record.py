@@ -79,8 +79,16 @@ class Recorder:
         self.speed_counts = True
         self.tested: Scores | None = None
 
-    def before(self, node: Node, facts: dict[str, Any]) -> None:
-        """Before anything that can fail: facts and the resolved config."""
+    def before(self, node: Node, facts: dict[str, Any], keys: tuple[str, str]) -> None:
+        """At the start: facts, keys and the resolved config."""
+        config_key, group_key = keys
+        self.run.tags(
+            {
+                "family": str(facts["family"]),
+                "gru_bench.config_key": config_key,
+                "gru_bench.group_key": group_key,
+            }
+        )
         self.title = f"{facts['cell']} {facts['task']}"
         config = {key: value for key, value in node.items() if key not in ("hydra", "tracking")}
         self.run.params(facts | {f"config.{key}": value for key, value in flatten(config).items()})

@@ -23,8 +23,8 @@ SETTINGS = ("backend", "budget", "num_layers", "device", "dtype", "learning_rate
 RUN_COLUMNS = (
     "run_id", "sweep", "experiment", "group_key", "job", "task", "family", "cell", "kernel", "hidden_size_asked",
     "hidden_size", "num_parameters", "seed", "machine", "threads", "shared", "status", "error", "git_commit", "dirty",
-    "parity", "primary_metric", "primary_unit", "primary_higher_is_better", "beats_trivial_by", "ceiling", "generated",
-    *SETTINGS,
+    "parity", "settings", "primary_metric", "primary_unit", "primary_higher_is_better", "beats_trivial_by", "ceiling",
+    "generated", *SETTINGS,
 )  # fmt: skip
 VALUE_COLUMNS = ("run_id", "split", "metric", "slice", "slice_value", "value")
 
@@ -203,7 +203,7 @@ def agrees(run: pd.Series, group: pd.DataFrame) -> bool:
 
 
 def labels(cell: str, parts: dict[str, pd.DataFrame]) -> dict[str, str]:
-    """A name for each group of one cell: what differs among the columns that are known, else the key's beginning."""
+    """A name for each group of one cell: what differs among known columns, else in the config, else the key."""
     if len(parts) == 1:
         return dict.fromkeys(parts, cell)
     columns = [c for c in SETTINGS if len({str(first_known(part[c])) for part in parts.values()}) > 1]
@@ -211,6 +211,7 @@ def labels(cell: str, parts: dict[str, pd.DataFrame]) -> dict[str, str]:
     sized = {key: settings_text(part, [*columns, "hidden_size"]) for key, part in parts.items()}
     if len(set(sized.values())) > len(set(told.values())):  # it is a column of its own; named where nothing else tells
         told = sized
+    told = {key: ", ".join(filter(None, [text, first_known(parts[key]["settings"])])) for key, text in told.items()}
     texts = list(told.values())
     for key, text in told.items():
         if not text or texts.count(text) > 1:
