@@ -101,6 +101,11 @@ def init_seed(seed: int) -> int:
     return 2 * seed + 1
 
 
+def dropout_seed(seed: int) -> int:
+    """Seed of torch's own generator, from which dropout draws: far from the two streams below."""
+    return 1_500_000_000 + seed
+
+
 def data_seed(seed: int) -> int:
     """Seed of the order, or the draws, of the training data."""
     return 2 * seed

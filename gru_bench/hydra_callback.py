@@ -53,6 +53,9 @@ class SweepCallback(Callback):
             # Hydra turns a callback's exception into a warning and goes on; an exit it lets through
             print(messages.line("train", error), file=sys.stderr)
             sys.exit(2)
+        except Exception as error:
+            print(f"gru-bench train: the sweep could not be opened: {error!r}", file=sys.stderr)
+            sys.exit(1)
 
     def on_job_start(self, config: DictConfig, *, task_function: TaskFunction, **_: Any) -> None:
         """Runs in the job's process."""

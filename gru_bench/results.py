@@ -79,6 +79,7 @@ RUN_COLUMNS: dict[str, str] = {
     "parity_gradient_error": NUMBER,
     "stopped": TEXT,
     "settings": TEXT,
+    "notes": TEXT,
 }
 """Columns of ``Results.runs`` and their types. Text that is not known is empty; anything else is missing (NA).
 
@@ -97,6 +98,7 @@ VALUE_COLUMNS = {
 CURVE_COLUMNS = {"run_id": TEXT, "metric": TEXT, "step": "int64", "value": NUMBER}
 
 FAMILIES = ("rnn", "lstm", "gru")
+"""The order of families in tables; a family is stood for by its reference cell of the same name."""
 SPLITS = ("train", "valid", "test", "speed", "memory")
 PLANNED_NAMES = {
     "hidden_size": "hidden_size_asked",
@@ -146,8 +148,8 @@ def read(uri: str | None = None, *, experiment: str | None = None, sweep: str | 
     selected = select(client, uri, names, experiment, sweep)
     rows = [run_row(run, names) for run in selected.runs]
     check_fingerprints(rows)
-    kept = latest_by_key(rows)
     planned = {parent.info.run_id: read_planned(client, uri, parent) for parent in selected.sweeps}
+    kept = not_superseded(latest_by_key(rows), planned)
     kept += missing_rows(selected.sweeps, planned, rows, names)
     families = dict(zip(FAMILIES, FAMILIES, strict=True)) | {
         row["cell"]: row["family"] for row in rows if row["family"]
@@ -293,6 +295,17 @@ def latest_by_key(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in sorted(rows, key=lambda row: (row["status"] == "finished", row["started"], row["run_id"])):
         best[row["config_key"] or row["run_id"]] = row
     return list(best.values())
+
+
+def not_superseded(rows: list[dict[str, Any]], planned: dict[str, list[dict[str, str]]]) -> list[dict[str, Any]]:
+    """Drop runs that ended before they had a key, where another run of the same planned choices finished."""
+    choices = {
+        (sweep, job["job"]): frozenset((name, value) for name, value in job.items() if name != "job")
+        for sweep, jobs in planned.items()
+        for job in jobs
+    }
+    finished = {choices.get((row["sweep"], str(row["job"]))) for row in rows if row["status"] == "finished"} - {None}
+    return [row for row in rows if row["config_key"] or choices.get((row["sweep"], str(row["job"]))) not in finished]
 
 
 def missing_rows(

@@ -145,6 +145,8 @@ def create_sqlite(uri: str, file: Path) -> "MlflowClient":
         raise UserError(f"tracking.uri={uri}: there is no folder {file.parent}; make it first")
     if file.is_dir():
         raise UserError(f"tracking.uri={uri}: that is a folder; name a file in it, such as {file / DEFAULT_FILE}")
+    import mlflow  # noqa: F401  # before the lock: others would wait for the seconds that it takes
+
     try:
         with locked(file):
             # by hand before MLflow, which tries a file that it cannot open ten times over

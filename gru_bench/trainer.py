@@ -87,7 +87,8 @@ class Fit:
         """Total amount over total seconds of the timed steps after the warm-up; never a mean of ratios."""
         skip = WARM_UP_STEPS if len(self.step_seconds) > 2 * WARM_UP_STEPS else 0
         seconds = sum(self.step_seconds[skip:])
-        return sum(amounts[skip:]) / seconds if seconds > 0 else math.nan
+        # a step that was interrupted has no time, so its amount does not count either
+        return sum(amounts[skip : len(self.step_seconds)]) / seconds if seconds > 0 else math.nan
 
 
 class Trainer:
@@ -188,8 +189,8 @@ class Trainer:
             task: Loaded.
             generator: Orders or draws the training data.
             clock: Times the steps; evaluation, hooks and data lie outside it.
-            hooks: Called at start, middle (half of ``max_steps``, else the first evaluation past half the epochs),
-                end, and every evaluation.
+            hooks: Called at start, middle (the first step past half of ``max_steps``, else of the epochs, else of the
+                seconds), end, and every evaluation.
             progress: Told how it goes after every few steps.
             result: Filled in place, so that a caller still has it when training raises.
 
@@ -201,11 +202,14 @@ class Trainer:
         run = _Run(self, model, task, optimizer, clock, hooks, progress, fit)
         run.announce("start")
         model.train()
-        while not fit.stopped:
-            fit.epochs += 1
-            run.train_epoch(task.batches("train", generator))
-            if not fit.stopped:
-                run.after_epoch()
+        try:
+            while not fit.stopped:
+                fit.epochs += 1
+                run.train_epoch(task.batches("train", generator))
+                if not fit.stopped:
+                    run.after_epoch()
+        finally:
+            run.read_clock()  # what was timed is kept, however training ends
         if run.evaluated_at != fit.steps:
             run.evaluate()
         run.announce("end")
@@ -262,7 +266,7 @@ class _Run:
             evaluate_now = trainer.eval_every is not None and fit.steps % trainer.eval_every == 0
             if len(self.unread) >= CHECK_EVERY or evaluate_now or at_limit:
                 self.read_losses()
-            if trainer.max_steps is not None and not self.middle_told and 2 * fit.steps >= trainer.max_steps:
+            if not self.middle_told and self.half_done():
                 self.middle_told = True
                 self.announce("middle")
             if evaluate_now:
@@ -279,12 +283,17 @@ class _Run:
         self.read_losses()
         if trainer.eval_every is None:
             self.evaluate()
+        if trainer.max_epochs is not None and fit.epochs >= trainer.max_epochs:
+            fit.stopped = fit.stopped or f"max_epochs={trainer.max_epochs}"
+
+    def half_done(self) -> bool:
+        """Whether half of the first limit that is set is used up: steps, else epochs, else seconds."""
+        trainer, fit = self.trainer, self.fit
+        if trainer.max_steps is not None:
+            return 2 * fit.steps >= trainer.max_steps
         if trainer.max_epochs is not None:
-            if trainer.max_steps is None and not self.middle_told and 2 * fit.epochs >= trainer.max_epochs:
-                self.middle_told = True
-                self.announce("middle")
-            if fit.epochs >= trainer.max_epochs:
-                fit.stopped = fit.stopped or f"max_epochs={trainer.max_epochs}"
+            return 2 * (fit.epochs - 1) >= trainer.max_epochs
+        return 2 * self.timed_seconds >= (trainer.max_seconds or 0)
 
     def read_losses(self) -> None:
         """Fetch the losses since the last look; fail on a lost one, stop at the time limit, tell the progress."""
@@ -299,7 +308,6 @@ class _Run:
         for offset, loss in enumerate(losses):
             if not loss <= limit:  # also true for nan
                 step = fit.steps - len(losses) + offset + 1
-                self.read_clock()
                 raise Diverged(f"loss {loss:.4g} at step {step} (first loss {self.first_loss:.4g})")
         self.since_eval.extend(losses)
         self.read_clock()

@@ -44,8 +44,9 @@ class Clock:
     def __enter__(self) -> None:
         self.start = time.perf_counter()
 
-    def __exit__(self, *_: object) -> None:
-        self.taken.append(time.perf_counter() - self.start if self.fixed is None else self.fixed)
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.taken.append(time.perf_counter() - self.start if self.fixed is None else self.fixed)
 
     def seconds(self, skip: int = 0) -> list[float]:
         return self.taken[skip:]

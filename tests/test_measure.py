@@ -25,7 +25,7 @@ from gru_bench.measure import environment as env
 from gru_bench.measure import threads
 from gru_bench.measure.kernel import kernel_name
 from gru_bench.measure.memory import PeakMemory, live_bytes
-from gru_bench.measure.timing import StepClock, per_second
+from gru_bench.measure.timing import StepClock
 from gru_bench.models.encoder import Encoder
 
 # memory
@@ -162,7 +162,6 @@ def test_the_clock_counts_what_is_inside_and_nothing_else(monkeypatch: pytest.Mo
     assert clock.seconds() == [5.0, 1.0, 2.0]
     assert clock.seconds(skip=1) == [1.0, 2.0]
     assert clock.seconds(skip=9) == []
-    assert (clock.total(), clock.total(skip=1)) == (8.0, 3.0)
 
 
 def test_a_step_that_raises_is_not_counted() -> None:
@@ -170,15 +169,6 @@ def test_a_step_that_raises_is_not_counted() -> None:
     with pytest.raises(ValueError, match="lost"), clock:
         raise ValueError("lost")
     assert clock.seconds() == []
-
-
-def test_throughput_is_total_over_total() -> None:
-    # a mean of ratios would say (100 + 10) / 2
-    assert per_second([7, 100, 100], [99.0, 1.0, 10.0], warmup=1) == pytest.approx(200 / 11)
-    with pytest.raises(ValueError, match="no step is left"):
-        per_second([1], [1.0], warmup=1)
-    with pytest.raises(ValueError, match="2 amounts for 1 steps"):
-        per_second([1, 2], [1.0], warmup=0)
 
 
 @pytest.mark.cuda

@@ -207,7 +207,26 @@ def test_equal_parameters(gru_bench: Command) -> None:
     assert spread < 1.05
 
 
+def test_a_sweep_whose_parent_cannot_be_opened_fails(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mlartifacts").write_text("a file where the folder should be")
+    assert gru_bench("train", "-m", "cell=rnn,gru", *TINY, *STEPS) in (1, 2)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_job_that_failed_early_is_superseded_when_the_same_choices_finish(gru_bench: Command) -> None:
+    Path("texts").mkdir()
+    data = ["task=language_modeling", "data.path=texts", "data.text=words", "task.seq_len=4", "threads=1"]
+    small = ["hidden_size=4", "trainer.max_steps=1", "model.embedding_size=4"]
+    Path("texts/train.csv").write_text("review\nsome words\n")
+    assert gru_bench("train", "-m", "seed=0,1", *data, *small) == 1
+    lines = "".join(f"the quick brown fox number {n} jumps over the lazy dog again and again\n" for n in range(200))
+    Path("texts/train.csv").write_text("words\n" + lines)
+    assert gru_bench("train", "-m", "seed=0,1", *data, *small) == 0
+    assert list(stored().runs["status"]) == ["finished", "finished"]
+
+
 BAD_INPUT = [
+    (["trainer.max_steps=null", "trainer.max_epochs=2"], "adding draws training data without end"),
     (["cell=grru"], "cell=grru: no such choice (did you mean gru?); valid: gru, "),
     (["task=addition"], "task=addition: no such choice (did you mean adding?); valid: "),
     (["backend=cudnn"], "backend=cudnn: no such choice; valid: loop, vendor"),

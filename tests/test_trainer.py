@@ -133,11 +133,16 @@ def test_throughput_is_total_amount_over_total_seconds() -> None:
 def test_hooks_see_start_middle_end_and_evaluations_with_live_weights() -> None:
     told: list[tuple[str, int]] = []
 
+    weights: dict[str, float] = {}
+
     def hook(event: Event) -> None:
         told.append((event.kind, event.step))
-        assert event.model.training or event.kind in ("start", "end", "middle", "evaluation")
+        weights[event.kind] = next(event.model.parameters()).item()
 
-    make_trainer(max_steps=4, eval_every=2).fit(Weight(), Line(), seeded(), Clock(), hooks=(hook,))
+    model, task = Weight(), Line(scripted=[0.1, 0.9])
+    make_trainer(max_steps=4, eval_every=2).fit(model, task, seeded(), Clock(), hooks=(hook,))
+    # at the end the hook still sees the last step's weights; afterwards the model has the best step's
+    assert weights["end"] > model.w.item() > weights["start"]
     assert told == [("start", 0), ("middle", 2), ("evaluation", 2), ("evaluation", 4), ("end", 4)]
 
 
@@ -146,7 +151,29 @@ def test_middle_of_epochs() -> None:
     make_trainer(max_epochs=4).fit(
         Weight(), Line(), seeded(), Clock(), hooks=(lambda e: told.append((e.kind, e.step)),)
     )
-    assert ("middle", 20) in told
+    assert ("middle", 21) in told
+
+
+def test_middle_of_seconds() -> None:
+    told: list[str] = []
+    make_trainer(max_seconds=10.0).fit(
+        Weight(), Line(num_batches=None), seeded(), Clock(fixed=0.1), hooks=(lambda e: told.append(e.kind),)
+    )
+    assert told == ["start", "middle", "evaluation", "end"]
+
+
+def test_an_interrupted_run_keeps_its_times_and_its_throughput() -> None:
+    class Interrupted(Line):
+        def loss(self, model: torch.nn.Module, batch: Any, carry: Any) -> Any:
+            if self.seen == 39:
+                raise KeyboardInterrupt
+            return super().loss(model, batch, carry)
+
+    fit = Fit()
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(max_steps=100).fit(Weight(), Interrupted(None), seeded(), Clock(fixed=0.1), result=fit)
+    assert len(fit.step_seconds) == 39
+    assert fit.per_second(fit.step_tokens) == pytest.approx(80)
 
 
 def test_progress_is_told() -> None:

@@ -59,12 +59,8 @@ class VendorStack(Stack):
             if self.num_redundant == b_hh.numel():
                 b_hh.requires_grad_(False)
             else:
-                keep = torch.zeros(b_hh.shape, dtype=torch.bool, device=b_hh.device)
-                keep[self.num_redundant :] = True
-                # torch.where, not a product: 0 * nan would be nan
-                b_hh.register_hook(
-                    lambda grad, keep=keep: torch.where(keep.to(grad.device), grad, torch.zeros_like(grad))
-                )
+                num = self.num_redundant
+                b_hh.register_hook(lambda grad, num=num: torch.cat([grad.new_zeros(num), grad[num:]]))
 
     def _weights(self, layer: int) -> tuple[nn.Parameter, nn.Parameter, nn.Parameter, nn.Parameter]:
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")

@@ -75,6 +75,7 @@ class Recorder:
         self.run, self.task, self.started = run, task, started
         self.fit = Fit()
         self.title = ""
+        self.trivial: dict[str, float] = {}
         self.units = {metric.name: metric for metric in task.metrics}
         self.speed_counts = True
         self.tested: Scores | None = None
@@ -98,7 +99,8 @@ class Recorder:
         """After loading: what the rows were, and what a trivial guess scores on them."""
         notes = [*getattr(self.task.data, "notes", []), *self.task.notes]
         self.run.params({"data_fingerprint": self.task.fingerprint(), "notes": "; ".join(notes)})
-        for name, value in self.task.trivial().items():
+        self.trivial = self.task.trivial()
+        for name, value in self.trivial.items():
             self._value("test", f"trivial_{name}", value, name)
 
     def model(self, model: nn.Module, make_cell: MakeCell, backend: Backend, place: Place, hidden_size: int) -> None:
@@ -185,7 +187,7 @@ class Recorder:
         """One line for the terminal."""
         name = self.task.primary_metric.name
         score = self.tested.metrics[name] if self.tested else math.nan
-        trivial = self.task.trivial().get(name, math.nan)
+        trivial = self.trivial.get(name, math.nan)
         seconds = time.perf_counter() - self.started
         return f"test {name} {score:.4g} (trivial guess {trivial:.4g}), {seconds:.1f} s, run {self.run.run_id}"
 

@@ -27,10 +27,11 @@ def train(config: DictConfig) -> int:
     hydra_config = HydraConfig.get()
     in_sweep = hydra_config.mode == RunMode.MULTIRUN
     choices = {key: str(value) for key, value in hydra_config.runtime.choices.items() if value is not None}
+    loaded = 0.0
     label = f"{choices['cell']} {choices['task']} seed {config.seed}"
-    started = time.perf_counter()
     try:
         tags = {key: choices[key] for key in ("cell", "task", "backend", "budget")} | {"seed": str(config.seed)}
+        store: Store = construct(to_node(config.tracking))
         sweep_id = None
         job: Job | None = None
         if in_sweep:
@@ -40,9 +41,11 @@ def train(config: DictConfig) -> int:
             tags["gru_bench.job"] = str(hydra_config.job.num)
             label = f"[{hydra_config.job.num + 1}/{num_jobs}] {label}"
         else:
+            started = time.perf_counter()
             job = prepare(config, choices)  # bad input of a single run ends here and leaves no run behind
-        store: Store = construct(to_node(config.tracking))
+            loaded = time.perf_counter() - started
         store.open()
+        started = time.perf_counter() - loaded  # opening a store is no cost of the run, and the first one is slow
         experiment = choices.get("experiment", hydra_callback.ADHOC)
         with store.run(experiment, " ".join(label.split()[-4:]), sweep_id=sweep_id, tags=tags) as run:
             job = job or prepare(config, choices)  # in a sweep it becomes a row with its reason
@@ -58,7 +61,7 @@ def train(config: DictConfig) -> int:
         print(f"{label}: failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         code = 1
     # a sweep's code comes from the store when it is closed: its jobs may run in other processes
-    outcome.code = 0 if in_sweep else code
+    outcome.code = 0 if in_sweep and hydra_callback.parent is not None else code
     return code
 
 
@@ -70,7 +73,7 @@ def fit_and_score(record: Recorder, job: Job, *, quiet: bool) -> str:
     cell, backend = build.make_cell(node), construct(node["backend"])
     builder = build.ModelBuilder(node, task.sizes(), place)
     hidden_size: int = construct(node["budget"]).solve(settings.hidden_size, cell, builder.count)
-    torch.manual_seed(settings.seed)  # dropout
+    torch.manual_seed(build.dropout_seed(settings.seed))
     model = builder.build(cell, backend, hidden_size, settings.seed)
     record.model(model, cell, backend, place, hidden_size)
     trainer: Trainer = construct(node["trainer"])

@@ -88,7 +88,9 @@ def cores_used_by_others(seconds: float = 0.2) -> float:
 
 
 def git_state(package_dir: Path) -> tuple[str | None, bool | None]:
-    """Commit and whether files differ from it, of the checkout whose package this is.
+    """Commit and whether code or conf differ from it, of the checkout whose package this is.
+
+    A regenerated report is not a change of what was run.
 
     Args:
         package_dir: The folder of the package.
@@ -103,7 +105,7 @@ def git_state(package_dir: Path) -> tuple[str | None, bool | None]:
     commit = _output(["git", "-C", str(package_dir), "rev-parse", "--verify", "HEAD"])
     if not commit:
         return None, None
-    changes = _output(["git", "-C", str(package_dir), "status", "--porcelain"])
+    changes = _output(["git", "-C", str(package_dir), "status", "--porcelain", "--", ".", ":/conf"])
     return commit, None if changes is None else bool(changes)
 
 

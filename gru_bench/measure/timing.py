@@ -1,7 +1,6 @@
 """A clock for training steps."""
 
 import time
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -57,25 +56,3 @@ class StepClock:
             self._taken.extend(first.elapsed_time(last) / 1000 for first, last in self._unread)
             self._unread.clear()
         return self._taken[skip:]
-
-    def total(self, skip: int = 0) -> float:
-        """Seconds of all steps together, without the first ``skip``."""
-        return sum(self.seconds(skip))
-
-
-def per_second(amounts: Sequence[int], seconds: Sequence[float], *, warmup: int) -> float:
-    """Throughput: what all measured steps worked on over what they took, never a mean of ratios.
-
-    Args:
-        amounts: Tokens (or examples) of each step.
-        seconds: Seconds of each step.
-        warmup: Steps at the start that are left out.
-
-    Raises:
-        ValueError: The two lists differ in length, or no step is left.
-    """
-    if len(amounts) != len(seconds):
-        raise ValueError(f"{len(amounts)} amounts for {len(seconds)} steps")
-    if len(seconds) <= warmup:
-        raise ValueError(f"no step is left of {len(seconds)} after a warm-up of {warmup}")
-    return sum(amounts[warmup:]) / sum(seconds[warmup:])

@@ -16,7 +16,7 @@ from gru_bench.sections.groups import TaskGroups, by_task, complete, deviation, 
 CLAIMS = (
     "The article claims that plain RNNs cannot learn long-range dependencies, that gates solve this, and that an "
     "LSTM suits long dependencies and a GRU short sequences; it measures none of it. Here its network is trained as "
-    "it describes, on generated sequences whose label depends on the order of events far apart."
+    "it describes, on generated sequences whose label depends on the order of two events, 5 to 90 steps apart."
 )
 PRINTED = (
     "Cells whose name ends in `_article` are the equations as printed there; the printed GRU has no path that carries "
@@ -24,19 +24,20 @@ PRINTED = (
 )
 
 
-def render(results: Results, /, *, task: str, metrics: list[str]) -> Section:
+def render(results: Results, /, *, task: str, metrics: list[str], notes: list[str]) -> Section:
     """Answer: what does the article's model score with each cell?
 
     Args:
         results: All runs.
         task: Name of the article's task.
         metrics: The columns of the table, as far as they were measured.
+        notes: What a reader must know of the data and the training.
     """
     tables = [score_table(results, found, metrics) for found in by_task(results) if found.task == task]
     if not any(tables):
         return Section("The article's model", "")
     note = "Test data, at the best validation step: mean ± standard deviation over n seeds. " + ARROWS
-    return Section("The article's model", paragraphs(CLAIMS, *tables, f"{note} {PRINTED}"))
+    return Section("The article's model", paragraphs(CLAIMS, *tables, " ".join([note, *notes, PRINTED])))
 
 
 def score_table(results: Results, task: TaskGroups, metrics: list[str]) -> str:

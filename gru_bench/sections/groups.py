@@ -11,19 +11,18 @@ from typing import Any
 
 import pandas as pd
 
-from gru_bench.results import Results
+from gru_bench.results import FAMILIES, Results
 from gru_bench.sections.base import known, number
 
-FAMILIES = ("rnn", "lstm", "gru")
-"""The order of families in tables; a family is stood for by its reference cell of the same name."""
-
-SETTINGS = ("backend", "budget", "num_layers", "device", "dtype", "learning_rate", "batch_size", "data_fingerprint")
+SETTINGS = (
+    "backend", "budget", "num_layers", "device", "dtype", "threads", "learning_rate", "batch_size", "data_fingerprint",
+)  # fmt: skip
 """Columns that are equal in a fair comparison of cells, and that label rows of one cell where they differ."""
 
 RUN_COLUMNS = (
     "run_id", "sweep", "experiment", "group_key", "job", "task", "family", "cell", "kernel", "hidden_size_asked",
-    "hidden_size", "num_parameters", "seed", "machine", "threads", "shared", "status", "error", "git_commit", "dirty",
-    "parity", "settings", "primary_metric", "primary_unit", "primary_higher_is_better", "beats_trivial_by", "ceiling",
+    "hidden_size", "num_parameters", "seed", "machine", "shared", "status", "error", "git_commit", "dirty", "parity",
+    "settings", "notes", "primary_metric", "primary_unit", "primary_higher_is_better", "beats_trivial_by", "ceiling",
     "generated", *SETTINGS,
 )  # fmt: skip
 VALUE_COLUMNS = ("run_id", "split", "metric", "slice", "slice_value", "value")

@@ -96,8 +96,9 @@ def tuning(tasks: list[TaskGroups]) -> str:
             "trials: differences hold at these settings only."
         )
     return (
-        "All cells of a task share one learning rate; none was given its own best one. Differences hold at these "
-        "settings only."
+        "All cells of a task share one learning rate; none was given its own best one. Sizes, steps and learning rates "
+        "of the shipped tasks were chosen by looking at these cells, so that some cell learns and not all solve the "
+        "task. Differences hold at these settings only."
     )
 
 
@@ -136,7 +137,7 @@ def training(tasks: list[TaskGroups], measured: Measured) -> str:
     if late:
         text += (
             f" In {late} of {plural(len(steps), 'run')} the best validation score came at the last evaluation: they "
-            "were still getting better, and longer training may change the order."
+            "may have been still getting better, and longer training may change the order."
         )
     return text
 

@@ -53,6 +53,7 @@ class Adding(Task):
     )
     primary: str = "mse"
     generated: ClassVar[bool] = True
+    endless: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -71,6 +72,8 @@ class Adding(Task):
         self.lengths = sorted(set(lengths))
         self.eval_lengths: dict[Split, list[int]] = {"valid": self.lengths, "test": sorted({*lengths, *beyond})}
         self.num_eval = num_eval
+        if unseen := sorted({*beyond} - {*lengths}):
+            self.notes.append(f"lengths {', '.join(map(str, unseen))} were never trained: they test extrapolation")
 
     def source_id(self) -> str:
         return f"{GENERATOR_VERSION}:{self.lengths}:{self.eval_lengths['test']}:{self.num_eval}"
@@ -111,7 +114,7 @@ class Adding(Task):
         for batch in self.batches(split):
             batch = batch.to(*place)
             predicted_B = model(batch.inputs).squeeze(1)
-            errors[batch.inputs.shape[0]].append((predicted_B - batch.targets).square().double().cpu())
+            errors[batch.inputs.shape[0]].append((predicted_B.double() - batch.targets.double()).square().cpu())
         by_length = {T: torch.cat(parts) for T, parts in errors.items()}
         mse = float(by_length[self.lengths[-1]].mean())
         return Scores(

@@ -116,6 +116,8 @@ class Task(ABC):
     primary: str
     generated: ClassVar[bool] = False
     """Whether a generator makes the data; reports say so wherever the task is shown."""
+    endless: ClassVar[bool] = False
+    """Whether one pass over the training data never ends, since it is drawn afresh."""
 
     def __init__(
         self, data: Any, /, *, batch_size: PositiveInt, margin: PositiveFloat, beats_trivial_by: float, ceiling: float

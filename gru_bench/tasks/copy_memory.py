@@ -57,6 +57,7 @@ class CopyMemory(Task):
     )
     primary: str = "recall"
     generated: ClassVar[bool] = True
+    endless: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -77,6 +78,9 @@ class CopyMemory(Task):
         self.eval_lengths: dict[Split, list[int]] = {"valid": self.lengths, "test": sorted({*lengths, *beyond})}
         self.num_symbols = num_symbols
         self.num_eval = num_eval
+        self.notes.append(f"{num_symbols} symbols to copy")
+        if unseen := sorted({*beyond} - {*lengths}):
+            self.notes.append(f"delays {', '.join(map(str, unseen))} were never trained: they test extrapolation")
 
     def source_id(self) -> str:
         return f"{GENERATOR_VERSION}:{self.lengths}:{self.eval_lengths['test']}:{self.num_symbols}:{self.num_eval}"

@@ -135,7 +135,8 @@ class EventOrder(Task):
         return x_TND, labels_N, distances_N
 
     def fingerprint(self) -> str:
-        parts = (self._inputs, self._labels, self._distances)
+        # without the noise: torch.randn's last bits differ between kinds of CPU
+        parts = (self._labels, self._distances)
         return digest(*(tensor_bytes(part[split]) for split in self.counts for part in parts))
 
     def sizes(self) -> dict[str, int]:

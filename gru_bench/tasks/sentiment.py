@@ -10,6 +10,7 @@ from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from gru_bench.data.batching import by_length
 from gru_bench.data.sentiment_grammar import Sentence, generator_version, make_sentences
 from gru_bench.data.vocabulary import PAD, UNK, Vocabulary
 from gru_bench.metrics import accuracy, macro_f1
@@ -28,8 +29,6 @@ from gru_bench.tasks.base import (
 )
 
 CLASSES = ("negative", "positive")
-POOL_BATCHES = 10
-"""Training batches whose sentences are sorted by length together."""
 NUM_SAMPLES = 10
 
 
@@ -135,11 +134,8 @@ class Sentiment(Task):
                 yield self._batch(split, rows)
             return
         lengths = torch.tensor([len(ids) for ids in self._ids["train"]])
-        groups: list[Tensor] = []
-        for pool in torch.randperm(len(lengths), generator=generator).split(POOL_BATCHES * self.batch_size):
-            groups.extend(pool[lengths[pool].argsort(stable=True)].split(self.batch_size))
-        for index in torch.randperm(len(groups), generator=generator).tolist():
-            yield self._batch("train", groups[index])
+        for rows in by_length(lengths, self.batch_size, generator):
+            yield self._batch("train", rows)
 
     def _batch(self, split: Split, rows: Tensor) -> SentenceBatch:
         chosen = [self._ids[split][i] for i in rows]

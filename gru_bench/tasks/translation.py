@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from annotated_types import Gt, Le
 from torch import Tensor, nn
 
+from gru_bench.data.batching import by_length
 from gru_bench.data.number_words import generator_version, number_words, shuffled_numbers
 from gru_bench.data.vocabulary import EOS, PAD, UNK, Vocabulary
 from gru_bench.errors import UserError
@@ -32,8 +33,6 @@ IGNORED = -100
 """Target id of padding, which has no loss."""
 SPARE_WORDS = 5
 """Words that a translation may be longer than the longest one of the training data."""
-POOL_BATCHES = 10
-"""Training batches whose pairs are sorted by length together."""
 NUM_SAMPLES = 10
 TRIVIAL_CANDIDATES, TRIVIAL_REFERENCES = 30, 100
 
@@ -163,11 +162,8 @@ class Translation(Task):
             return
         lengths = torch.tensor([[len(pair.source), len(pair.target)] for pair in self.pairs["train"]])
         key = lengths[:, 0] * (int(lengths[:, 1].max()) + 1) + lengths[:, 1]
-        groups: list[Tensor] = []
-        for pool in torch.randperm(len(key), generator=generator).split(POOL_BATCHES * self.batch_size):
-            groups.extend(pool[key[pool].argsort(stable=True)].split(self.batch_size))
-        for index in torch.randperm(len(groups), generator=generator).tolist():
-            yield self._batch("train", groups[index])
+        for rows in by_length(key, self.batch_size, generator):
+            yield self._batch("train", rows)
 
     def _batch(self, split: Split, rows: Tensor) -> PairBatch:
         return collate([self._sources[split][i] for i in rows], [self._targets[split][i] for i in rows])
