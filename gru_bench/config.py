@@ -76,7 +76,10 @@ def check(config: DictConfig) -> tuple[Settings, Node]:
     plain = {key: value for key, value in node.items() if key not in GROUPS}
     check_arguments(Settings, plain, "", "a training config")
     for name in GROUPS:
-        check_node(node.get(name) or {}, name)
+        part = node.get(name) or {}
+        if name != "data" and "_target_" not in part:  # a task that makes its own data has none
+            raise UserError(f"{name}: its yaml has no _target_, the class to build")
+        check_node(part, name)
     return Settings(**plain), node
 
 
@@ -97,7 +100,7 @@ def check_node(node: Any, path: str) -> None:
         try:
             factory = get_object(target)
         except Exception as error:
-            raise UserError(f"{path}._target_={target}: cannot be imported ({first_line(error)})") from error
+            raise UserError(f"{path}._target_={target}: cannot be imported ({first_line(root(error))})") from error
         check_arguments(factory, given, f"{path}.", target.rsplit(".", 1)[-1])
 
 
@@ -140,8 +143,9 @@ def explain(error: pydantic.ValidationError, path: str) -> str:
     """One line from pydantic's complaints about one value: where, what was given, what it must be."""
     details = error.errors(include_url=False)
     where = path + "".join(f"[{part}]" for part in details[0]["loc"] if isinstance(part, int))
-    wishes = dict.fromkeys(detail["msg"].removeprefix("Input should be ") for detail in details)
-    return f"{where}={details[0]['input']!r}: must be {' or '.join(wishes)}".replace("=None:", "=null:")
+    wishes = dict.fromkeys(detail["msg"].replace("Input should be ", "must be ") for detail in details)
+    told = " or ".join(wishes).replace(" or must be ", " or ")
+    return f"{where}={details[0]['input']!r}: {told}".replace("=None:", "=null:")
 
 
 def construct(node: Node, *arguments: Any) -> Any:
@@ -156,6 +160,13 @@ def construct(node: Node, *arguments: Any) -> Any:
         if error.__cause__ is None:
             raise
         raise error.__cause__ from None
+
+
+def root(error: BaseException) -> BaseException:
+    """The error that began a chain."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error
 
 
 def first_line(error: BaseException) -> str:

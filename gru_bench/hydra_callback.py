@@ -32,8 +32,9 @@ class Sweep:
 launched: Sweep | None = None
 """The sweep that this process opened; the command closes it."""
 
-parent: tuple[str, int] | None = None
-"""In a job's process: the sweep's id and its number of jobs, as the unpickled callback brought them."""
+parent: tuple[str, int, set[str]] | None = None
+"""In a job's process, as the unpickled callback brought them: the sweep's id, its number of jobs, and the keys that
+vary besides cell, task and seed."""
 
 
 class SweepCallback(Callback):
@@ -43,7 +44,7 @@ class SweepCallback(Callback):
     """
 
     def __init__(self) -> None:
-        self.sweep: tuple[str, int] | None = None
+        self.sweep: tuple[str, int, set[str]] | None = None
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check every value that the sweep takes, then open the parent run with the planned matrix."""
@@ -76,7 +77,8 @@ class SweepCallback(Callback):
         params = {"overrides": overrides, "launcher": str(config.hydra.runtime.choices["hydra/launcher"])}
         sweep_id = store.open_sweep(experiment, planned, params)
         launched = Sweep(store, sweep_id, experiment)
-        self.sweep = (sweep_id, len(planned))
+        varied = {key for job in jobs for key in job if len({other.get(key) for other in jobs}) > 1}
+        self.sweep = (sweep_id, len(planned), varied - {"cell", "task", "seed"})
 
 
 def planned_jobs(config: DictConfig) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 import difflib
 import re
 
+import yaml
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -10,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gru_bench.errors import UserError
 from gru_bench.trainer import Diverged
 
-BAD_INPUT = (UserError, HydraException, OmegaConfBaseException)
+BAD_INPUT = (UserError, HydraException, OmegaConfBaseException, yaml.YAMLError)
 """Exceptions that mean bad input: exit code 2."""
 
 FAILED_RUN = (Diverged,)
@@ -26,6 +27,9 @@ def explain(error: BaseException) -> str:
     """What is wrong, where, and what would be valid."""
     if isinstance(error, UserError):
         return str(error)
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}, line {mark.line + 1}: not valid yaml: {error.problem}"
     if isinstance(error, MissingConfigException):
         return explain_missing_choice(error)
     text = str(error).strip() or type(error).__name__

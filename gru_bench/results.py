@@ -254,7 +254,8 @@ def name_settings(rows: list[dict[str, Any]], runs: "dict[str, MlflowRun]") -> N
         if row["run_id"]:
             params = runs[row["run_id"]].data.params
             config = {key.removeprefix("config."): text for key, text in params.items() if key.startswith("config.")}
-            alike.setdefault((row["task"], row["cell"]), {})[row["run_id"]] = config
+            if config:  # a run that ended before it had one says nothing
+                alike.setdefault((row["task"], row["cell"]), {})[row["run_id"]] = config
     told = {run_id: text for configs in alike.values() for run_id, text in differing(configs).items()}
     for row in rows:
         row["settings"] = told.get(row["run_id"], "")
@@ -298,14 +299,21 @@ def latest_by_key(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def not_superseded(rows: list[dict[str, Any]], planned: dict[str, list[dict[str, str]]]) -> list[dict[str, Any]]:
-    """Drop runs that ended before they had a key, where another run of the same planned choices finished."""
+    """Drop runs that did not finish, where another run of the very same command and job did.
+
+    Their keys may differ: data that could not be used has another source than the data that replaced it.
+    """
     choices = {
         (sweep, job["job"]): frozenset((name, value) for name, value in job.items() if name != "job")
         for sweep, jobs in planned.items()
         for job in jobs
     }
     finished = {choices.get((row["sweep"], str(row["job"]))) for row in rows if row["status"] == "finished"} - {None}
-    return [row for row in rows if row["config_key"] or choices.get((row["sweep"], str(row["job"]))) not in finished]
+    return [
+        row
+        for row in rows
+        if row["status"] == "finished" or choices.get((row["sweep"], str(row["job"]))) not in finished
+    ]
 
 
 def missing_rows(

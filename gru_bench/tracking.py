@@ -143,11 +143,15 @@ class Store:
             raise
         return sweep_id
 
-    def close_sweep(self, sweep_id: str) -> dict[str, int]:
+    def close_sweep(self, sweep_id: str, *, lost: str | None = None) -> dict[str, int]:
         """End a sweep whose jobs are all over, and say how they ended.
 
         Runs that are still RUNNING were lost and become KILLED. The parent is FINISHED only if every planned job
         has finished. Calling it again changes nothing.
+
+        Args:
+            sweep_id: The parent run.
+            lost: Why runs that are still RUNNING ended, where the caller knows.
 
         Returns:
             Number of jobs by status: finished, failed, killed, unsupported, missing.
@@ -157,7 +161,7 @@ class Store:
             latest: dict[str, str] = {}
             for run in sweep_runs(self.client, parent):
                 if run.info.status in ("RUNNING", "SCHEDULED"):
-                    self._end(run.info.run_id, "KILLED", "killed", LOST)
+                    self._end(run.info.run_id, "KILLED", "killed", lost or LOST)
                     run = self.client.get_run(run.info.run_id)
                 latest[run.data.tags.get(JOB, run.info.run_id)] = run_status(run)
             missing = [job["job"] for job in read_planned(self.client, self.uri, parent) if job["job"] not in latest]

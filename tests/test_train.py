@@ -147,6 +147,43 @@ def test_what_a_backend_does_not_run_is_a_row_in_a_sweep(
     assert "1 finished, 1 unsupported" in capsys.readouterr().out.replace("sweep adhoc: ", "")
 
 
+def test_an_unsupported_row_does_not_spoil_the_labels_and_counts_once(gru_bench: Command) -> None:
+    sweep = ["-m", "cell=rnn,gru_article", "backend=loop,vendor", *TINY, *STEPS]
+    assert gru_bench("train", *sweep) == 1
+    assert gru_bench("train", *sweep) == 1
+    runs = stored().runs
+    assert sorted(runs["status"]) == ["finished"] * 3 + ["unsupported"]
+    assert all(runs["config_key"])
+    assert gru_bench("report", "experiment=adhoc") == 0
+    text = Path("reports/adhoc/report.md").read_text()
+    assert "| gru_article (backend loop)" in text
+    assert "| gru_article (backend vendor)" in text
+    assert "trainer.max_steps" not in text.split("## What these runs show")[0]
+
+
+def test_a_users_own_yaml_that_is_broken_is_bad_input(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("own/cell").mkdir(parents=True)
+    for name, text, said in (
+        ("broken", "# a cell\n_target_: [", "broken.yaml, line"),
+        ("empty", "# a cell\nfoo: 1", "cell: its yaml has no _target_"),
+        ("absent", "# a cell\n_target_: no_such_module.Cell", "No module named 'no_such_module'"),
+    ):
+        Path(f"own/cell/{name}.yaml").write_text(text)
+        assert gru_bench("train", f"cell={name}", "--config-dir", "own", *TINY, *STEPS) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert len(error.strip().splitlines()) <= 2
+
+
+@pytest.mark.parametrize("arguments", [["--foo"], ["--config-dir"], ["--config-path=x"]])
+def test_a_wrong_flag_is_said_in_a_line(
+    gru_bench: Command, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert gru_bench("train", *arguments) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert gru_bench("report", "-m", "experiment=a,b") == 2
+
+
 def test_a_run_that_diverges_is_a_row_with_its_reason_and_the_sweep_goes_on(gru_bench: Command) -> None:
     overrides = ["trainer.optimizer=sgd", "trainer.learning_rate=1e20,0.01", "trainer.clip_norm=null"]
     assert gru_bench("train", "-m", *overrides, *TINY, *STEPS) == 1

@@ -1,9 +1,12 @@
 """The command line: ``gru-bench VERB ...``. Each verb's wiring is in its own file."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from gru_bench.errors import UserError
 
 VERBS = {
     "train": "train one cell on one task, or a sweep of them, and write the runs to MLflow",
@@ -11,6 +14,11 @@ VERBS = {
     "ui": "open the MLflow UI on the runs",
     "doctor": "check versions, devices, threads, kernels and the store before anything runs",
 }
+
+SWEEPS = {"-m", "--multirun"}
+SWITCHES = SWEEPS | {"--hydra-help", "--resolve"}
+WITH_VALUE = {"--cfg", "-c", "--config-dir", "-cd", "--package", "-p"}
+"""Hydra's flags that make sense here."""
 
 
 def main() -> None:
@@ -55,6 +63,7 @@ def usage() -> str:
 def run_hydra(verb: str, arguments: list[str]) -> int:
     """Run a verb as a Hydra application over ``conf/VERB.yaml``; say bad input in a line or two."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions reach us instead of Hydra's own printing and exit
+    logging.getLogger("hydra").setLevel(logging.CRITICAL)  # it logs what it also raises
     import hydra
 
     from gru_bench import messages
@@ -68,11 +77,9 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
         # beside the other overrides: Hydra's parser takes them in one piece only, before or after the flags
         at = next((i for i, a in enumerate(arguments) if "=" in a and not a.startswith("-")), len(arguments))
         arguments[at:at] = section_overrides(arguments, conf_dir())
-    # Hydra's parser takes flags only before the first key; people write -m anywhere
-    flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
-    sys.argv = [f"gru-bench {verb}", *flags, *(argument for argument in arguments if argument not in flags)]
     code = 1
     try:
+        sys.argv = [f"gru-bench {verb}", *flags_first(verb, arguments)]
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(command)()
         code = exit_code()
     except messages.BAD_INPUT as error:
@@ -89,6 +96,31 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
 
             code = close_sweep(code)
     return code
+
+
+def flags_first(verb: str, arguments: list[str]) -> list[str]:
+    """Hydra's parser takes flags only before the first key; people write them anywhere.
+
+    Raises:
+        UserError: A flag that the verb does not have, or one without its value.
+    """
+    flags: list[str] = []
+    keys: list[str] = []
+    left = list(arguments)
+    while left:
+        argument = left.pop(0)
+        flag, has_value, _ = argument.partition("=")
+        if not argument.startswith("-"):
+            keys.append(argument)
+        elif flag in SWITCHES and (flag not in SWEEPS or verb == "train"):
+            flags.append(argument)
+        elif flag in WITH_VALUE and (has_value or left):
+            flags += [argument] if has_value else [argument, left.pop(0)]
+        else:
+            valid = sorted((SWITCHES if verb == "train" else SWITCHES - SWEEPS) | WITH_VALUE)
+            what = "needs a value" if flag in WITH_VALUE else f"no such flag; valid: {', '.join(valid)}"
+            raise UserError(f"{flag}: {what}")
+    return flags + keys
 
 
 def load(verb: str) -> Callable[..., int]:

@@ -1,6 +1,7 @@
 """``gru-bench doctor``: what a run would find here, told before anything runs."""
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
 
+from gru_bench import messages
 from gru_bench.backends import parity
 from gru_bench.backends.base import Backend
 from gru_bench.build import Place, make_place
@@ -54,7 +56,17 @@ class Diagnosis:
 
 
 def doctor(config: DictConfig) -> int:
-    """Print the diagnosis; 0 where all is fine, 1 where something is red."""
+    """Print the diagnosis; 0 where all is fine, 1 where something is red, 2 for bad input."""
+    try:
+        outcome.code = diagnose(config)
+    except messages.BAD_INPUT as error:  # said here, since Hydra would put a line of its own before it
+        print(messages.line("doctor", error), file=sys.stderr)
+        outcome.code = 2
+    return outcome.code
+
+
+def diagnose(config: DictConfig) -> int:
+    """Print what a run would find here; returns the exit code."""
     node = to_node(config)
     plain = {key: value for key, value in node.items() if key not in ("tracking", "hydra")}
     check_arguments(Asked, plain, "", "doctor")
@@ -75,8 +87,7 @@ def doctor(config: DictConfig) -> int:
         found.console.print(f"[red]red: {escape(', '.join(found.red))}[/]", soft_wrap=True)
     else:
         found.console.print("[green]all fine[/]")
-    outcome.code = 1 if found.red else 0
-    return outcome.code
+    return 1 if found.red else 0
 
 
 def say_machine(found: Diagnosis, asked: Asked) -> None:

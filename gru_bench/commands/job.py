@@ -1,4 +1,4 @@
-"""One job before it trains: everything in it that can be the user's mistake."""
+"""One job before it trains: what it will be, and everything in it that can be the user's mistake."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from gru_bench.tasks.base import Task
 
 @dataclass(frozen=True)
 class Job:
-    """A checked config with its data loaded: nothing that is left can be the user's mistake."""
+    """What one run will be: known before its data is loaded, so that a run which then fails still says what it was."""
 
     settings: Settings
     node: Node
@@ -25,9 +25,29 @@ class Job:
     facts: dict[str, object]
     keys: tuple[str, str]
 
+    def ready(self) -> None:
+        """The rest that can be the user's mistake: limits, whether the backend takes the cell, the data itself.
 
-def prepare(config: DictConfig, choices: dict[str, str]) -> Job:
-    """Everything that shows bad input: types, threads, device, limits, whether the backend takes the cell, the data."""
+        Raises:
+            UserError: with what would be valid.
+        """
+        trainer = self.node["trainer"]
+        construct(trainer)
+        if self.task.endless and trainer["max_steps"] is None and trainer["max_seconds"] is None:
+            raise UserError(
+                f"trainer.max_epochs: {self.facts['task']} draws training data without end, so one epoch never ends: "
+                "set trainer.max_steps or trainer.max_seconds"
+            )
+        build.check_backend(build.make_cell(self.node), construct(self.node["backend"]), self.place)
+        self.task.load()
+
+
+def plan(config: DictConfig, choices: dict[str, str]) -> Job:
+    """Check types, threads and device, and name what will run.
+
+    Raises:
+        UserError: with what would be valid.
+    """
     settings, node = check(config)
     workers = num_workers(HydraConfig.get().launcher)
     threads = resolve_threads(settings.threads, workers)
@@ -35,14 +55,6 @@ def prepare(config: DictConfig, choices: dict[str, str]) -> Job:
     place = build.make_place(settings)
     # float32 is float32 on every backend: cuDNN alone would otherwise round to TF32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    construct(node["trainer"])
-    build.check_backend(build.make_cell(node), construct(node["backend"]), place)
     task = build.make_task(node)
-    if task.endless and node["trainer"]["max_steps"] is None and node["trainer"]["max_seconds"] is None:
-        raise UserError(
-            f"trainer.max_epochs: {choices['task']} draws training data without end, so one epoch never ends: "
-            "set trainer.max_steps or trainer.max_seconds"
-        )
-    keys = run_keys(node, choices, task.source_id())
-    task.load()
-    return Job(settings, node, task, place, facts_before(settings, node, choices, task, threads, workers), keys)
+    facts = facts_before(settings, node, choices, task, threads, workers)
+    return Job(settings, node, task, place, facts, run_keys(node, choices, task.source_id()))

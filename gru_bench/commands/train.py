@@ -11,12 +11,13 @@ from omegaconf import DictConfig
 
 from gru_bench import build, hydra_callback, messages
 from gru_bench.commands import outcome
-from gru_bench.commands.job import Job, prepare
+from gru_bench.commands.job import Job, plan
 from gru_bench.commands.record import Recorder
 from gru_bench.config import construct, to_node
 from gru_bench.errors import UserError
 from gru_bench.measure.timing import StepClock
 from gru_bench.progress import show_progress
+from gru_bench.signals import SIGTERM_EXIT_CODE
 from gru_bench.tracking import Store, raise_on_signals
 from gru_bench.trainer import Trainer, evaluate
 
@@ -28,7 +29,7 @@ def train(config: DictConfig) -> int:
     in_sweep = hydra_config.mode == RunMode.MULTIRUN
     choices = {key: str(value) for key, value in hydra_config.runtime.choices.items() if value is not None}
     loaded = 0.0
-    label = f"{choices['cell']} {choices['task']} seed {config.seed}"
+    name = label = f"{choices['cell']} {choices['task']} seed {config.seed}"
     try:
         tags = {key: choices[key] for key in ("cell", "task", "backend", "budget")} | {"seed": str(config.seed)}
         store: Store = construct(to_node(config.tracking))
@@ -37,19 +38,25 @@ def train(config: DictConfig) -> int:
         if in_sweep:
             if hydra_callback.parent is None:
                 raise RuntimeError("this job belongs to a sweep whose parent run could not be opened")
-            sweep_id, num_jobs = hydra_callback.parent
+            sweep_id, num_jobs, varied = hydra_callback.parent
             tags["gru_bench.job"] = str(hydra_config.job.num)
-            label = f"[{hydra_config.job.num + 1}/{num_jobs}] {label}"
+            told = [text for text in hydra_config.overrides.task if text.split("=")[0] in varied]
+            label = " ".join([f"[{hydra_config.job.num + 1}/{num_jobs}]", label, *told])
         else:
             started = time.perf_counter()
-            job = prepare(config, choices)  # bad input of a single run ends here and leaves no run behind
+            job = plan(config, choices)
+            job.ready()  # bad input of a single run ends here and leaves no run behind
             loaded = time.perf_counter() - started
         store.open()
         started = time.perf_counter() - loaded  # opening a store is no cost of the run, and the first one is slow
         experiment = choices.get("experiment", hydra_callback.ADHOC)
-        with store.run(experiment, " ".join(label.split()[-4:]), sweep_id=sweep_id, tags=tags) as run:
-            job = job or prepare(config, choices)  # in a sweep it becomes a row with its reason
-            said = fit_and_score(Recorder(run, job.task, started), job, quiet=in_sweep)
+        with store.run(experiment, name, sweep_id=sweep_id, tags=tags) as run:
+            planned = job or plan(config, choices)
+            record = Recorder(run, planned.task, started)
+            record.before(planned.node, planned.facts, planned.keys)
+            if job is None:
+                planned.ready()  # in a sweep bad input becomes a row with its reason
+            said = fit_and_score(record, planned, quiet=in_sweep)
         print(f"{label}: {said}", flush=True)
         code = 0
     except UserError as error:
@@ -68,7 +75,6 @@ def train(config: DictConfig) -> int:
 def fit_and_score(record: Recorder, job: Job, *, quiet: bool) -> str:
     """The inside of a run, where every failure becomes its status and its reason."""
     settings, node, task, place = job.settings, job.node, job.task, job.place
-    record.before(node, job.facts, job.keys)
     record.data()
     cell, backend = build.make_cell(node), construct(node["backend"])
     builder = build.ModelBuilder(node, task.sizes(), place)
@@ -102,7 +108,8 @@ def close_sweep(code: int) -> int:
     if sweep is None:
         return code
     hydra_callback.launched = None
-    counts = sweep.store.close_sweep(sweep.sweep_id)
+    reason = {130: "interrupted", SIGTERM_EXIT_CODE: "SIGTERM"}.get(code)
+    counts = sweep.store.close_sweep(sweep.sweep_id, lost=reason and f"{reason}: the sweep was told to end")
     said = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
     print(f"sweep {sweep.experiment}: {said or 'no runs'}", flush=True)
     bad = sum(number for status, number in counts.items() if status != "finished")

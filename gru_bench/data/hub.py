@@ -4,13 +4,18 @@ import contextlib
 import hashlib
 import os
 import re
+import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from gru_bench.errors import UserError
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 FILE_BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".txt": "text"}
+HUB_WITHIN_S = 4.0
+"""How long the hub has to answer."""
 SPLIT_ALIASES = {"validation": "valid", "val": "valid", "dev": "valid"}
 
 
@@ -90,6 +95,21 @@ def source_id(path: str, name: str | None, revision: str | None) -> str:
     return f"files:{sha.hexdigest()[:16]}"
 
 
+def go_offline_if_unreachable() -> None:
+    """Let the hub's client use its cache at once where the hub does not answer: it would retry for half a minute."""
+    import datasets
+    import huggingface_hub
+
+    endpoint = urlsplit(huggingface_hub.constants.ENDPOINT)
+    if huggingface_hub.constants.HF_HUB_OFFLINE or getproxies():
+        return  # said already, or behind a proxy that knows the way
+    port = endpoint.port or (443 if endpoint.scheme == "https" else 80)
+    try:
+        socket.create_connection((endpoint.hostname or "", port), timeout=HUB_WITHIN_S).close()
+    except OSError:
+        huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+
+
 def load_splits(path: str, name: str | None, revision: str | None) -> dict[str, Any]:
     """Load all splits: ``{"train": Dataset, ...}``, with ``valid`` for whatever the source calls its validation set.
 
@@ -112,6 +132,7 @@ def load_splits(path: str, name: str | None, revision: str | None) -> dict[str, 
     huggingface_hub.utils.logging.set_verbosity(huggingface_hub.utils.logging.CRITICAL)
     try:
         if not local:
+            go_offline_if_unreachable()
             loaded = datasets.load_dataset(path, name, revision=revision)
         elif Path(path).expanduser().is_file():
             file = Path(path).expanduser()

@@ -25,6 +25,8 @@ RUN_COLUMNS = (
     "settings", "notes", "primary_metric", "primary_unit", "primary_higher_is_better", "beats_trivial_by", "ceiling",
     "generated", *SETTINGS,
 )  # fmt: skip
+LONGEST_LABEL = 44
+
 VALUE_COLUMNS = ("run_id", "split", "metric", "slice", "slice_value", "value")
 
 Measured = dict[tuple[str, str, str, str], dict[str, float]]
@@ -205,7 +207,8 @@ def labels(cell: str, parts: dict[str, pd.DataFrame]) -> dict[str, str]:
     """A name for each group of one cell: what differs among known columns, else in the config, else the key."""
     if len(parts) == 1:
         return dict.fromkeys(parts, cell)
-    columns = [c for c in SETTINGS if len({str(first_known(part[c])) for part in parts.values()}) > 1]
+    shared = {c: [first_known(part[c]) for part in parts.values()] for c in SETTINGS}
+    columns = [c for c, found in shared.items() if len({str(value) for value in found if known(value)}) > 1]
     told = {key: settings_text(part, columns) for key, part in parts.items()}
     sized = {key: settings_text(part, [*columns, "hidden_size"]) for key, part in parts.items()}
     if len(set(sized.values())) > len(set(told.values())):  # it is a column of its own; named where nothing else tells
@@ -215,7 +218,12 @@ def labels(cell: str, parts: dict[str, pd.DataFrame]) -> dict[str, str]:
     for key, text in told.items():
         if not text or texts.count(text) > 1:
             told[key] = ", ".join(filter(None, [text, f"key {key[:6]}" if key else "settings unknown"]))
-    return {key: f"{cell} ({text})" for key, text in told.items()}
+    return {key: f"{cell} ({shortened(text, key)})" for key, text in told.items()}
+
+
+def shortened(text: str, key: str) -> str:
+    """A label's text cut to what a figure has room for; the whole is in ``results.csv`` under ``settings``."""
+    return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 9]}… {key[:6]}"
 
 
 def settings_text(part: pd.DataFrame, columns: list[str]) -> str:
