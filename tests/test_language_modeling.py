@@ -323,3 +323,21 @@ def test_a_model_learns_a_line_that_repeats() -> None:
     assert scores.metrics["bits_per_char"] < 0.3 < task.trivial()["bits_per_char"] - 2
     assert sum(scores.examples["tokens"]) == 72
     assert EVAL_COLUMNS < 72
+
+
+def test_a_cut_vocabulary_is_said(tmp_path: Path) -> None:
+    lines = ["a a a b", "a a c d"] * 300
+    (tmp_path / "train.txt").write_text("\n".join(lines))
+    options = {"level": "word", "tokenizer": "whitespace", "seq_len": 4, "batch_size": 4, "max_train_tokens": None}
+    options |= {"max_eval_tokens": None, "margin": 1.0, "beats_trivial_by": 1.0, "ceiling": 1.0, "min_count": 1}
+    whole, cut = (
+        LanguageModeling(Text(path=str(tmp_path), name=None, text=None), max_vocab_size=size, **options)
+        for size in (None, 4)
+    )
+    for task in (whole, cut):
+        task.load()
+    assert whole.notes == []
+    (note,) = cut.notes
+    # <unk>, <eos>, a and one of b, c, d stay: two of the ten tokens of two lines are unknown
+    assert "cut to 4 entries" in note
+    assert "20.0% of the test tokens" in note

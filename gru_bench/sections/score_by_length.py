@@ -71,6 +71,8 @@ def render(results: Results, /, *, slices: list[str], log_metrics: list[str], lo
         rows += [[label, *([number(value)] * len(lengths))] for label, value in task.trivial.items()]
         parts.append(f"### {heading(task.task, task.generated)}: {metric(task)} by {name}")
         parts += [table(columns, rows, set(columns[1:])), scored_at(measured, task, name, scores)]
+        if told := task.groups[0].fact("notes"):
+            parts.append(f"Of the data: {told}.")
     return Section(
         "Score by length", paragraphs(*parts), {"score_by_length": draw(results, found, log_metrics, log_axis_from)}
     )

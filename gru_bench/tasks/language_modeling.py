@@ -124,6 +124,12 @@ class LanguageModeling(Task):
         # what stands before the first token: without it that token could not be scored
         start = self.vocabulary.encode(["\n" if self.level == "char" else EOS])
         self._streams = {split: torch.cat([start, self.vocabulary.encode(tokens[split])]) for split in SPLITS}
+        if self.max_vocab_size is not None or self.min_count > 1:
+            unknown = self._streams["test"][1:].eq(self.vocabulary.unk).double().mean().item()
+            self.notes.append(
+                f"the vocabulary was cut to {len(self.vocabulary):,} entries, so {unknown:.1%} of the test tokens are "
+                f"{UNK} and scores do not compare with those of a full vocabulary"
+            )
 
     def fingerprint(self) -> str:
         return digest(*self.vocabulary.tokens, *(tensor_bytes(self._streams[split]) for split in SPLITS))
