@@ -1,30 +1,23 @@
 """The only reader of MLflow: every measured number, in three tables."""
 
 import math
-import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import pyarrow
-import pyarrow.parquet
 
 from gru_bench.errors import UserError
+from gru_bench.run_tables import Rows, measured
 from gru_bench.settings import differing
 from gru_bench.store import (
-    BEST,
-    CURVES_FILE,
     ERROR,
     JOB,
     KIND,
     SWEEP,
-    VALUES_FILE,
     absolute_uri,
     connect,
-    fetch,
     read_planned,
     run_status,
     search,
@@ -99,7 +92,6 @@ CURVE_COLUMNS = {"run_id": TEXT, "metric": TEXT, "step": "int64", "value": NUMBE
 
 FAMILIES = ("rnn", "lstm", "gru")
 """The order of families in tables; a family is stood for by its reference cell of the same name."""
-SPLITS = ("train", "valid", "test", "speed", "memory")
 PLANNED_NAMES = {
     "hidden_size": "hidden_size_asked",
     "trainer.learning_rate": "learning_rate",
@@ -361,74 +353,6 @@ def run_order(row: dict[str, Any]) -> tuple[Any, ...]:
     names = (row["experiment"], row["task"], family, row["family"], row["cell"] != row["family"], row["cell"])
     settings = (row["backend"], row["budget"], number("hidden_size_asked"), number("num_layers"), number("seed"))
     return (*names, *settings, row["config_key"], number("job"), row["started"], row["run_id"])
-
-
-Rows = list[dict[str, Any]]
-
-
-def measured(client: "MlflowClient", uri: str, run: "MlflowRun") -> tuple[Rows, Rows]:
-    """A run's values and curves, from its parquet files."""
-    try:
-        tables = read_tables(client, uri, run)
-    except (OSError, pyarrow.ArrowException):  # the process died while it wrote them
-        tables = None
-    if tables is None and run.info.status == "FINISHED":
-        raise UserError(
-            f"run {run.info.run_id} finished, but its {VALUES_FILE} cannot be read from {run.info.artifact_uri}; "
-            "artifacts must stay where they were written, or in mlartifacts beside the SQLite file"
-        )
-    values, curves = tables or from_history(client, run)
-    for row in values + curves:
-        row["run_id"] = run.info.run_id
-    return sorted(values, key=value_order), sorted(curves, key=lambda row: (row["metric"], row["step"]))
-
-
-def read_tables(client: "MlflowClient", uri: str, run: "MlflowRun") -> tuple[Rows, Rows] | None:
-    """The two parquet files, or None where the run has not written them."""
-    with tempfile.TemporaryDirectory() as folder:
-        files = fetch(client, uri, run, (VALUES_FILE, CURVES_FILE), folder)
-        return None if files is None else (parquet_rows(files[0]), parquet_rows(files[1]))
-
-
-def parquet_rows(path: Path) -> Rows:
-    """A parquet file as one dictionary a row."""
-    with pyarrow.parquet.ParquetFile(path) as file:
-        rows: Rows = file.read().to_pylist()
-    return rows
-
-
-def from_history(client: "MlflowClient", run: "MlflowRun") -> tuple[Rows, Rows]:
-    """What MLflow itself kept of a run that is still going, or was killed so hard that it wrote no tables.
-
-    Slices are not kept there, and the unit of the primary metric alone is known.
-    """
-    values: Rows = []
-    curves: Rows = []
-    params = run.data.params
-    for key, value in sorted(run.data.metrics.items()):
-        split, _, metric = key.partition("/")
-        renamed = metric.startswith(BEST) and f"{split}/{metric.removeprefix(BEST)}" in run.data.metrics
-        history = client.get_metric_history(run.info.run_id, key)
-        if (split == "valid" and not renamed) or key == "train/loss" or len(history) > 1:
-            curves += [{"metric": key, "step": point.step, "value": point.value} for point in history]
-            continue
-        metric = metric.removeprefix(BEST) if renamed else metric
-        primary = metric.removeprefix("trivial_") == params.get("primary_metric")
-        unit = params.get("primary_unit", "") if primary else ""
-        direction = params.get("primary_higher_is_better") if primary else None
-        row = {"split": split, "metric": metric, "slice": "", "slice_value": "", "value": value, "unit": unit}
-        values.append(row | {"higher_is_better": None if direction is None else direction == "True"})
-    return values, curves
-
-
-def value_order(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Sort key of a value within its run; the length 50 comes before 100."""
-    split = SPLITS.index(row["split"]) if row["split"] in SPLITS else len(SPLITS)
-    try:
-        number = float(row["slice_value"])
-    except ValueError:
-        number = math.inf
-    return (split, row["split"], row["metric"], row["slice"], number, row["slice_value"])
 
 
 def frame(rows: Rows, columns: dict[str, str]) -> pd.DataFrame:

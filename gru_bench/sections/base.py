@@ -90,8 +90,8 @@ def table(columns: list[str], rows: list[list[str]], numeric: set[str] | None = 
 
 
 def escape(text: str) -> str:
-    """Text that stays inside one cell of a markdown table."""
-    return " ".join(text.split()).replace("|", "\\|")
+    """Text that stays inside one cell of a markdown table and is no markup: ``<unk>`` would vanish as a tag."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "\\<")
 
 
 def paragraphs(*parts: str) -> str:

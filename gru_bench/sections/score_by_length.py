@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from gru_bench.results import Results
 from gru_bench.sections.base import (
     Section,
+    escape,
     heading,
     metric_header,
     number,
@@ -72,7 +73,7 @@ def render(results: Results, /, *, slices: list[str], log_metrics: list[str], lo
         parts.append(f"### {heading(task.task, task.generated)}: {metric(task)} by {name}")
         parts += [table(columns, rows, set(columns[1:])), scored_at(measured, task, name, scores)]
         if told := task.groups[0].fact("notes"):
-            parts.append(f"Of the data: {told}.")
+            parts.append(f"Of the data: {escape(told)}.")
     return Section(
         "Score by length", paragraphs(*parts), {"score_by_length": draw(results, found, log_metrics, log_axis_from)}
     )

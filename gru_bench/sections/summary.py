@@ -12,6 +12,7 @@ from gru_bench.sections.base import (
     ARROWS,
     Section,
     count,
+    escape,
     heading,
     known,
     metric_header,
@@ -98,7 +99,7 @@ def notes(task: TaskGroups, scores: dict[str, pd.Series]) -> list[str]:
     """What a reader must know before comparing the rows of one table."""
     told = [margin_note(task, scores), ceiling_note(task, scores)]
     told += [f"The rows differ in {text}." for text in differing_settings(task)]
-    told += [f"Of the data: {text}." for group in task.groups[:1] if (text := group.fact("notes"))]
+    told += [f"Of the data: {escape(text)}." for group in task.groups[:1] if (text := group.fact("notes"))]
     seeds = {tuple(series.index) for series in scores.values() if len(series)}
     if len(seeds) > 1:
         told.append("The rows do not all stand on the same seeds.")
