@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Protocol
 
 import torch
-from annotated_types import Gt, Lt
+from annotated_types import Ge, Gt, Len, Lt
 from torch import Tensor, nn
 
 from gru_bench.errors import UserError
@@ -120,10 +120,10 @@ class Trainer:
         max_seconds: PositiveFloat | None,
         optimizer: Literal["adam", "adamw", "sgd"],
         learning_rate: PositiveFloat,
-        betas: list[Fraction],
+        betas: Annotated[list[Fraction], Len(2, 2)],
         epsilon: PositiveFloat,
-        momentum: float,
-        weight_decay: float,
+        momentum: Annotated[float, Ge(0)],
+        weight_decay: Annotated[float, Ge(0)],
         clip_norm: PositiveFloat | None,
         eval_every: PositiveInt | None,
         patience: PositiveInt | None,

@@ -1,16 +1,3 @@
-"""``cell=lstm_article``: one step in numpy, a matrix a gate; arrays by name, x (B, D), states (B, H)."""
+"""``cell=lstm_article``: the equations of ``lstm``; only the initial forget-gate bias differs."""
 
-import numpy as np
-from scipy.special import expit as sigmoid
-
-Array = np.ndarray
-
-
-def step(p: dict[str, Array], x: Array, h: Array, c: Array) -> tuple[Array, ...]:
-    (Wi, Wf, Wg, Wo), (Ui, Uf, Ug, Uo), (bi, bf, bg, bo) = (np.split(p[name], 4) for name in "WUb")
-    i = sigmoid(x @ Wi.T + h @ Ui.T + bi)
-    f = sigmoid(x @ Wf.T + h @ Uf.T + bf)
-    g = np.tanh(x @ Wg.T + h @ Ug.T + bg)
-    o = sigmoid(x @ Wo.T + h @ Uo.T + bo)
-    c = f * c + i * g
-    return o * np.tanh(c), c
+from equations.lstm import step as step
