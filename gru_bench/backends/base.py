@@ -40,6 +40,16 @@ def zero_padding(h_TBH: Tensor, lengths: Tensor) -> Tensor:
     return torch.where(alive_TB[:, :, None], h_TBH, torch.zeros((), dtype=h_TBH.dtype, device=h_TBH.device))
 
 
+def refuse_second_derivative(backend: str) -> None:
+    """To be called in a backward pass that autograd cannot differentiate again: it would drop terms without a word.
+
+    Raises:
+        UserError: The caller asked for ``create_graph=True``.
+    """
+    if torch.is_grad_enabled():
+        raise UserError(f"backend={backend} has no second derivative (create_graph=True): backend=loop has one")
+
+
 class Stack(nn.Module, ABC):
     """Layers over a whole sequence, forward in time.
 

@@ -26,10 +26,14 @@ class LoopStack(Stack):
             cell = cast(Cell, module)
             if layer > 0 and self.dropout > 0:
                 x_TBD = F.dropout(x_TBD, self.dropout, self.training)
-            start = cell.initial_state(x_TBD.shape[1]) if state is None else tuple(s_LBH[layer] for s_LBH in state)
-            x_TBD, final = run_layer(cell, x_TBD, start, lengths)
+            start = None if state is None else tuple(s_LBH[layer] for s_LBH in state)
+            x_TBD, final = self.run_layer(cell, x_TBD, start, lengths)
             finals.append(final)
         return x_TBD, tuple(torch.stack(states) for states in zip(*finals, strict=True))
+
+    def run_layer(self, cell: Cell, x_TBD: Tensor, state: State | None, lengths: Tensor | None) -> tuple[Tensor, State]:
+        """One layer over a sequence, from zeros where no state is given."""
+        return run_layer(cell, x_TBD, cell.initial_state(x_TBD.shape[1]) if state is None else state, lengths)
 
     def cell_tensors(self, *, grad: bool = False) -> list[dict[str, Tensor]]:
         return [

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 State = tuple[Tensor, ...]
+Saved = tuple[Tensor, ...]
 Init = Literal["uniform", "keras"]
 
 
@@ -83,4 +84,74 @@ class Cell(nn.Module):
         Returns:
             The output (B, H) and the new state.
         """
-        raise NotImplementedError
+        new_state, _ = self.save(gx_BG, state)
+        return new_state[0], new_state
+
+    # The hand-derived backward pass, which a cell may declare: save, slopes and backward_step, and the two below them
+    # where their defaults do not fit. The output is then the first state. Autograd is not used inside.
+
+    @property
+    def has_backward(self) -> bool:
+        """Whether the cell declares its backward pass; else only a backend that differentiates ``step`` runs it."""
+        cls = type(self)
+        # a subclass with a step of its own computes something else than the backward pass that it inherits
+        return cls.step is Cell.step and cls.backward_step is not Cell.backward_step
+
+    @property
+    def name(self) -> str:
+        """The name of these equations, by which native code for them is found."""
+        return type(self).__name__
+
+    def save(self, gx_BG: Tensor, state: State) -> tuple[State, Saved]:
+        """One time step, as :meth:`step`.
+
+        Returns:
+            The new state, and what :meth:`slopes` needs besides the states, each of shape (B, H).
+        """
+        raise NotImplementedError(f"{type(self).__name__} declares neither step nor save")
+
+    def slopes(self, saved: Saved, old: State, new: State) -> tuple[Tensor, ...]:
+        """What the backward pass multiplies with, for all steps at once: it waits for no gradient.
+
+        Args:
+            saved: What :meth:`save` returned, each stacked to (T, B, H).
+            old: The states before each step, each (T, B, H).
+            new: The states after each step, each (T, B, H).
+
+        Returns:
+            Tensors whose first dimension is T, of which :meth:`backward_step` gets one step.
+        """
+        raise NotImplementedError(f"{type(self).__name__} declares no backward pass")
+
+    def backward_step(self, slopes: tuple[Tensor, ...], dstate: State, U_GH: Tensor) -> tuple[Tensor, State]:
+        """One step back.
+
+        Args:
+            slopes: One step of :meth:`slopes`.
+            dstate: Gradient of the new state, that of the output included; one (B, H) tensor a state.
+            U_GH: The recurrent weight that the step was made with.
+
+        Returns:
+            Gradient (B, G) of the gates' recurrent products, stacked as ``gates``, and that of the old state.
+        """
+        raise NotImplementedError(f"{type(self).__name__} declares no backward pass")
+
+    def input_gradient(self, slopes: tuple[Tensor, ...], dproducts_TBG: Tensor, dstates: State) -> Tensor:
+        """Gradient (T, B, G) of the input projection: that of the recurrent products, where the two are only added.
+
+        Args:
+            slopes: All steps of :meth:`slopes`.
+            dproducts_TBG: All steps of what :meth:`backward_step` returned first.
+            dstates: All steps of what it was given, each (T, B, H).
+        """
+        return dproducts_TBG
+
+    def parameter_gradients(self, dproducts_TBG: Tensor, saved: Saved, old: State) -> dict[str, Tensor]:
+        """Gradients of all parameters but W and b, which belong to the input projection; each is one product or sum.
+
+        Args:
+            dproducts_TBG: All steps of what :meth:`backward_step` returned first.
+            saved: As in :meth:`slopes`.
+            old: As in :meth:`slopes`.
+        """
+        return {"U": dproducts_TBG.flatten(0, 1).T @ old[0].flatten(0, 1)}

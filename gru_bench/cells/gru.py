@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gru_bench.cells.base import Cell, Init, State
+from gru_bench.cells.base import Cell, Init, Saved, State
 
 
 class GRU(Cell):
@@ -49,14 +49,35 @@ class GRU(Cell):
     def vendor(self) -> str | None:
         return "GRU"
 
-    def step(self, gx_BG: Tensor, state: State) -> tuple[Tensor, State]:
+    def save(self, gx_BG: Tensor, state: State) -> tuple[State, Saved]:
         (h_BH,) = state
         H = self.hidden_size
         gh_BG = F.linear(h_BH, self.U)
         r_BH, z_BH = torch.sigmoid(gx_BG[:, : 2 * H] + gh_BG[:, : 2 * H]).chunk(2, dim=1)
-        n_BH = torch.tanh(gx_BG[:, 2 * H :] + r_BH * (gh_BG[:, 2 * H :] + self.b_hn))
+        q_BH = gh_BG[:, 2 * H :] + self.b_hn
+        n_BH = torch.tanh(gx_BG[:, 2 * H :] + r_BH * q_BH)
         h_BH = torch.lerp(n_BH, h_BH, z_BH)  # (1 - z) * n + z * h in one operation
-        return h_BH, (h_BH,)
+        return (h_BH,), (r_BH, z_BH, n_BH, q_BH)
+
+    def slopes(self, saved: Saved, old: State, new: State) -> tuple[Tensor, ...]:
+        r_TBH, z_TBH, n_TBH, q_TBH = saved
+        of_n = (1 - z_TBH) * (1 - n_TBH**2)
+        of_z = (old[0] - n_TBH) * z_TBH * (1 - z_TBH)
+        return torch.stack((of_n * q_TBH * r_TBH * (1 - r_TBH), of_z, of_n * r_TBH), dim=2), z_TBH, of_n
+
+    def backward_step(self, slopes: tuple[Tensor, ...], dstate: State, U_GH: Tensor) -> tuple[Tensor, State]:
+        of_products, z_BH, _ = slopes
+        (dh_BH,) = dstate
+        dproducts_BG = (dh_BH[:, None] * of_products).flatten(1)
+        return dproducts_BG, (torch.addmm(dh_BH * z_BH, dproducts_BG, U_GH),)
+
+    def input_gradient(self, slopes: tuple[Tensor, ...], dproducts_TBG: Tensor, dstates: State) -> Tensor:
+        # r scales the candidate's recurrent product, but not its input
+        return torch.cat((dproducts_TBG[:, :, : 2 * self.hidden_size], dstates[0] * slopes[2]), dim=2)
+
+    def parameter_gradients(self, dproducts_TBG: Tensor, saved: Saved, old: State) -> dict[str, Tensor]:
+        db_hn_H = dproducts_TBG[:, :, 2 * self.hidden_size :].sum((0, 1))
+        return super().parameter_gradients(dproducts_TBG, saved, old) | {"b_hn": db_hn_H}
 
 
 class GRUResetBefore(Cell):
@@ -88,11 +109,32 @@ class GRUResetBefore(Cell):
     family: ClassVar[str] = "gru"
     gates: ClassVar[tuple[str, ...]] = ("r", "z", "n")
 
-    def step(self, gx_BG: Tensor, state: State) -> tuple[Tensor, State]:
+    def save(self, gx_BG: Tensor, state: State) -> tuple[State, Saved]:
         (h_BH,) = state
         H = self.hidden_size
         rz_BG = torch.sigmoid(gx_BG[:, : 2 * H] + F.linear(h_BH, self.U[: 2 * H]))
         r_BH, z_BH = rz_BG.chunk(2, dim=1)
         n_BH = torch.tanh(gx_BG[:, 2 * H :] + F.linear(r_BH * h_BH, self.U[2 * H :]))
         h_BH = torch.lerp(n_BH, h_BH, z_BH)  # (1 - z) * n + z * h in one operation
-        return h_BH, (h_BH,)
+        return (h_BH,), (r_BH, z_BH, n_BH)
+
+    def slopes(self, saved: Saved, old: State, new: State) -> tuple[Tensor, ...]:
+        r_TBH, z_TBH, n_TBH = saved
+        of_n, of_z = (1 - z_TBH) * (1 - n_TBH**2), (old[0] - n_TBH) * z_TBH * (1 - z_TBH)
+        return of_n, of_z, old[0] * r_TBH * (1 - r_TBH), r_TBH, z_TBH
+
+    def backward_step(self, slopes: tuple[Tensor, ...], dstate: State, U_GH: Tensor) -> tuple[Tensor, State]:
+        of_n, of_z, of_r, r_BH, z_BH = slopes
+        (dh_BH,) = dstate
+        H = self.hidden_size
+        dn_BH = dh_BH * of_n
+        dreset_BH = dn_BH @ U_GH[2 * H :]  # of r * h
+        drz_BG = torch.cat((dreset_BH * of_r, dh_BH * of_z), dim=1)
+        dold_BH = torch.addmm(dh_BH * z_BH + dreset_BH * r_BH, drz_BG, U_GH[: 2 * H])
+        return torch.cat((drz_BG, dn_BH), dim=1), (dold_BH,)
+
+    def parameter_gradients(self, dproducts_TBG: Tensor, saved: Saved, old: State) -> dict[str, Tensor]:
+        H = self.hidden_size
+        drz_NG, dn_NH = dproducts_TBG.flatten(0, 1).split((2 * H, H), dim=1)
+        h_NH, reset_NH = old[0].flatten(0, 1), (saved[0] * old[0]).flatten(0, 1)
+        return {"U": torch.cat((drz_NG.T @ h_NH, dn_NH.T @ reset_NH))}

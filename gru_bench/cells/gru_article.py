@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gru_bench.cells.base import Cell, State
+from gru_bench.cells.base import Cell, Saved, State
 
 
 class GRUArticle(Cell):
@@ -39,10 +39,21 @@ class GRUArticle(Cell):
     family: ClassVar[str] = "gru"
     gates: ClassVar[tuple[str, ...]] = ("r", "z", "h")
 
-    def step(self, gx_BG: Tensor, state: State) -> tuple[Tensor, State]:
+    def save(self, gx_BG: Tensor, state: State) -> tuple[State, Saved]:
         (h_BH,) = state
         H = self.hidden_size
         s_BG = gx_BG + F.linear(h_BH, self.U)
         r_BH, z_BH = torch.sigmoid(s_BG[:, : 2 * H]).chunk(2, dim=1)
-        h_BH = (1 - z_BH) * r_BH * torch.tanh(s_BG[:, 2 * H :])
-        return h_BH, (h_BH,)
+        n_BH = torch.tanh(s_BG[:, 2 * H :])
+        h_BH = (1 - z_BH) * r_BH * n_BH
+        return (h_BH,), (r_BH, z_BH, n_BH)
+
+    def slopes(self, saved: Saved, old: State, new: State) -> tuple[Tensor, ...]:
+        r_TBH, z_TBH, n_TBH = saved
+        of_r = (1 - z_TBH) * n_TBH * r_TBH * (1 - r_TBH)
+        of_z = -r_TBH * n_TBH * z_TBH * (1 - z_TBH)
+        return (torch.stack((of_r, of_z, (1 - z_TBH) * r_TBH * (1 - n_TBH**2)), dim=2),)
+
+    def backward_step(self, slopes: tuple[Tensor, ...], dstate: State, U_GH: Tensor) -> tuple[Tensor, State]:
+        dproducts_BG = (dstate[0][:, None] * slopes[0]).flatten(1)
+        return dproducts_BG, (dproducts_BG @ U_GH,)

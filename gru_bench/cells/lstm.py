@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gru_bench.cells.base import Cell, Init, State
+from gru_bench.cells.base import Cell, Init, Saved, State
 
 
 class LSTM(Cell):
@@ -62,9 +62,23 @@ class LSTM(Cell):
     def vendor(self) -> str | None:
         return "LSTM"
 
-    def step(self, gx_BG: Tensor, state: State) -> tuple[Tensor, State]:
+    def save(self, gx_BG: Tensor, state: State) -> tuple[State, Saved]:
         h_BH, c_BH = state
         i_BH, f_BH, g_BH, o_BH = (gx_BG + F.linear(h_BH, self.U)).chunk(4, dim=1)
-        c_BH = torch.sigmoid(f_BH) * c_BH + torch.sigmoid(i_BH) * torch.tanh(g_BH)
-        h_BH = torch.sigmoid(o_BH) * torch.tanh(c_BH)
-        return h_BH, (h_BH, c_BH)
+        i_BH, f_BH, g_BH, o_BH = torch.sigmoid(i_BH), torch.sigmoid(f_BH), torch.tanh(g_BH), torch.sigmoid(o_BH)
+        c_BH = f_BH * c_BH + i_BH * g_BH
+        h_BH = o_BH * torch.tanh(c_BH)
+        return (h_BH, c_BH), (i_BH, f_BH, g_BH, o_BH)
+
+    def slopes(self, saved: Saved, old: State, new: State) -> tuple[Tensor, ...]:
+        i_TBH, f_TBH, g_TBH, o_TBH = saved
+        squashed_TBH = torch.tanh(new[1])
+        of_c = torch.stack((g_TBH * i_TBH * (1 - i_TBH), old[1] * f_TBH * (1 - f_TBH), i_TBH * (1 - g_TBH**2)), dim=2)
+        return of_c, squashed_TBH * o_TBH * (1 - o_TBH), o_TBH * (1 - squashed_TBH**2), f_TBH
+
+    def backward_step(self, slopes: tuple[Tensor, ...], dstate: State, U_GH: Tensor) -> tuple[Tensor, State]:
+        of_c, of_h, c_of_h, f_BH = slopes
+        dh_BH, dc_BH = dstate
+        dc_BH = torch.addcmul(dc_BH, dh_BH, c_of_h)  # the output reaches c too
+        dproducts_BG = torch.cat(((dc_BH[:, None] * of_c).flatten(1), dh_BH * of_h), dim=1)
+        return dproducts_BG, (dproducts_BG @ U_GH, dc_BH * f_BH)

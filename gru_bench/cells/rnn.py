@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gru_bench.cells.base import Cell, Init, State
+from gru_bench.cells.base import Cell, Init, Saved, State
 
 
 class RNN(Cell):
@@ -56,8 +56,20 @@ class RNN(Cell):
     def vendor(self) -> str | None:
         return "RNN_TANH" if self.activation == "tanh" else None
 
-    def step(self, gx_BG: Tensor, state: State) -> tuple[Tensor, State]:
+    @property
+    def name(self) -> str:
+        return f"{type(self).__name__}_{self.activation}"
+
+    def save(self, gx_BG: Tensor, state: State) -> tuple[State, Saved]:
         (h_BH,) = state
         s_BH = gx_BG + F.linear(h_BH, self.U)
         h_BH = torch.tanh(s_BH) if self.activation == "tanh" else torch.sigmoid(s_BH)
-        return h_BH, (h_BH,)
+        return (h_BH,), ()
+
+    def slopes(self, saved: Saved, old: State, new: State) -> tuple[Tensor, ...]:
+        (h_TBH,) = new
+        return (1 - h_TBH * h_TBH if self.activation == "tanh" else h_TBH * (1 - h_TBH),)
+
+    def backward_step(self, slopes: tuple[Tensor, ...], dstate: State, U_GH: Tensor) -> tuple[Tensor, State]:
+        ds_BH = dstate[0] * slopes[0]
+        return ds_BH, (ds_BH @ U_GH,)

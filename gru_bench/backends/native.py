@@ -1,0 +1,185 @@
+"""One layer by compiled code: what ``native/layer.cpp`` computes, as a differentiable function of tensors."""
+
+import ctypes
+from collections.abc import Callable
+from ctypes import c_int64, c_void_p
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.profiler import record_function
+
+from gru_bench.backends import workspace
+from gru_bench.backends.base import State, refuse_second_derivative
+from gru_bench.backends.native_build import library
+from gru_bench.cells.base import Cell
+
+INSTRUCTION_SETS = {64: "avx512", 32: "avx2"}
+DTYPES = (torch.float32, torch.float64)
+
+_SIZES = ("steps", "batch", "inputs", "hidden", "threads")
+_FORWARD = ("x", "W", "b", "U", "b_apart", "h0", "c0", "lengths", "saved", "h", "c", "h_last", "c_last", "scratch")
+_BACKWARD = ("dh", "dh_last", "dc_last", "dx", "dW", "db", "dU", "db_apart", "dh0", "dc0")
+
+
+class _Layer(ctypes.Structure):
+    """Mirrors ``Layer`` of ``native/layer.cpp``."""
+
+    _fields_ = [
+        *((name, c_int64) for name in _SIZES),
+        *((name, c_void_p) for name in (*_FORWARD, *_BACKWARD)),
+        ("add", c_int64),
+    ]
+
+
+class Kernel:
+    """The compiled functions of one cell in one floating type.
+
+    Attributes:
+        saved: Numbers a unit that the forward pass keeps for the way back, besides the states.
+    """
+
+    def __init__(self, name: str, dtype: torch.dtype) -> None:
+        loaded, suffix = library(), dtype.itemsize
+        self.forward: Callable[..., None] = getattr(loaded, f"{name}_forward_{suffix}")
+        self.backward: Callable[..., None] = getattr(loaded, f"{name}_backward_{suffix}")
+        self.saved: int = getattr(loaded, f"{name}_saved_{suffix}")()
+        self._scratch: dict[str, Callable[..., int]] = {}
+        for way in ("forward", "backward"):
+            function = getattr(loaded, f"{name}_{way}_scratch_{suffix}")
+            function.restype = c_int64
+            self._scratch[way] = function
+        self.event = f"gru_bench::native {instruction_set()}"
+
+    def run(self, way: str, layer: _Layer, dtype: torch.dtype) -> None:
+        """``forward`` or ``backward`` with scratch memory of its own."""
+        scratch = workspace.empty((self._scratch[way](ctypes.byref(layer)),), dtype)
+        layer.scratch = scratch.data_ptr()
+        with record_function(self.event):
+            getattr(self, way)(ctypes.byref(layer))
+
+
+def instruction_set() -> str:
+    """What the compiled code's vectors are made for: ``avx512``, ``avx2``, or its vectors' width in bits."""
+    num_bytes = library().vector_bytes()
+    return INSTRUCTION_SETS.get(num_bytes, f"{8 * num_bytes} bit")
+
+
+def has_kernel(cell: Cell, dtype: torch.dtype) -> bool:
+    """Whether there is compiled code for this cell's equations, found by their name.
+
+    Raises:
+        CannotBuild: There is no compiled code at all on this machine.
+    """
+    return dtype in DTYPES and hasattr(library(), f"{cell.name}_forward_{dtype.itemsize}")
+
+
+def run_layer(cell: Cell, x_TBD: Tensor, state: State | None, lengths: Tensor | None) -> tuple[Tensor, State]:
+    """One layer over a sequence.
+
+    Args:
+        cell: One for which :func:`has_kernel` holds.
+        x_TBD: The input, right-padded.
+        state: One (B, H) tensor for each of the cell's states, or None for zeros.
+        lengths: (B,), from 0 to T, or None for T.
+
+    Returns:
+        Outputs (T, B, H), zero past a length, and the state at each sequence's last step.
+    """
+    kernel = Kernel(cell.name, x_TBD.dtype)
+    apart = [parameter for name, parameter in cell.named_parameters() if name not in ("W", "b", "U")]
+    h0, c0 = (*(state or ()), None, None)[:2]
+    given = (x_TBD, cell.W, cell.b, cell.U, apart[0] if apart else None, h0, c0)
+    tensors = tuple(tensor if tensor is None else tensor.contiguous() for tensor in given)
+    if lengths is not None:
+        lengths = lengths.to("cpu", torch.int64).contiguous()
+    num_states = len(cell.states)
+    if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
+        h_TBH, *final = _Differentiable.apply(kernel, num_states, lengths, *tensors)
+    else:
+        h_TBH, *final = _forward(kernel, num_states, lengths, tensors, keep=False)[:-2]
+    return h_TBH, tuple(final)
+
+
+def saved_values(cell: Cell, dtype: torch.dtype) -> int:
+    """Numbers a token that a layer keeps for the way back: the gates, and each state (the output among them).
+
+    The input is not counted: it is there anyway, as the output of the layer below.
+    """
+    return (Kernel(cell.name, dtype).saved + len(cell.states)) * cell.hidden_size
+
+
+def _layer(lengths: Tensor | None, tensors: tuple[Tensor | None, ...]) -> _Layer:
+    x_TBD, U = cast(Tensor, tensors[0]), cast(Tensor, tensors[3])
+    layer = _Layer(*x_TBD.shape, U.shape[1], torch.get_num_threads())
+    for name, tensor in zip(("x", "W", "b", "U", "b_apart", "h0", "c0"), tensors, strict=True):
+        setattr(layer, name, _pointer(tensor))
+    layer.lengths = _pointer(lengths)
+    return layer
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _forward(
+    kernel: Kernel, num_states: int, lengths: Tensor | None, tensors: tuple[Tensor | None, ...], *, keep: bool
+) -> tuple[Tensor, ...]:
+    """Outputs, final states, then what is kept: the gates and the memory of all steps (empty where there is none)."""
+    x_TBD, U = cast(Tensor, tensors[0]), cast(Tensor, tensors[3])
+    (T, B), H, dtype = x_TBD.shape[:2], U.shape[1], x_TBD.dtype
+    h_TBH = workspace.empty((T, B, H), dtype)
+    final = tuple(torch.empty(B, H, dtype=dtype) for _ in range(num_states))
+    saved = workspace.empty((T, B, kernel.saved * H if keep else 0), dtype)
+    c_TBH = workspace.empty((T if keep else 1, B, H if num_states > 1 else 0), dtype)
+    layer = _layer(lengths, tensors)
+    layer.h, layer.h_last = h_TBH.data_ptr(), final[0].data_ptr()
+    if num_states > 1:
+        layer.c, layer.c_last = c_TBH.data_ptr(), final[1].data_ptr()
+    if keep:
+        # a cell that keeps nothing but its states still says that it does
+        layer.saved = (saved if saved.numel() else h_TBH).data_ptr()
+    kernel.run("forward", layer, dtype)
+    return h_TBH, *final, saved, c_TBH
+
+
+class _Differentiable(torch.autograd.Function):
+    """The compiled forward pass with the compiled backward pass. Once: its gradient has no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, kernel: Kernel, num_states: int, lengths: Tensor | None, *tensors: Tensor | None) -> Any:
+        h_TBH, *rest = _forward(kernel, num_states, lengths, tensors, keep=True)
+        *final, saved, c_TBH = rest
+        ctx.kernel, ctx.num_states = kernel, num_states
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(lengths, saved, c_TBH, h_TBH, *tensors)
+        return h_TBH, *final
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        refuse_second_derivative("bptt")
+        lengths, saved, c_TBH, h_TBH, *tensors = ctx.saved_tensors
+        kernel: Kernel = ctx.kernel
+        x_TBD, W, b, U, b_apart, *_ = tensors
+        B, H, dtype = x_TBD.shape[1], U.shape[1], x_TBD.dtype
+        grads = tuple(grad if grad is None else grad.contiguous() for grad in grads)
+        layer = _layer(lengths, tuple(tensors))
+        layer.h, layer.c = h_TBH.data_ptr(), c_TBH.data_ptr()
+        layer.saved = (saved if saved.numel() else h_TBH).data_ptr()
+        for name, grad in zip(("dh", "dh_last", "dc_last"), grads, strict=False):
+            setattr(layer, name, _pointer(grad))
+        wants_dx = ctx.needs_input_grad[3]
+        found: dict[str, Tensor | None] = {
+            "dx": workspace.empty(tuple(x_TBD.shape), dtype) if wants_dx else None,
+            "dW": workspace.empty(tuple(W.shape), dtype),
+            "db": torch.empty_like(b),
+            "dU": workspace.empty(tuple(U.shape), dtype),
+            "db_apart": None if b_apart is None else torch.empty_like(b_apart),
+            "dh0": torch.empty(B, H, dtype=dtype),
+            "dc0": torch.empty(B, H, dtype=dtype) if ctx.num_states > 1 else None,
+        }
+        for name, tensor in found.items():
+            setattr(layer, name, _pointer(tensor))
+        kernel.run("backward", layer, dtype)
+        wanted = zip(found.values(), ctx.needs_input_grad[3:], strict=True)
+        return None, None, None, *(grad if wants else None for grad, wants in wanted)

@@ -1,0 +1,96 @@
+// Matrix products whose weights are laid out once a call and used in every step.
+//
+// One register tile does all: `rows` rows of the left matrix times a panel of NV vectors of columns. A panel holds, for
+// each k, its NV vectors one after another, zero beyond the last column.
+#pragma once
+#include <algorithm>
+#include <cstddef>
+
+#include "vec.h"
+
+typedef std::ptrdiff_t Size;
+
+// Rows of one tile: its accumulators, the NV vectors of the panel and one broadcast must fit into the registers.
+template <int NV>
+constexpr int TILE_ROWS = std::min(12, (VECTOR_REGISTERS - 1 - NV) / NV);
+
+// out[i][v] (+)= sum over k of a[i * row + k * step] * panel[k][v]
+template <class T, int ROWS, int NV>
+inline void tile(const T* a, Size row, Size step, const T* panel, Size K, Vec<T>* out, bool add) {
+    Vec<T> sum[ROWS][NV];
+    for (int i = 0; i < ROWS; i++)
+        for (int v = 0; v < NV; v++) sum[i][v] = add ? out[i * NV + v] : Vec<T>{};
+    for (Size k = 0; k < K; k++) {
+        Vec<T> b[NV];
+        for (int v = 0; v < NV; v++) b[v] = load(panel + (k * NV + v) * LANES<T>);
+        for (int i = 0; i < ROWS; i++) {
+            Vec<T> left = fill(a[i * row + k * step]);
+            for (int v = 0; v < NV; v++) sum[i][v] += left * b[v];
+        }
+    }
+    for (int i = 0; i < ROWS; i++)
+        for (int v = 0; v < NV; v++) out[i * NV + v] = sum[i][v];
+}
+
+template <class T, int NV, int ROWS = TILE_ROWS<NV>>
+inline void tile(int rows, const T* a, Size row, Size step, const T* panel, Size K, Vec<T>* out, bool add) {
+    if (rows == ROWS)
+        tile<T, ROWS, NV>(a, row, step, panel, K, out, add);
+    else if constexpr (ROWS > 1)
+        tile<T, NV, ROWS - 1>(rows, a, row, step, panel, K, out, add);
+}
+
+// Cuts [begin, end) into tiles of nearly equal height, so that no tile is left with one row.
+template <int NV, class Body>
+inline void each_tile(Size begin, Size end, Body body) {
+    Size left = end - begin, tiles = (left + TILE_ROWS<NV> - 1) / TILE_ROWS<NV>;
+    for (; tiles > 0; tiles--) {
+        int rows = static_cast<int>((left + tiles - 1) / tiles);
+        body(begin, rows);
+        begin += rows;
+        left -= rows;
+    }
+}
+
+inline Size panels(Size columns, int lanes) { return (columns + lanes - 1) / lanes; }
+
+// Panel `p` of a matrix whose element (k, column) is from[k * row + column].
+template <class T>
+inline void pack_columns(const T* from, Size row, Size K, Size columns, Size p, int nv, T* panel) {
+    Size width = Size(nv) * LANES<T>, first = p * width, here = std::min(width, columns - first);
+    for (Size k = 0; k < K; k++, panel += width) {
+        std::memcpy(panel, from + k * row + first, here * sizeof(T));
+        std::fill(panel + here, panel + width, T(0));
+    }
+}
+
+// Panel `p` of a gate-stacked weight (gates * H, K), transposed: for each k the gates of the same units side by side.
+// With `vectors` more than one, a gate has that many vectors of units.
+template <class T>
+inline void pack_gates(const T* weight, Size K, Size H, Size p, int gates, int vectors, T* panel) {
+    Size width = Size(vectors) * LANES<T>, first = p * width, here = std::min(width, H - first);
+    for (int g = 0; g < gates; g++)
+        for (Size u = 0; u < width; u++) {
+            T* to = panel + g * width + u;
+            if (u < here) {
+                const T* from = weight + (g * H + first + u) * K;
+                for (Size k = 0; k < K; k++) to[k * gates * width] = from[k];
+            } else {
+                for (Size k = 0; k < K; k++) to[k * gates * width] = 0;
+            }
+        }
+}
+
+// Columns of a matrix as tiles of ROWS of them: for each tile, for each k its ROWS numbers, zero beyond the last column.
+template <class T, int ROWS>
+inline void pack_strip(const T* from, Size row, Size K, Size columns, T* strip) {
+    for (Size k = 0; k < K; k++, from += row, strip += ROWS) {
+        Size column = 0;
+        T* to = strip;
+        for (; column + ROWS <= columns; column += ROWS, to += K * ROWS) std::memcpy(to, from + column, ROWS * sizeof(T));
+        if (column < columns) {
+            std::memcpy(to, from + column, (columns - column) * sizeof(T));
+            std::fill(to + columns - column, to + ROWS, T(0));
+        }
+    }
+}
