@@ -1,10 +1,16 @@
 """What all tests share. Only this file knows where the real data sets lie."""
 
+import os
+import shutil
+import tempfile
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
+
+# inductor would start a pool of processes; it reads this when it is first imported
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
@@ -13,6 +19,23 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 def yaml_names(group: str) -> list[str]:
     """The choices of a config group: tests are parametrized over the files on disk."""
     return sorted(path.stem for path in (REPOSITORY / "conf" / group).glob("*.yaml"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A cache of the session's own: compiled code and parity answers are neither found nor left with the user."""
+    if "GRU_BENCH_CACHE" not in os.environ:
+        os.environ["GRU_BENCH_CACHE"] = folder = tempfile.mkdtemp(prefix="gru_bench_cache_")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        config.add_cleanup(lambda: os.environ.pop("GRU_BENCH_CACHE", None))
+
+
+@pytest.hookimpl(tryfirst=True)  # before the cases are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every case that is parametrized with ``runner`` as the compiled backend: each variant compiles for long."""
+    for item in items:
+        parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        if parameters.get("runner") == "compiled":
+            item.add_marker("slow")
 
 
 @pytest.fixture

@@ -268,6 +268,95 @@ def test_what_the_vendor_cannot_compute_it_refuses_by_name(name: str) -> None:
         Vendor().stack([cell], CPU, torch.float32)
 
 
+def test_onednn_is_refused_to_be_switched_off_where_it_never_runs() -> None:
+    cell, cuda = LSTM(3, 5, seeded()), torch.device("cuda")
+    assert Vendor().refusal(cell, cuda, torch.float32) is None
+    with pytest.raises(Unsupported, match=r"backend=vendor with onednn=false means nothing on cuda.*backend=vendor$"):
+        Vendor(onednn=False).stack([cell], cuda, torch.float32)
+    with pytest.raises(Unsupported, match=r"backend=vendor with onednn=false does not run RNN.activation=sigmoid"):
+        Vendor(onednn=False).stack([maker("rnn_article")(3, 5, seeded())], CPU, torch.float32)
+
+
+needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN")
+
+
+def onednn_calls(run: Callable[[], object], capfd: pytest.CaptureFixture[str]) -> int:
+    """How many primitives oneDNN itself says that it ran."""
+    capfd.readouterr()
+    with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+        run()
+    return capfd.readouterr().out.count(",exec,")
+
+
+@needs_onednn
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("make", [RNN, LSTM, GRU])
+def test_onednn_is_off_in_both_directions_and_elsewhere_on(
+    make: type[Cell], dtype: torch.dtype, capfd: pytest.CaptureFixture[str]
+) -> None:
+    x = draw(4, 16, 64).to(dtype).requires_grad_()
+    found: dict[bool, tuple[int, int]] = {}
+    for onednn in (True, False):
+        stack = Vendor(onednn=onednn).stack([make(64, 64, seeded())], CPU, dtype).to(dtype)
+        losses: list[Tensor] = []
+        forward = onednn_calls(lambda stack=stack, losses=losses: losses.append(stack(x)[0].sum()), capfd)  # type: ignore[misc]
+        found[onednn] = (forward, onednn_calls(losses[0].backward, capfd))
+        with torch.no_grad():
+            assert (onednn_calls(lambda stack=stack: stack(x), capfd) > 0) == (forward > 0)  # type: ignore[misc]
+        assert torch.backends.mkldnn.enabled
+    assert found[False] == (0, 0)
+    if make is LSTM and dtype is torch.float32:
+        assert min(found[True]) > 0  # so oneDNN would have been heard
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_setting_of_the_process_comes_back_also_after_an_error(enabled: bool) -> None:
+    stack = Vendor(onednn=False).stack([LSTM(3, 5, seeded())], CPU, torch.float32)
+    before = torch.backends.mkldnn.enabled
+    torch._C._set_mkldnn_enabled(enabled)
+    try:
+        loss = stack(torch.ones(2, 2, 3))[0].sum()
+        assert torch.backends.mkldnn.enabled == enabled
+        loss.backward(retain_graph=True)
+        assert torch.backends.mkldnn.enabled == enabled
+        with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+            loss.backward()  # this graph's own graph is gone: an error inside backward
+        assert torch.backends.mkldnn.enabled == enabled
+        with pytest.raises(RuntimeError, match=r"size|dimension"):
+            stack(torch.ones(2, 2, 4))
+        assert torch.backends.mkldnn.enabled == enabled
+        with torch.no_grad(), pytest.raises(RuntimeError, match=r"size|dimension"):
+            stack(torch.ones(2, 2, 4))
+        assert torch.backends.mkldnn.enabled == enabled
+    finally:
+        torch._C._set_mkldnn_enabled(before)
+
+
+def test_without_onednn_any_part_of_the_outputs_may_be_used() -> None:
+    stacks = [Vendor(onednn=flag).stack([LSTM(3, 5, seeded())], CPU, torch.float64).double() for flag in (False, True)]
+    x = draw(4, 2, 3).requires_grad_()
+    for parts in ((0,), (1,), (2,), (0, 2)):
+        found = []
+        for stack in stacks:
+            h, (last_h, last_c) = stack(x)
+            loss = torch.stack([(h, last_h, last_c)[part].square().sum() for part in parts]).sum()
+            found.append(torch.autograd.grad(loss, [x, *(p for p in stack.parameters() if p.requires_grad)]))
+        for a, b in zip(*found, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-14)
+    stack = stacks[0]
+    for parameter in stack.parameters():
+        parameter.requires_grad_(False)
+    assert not stack(x.detach())[0].requires_grad
+    assert stack(x)[0].requires_grad
+
+
+def test_without_onednn_a_second_derivative_is_refused() -> None:
+    stack = Vendor(onednn=False).stack([LSTM(3, 5, seeded())], CPU, torch.float64).double()
+    x = draw(4, 2, 3).requires_grad_()
+    with pytest.raises(UserError, match="no second derivative"):
+        torch.autograd.grad(stack(x)[0].sum(), x, create_graph=True)
+
+
 @pytest.mark.parametrize("runner", yaml_names("backend"))
 @pytest.mark.parametrize(
     ("shape", "lengths", "message"),

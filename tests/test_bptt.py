@@ -19,11 +19,14 @@ from scipy.special import expit
 from test_cells import CELLS, CPU, build, equations, maker, seeded
 from torch import Tensor
 
-from gru_bench.backends import native, native_build, parity, workspace
+from gru_bench.backends import parity
 from gru_bench.backends.base import State
 from gru_bench.backends.bptt import BPTT
 from gru_bench.backends.loop import Loop
-from gru_bench.backends.native_build import CannotBuild
+from gru_bench.backends.native import build as native_build
+from gru_bench.backends.native import layer as native
+from gru_bench.backends.native import workspace
+from gru_bench.backends.native.build import CannotBuild
 from gru_bench.cells.base import Cell
 from gru_bench.cells.gru import GRU
 from gru_bench.cells.gru_article import GRUArticle
@@ -33,7 +36,7 @@ from gru_bench.errors import Unsupported, UserError
 from gru_bench.measure.kernel import kernel_name
 
 try:
-    native_build.library()
+    native_build.build_id()
     MISSING = None
 except CannotBuild as error:
     MISSING = str(error)
@@ -272,6 +275,12 @@ def fresh_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
         function.cache_clear()
 
 
+@pytest.fixture
+def there() -> str:
+    """The session's own library; asked for before ``fresh_build``, it is the one in the session's cache."""
+    return native_build.library()._name
+
+
 def kernel_of(runner: BPTT) -> str:
     return kernel_name(runner.stack([GRU(3, 5, seeded())], CPU, torch.float32), 3, CPU, torch.float32)
 
@@ -315,16 +324,11 @@ def test_a_cache_that_cannot_be_written_is_told(fresh_build: Path) -> None:
 
 
 @needs_native
-def test_the_second_start_compiles_nothing(fresh_build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_start_compiles_nothing(there: str, fresh_build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # the code that is there already, as another process would have left it
-    made = native_build.cache_dir() / "native" / f"layer-{native_build.build_id()}.so"
-    monkeypatch.delenv("GRU_BENCH_CACHE")
-    there = native_build.cache_dir() / "native" / made.name
-    native_build.library()
-    monkeypatch.setenv("GRU_BENCH_CACHE", str(fresh_build))
+    made = fresh_build / "native" / f"layer-{native_build.build_id()}.so"
     made.parent.mkdir(parents=True)
-    made.write_bytes(there.read_bytes())
-    native_build.library.cache_clear()
+    made.write_bytes(Path(there).read_bytes())
     monkeypatch.setattr(native_build, "_compile", lambda _: pytest.fail("compiled again"))
     assert native_build.library()._name == str(made)
 
@@ -372,7 +376,7 @@ def test_processes_that_start_at_once_compile_once(fresh_build: Path, tmp_path: 
     log, compiler = tmp_path / "calls", tmp_path / "cxx"
     compiler.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec {native_build.compiler()} "$@"\n')
     compiler.chmod(0o755)
-    code = "from gru_bench.backends.native_build import library; library()"
+    code = "from gru_bench.backends.native.build import library; library()"
     environment = {"CXX": str(compiler), "GRU_BENCH_CACHE": str(fresh_build), "PATH": "/usr/bin:/bin"}
     started = [
         subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=REPOSITORY, stderr=subprocess.PIPE)

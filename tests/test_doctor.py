@@ -17,7 +17,7 @@ from rich import get_console
 
 from gru_bench import commands
 from gru_bench.backends import parity
-from gru_bench.commands import doctor, ui
+from gru_bench.commands import cell_table, doctor, ui
 from gru_bench.commands.doctor import Diagnosis
 from gru_bench.errors import UserError
 from gru_bench.tracking import Store
@@ -25,10 +25,28 @@ from gru_bench.tracking import Store
 Ask = Callable[..., tuple[int, str, str]]
 
 
+SLOW = {"compiled"}
+"""Backends that compile for a minute before there is anything to tell."""
+BACKENDS = sorted(set(yaml_names("backend")) - SLOW)
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is built and measured once a machine, here once for all tests of this file."""
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.fixture
-def ask(empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Ask]:
+def ask(
+    empty_folder: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Ask]:
     """Run ``gru-bench doctor`` in this process; gives exit code, output and errors."""
     assert Path.cwd() == empty_folder
+    monkeypatch.setenv("GRU_BENCH_CACHE", str(kept))
+    choices = cell_table.choices
+    monkeypatch.setattr(
+        cell_table, "choices", lambda group: (choice for choice in choices(group) if choice[0] not in SLOW)
+    )
     monkeypatch.setattr(sys, "argv", ["gru-bench"])
     before = signal.getsignal(signal.SIGTERM)
 
@@ -42,10 +60,16 @@ def ask(empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 def cell_lines(text: str) -> dict[tuple[str, str], str]:
-    """What is said of each cell on each backend."""
-    table = text[text.index("kernel here") :].splitlines()[1:]
-    words = [line.split(None, 2) for line in table if line and "fine" not in line and not line.startswith("red:")]
-    return {(cell, backend): rest for cell, backend, rest in words}
+    """What the table says of each cell on each backend."""
+    heading, *rows = text[text.index("\ncell ") :].strip().split("\n\n")[0].splitlines()
+    assert heading.split()[:2] == ["cell", "backend"]
+    return {(cell, backend): rest for cell, backend, rest in (row.split(None, 2) for row in rows)}
+
+
+def reasons(text: str) -> dict[str, str]:
+    """What is said below the table of what is not offered."""
+    lines = text[text.index("not offered here:") :].split("\n\n")[0].splitlines()[1:]
+    return dict(line.strip().split(": ", 1) for line in lines)
 
 
 def test_everything_is_told_and_nothing_is_made(ask: Ask) -> None:
@@ -57,12 +81,34 @@ def test_everything_is_told_and_nothing_is_made(ask: Ask) -> None:
     assert "mlflow.db: the first run makes it" in out
     assert not list(Path().iterdir())
     lines = cell_lines(out)
-    assert set(lines) == {(cell, backend) for cell in yaml_names("cell") for backend in yaml_names("backend")}
+    assert set(lines) == {(cell, backend) for cell in yaml_names("cell") for backend in BACKENDS}
     assert lines["gru", "loop"].startswith("Python loop")
     assert lines["gru", "vendor"].startswith("ATen loop")
-    assert lines["gru_article", "vendor"].startswith("not offered: backend=vendor does not run GRUArticle")
+    assert lines["gru_article", "vendor"] == "not offered"
+    assert reasons(out)["gru_article on vendor"].startswith("backend=vendor does not run GRUArticle")
     for said in lines.values():
-        assert said.endswith(" passed") or said.startswith("not offered: ")
+        assert said.endswith(" green") or said == "not offered"
+
+
+def test_a_column_for_each_floating_type(ask: Ask) -> None:
+    code, out, _ = ask("dtype=all", "shape=3x2x5")
+    assert code == 0
+    assert re.search(r"^cell +backend +float32 +float64 +bfloat16$", out, re.MULTILINE)
+    assert "TxBxH = 3x2x5;" in out
+    said = cell_lines(out)["lstm", "vendor_aten"]
+    assert re.fullmatch(r"(ATen loop +\S+/\S+ green\s*){3}", said)
+    assert cell_lines(out)["rnn_article", "vendor"].split() == ["not", "offered"] * 3
+    assert list(reasons(out)).count("rnn_article on vendor") == 1
+
+
+def test_shapes_that_run_on_different_kernels_are_told_apart(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def by_shape(*_: object, num_steps: int, batch_size: int) -> str:
+        return "short" if num_steps == 1 else f"long {batch_size}"
+
+    monkeypatch.setattr(cell_table, "kernel_name", by_shape)
+    code, out, _ = ask("shape=[1x1x3,1x2x3,4x5x3]")
+    assert code == 0
+    assert cell_lines(out)["gru", "loop"].startswith("short (1x1x3 1x2x3), long 5 (4x5x3) ")
 
 
 def test_a_store_that_exists_is_tried(ask: Ask) -> None:
@@ -86,20 +132,26 @@ def test_a_store_that_exists_is_tried(ask: Ask) -> None:
 def test_what_is_red_is_named_at_the_end(
     ask: Ask, overrides: list[str], red: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "say_cells", lambda *_: None)
+    monkeypatch.setattr(doctor, "say_cells", lambda *_: [])
     code, out, err = ask(*overrides)
     assert (code, err) == (1, "")
     assert out.splitlines()[-1] == f"red: {red}"
     assert "Traceback" not in out
 
 
-def test_a_backend_that_computes_something_else_is_red(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_that_computes_something_else_is_red_and_not_offered(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wrong = parity.Parity(output_error=0.25, gradient_error=1e-9, passed=False, tolerance=2e-5)
     monkeypatch.setattr(parity, "check", lambda *_, **__: wrong)
+    monkeypatch.setattr(cell_table, "kernel_name", None)  # nothing red is run any further
     code, out, _ = ask()
     assert code == 1
     assert "gru on loop" in out.splitlines()[-1]
-    assert cell_lines(out)["gru", "loop"].endswith("2.5e-01, 1.0e-09 above 2e-05")
+    assert cell_lines(out)["gru", "loop"] == "not offered: 2e-01/1e-09 red"
+    assert reasons(out)["gru on loop"] == "computes something else (above 2e-05)"
+    _, out, _ = ask("dtype=all")
+    assert "gru on loop in float64" in out.splitlines()[-1]
 
 
 def test_cells_of_the_users_own_folder_are_tried_too(ask: Ask, tmp_path: Path) -> None:
@@ -112,9 +164,10 @@ def test_cells_of_the_users_own_folder_are_tried_too(ask: Ask, tmp_path: Path) -
     code, out, _ = ask("--config-dir", str(folder.parent))
     lines = cell_lines(out)
     assert code == 1
-    assert lines["forgetful", "loop"].endswith("passed")
-    assert "cell.forget_bias='maybe': must be a valid number" in lines["broken", "loop"]
-    assert "cell._target_=nowhere.Cell: cannot be imported" in lines["absent", "vendor"]
+    assert lines["forgetful", "loop"].endswith("green")
+    assert lines["broken", "loop"] == "not offered: UserError"
+    assert "cell.forget_bias='maybe': must be a valid number" in reasons(out)["broken on loop"]
+    assert "cell._target_=nowhere.Cell: cannot be imported" in reasons(out)["absent on vendor"]
     assert out.splitlines()[-1].startswith("red: ")
     assert "gru on loop" not in out.splitlines()[-1]
 
@@ -122,7 +175,12 @@ def test_cells_of_the_users_own_folder_are_tried_too(ask: Ask, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("dtype=float8", "dtype='float8': must be 'float32', 'float64' or 'bfloat16'"),
+        ("dtype=float8", "dtype='float8': must be 'float32', 'float64', 'bfloat16' or 'all'"),
+        ("shape=0x1x8", "shape=0x1x8: must be TxBxH, three whole numbers from 1, such as 100x32x128"),
+        ("shape=1x0x8", "shape=1x0x8: must be TxBxH"),
+        ("shape=[4x4x4,12]", "shape=12: must be TxBxH"),
+        ("shape=[]", "shape=[]: at least one"),
+        ("shape=7", "shape=7: must be"),
         ("threads=0", "threads=0: must be"),
         ("threads=100000", "threads=100000: never more than there are cores"),
         ("surprise=1", "surprise: no such key"),
@@ -139,7 +197,7 @@ def test_bad_input_is_a_line(ask: Ask, override: str, message: str) -> None:
 def test_a_loud_machine_is_yellow_and_not_red(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "cores_used_by_others", lambda: 1.7)
     found = Diagnosis(get_console())
-    doctor.say_machine(found, doctor.Asked(device="cpu", dtype="float32", threads=1))
+    doctor.say_machine(found, doctor.Asked(device="cpu", dtype="float32", shape="1x1x1", threads=1))
     assert not found.red
 
 

@@ -13,20 +13,17 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import REPOSITORY
-from test_cells import CPU, maker, seeded
+from test_cells import CPU, seeded
 from torch import Tensor, nn
 
-from gru_bench.backends.loop import Loop
 from gru_bench.backends.vendor import Vendor
 from gru_bench.cells.gru import GRU
 from gru_bench.cells.lstm import LSTM
 from gru_bench.errors import UserError
 from gru_bench.measure import environment as env
 from gru_bench.measure import threads
-from gru_bench.measure.kernel import kernel_name
 from gru_bench.measure.memory import PeakMemory, live_bytes
 from gru_bench.measure.timing import StepClock
-from gru_bench.models.encoder import Encoder
 
 # memory
 
@@ -262,78 +259,6 @@ def test_set_threads_may_be_called_again() -> None:
     for number in (2, 1):
         threads.set_threads(number)
         assert torch.get_num_threads() == number
-
-
-# kernel
-
-
-def encoder(
-    name: str, runner: Loop | Vendor, dtype: torch.dtype, *, bidirectional: bool, dropout: float = 0
-) -> Encoder:
-    return Encoder(
-        3,
-        maker(name),
-        runner,
-        seeded(),
-        hidden_size=4,
-        num_layers=2,
-        device=CPU,
-        dtype=dtype,
-        bidirectional=bidirectional,
-        dropout=dropout,
-    ).to(dtype)
-
-
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize(
-    ("name", "runner", "expected"),
-    [
-        ("gru", Loop(), "Python loop"),
-        ("lstm", Loop(), "Python loop"),
-        ("rnn", Loop(), "Python loop"),
-        ("gru", Vendor(), "ATen loop"),
-        ("rnn", Vendor(), "ATen loop"),
-    ],
-)
-def test_the_kernel_is_what_ran(name: str, runner: Loop | Vendor, expected: str, bidirectional: bool) -> None:
-    module = encoder(name, runner, torch.float32, bidirectional=bidirectional)
-    assert kernel_name(module, 3, CPU, torch.float32) == expected
-    assert kernel_name(module.stacks[0], 3, CPU, torch.float32) == expected
-
-
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN")
-def test_one_backend_runs_different_kernels() -> None:
-    module = encoder("lstm", Vendor(), torch.float32, bidirectional=False)
-    assert kernel_name(module, 3, CPU, torch.float32) == "oneDNN"
-    torch._C._set_mkldnn_enabled(False)  # the public context manager warns of TF32
-    try:
-        assert kernel_name(module, 3, CPU, torch.float32) == "ATen loop"
-    finally:
-        torch._C._set_mkldnn_enabled(True)
-    module = encoder("lstm", Vendor(), torch.float64, bidirectional=True)
-    assert kernel_name(module, 3, CPU, torch.float64) == "ATen loop"
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
-def test_kernels_on_cuda(name: str) -> None:
-    cuda = torch.device("cuda")
-    module = encoder(name, Vendor(), torch.float32, bidirectional=False).to(cuda)
-    assert kernel_name(module, 3, cuda, torch.float32) == "cuDNN"
-    module = encoder(name, Loop(), torch.float32, bidirectional=False).to(cuda)
-    assert kernel_name(module, 3, cuda, torch.float32) == "Python loop"
-
-
-def test_asking_for_the_kernel_leaves_no_trace() -> None:
-    for runner in (Loop(), Vendor()):
-        module = encoder("gru", runner, torch.float32, bidirectional=False, dropout=0.5).train()
-        before = torch.get_rng_state()
-        with torch.no_grad():
-            kernel_name(module, 3, CPU, torch.float32)
-        assert torch.equal(before, torch.get_rng_state())
-        assert all(parameter.grad is None for parameter in module.parameters())
-        assert module.training
 
 
 # environment

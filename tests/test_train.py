@@ -15,6 +15,8 @@ import pytest
 from conftest import yaml_names
 
 from gru_bench import commands, results
+from gru_bench.backends import parity
+from gru_bench.commands import record
 from gru_bench.errors import UserError
 from gru_bench.results import Results
 
@@ -147,6 +149,48 @@ def test_what_a_backend_does_not_run_is_a_row_in_a_sweep(
     assert "1 finished, 1 unsupported" in capsys.readouterr().out.replace("sweep adhoc: ", "")
 
 
+def red(*_: object, **__: object) -> parity.Parity:
+    return parity.Parity(output_error=0.25, gradient_error=float("inf"), passed=False, tolerance=2e-5)
+
+
+@pytest.mark.parametrize("sweep", [False, True])
+def test_a_backend_that_computes_something_else_is_never_timed(
+    gru_bench: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, sweep: bool
+) -> None:
+    monkeypatch.setattr(parity, "check", red)
+    monkeypatch.setattr(record, "audit", None)
+    assert gru_bench("train", *(["-m", "seed=0,1"] if sweep else []), *TINY, *STEPS) == (1 if sweep else 2)
+    said = capsys.readouterr().err.strip().splitlines()
+    reason = "backend=loop is not offered for cell=gru here: against the readable loop in float64 its outputs are off"
+    assert len(said) == (2 if sweep else 1)
+    assert all(reason in line and "2.5e-01" in line and "2e-05" in line for line in said)
+    found = stored()
+    for run in found.runs.to_dict("records"):
+        assert (run["status"], run["parity"]) == ("unsupported", "red")
+        assert run["error"].startswith(reason)
+        assert (run["parity_output_error"], run["parity_gradient_error"]) == (0.25, float("inf"))
+        assert run["hidden_size"] == 6
+        assert run["kernel"] == ""
+    assert set(found.values["split"]) == {"test"}  # what a trivial guess scores: no speed, no memory
+    assert found.curves.empty
+
+
+def test_the_kernel_is_audited_at_the_runs_own_shape(gru_bench: Command) -> None:
+    assert gru_bench("train", "backend=vendor_aten", "cell=lstm", *TINY, *STEPS) == 0
+    (run,) = stored().runs.to_dict("records")
+    assert (run["backend"], run["kernel"]) == ("vendor_aten", "ATen loop")
+    (audit,) = Path("mlartifacts").rglob("kernel_audit.txt")
+    assert audit.read_text().startswith("kernel: ATen loop\n")
+    assert "T=5 B=8 D=2, float32 on cpu" in audit.read_text()
+
+
+def test_sequences_of_unequal_length_are_audited_as_such(gru_bench: Command) -> None:
+    small = ["task.num_train=64", "task.num_valid=32", "task.num_test=32", "hidden_size=4", "threads=1"]
+    assert gru_bench("train", "task=sentiment", *small, "trainer.max_steps=1") == 0
+    (audit,) = Path("mlartifacts").rglob("kernel_audit.txt")
+    assert "sequences of unequal length" in audit.read_text()
+
+
 def test_an_unsupported_row_does_not_spoil_the_labels_and_counts_once(gru_bench: Command) -> None:
     sweep = ["-m", "cell=rnn,gru_article", "backend=loop,vendor", *TINY, *STEPS]
     assert gru_bench("train", *sweep) == 1
@@ -266,7 +310,12 @@ BAD_INPUT = [
     (["trainer.max_steps=null", "trainer.max_epochs=2"], "adding draws training data without end"),
     (["cell=grru"], "cell=grru: no such choice (did you mean gru?); valid: gru, "),
     (["task=addition"], "task=addition: no such choice (did you mean adding?); valid: "),
-    (["backend=cudnn"], "backend=cudnn: no such choice; valid: loop, vendor"),
+    (["backend=cudnn"], "backend=cudnn: no such choice; valid: "),
+    (["backend=vendor", "backend.onednn=off"], "backend.onednn='off': must be a valid boolean"),
+    (["task.batch_size=0"], "task.batch_size=0: must be greater than 0"),
+    (["task.lengths=[0]"], "task.lengths[0]=0: must be greater than or equal to"),
+    (["dtype=float16"], "dtype='float16': must be 'float32', 'float64' or 'bfloat16'"),
+    (["cell=rnn_article", "backend=vendor_aten"], "backend=vendor with onednn=false does not run RNN"),
     (["experiment=nope"], "experiment=nope: no such choice; valid: "),
     (["speed=3"], "speed: no such key"),
     (["cell.forget=1"], "cell.forget: no such key"),

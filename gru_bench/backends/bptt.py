@@ -1,6 +1,6 @@
 """Backpropagation through time by hand: the cell's own backward pass in place of autograd's record of every operation.
 
-Where there is compiled code for a cell (``native.py``) it runs; else one generic function over ``Cell.save`` and
+Where there is compiled code for a cell (``native/``) it runs; else one generic function over ``Cell.save`` and
 ``Cell.backward_step`` in plain torch. Both keep only the activated gates and the states.
 """
 
@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.profiler import record_function
 from torch.utils.checkpoint import checkpoint
 
-from gru_bench.backends import native
 from gru_bench.backends.base import Backend, Stack, State, refuse_second_derivative, zero_padding
 from gru_bench.backends.loop import LoopStack
-from gru_bench.backends.native_build import CannotBuild, build_id
+from gru_bench.backends.native import layer as native
+from gru_bench.backends.native.build import CannotBuild, build_id
 from gru_bench.cells.base import Cell
 
 

@@ -3,19 +3,23 @@
 The reference is always the readable loop on the CPU in float64, from the same values: so the loop itself is measured
 too, and every error is one of rounding (or a bug), not a difference between two roundings. Only on the CPU in float64
 is the loop compared with itself.
+
+Answers are kept: in this process, and for this machine in ``parity/`` of the cache folder, one file a question. The
+question names everything that the answer may depend on, the source of cells and backends included.
 """
 
-import functools
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor
 
+from gru_bench.backends import parity_store
 from gru_bench.backends.base import Backend, Stack
 from gru_bench.backends.loop import Loop
 from gru_bench.cells.base import Cell
+from gru_bench.errors import Unsupported
 from gru_bench.models.encoder import Encoder, MakeCell
 
 TOLERANCES = {torch.float64: 1e-13, torch.float32: 2e-5, torch.bfloat16: 0.1}
@@ -42,6 +46,19 @@ class Parity:
     gradient_error: float
     passed: bool
     tolerance: float
+
+    def require(self, backend: str, cell: str) -> None:
+        """Refuse what is red, by name.
+
+        Raises:
+            Unsupported: The errors are not those of rounding.
+        """
+        if not self.passed:
+            raise Unsupported(
+                f"backend={backend} is not offered for cell={cell} here: against the readable loop in float64 its "
+                f"outputs are off by {self.output_error:.1e} and its gradients by {self.gradient_error:.1e}, where "
+                f"rounding gives at most {self.tolerance:.0e}. `gru-bench doctor` shows what is green here"
+            )
 
 
 @dataclass(frozen=True)
@@ -77,13 +94,13 @@ FULL = (
     Case(T=10, B=4, input_size=3, hidden_size=1, ragged=True),
 )
 
-_checked: dict[Hashable, Parity] = {}
+_checked: dict[parity_store.Key, Parity] = {}
 
 
 def check(
     make_cell: MakeCell, backend: Backend, device: torch.device, dtype: torch.dtype, *, quick: bool = False
 ) -> Parity:
-    """Compare outputs and all gradients of a backend with the reference. The answer is kept for this process.
+    """Compare outputs and all gradients of a backend with the reference. A kept answer is given at once.
 
     Args:
         make_cell: Makes one cell.
@@ -95,19 +112,28 @@ def check(
     Raises:
         Unsupported: The backend does not run this cell here.
     """
-    key = (_identity(make_cell), type(backend), repr(sorted(vars(backend).items())), device, dtype, quick)
+    key = parity_store.question(make_cell, backend, device, dtype, quick)
     if key not in _checked:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # at these sizes several would only wait for each other
-        try:
-            errors = [compare(case, make_cell, backend, device, dtype) for case in (QUICK if quick else FULL)]
-        finally:
-            torch.set_num_threads(threads)
-        output_error, gradient_error = (max(column) for column in zip(*errors, strict=True))
+        errors = parity_store.recall(key)
+        if errors is None:
+            errors = measure(make_cell, backend, device, dtype, quick)
+            parity_store.keep(key, errors)
         limit = tolerance(device, dtype)
-        passed = output_error <= limit and gradient_error <= limit
-        _checked[key] = Parity(output_error, gradient_error, passed, limit)
+        _checked[key] = Parity(*errors, max(errors) <= limit, limit)
     return _checked[key]
+
+
+def measure(
+    make_cell: MakeCell, backend: Backend, device: torch.device, dtype: torch.dtype, quick: bool
+) -> tuple[float, float]:
+    """The largest error of outputs and of gradients over all cases."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # at these sizes several would only wait for each other
+    try:
+        errors = [compare(case, make_cell, backend, device, dtype) for case in (QUICK if quick else FULL)]
+    finally:
+        torch.set_num_threads(threads)
+    return max(output for output, _ in errors), max(gradient for _, gradient in errors)
 
 
 def tolerance(device: torch.device, dtype: torch.dtype) -> float:
@@ -200,10 +226,3 @@ def _run(
     # what a backend does not reach has no gradient at all
     gradients = [torch.zeros_like(value) if grad is None else grad for value, grad in pairs]
     return [output.detach() for output in outputs], gradients
-
-
-def _identity(make_cell: MakeCell) -> Hashable:
-    """The cell's class with its options, where they can be told; else the maker itself."""
-    if isinstance(make_cell, functools.partial):
-        return make_cell.func, repr(make_cell.args), repr(sorted(make_cell.keywords.items()))
-    return make_cell

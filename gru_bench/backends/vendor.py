@@ -1,6 +1,7 @@
 """The vendor's kernels through ``torch.nn``: cuDNN on CUDA; on a CPU oneDNN (LSTM) or ATen's loop (RNN, GRU)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, cast
 
 import torch
@@ -8,8 +9,49 @@ from torch import Tensor, nn
 
 from gru_bench.backends.base import Backend, Stack, State, check_input
 from gru_bench.cells.base import Cell
+from gru_bench.errors import UserError
 
 _RUN_HERE = "rnn, lstm and gru as torch.nn has them"
+
+
+@contextmanager
+def onednn_off() -> Iterator[None]:
+    """Switch oneDNN off in this process; afterwards the setting is as it was, also after an exception."""
+    # torch.backends.mkldnn.flags() would set the setting for TF32 too, and warn of it on a CPU
+    switch: Any = torch.backends.mkldnn
+    before = switch.enabled
+    switch.enabled = False
+    try:
+        yield
+    finally:
+        switch.enabled = before
+
+
+class WithoutOneDNN(torch.autograd.Function):
+    """Runs a part of a network with oneDNN off in both directions.
+
+    Switching it off around the forward call is not enough: the products of the backward pass ask again, when it runs
+    (seen in bfloat16). So that part has a graph of its own, walked inside this one's backward.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, run: Callable[..., tuple[Tensor, ...]], num_given: int, *tensors: Tensor) -> Any:
+        """``run(*given)``; after the given tensors come the parameters that ``run`` uses by itself."""
+        given = [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in tensors[:num_given]]
+        with torch.enable_grad(), onednn_off():
+            ctx.outputs = run(*given)
+        ctx.leaves = (*given, *tensors[num_given:])
+        return tuple(output.detach() for output in ctx.outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        """Gradients of everything given and of the parameters."""
+        if torch.is_grad_enabled():  # create_graph=True: what follows would drop the second derivative without a word
+            raise UserError("backend=vendor with onednn=false has no second derivative: take onednn=true")
+        wanted = [leaf for leaf in ctx.leaves if leaf.requires_grad]
+        with onednn_off():
+            found = iter(torch.autograd.grad(ctx.outputs, wanted, grads, allow_unused=True))
+        return None, None, *(next(found) if leaf.requires_grad else None for leaf in ctx.leaves)
 
 
 class VendorStack(Stack):
@@ -20,10 +62,13 @@ class VendorStack(Stack):
 
     Nothing is packed. With unequal lengths the sequence is cut at each distinct length and the sequences still alive
     go on from their state: exact, without a step on padding, at the price of one call a distinct length.
+
+    With oneDNN off, a second derivative is refused, and a second backward pass over a kept graph raises.
     """
 
-    def __init__(self, cells: Sequence[Cell], dropout: float) -> None:
+    def __init__(self, cells: Sequence[Cell], dropout: float, onednn: bool = True) -> None:
         super().__init__()
+        self.onednn = onednn
         first = cells[0]
         mode = cast(str, first.vendor)
         module = {"RNN_TANH": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}[mode]
@@ -76,12 +121,23 @@ class VendorStack(Stack):
         return self.num_layers * self.num_redundant if trainable else 0
 
     def _call(self, x_TBD: Tensor, state: State | None) -> tuple[Tensor, State]:
-        if state is None:
-            h_TBH, final = self.module(x_TBD)
+        given = (x_TBD, *(s_LBH.contiguous() for s_LBH in state or ()))
+        if self.onednn:
+            h_TBH, *final = self._run(*given)
+        elif torch.is_grad_enabled():
+            trained = (parameter for parameter in self.module.parameters() if parameter.requires_grad)
+            h_TBH, *final = WithoutOneDNN.apply(self._run, len(given), *given, *trained)
         else:
-            contiguous = tuple(s_LBH.contiguous() for s_LBH in state)
-            h_TBH, final = self.module(x_TBD, contiguous if self.num_states > 1 else contiguous[0])
-        return h_TBH, final if self.num_states > 1 else (final,)
+            with onednn_off():
+                h_TBH, *final = self._run(*given)
+        return h_TBH, tuple(final)
+
+    def _run(self, x_TBD: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """The module's outputs and final states, flat."""
+        if self.num_states > 1:
+            h_TBH, final = self.module(x_TBD, state or None)
+            return h_TBH, *final
+        return self.module(x_TBD, *state)
 
     def forward(self, x_TBD: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         check_input(x_TBD, lengths)
@@ -121,17 +177,29 @@ class VendorStack(Stack):
 
 
 class Vendor(Backend):
-    """Runs the cells that ``torch.nn`` computes exactly."""
+    """Runs the cells that ``torch.nn`` computes exactly.
+
+    Args:
+        onednn: Whether torch may use oneDNN on a CPU. Its fused layer exists for the LSTM alone; without it the LSTM
+            runs in the same loop of ATen as the RNN and the GRU, which makes their speeds comparable. It then acts
+            on this stack's forward and backward pass only.
+    """
 
     name: ClassVar[str] = "vendor"
 
+    def __init__(self, *, onednn: bool = True) -> None:
+        self.onednn = onednn
+
     def refusal(self, cell: Cell, device: torch.device, dtype: torch.dtype) -> str | None:
+        said = "backend=vendor" if self.onednn else "backend=vendor with onednn=false"
         if cell.vendor is None:
-            return f"backend=vendor does not run {describe(cell)}: it runs {_RUN_HERE}. backend=loop runs every cell"
+            return f"{said} does not run {describe(cell)}: it runs {_RUN_HERE}. backend=loop runs every cell"
+        if not self.onednn and device.type != "cpu":
+            return f"{said} means nothing on {device.type}, where oneDNN never runs: take backend=vendor"
         return None
 
     def _stack(self, cells: Sequence[Cell], dropout: float) -> Stack:
-        return VendorStack(cells, dropout)
+        return VendorStack(cells, dropout, self.onednn)
 
 
 def describe(cell: Cell) -> str:

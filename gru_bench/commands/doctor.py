@@ -2,33 +2,27 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, get_args
 
 import torch
 from annotated_types import Gt
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 
 from gru_bench import messages
-from gru_bench.backends import parity
-from gru_bench.backends.base import Backend
 from gru_bench.build import Place, make_place
 from gru_bench.commands import outcome
-from gru_bench.config import Node, Settings, check_arguments, check_node, conf_dir, construct, first_line, to_node
-from gru_bench.errors import Unsupported, UserError
+from gru_bench.commands.cell_table import read_shapes, say_cells
+from gru_bench.config import Node, Settings, check_arguments, check_node, construct, to_node
+from gru_bench.errors import UserError
 from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, environment, machine_id
-from gru_bench.measure.kernel import kernel_name
 from gru_bench.measure.threads import resolve_threads, usable_cores
-from gru_bench.models.encoder import Encoder, MakeCell
 from gru_bench.store import shown, sqlite_file
 from gru_bench.tracking import Store
 
-INPUT_SIZE, HIDDEN_SIZE = 4, 8
+Dtype = Literal["float32", "float64", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +30,8 @@ class Asked:
     """The plain keys of ``conf/doctor.yaml``."""
 
     device: str
-    dtype: Literal["float32", "float64", "bfloat16"]
+    dtype: Literal["float32", "float64", "bfloat16", "all"]
+    shape: str | int | list[str | int]  # a number is wrong too, but read_shapes says what would be right
     threads: Literal["auto"] | Annotated[int, Gt(0)]
 
 
@@ -72,22 +67,31 @@ def diagnose(config: DictConfig) -> int:
     check_arguments(Asked, plain, "", "doctor")
     asked = Asked(**plain)
     check_node(node["tracking"], "tracking")
+    shapes = read_shapes(asked.shape)
     found = Diagnosis(Console(highlight=False))
     say_machine(found, asked)
     say_store(found, node["tracking"])
+    dtypes: tuple[Dtype, ...] = get_args(Dtype) if asked.dtype == "all" else (asked.dtype,)
     try:
-        place = make_place(Settings(seed=0, hidden_size=HIDDEN_SIZE, num_layers=1, **asdict(asked)))
+        places: dict[str, Place] = {dtype: make_place(settings_for(asked.device, dtype)) for dtype in dtypes}
     except UserError as error:
         found.say("device", str(error), "red")
     else:
-        found.say("device", f"{place.device}, {asked.dtype}", "green")
-        say_cells(found, place)
+        found.say("device", f"{asked.device}, {', '.join(places)}", "green")
+        # as every run does it
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        found.red += say_cells(found.console, places, shapes)
     found.console.print()
     if found.red:
         found.console.print(f"[red]red: {escape(', '.join(found.red))}[/]", soft_wrap=True)
     else:
         found.console.print("[green]all fine[/]")
     return 1 if found.red else 0
+
+
+def settings_for(device: str, dtype: Dtype) -> Settings:
+    """The settings of a run there; only its place counts."""
+    return Settings(seed=0, hidden_size=1, num_layers=1, device=device, dtype=dtype, threads=1)
 
 
 def say_machine(found: Diagnosis, asked: Asked) -> None:
@@ -123,77 +127,3 @@ def say_store(found: Diagnosis, tracking: Node) -> None:
             found.say("store", f"{shown(store.uri)}: the folder {file.parent} is not there or not writable", "red")
     except UserError as error:
         found.say("store", str(error), "red")
-
-
-def say_cells(found: Diagnosis, place: Place) -> None:
-    """One line for each cell on each backend: the kernel that runs, and the parity of outputs and gradients."""
-    cells, backends = list(choices("cell")), list(choices("backend"))
-    widths = [max(len(name) for name, _ in group) for group in (cells, backends)]
-    heading = f"{'cell':<{widths[0]}}  {'backend':<{widths[1]}}  {'kernel here':<12} error of outputs, of gradients"
-    found.console.print(f"\n[bold]{heading}[/]", soft_wrap=True)
-    for cell_name, cell_node in cells:
-        for backend_name, backend_node in backends:
-            text, color = examine(cell_node, backend_node, place)
-            line = escape(f"{cell_name:<{widths[0]}}  {backend_name:<{widths[1]}}  {text}")
-            found.console.print(line, style=color, soft_wrap=True)
-            if color == "red":
-                found.red.append(f"{cell_name} on {backend_name}")
-
-
-def examine(cell: Node | Exception, backend: Node | Exception, place: Place) -> tuple[str, str]:
-    """What there is to say of one cell on one backend, and its color. Any error is a red line, not the end."""
-    try:
-        for node in (cell, backend):
-            if isinstance(node, Exception):
-                raise node
-        make_cell, runner = make(cell, "cell", _partial_=True), make(backend, "backend")
-        checked = parity.check(make_cell, runner, place.device, place.dtype, quick=True)
-        kernel = kernel_here(make_cell, runner, place)
-    except Unsupported as error:
-        return f"not offered: {error}", "dim"
-    except Exception as error:
-        return f"{type(error).__name__}: {first_line(error)}", "red"
-    text = f"{kernel:<12} {checked.output_error:.1e}, {checked.gradient_error:.1e}"
-    return (f"{text} passed", "green") if checked.passed else (f"{text} above {checked.tolerance:.0e}", "red")
-
-
-def kernel_here(make_cell: MakeCell, backend: Backend, place: Place) -> str:
-    """What one layer runs on."""
-    encoder = Encoder(
-        INPUT_SIZE,
-        make_cell,
-        backend,
-        torch.Generator().manual_seed(0),
-        hidden_size=HIDDEN_SIZE,
-        num_layers=1,
-        device=place.device,
-        dtype=place.dtype,
-    ).to(place.device, place.dtype)
-    return kernel_name(encoder, INPUT_SIZE, place.device, place.dtype)
-
-
-def make(node: Any, path: str, **more: bool) -> Any:
-    """Check a node's types and build it."""
-    check_node(node, path)
-    return construct(node | more)
-
-
-def choices(group: str) -> Iterator[tuple[str, Node | Exception]]:
-    """Each choice of a config group with its node, or with the error that reading it gave."""
-    files: dict[str, Path] = {}
-    for folder in folders():
-        for path in sorted((folder / group).glob("*.yaml")):
-            files.setdefault(path.stem, path)  # as Hydra: the first folder that has it
-    for name, path in sorted(files.items()):
-        try:
-            yield name, to_node(OmegaConf.load(path))  # type: ignore[arg-type]
-        except Exception as error:
-            yield name, error
-
-
-def folders() -> list[Path]:
-    """``conf/``, and what ``--config-dir`` added."""
-    if not HydraConfig.initialized():
-        return [conf_dir()]
-    sources = HydraConfig.get().runtime.config_sources
-    return [Path(source.path) for source in sources if source.schema == "file"]

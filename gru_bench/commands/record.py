@@ -17,10 +17,11 @@ from torch import nn
 import gru_bench
 from gru_bench.backends import parity
 from gru_bench.backends.base import Backend
+from gru_bench.backends.native import workspace
 from gru_bench.build import Place
 from gru_bench.config import Node, Settings, flatten
 from gru_bench.measure.environment import environment, git_state, machine_id, shared_machine
-from gru_bench.measure.kernel import kernel_name
+from gru_bench.measure.kernel import audit
 from gru_bench.measure.memory import PeakMemory, live_bytes
 from gru_bench.models.encoder import Encoder, MakeCell, num_parameters
 from gru_bench.tasks.base import TRAIN_DATA_SEED, Batch, Scores, Task
@@ -29,7 +30,7 @@ from gru_bench.trainer import WARM_UP_STEPS, Event, Fit, Trainer
 
 MIB = 2**20
 MEMORY_BATCHES = 32
-"""How many training batches are looked at for the largest one, whose memory is measured."""
+"""How many training batches are looked at for the largest one, whose kernel is audited and memory measured."""
 
 
 def facts_before(
@@ -75,9 +76,10 @@ class Recorder:
         self.run, self.task, self.started = run, task, started
         self.fit = Fit()
         self.title = ""
+        self.backend, self.cell = "", ""
         self.trivial: dict[str, float] = {}
         self.units = {metric.name: metric for metric in task.metrics}
-        self.speed_counts = True
+        self.largest: Batch | None = None
         self.tested: Scores | None = None
 
     def before(self, node: Node, facts: dict[str, Any], keys: tuple[str, str]) -> None:
@@ -91,6 +93,7 @@ class Recorder:
             }
         )
         self.title = f"{facts['cell']} {facts['task']}"
+        self.backend, self.cell = str(facts["backend"]), str(facts["cell"])
         config = {key: value for key, value in node.items() if key not in ("hydra", "tracking")}
         self.run.params(facts | {f"config.{key}": value for key, value in flatten(config).items()})
         self.run.text("config.yaml", yaml.safe_dump(config, sort_keys=False))
@@ -104,29 +107,39 @@ class Recorder:
             self._value("test", f"trivial_{name}", value, name)
 
     def model(self, model: nn.Module, make_cell: MakeCell, backend: Backend, place: Place, hidden_size: int) -> None:
-        """Before training: sizes, the kernel that runs, and whether it computes what the reference computes."""
-        encoder = next(module for module in model.modules() if isinstance(module, Encoder))
+        """Before training: sizes, whether the backend computes what the reference computes, and the kernel that runs.
+
+        Raises:
+            Unsupported: It computes something else; nothing of it is timed, and the run keeps the errors.
+        """
         checked = parity.check(make_cell, backend, place.device, place.dtype, quick=True)
-        self.speed_counts = checked.passed
         number = num_parameters(model)
         self.run.params(
             {
                 "hidden_size": hidden_size,
                 "num_parameters": number,
-                "kernel": kernel_name(encoder, encoder.input_size, place.device, place.dtype),
                 "parity": "passed" if checked.passed else "red",
                 "parity_output_error": checked.output_error,
                 "parity_gradient_error": checked.gradient_error,
             }
         )
         self.run.tags({"hidden_size": str(hidden_size), "num_parameters": str(number)})
+        checked.require(self.backend, self.cell)
+        encoder = next(module for module in model.modules() if isinstance(module, Encoder))
+        batch = self.largest_batch()
+        T, B = batch.inputs.shape[:2]  # kernels are chosen by shape
+        shape = (T, B, encoder.input_size)
+        audited = audit(encoder, shape, place.device, place.dtype, lengths=batch.lengths)
+        self.run.params({"kernel": audited.kernel})
+        self.run.text("kernel_audit.txt", audited.text())
 
     def memory(self, model: nn.Module, trainer: Trainer) -> None:
         """Before training: the peak memory of one training step; the model is left as it was."""
-        batch = largest_batch(self.task).to(*self.task.place(model))
+        batch = self.largest_batch().to(*self.task.place(model))
         with undisturbed(model):
             optimizer = trainer.make_optimizer(model)
             trainer.step(model, optimizer, self.task, batch, None)  # makes the optimizer's state
+            workspace.clear()  # what is kept there would not be seen to be taken
             meter = PeakMemory(batch.inputs.device, live_bytes(model, optimizer, batch), gradients_of=model)
             with meter:
                 trainer.step(model, optimizer, self.task, batch, None)
@@ -175,13 +188,20 @@ class Recorder:
         if fit.stopped:
             self.run.params({"stopped": fit.stopped})
         self._speed("wall_s", time.perf_counter() - self.started, "s", False)
-        if fit.step_seconds and self.speed_counts:
+        if fit.step_seconds:
             self._speed("train_s", sum(fit.step_seconds), "s", False)
             self._speed(
                 "step_time_ms", 1000 * statistics.median(fit.step_seconds[WARM_UP_STEPS:] or [math.nan]), "ms", False
             )
             self._speed("train_tokens_per_s", fit.per_second(fit.step_tokens), "tokens/s", True)
             self._speed("train_examples_per_s", fit.per_second(fit.step_examples), "examples/s", True)
+
+    def largest_batch(self) -> Batch:
+        """The largest of the first training batches of a stream that all cells and seeds share."""
+        if self.largest is None:
+            stream = self.task.batches("train", torch.Generator().manual_seed(TRAIN_DATA_SEED))
+            self.largest = max(itertools.islice(stream, MEMORY_BATCHES), key=lambda batch: batch.inputs.numel())
+        return self.largest
 
     def summary(self) -> str:
         """One line for the terminal."""
@@ -197,12 +217,6 @@ class Recorder:
 
     def _speed(self, name: str, value: float, unit: str, higher_is_better: bool) -> None:
         self.run.value("speed", name, value, unit=unit, higher_is_better=higher_is_better)
-
-
-def largest_batch(task: Task) -> Batch:
-    """The largest of the first training batches of a stream that all cells and seeds share."""
-    stream = task.batches("train", torch.Generator().manual_seed(TRAIN_DATA_SEED))
-    return max(itertools.islice(stream, MEMORY_BATCHES), key=lambda batch: batch.inputs.numel())
 
 
 @contextmanager

@@ -8,7 +8,7 @@
 Parallel gomp_parallel = nullptr;
 ThreadNumber omp_thread_number = nullptr, omp_team_size = nullptr;
 
-// Mirrored by gru_bench/backends/native.py. Row-major; time, then sequence, then unit.
+// Mirrored by layer.py. Row-major; time, then sequence, then unit.
 template <class T>
 struct Layer {
     int64_t steps, batch, inputs, hidden, threads;

@@ -1,4 +1,4 @@
-"""One layer by compiled code: what ``native/layer.cpp`` computes, as a differentiable function of tensors."""
+"""One layer by compiled code: what ``layer.cpp`` computes, as a differentiable function of tensors."""
 
 import ctypes
 from collections.abc import Callable
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.profiler import record_function
 
-from gru_bench.backends import workspace
 from gru_bench.backends.base import State, refuse_second_derivative
-from gru_bench.backends.native_build import library
+from gru_bench.backends.native import workspace
+from gru_bench.backends.native.build import library
 from gru_bench.cells.base import Cell
 
 INSTRUCTION_SETS = {64: "avx512", 32: "avx2"}
@@ -23,7 +23,7 @@ _BACKWARD = ("dh", "dh_last", "dc_last", "dx", "dW", "db", "dU", "db_apart", "dh
 
 
 class _Layer(ctypes.Structure):
-    """Mirrors ``Layer`` of ``native/layer.cpp``."""
+    """Mirrors ``Layer`` of ``layer.cpp``."""
 
     _fields_ = [
         *((name, c_int64) for name in _SIZES),

@@ -1,4 +1,4 @@
-"""Compiles ``native/`` once a machine and loads it.
+"""Compiles the sources of this folder once a machine and loads them.
 
 The sources use no header but the C++ library's, so any compiler does, in seconds, and no version of torch is bound to
 the result. It lies in the cache under a name made of the sources and of everything the compiler says of itself and of
@@ -20,7 +20,8 @@ from filelock import FileLock
 
 from gru_bench.cache_dir import cache_dir
 
-SOURCE = Path(__file__).with_name("native")
+SOURCE = Path(__file__).parent
+SUFFIXES = (".cpp", ".h")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-Wall", "-Wextra")
 COMPILERS = ("c++", "g++", "clang++")
 WITHIN_S = 300
@@ -53,7 +54,7 @@ def build_id() -> str:
     """
     macros = _run([compiler(), *FLAGS, "-dM", "-E", "-x", "c++", os.devnull])  # version and instruction sets among them
     digest = hashlib.sha256(macros.encode())
-    for path in sorted(SOURCE.iterdir()):
+    for path in sorted(path for path in SOURCE.iterdir() if path.suffix in SUFFIXES):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     digest.update(" ".join(FLAGS).encode())
     return digest.hexdigest()[:20]
