@@ -1,4 +1,5 @@
-# make demo: from a fresh clone to a report. make test: the whole suite. make check: linters and types.
+# make demo: from a fresh clone to a report. make check: linters and types.
+# make test: the suite, without what compiles for minutes; make test-slow: that alone.
 # Needs Python 3.11 or newer with venv and pip; PYTHON=python3.12 picks another one.
 PYTHON ?= python3
 VENV ?= .venv
@@ -6,7 +7,7 @@ BIN = $(VENV)/bin
 # PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu' takes the small CPU build of torch on Linux
 PIP_ARGS ?=
 
-.PHONY: demo article test check format lock clean
+.PHONY: demo article test test-slow check format lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gru-bench train experiment=quick hydra/launcher=joblib; \
@@ -21,6 +22,9 @@ article: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
