@@ -195,6 +195,23 @@ def test_every_shape_agrees_with_the_loop(
 
 
 @needs_native
+def test_what_does_not_fit_is_refused_before_memory_is_read() -> None:
+    cell = LSTM(3, 5, seeded())
+    stack = BPTT(native="required").stack([cell], CPU, torch.float32)
+    state = torch.zeros(1, 2, 5)
+    for x, start, lengths, message in (
+        (torch.ones(4, 2, 9), None, None, "LSTM takes 3 features a step, got 9"),
+        (torch.ones(4, 2, 3), (state, torch.zeros(1, 2, 4)), None, r"states must be \(2, 5\)"),
+        (torch.ones(4, 2, 3), (state,), None, "LSTM has 2 states, got 1"),
+        (torch.ones(4, 2, 3), None, [4], r"expected \(2,\), got \(1,\)"),
+        (torch.ones(4, 2, 3).double(), None, None, "must be torch.float64 on the CPU, got torch.float32"),
+        (torch.ones(4, 2, 3), (state, state.double()), None, "must be torch.float32 on the CPU, got torch.float64"),
+    ):
+        with pytest.raises(UserError, match=message):
+            stack(x, start, None if lengths is None else torch.tensor(lengths))
+
+
+@needs_native
 def test_extreme_and_tiny_inputs_of_the_gates() -> None:
     """The gates' own exp against torch's: saturated, and relative to the value near zero."""
     cell = RNN(1, 1, seeded()).requires_grad_(False)
@@ -267,7 +284,7 @@ def test_required_is_refused_where_there_is_no_compiled_code() -> None:
 def fresh_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache, and nothing remembered of the code that this process has loaded."""
     monkeypatch.setenv("GRU_BENCH_CACHE", str(tmp_path / "cache"))
-    cached: tuple[Any, ...] = (native_build.library, native_build.build_id)
+    cached: tuple[Any, ...] = (native_build.library, native_build.build_id, native.kernel)
     for function in cached:
         function.cache_clear()
     yield tmp_path / "cache"

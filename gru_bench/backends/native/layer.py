@@ -1,6 +1,7 @@
 """One layer by compiled code: what ``layer.cpp`` computes, as a differentiable function of tensors."""
 
 import ctypes
+import functools
 from collections.abc import Callable
 from ctypes import c_int64, c_void_p
 from typing import Any, cast
@@ -13,6 +14,7 @@ from gru_bench.backends.base import State, refuse_second_derivative
 from gru_bench.backends.native import workspace
 from gru_bench.backends.native.build import library
 from gru_bench.cells.base import Cell
+from gru_bench.errors import UserError
 
 INSTRUCTION_SETS = {64: "avx512", 32: "avx2"}
 DTYPES = (torch.float32, torch.float64)
@@ -55,8 +57,18 @@ class Kernel:
         """``forward`` or ``backward`` with scratch memory of its own."""
         scratch = workspace.empty((self._scratch[way](ctypes.byref(layer)),), dtype)
         layer.scratch = scratch.data_ptr()
+        function = self.forward if way == "forward" else self.backward
+        if not torch.autograd._profiler_enabled():  # marking costs as much as all of this
+            function(ctypes.byref(layer))
+            return
         with record_function(self.event):
-            getattr(self, way)(ctypes.byref(layer))
+            function(ctypes.byref(layer))
+
+
+@functools.cache
+def kernel(name: str, dtype: torch.dtype) -> Kernel:
+    """The compiled functions of the cell of this name; found once."""
+    return Kernel(name, dtype)
 
 
 def instruction_set() -> str:
@@ -86,19 +98,41 @@ def run_layer(cell: Cell, x_TBD: Tensor, state: State | None, lengths: Tensor | 
     Returns:
         Outputs (T, B, H), zero past a length, and the state at each sequence's last step.
     """
-    kernel = Kernel(cell.name, x_TBD.dtype)
     apart = [parameter for name, parameter in cell.named_parameters() if name not in ("W", "b", "U")]
     h0, c0 = (*(state or ()), None, None)[:2]
     given = (x_TBD, cell.W, cell.b, cell.U, apart[0] if apart else None, h0, c0)
     tensors = tuple(tensor if tensor is None else tensor.contiguous() for tensor in given)
     if lengths is not None:
         lengths = lengths.to("cpu", torch.int64).contiguous()
-    num_states = len(cell.states)
+    check_fit(cell, x_TBD, state, lengths)
+    compiled, num_states = kernel(cell.name, x_TBD.dtype), len(cell.states)
     if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
-        h_TBH, *final = _Differentiable.apply(kernel, num_states, lengths, *tensors)
+        h_TBH, *final = _Differentiable.apply(compiled, num_states, lengths, *tensors)
     else:
-        h_TBH, *final = _forward(kernel, num_states, lengths, tensors, keep=False)[:-2]
+        h_TBH, *final = _forward(compiled, num_states, lengths, tensors, keep=False)[:-2]
     return h_TBH, tuple(final)
+
+
+def check_fit(cell: Cell, x_TBD: Tensor, state: State | None, lengths: Tensor | None) -> None:
+    """Refuse what does not fit together: the compiled code reads memory by these sizes and asks nobody.
+
+    Raises:
+        UserError: A size, type or device that is not the cell's.
+    """
+    B, D = x_TBD.shape[1:]
+    if cell.input_size != D:
+        raise UserError(f"{type(cell).__name__} takes {cell.input_size} features a step, got {D}")
+    expected = (B, cell.hidden_size)
+    if any(s_BH.shape != expected for s_BH in state or ()):
+        raise UserError(f"states must be {expected}, got {[tuple(s_BH.shape) for s_BH in state or ()]}")
+    if state is not None and len(state) != len(cell.states):
+        raise UserError(f"{type(cell).__name__} has {len(cell.states)} states, got {len(state)}")
+    if lengths is not None and lengths.shape != (B,):
+        raise UserError(f"one length a sequence: expected ({B},), got {tuple(lengths.shape)}")
+    for tensor in (x_TBD, *(state or ()), *cell.parameters()):
+        if tensor.dtype != x_TBD.dtype or tensor.device.type != "cpu":
+            found = f"{tensor.dtype} on {tensor.device}"
+            raise UserError(f"input, states and parameters must be {x_TBD.dtype} on the CPU, got {found}")
 
 
 def saved_values(cell: Cell, dtype: torch.dtype) -> int:
@@ -106,7 +140,7 @@ def saved_values(cell: Cell, dtype: torch.dtype) -> int:
 
     The input is not counted: it is there anyway, as the output of the layer below.
     """
-    return (Kernel(cell.name, dtype).saved + len(cell.states)) * cell.hidden_size
+    return (kernel(cell.name, dtype).saved + len(cell.states)) * cell.hidden_size
 
 
 def _layer(lengths: Tensor | None, tensors: tuple[Tensor | None, ...]) -> _Layer:
@@ -123,14 +157,14 @@ def _pointer(tensor: Tensor | None) -> int | None:
 
 
 def _forward(
-    kernel: Kernel, num_states: int, lengths: Tensor | None, tensors: tuple[Tensor | None, ...], *, keep: bool
+    compiled: Kernel, num_states: int, lengths: Tensor | None, tensors: tuple[Tensor | None, ...], *, keep: bool
 ) -> tuple[Tensor, ...]:
     """Outputs, final states, then what is kept: the gates and the memory of all steps (empty where there is none)."""
     x_TBD, U = cast(Tensor, tensors[0]), cast(Tensor, tensors[3])
     (T, B), H, dtype = x_TBD.shape[:2], U.shape[1], x_TBD.dtype
     h_TBH = workspace.empty((T, B, H), dtype)
     final = tuple(torch.empty(B, H, dtype=dtype) for _ in range(num_states))
-    saved = workspace.empty((T, B, kernel.saved * H if keep else 0), dtype)
+    saved = workspace.empty((T, B, compiled.saved * H if keep else 0), dtype)
     c_TBH = workspace.empty((T if keep else 1, B, H if num_states > 1 else 0), dtype)
     layer = _layer(lengths, tensors)
     layer.h, layer.h_last = h_TBH.data_ptr(), final[0].data_ptr()
@@ -139,7 +173,7 @@ def _forward(
     if keep:
         # a cell that keeps nothing but its states still says that it does
         layer.saved = (saved if saved.numel() else h_TBH).data_ptr()
-    kernel.run("forward", layer, dtype)
+    compiled.run("forward", layer, dtype)
     return h_TBH, *final, saved, c_TBH
 
 
@@ -147,10 +181,10 @@ class _Differentiable(torch.autograd.Function):
     """The compiled forward pass with the compiled backward pass. Once: its gradient has no gradient."""
 
     @staticmethod
-    def forward(ctx: Any, kernel: Kernel, num_states: int, lengths: Tensor | None, *tensors: Tensor | None) -> Any:
-        h_TBH, *rest = _forward(kernel, num_states, lengths, tensors, keep=True)
+    def forward(ctx: Any, compiled: Kernel, num_states: int, lengths: Tensor | None, *tensors: Tensor | None) -> Any:
+        h_TBH, *rest = _forward(compiled, num_states, lengths, tensors, keep=True)
         *final, saved, c_TBH = rest
-        ctx.kernel, ctx.num_states = kernel, num_states
+        ctx.compiled, ctx.num_states = compiled, num_states
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(lengths, saved, c_TBH, h_TBH, *tensors)
         return h_TBH, *final
@@ -159,7 +193,6 @@ class _Differentiable(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         refuse_second_derivative("bptt")
         lengths, saved, c_TBH, h_TBH, *tensors = ctx.saved_tensors
-        kernel: Kernel = ctx.kernel
         x_TBD, W, b, U, b_apart, *_ = tensors
         B, H, dtype = x_TBD.shape[1], U.shape[1], x_TBD.dtype
         grads = tuple(grad if grad is None else grad.contiguous() for grad in grads)
@@ -180,6 +213,6 @@ class _Differentiable(torch.autograd.Function):
         }
         for name, tensor in found.items():
             setattr(layer, name, _pointer(tensor))
-        kernel.run("backward", layer, dtype)
+        ctx.compiled.run("backward", layer, dtype)
         wanted = zip(found.values(), ctx.needs_input_grad[3:], strict=True)
         return None, None, None, *(grad if wants else None for grad, wants in wanted)

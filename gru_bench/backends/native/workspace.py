@@ -68,11 +68,11 @@ def give_back(piece: Tensor) -> None:
 
 
 def _take(size: int) -> Tensor:
-    """The smallest piece that is large enough and not half empty, or a new one."""
+    """The smallest piece that is large enough and not half empty, or a new one; of equal ones the last given back."""
     with _lock:
-        fitting = [(piece.numel(), index) for index, piece in enumerate(_shelf) if size <= piece.numel() <= 2 * size]
+        fitting = [(piece.numel(), -index) for index, piece in enumerate(_shelf) if size <= piece.numel() <= 2 * size]
         if fitting:
-            return _shelf.pop(min(fitting)[1])
+            return _shelf.pop(-min(fitting)[1])
     # a little more than asked, in eight sizes an octave: batches of nearly equal length share their pieces
     step = 2 ** max((size - 1).bit_length() - 4, 12)
     return torch.empty(-(-size // step) * step, dtype=torch.uint8)
