@@ -177,10 +177,12 @@ def measure(cell: str, backends: Sequence[str], shapes: Sequence[Shape], rounds:
     nodes = {name: chosen("backend", name) for name in backends}
     made = {name: construct(node) for name, node in nodes.items()}
     reasons: dict[str, str] = {}
+    red: set[str] = set()
     for name, backend in made.items():
         try:
             found = parity.check(make_cell, backend, CPU, DTYPE)
             if not found.passed:
+                red.add(name)
                 reasons[name] = f"parity is red: {max(found.output_error, found.gradient_error):.1e}"
         except Unsupported as error:
             reasons[name] = str(error)
@@ -200,7 +202,7 @@ def measure(cell: str, backends: Sequence[str], shapes: Sequence[Shape], rounds:
         for name in backends:
             row: Row = {"cell": cell, "backend": name, "shape": label, **dict(zip("TBH", sizes, strict=True))}
             if name in reasons:
-                yield row | {"parity": "red", "reason": reasons[name]}
+                yield row | {"parity": "red" if name in red else None, "reason": reasons[name]}
                 continue
             ms, arm = statistics.median(times[name]), arms[name]
             row |= {"kernel": arm.kernel, "parity": "green", "ms": round(ms, 3)}
@@ -349,7 +351,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "rounds": options.rounds,
         "others_cores": round(others, 2),
         "environment": environment(),
-        "rows": rows,
+        "rows": [row for row in rows if row["parity"] is not None],
+        "not_run": [row for row in rows if row["parity"] is None],
         "geomean": means,
         "memory": memory,
     }

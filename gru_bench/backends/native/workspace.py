@@ -7,6 +7,7 @@ back to a shelf when the tensor in them is released, and the next tensor of abou
 
 import math
 import threading
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,11 @@ from torch import Tensor
 SMALLEST = 2**18
 """Bytes from which a piece is kept: the allocator keeps smaller ones by itself."""
 LARGEST_SHELF = 2**31
-"""Bytes that lie on the shelf at most."""
+"""Bytes that lie on the shelf at most, once the next piece is taken."""
 
+_returned: deque[Tensor] = deque()
+"""Pieces on their way to the shelf. Whatever releases a tensor only appends here, which needs no lock: it may happen
+inside the code below, when Python collects its garbage there."""
 _shelf: list[Tensor] = []
 _lock = threading.Lock()
 
@@ -32,7 +36,7 @@ class _Loan(np.ndarray):
 
     def __del__(self) -> None:
         if self.piece is not None:
-            give_back(self.piece)
+            _returned.append(self.piece)
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -50,26 +54,29 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 def clear() -> None:
     """Release what lies on the shelf: before memory is measured, so that it is counted where it is taken again."""
     with _lock:
+        _tidy()
         _shelf.clear()
 
 
 def held_bytes() -> int:
     """Bytes on the shelf."""
     with _lock:
+        _tidy()
         return sum(piece.numel() for piece in _shelf)
 
 
-def give_back(piece: Tensor) -> None:
-    """Lay a piece on the shelf; the oldest ones make room."""
-    with _lock:
-        _shelf.append(piece)
-        while sum(piece.numel() for piece in _shelf) > LARGEST_SHELF:
-            _shelf.pop(0)
+def _tidy() -> None:
+    """Lay what came back on the shelf; the oldest pieces make room."""
+    while _returned:
+        _shelf.append(_returned.popleft())
+    while sum(piece.numel() for piece in _shelf) > LARGEST_SHELF:
+        _shelf.pop(0)
 
 
 def _take(size: int) -> Tensor:
     """The smallest piece that is large enough and not half empty, or a new one; of equal ones the last given back."""
     with _lock:
+        _tidy()
         fitting = [(piece.numel(), -index) for index, piece in enumerate(_shelf) if size <= piece.numel() <= 2 * size]
         if fitting:
             return _shelf.pop(-min(fitting)[1])
