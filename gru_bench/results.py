@@ -1,13 +1,14 @@
-"""The only reader of MLflow: every measured number, in three tables."""
+"""The only reader of MLflow: every measured number, in four tables."""
 
 import math
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from gru_bench.bench_tables import latest_figures
 from gru_bench.errors import UserError
 from gru_bench.run_tables import Rows, measured
 from gru_bench.settings import differing
@@ -89,6 +90,29 @@ VALUE_COLUMNS = {
     "higher_is_better": TRUTH,
 }
 CURVE_COLUMNS = {"run_id": TEXT, "metric": TEXT, "step": "int64", "value": NUMBER}
+BENCH_COLUMNS = {
+    "run_id": TEXT,
+    "machine": TEXT,
+    "torch": TEXT,
+    "threads": INTEGER,
+    "dtype": TEXT,
+    "device": TEXT,
+    "git_commit": TEXT,
+    "rounds": INTEGER,
+    "cell": TEXT,
+    "backend": TEXT,
+    "kernel": TEXT,
+    "shape": TEXT,
+    "ms": NUMBER,
+    "ratio_to_vendor": NUMBER,
+    "ratio_low": NUMBER,
+    "ratio_high": NUMBER,
+    "percent_of_peak": NUMBER,
+    "parity": TEXT,
+}
+"""Columns of ``Results.bench``: ``shape`` is ``TxBxH`` or the name of a whole model; a ratio is the vendor's time over
+this one, so that above 1 is faster than the vendor; ``run_id`` is the benchmark's, never one of ``runs``.
+"""
 
 FAMILIES = ("rnn", "lstm", "gru")
 """The order of families in tables; a family is stood for by its reference cell of the same name."""
@@ -110,11 +134,13 @@ class Results:
             with the status ``missing`` and no ``run_id``. Columns: :data:`RUN_COLUMNS` and ``env_*``.
         values: One row a measured number: :data:`VALUE_COLUMNS`.
         curves: One row a point: :data:`CURVE_COLUMNS`; steps are optimizer steps.
+        bench: What ``bench/cells.py`` last stored for the machines of these runs: :data:`BENCH_COLUMNS`.
     """
 
     runs: pd.DataFrame
     values: pd.DataFrame
     curves: pd.DataFrame
+    bench: pd.DataFrame = field(default_factory=lambda: frame([], BENCH_COLUMNS))
 
     def joined(self) -> pd.DataFrame:
         """Runs with their values, a row a value; a run without any is a row too. This is ``results.csv``."""
@@ -159,6 +185,7 @@ def read(uri: str | None = None, *, experiment: str | None = None, sweep: str | 
         runs=frame(kept, RUN_COLUMNS | dict.fromkeys(environment, TEXT)),
         values=frame([row for values, _ in tables for row in values], VALUE_COLUMNS),
         curves=frame([row for _, curves in tables for row in curves], CURVE_COLUMNS),
+        bench=frame(latest_figures(client, uri, list(names), {row["machine"] for row in kept}), BENCH_COLUMNS),
     )
 
 

@@ -37,6 +37,9 @@ VALID_URIS = "sqlite:///FILE.db, http://HOST:PORT, https://..., postgresql://...
 KIND, STATUS, ERROR, SWEEP, JOB = (f"gru_bench.{name}" for name in ("kind", "status", "error", "sweep", "job"))
 PARENT = "mlflow.parentRunId"
 PLANNED_FILE, VALUES_FILE, CURVES_FILE = "planned.json", "values.parquet", "curves.parquet"
+BENCH, BENCH_EXPERIMENT = "bench", "bench_cells"
+"""Kind and experiment of what ``bench/cells.py`` measured: never a run of a report."""
+BENCH_TABLE, BENCH_JSON = "bench", "bench.json"
 BEST = "best_"
 """Before the metric's name in MLflow where a curve already has that name; values.parquet has the plain name."""
 

@@ -178,7 +178,9 @@ class Store:
             return counts
 
     @contextmanager
-    def run(self, experiment: str, name: str, *, sweep_id: str | None, tags: dict[str, str]) -> Iterator["Run"]:
+    def run(
+        self, experiment: str, name: str, *, sweep_id: str | None, tags: dict[str, str], kind: str = "run"
+    ) -> Iterator["Run"]:
         """One run, whose status follows from how the block is left.
 
         Normal end: FINISHED. :class:`Unsupported` and other exceptions: FAILED. Ctrl-C, SIGTERM (see
@@ -190,11 +192,12 @@ class Store:
             name: What the UI calls the run.
             sweep_id: The parent's run id, or None.
             tags: Further tags.
+            kind: ``run``, or what keeps it out of every table of runs.
         """
         run: Run | None = None
         try:
             with deferred_signals():
-                all_tags = dict(tags) | {KIND: "run"}
+                all_tags = dict(tags) | {KIND: kind}
                 if sweep_id is not None:
                     all_tags |= {SWEEP: sweep_id, PARENT: sweep_id}
                 created = self.client.create_run(self.experiment_id(experiment), tags=all_tags, run_name=name)

@@ -11,7 +11,7 @@ TEXT = (
     "comparisons of cells, and their order is not a ranking.** A throughput seen during training depends on the kernel "
     "that ran, on the threads, and on what else the machine did: on a CPU, for one, the vendor's LSTM is one fused "
     "kernel and its GRU is not, so the faster row says more about the library than about the cell. Ratios of speed "
-    "need runs that alternate in one process, which this report does not have."
+    "need runs that alternate in one process, which these did not."
 )
 
 

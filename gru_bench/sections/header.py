@@ -26,7 +26,9 @@ def header(results: Results, select: dict[str, str | None]) -> str:
         ["torch", ", ".join(map(str, distinct(torch))) or "not known"],
         ["made by", f"`{command(select, [str(sweep) for sweep in sweeps], names)}`"],
     ]
-    note = "Every number is in `results.csv`, a line a run and value. Generated; edit the code that wrote it, not this."
+    note = (
+        "Every number of a run is in `results.csv`, a line a value. Generated; edit the code that wrote it, not this."
+    )
     return f"# Report: {names}\n\n{table(['what', 'value'], rows)}\n\n{note}"
 
 

@@ -28,11 +28,8 @@ struct Layer {
 namespace {
 
 template <class Cell>
-constexpr int WIDE = Cell::GATES * Cell::VECTORS;  // vectors of a panel of the gates' products
-constexpr int NARROW = 2;                          // of every other panel
-constexpr Size DEPTH = 256;      // rows of a weight gradient's product that are summed at once
-constexpr Size CHUNK_ROWS = 256;  // rows of dgates, at least, that are used up before the next are made
-constexpr Size STRIP = 8;         // tiles of its left matrix that are laid out at once
+constexpr int WIDE = Cell::GATES * Cell::VECTORS;  // vectors of a panel of the gates' products; others are NARROW
+constexpr Size STRIP = 8;  // tiles of a weight gradient's left matrix that are laid out at once
 
 template <class T>
 Size panel_size(Size K, int vectors) {
@@ -137,9 +134,17 @@ struct Ring {
     T* at(Size t) const { return base + t % (2 * steps) * step_size; }
 };
 
-template <class T>
+// Rows of dgates that a weight gradient sums at once, and at least as many are a chunk. The gradients are read and
+// written once for so many rows: where they are too large for the second-level cache, more rows pay.
+template <class Cell, class T>
+Size depth_of(const Layer<T>& layer) {
+    const Size gradients = Cell::GATES * layer.hidden * (layer.inputs + layer.hidden) * Size(sizeof(T));
+    return gradients > (Size(2) << 20) ? 512 : 256;
+}
+
+template <class Cell, class T>
 Size chunk_steps(const Layer<T>& layer) {
-    return std::min<Size>(layer.steps, (CHUNK_ROWS + layer.batch - 1) / layer.batch);
+    return std::min<Size>(layer.steps, (depth_of<Cell>(layer) + layer.batch - 1) / layer.batch);
 }
 
 // dgates of the steps [t0, t1) for the sequences [b0, b1), last step first. t0 = -1 ends with the initial state.
@@ -168,6 +173,7 @@ void backward_rows(const Layer<T>& layer, const T* U_panels, Size b0, Size b1, c
         for (Size p = 0; p < num_panels; p++) {
             const Size u = p * width;
             const T* panel = U_panels + p * U_size;
+            const int vectors = narrow_vectors<T>(H, p);
             if (t > 0) {  // the tiles read short pieces of many rows, which the processor does not see coming
                 fetch(layer.saved, (t - 1) * B + b0, (t - 1) * B + b1, Cell::SAVED * H, p, num_panels);
                 if (layer.dh) fetch(layer.dh, (t - 1) * B + b0, (t - 1) * B + b1, H, p, num_panels);
@@ -177,18 +183,18 @@ void backward_rows(const Layer<T>& layer, const T* U_panels, Size b0, Size b1, c
             each_tile<NARROW>(b0, b1, [&](Size first, int rows) {
                 if (later) {
                     const T* a = later + first * row_size;
-                    tile<T, NARROW>(rows, a, row_size, 1, panel, before, sum, false);
-                    tile<T, NARROW>(rows, a + (Cell::SLOPES - 1) * H, row_size, 1, panel + before * width, H, sum, true);
+                    const T* last = panel + before * vectors * LANES<T>;
+                    narrow_tile<T>(vectors, rows, a, row_size, 1, panel, before, sum, false);
+                    narrow_tile<T>(vectors, rows, a + (Cell::SLOPES - 1) * H, row_size, 1, last, H, sum, true);
                 } else {
                     std::fill(sum, sum + rows * NARROW, Vec<T>{});
                 }
                 for (int i = 0; i < rows; i++)
-                    for (int v = 0; v < NARROW; v++) {
+                    for (int v = 0; v < vectors; v++) {
                         const Size unit = u + v * LANES<T>, row = (first + i) * H + unit;
-                        if (unit >= H) break;
                         static const T zeros[LANES<T>] = {};
                         const int lanes = static_cast<int>(std::min<Size>(LANES<T>, H - unit));
-                        Vec<T> dh = sum[i * NARROW + v] + load(passed + row, lanes);
+                        Vec<T> dh = sum[i * vectors + v] + load(passed + row, lanes);
                         const Size length = layer.lengths ? layer.lengths[first + i] : layer.steps;
                         if (layer.dh_last && t == length - 1) dh += load(layer.dh_last + row, lanes);
                         if (t < 0) {
@@ -230,18 +236,19 @@ void input_rows(const Layer<T>& layer, const T* W_panels, const T* dgates, T* dx
     const Size block = 8 * TILE_ROWS<NARROW>;  // stays in the second-level cache while the panels pass
     Vec<T> sum[TILE_ROWS<NARROW> * NARROW];
     for (Size from = begin; from < end; from += block)
-        for (Size p = 0; p < num_panels; p++)
+        for (Size p = 0; p < num_panels; p++) {
+            const int vectors = narrow_vectors<T>(D, p);
             each_tile<NARROW>(from, std::min(end, from + block), [&](Size first, int rows) {
-                tile<T, NARROW>(rows, dgates + first * row_size, row_size, 1, W_panels + p * W_size,
-                                Cell::INPUTS * H, sum, false);
+                narrow_tile<T>(vectors, rows, dgates + first * row_size, row_size, 1, W_panels + p * W_size,
+                               Cell::INPUTS * H, sum, false);
                 for (int i = 0; i < rows; i++)
-                    for (int v = 0; v < NARROW; v++) {
-                        Size unit = p * width + v * LANES<T>;
-                        if (unit < D)
-                            store(dx + (first + i) * D + unit, sum[i * NARROW + v],
-                                  static_cast<int>(std::min<Size>(LANES<T>, D - unit)));
+                    for (int v = 0; v < vectors; v++) {
+                        const Size unit = p * width + v * LANES<T>;
+                        store(dx + (first + i) * D + unit, sum[i * vectors + v],
+                              static_cast<int>(std::min<Size>(LANES<T>, D - unit)));
                     }
             });
+        }
 }
 
 // A right-hand matrix of the weight gradients' products, and where the gradient goes.
@@ -262,12 +269,14 @@ void pack_right(const Right<T>& right, Size k, Size depth, T* panel) {
     const Size width = NARROW * LANES<T>, columns = right.columns;
     const Size head = std::clamp<Size>(right.split - k, 0, depth);
     for (Size p = 0; p < panels(columns, width); p++, panel += depth * width) {
+        const int vectors = narrow_vectors<T>(columns, p);
+        T* below = panel + head * vectors * LANES<T>;
         if (right.first)
-            pack_columns(right.first + k * columns, columns, head, columns, p, NARROW, panel);
+            pack_columns(right.first + k * columns, columns, head, columns, p, NARROW, vectors, panel);
         else
-            std::fill(panel, panel + head * width, T(0));
+            std::fill(panel, below, T(0));
         const T* rest = right.rest + (k + head - right.split) * columns;
-        if (head < depth) pack_columns(rest, columns, depth - head, columns, p, NARROW, panel + head * width);
+        if (head < depth) pack_columns(rest, columns, depth - head, columns, p, NARROW, vectors, below);
     }
 }
 
@@ -277,19 +286,20 @@ void strip_times(const T* strip, Size count, Size depth, const Right<T>& right, 
     constexpr int ROWS = TILE_ROWS<NARROW>;
     const Size width = NARROW * LANES<T>, columns = right.columns;
     Vec<T> sum[ROWS * NARROW];
-    for (Size p = 0; p < panels(columns, width); p++, panel += depth * width)
+    for (Size p = 0; p < panels(columns, width); p++, panel += depth * width) {
+        const int vectors = narrow_vectors<T>(columns, p);
         for (Size first = 0; first < count; first += ROWS) {
             const int rows = static_cast<int>(std::min<Size>(ROWS, count - first));
-            tile<T, NARROW>(rows, strip + first * depth, 1, ROWS, panel, depth, sum, false);
+            narrow_tile<T>(vectors, rows, strip + first * depth, 1, ROWS, panel, depth, sum, false);
             for (int i = 0; i < rows; i++)
-                for (int v = 0; v < NARROW; v++) {
+                for (int v = 0; v < vectors; v++) {
                     const Size column = p * width + v * LANES<T>;
-                    if (column >= columns) break;
                     const int lanes = static_cast<int>(std::min<Size>(LANES<T>, columns - column));
                     T* to = right.out + (row + first + i) * columns + column;
-                    store(to, load(to, lanes) + sum[i * NARROW + v], lanes);
+                    store(to, load(to, lanes) + sum[i * vectors + v], lanes);
                 }
         }
+    }
 }
 
 // sums[m] += the sum of left's column m
@@ -314,11 +324,12 @@ void weight_gradients(const Layer<T>& layer, const T* dgates, Size t0, Size t1, 
     const Right<T> of_U = t0 ? Right<T>{nullptr, layer.h + (t0 - 1) * B * H, 0, H, layer.dU}
                              : Right<T>{layer.h0, layer.h, B, H, layer.dU};
     T* strip = room;
-    T* W_panels = strip + STRIP * ROWS * DEPTH;
-    T* U_panels = W_panels + right_size<T>(D, DEPTH);
+    const Size most = depth_of<Cell>(layer);
+    T* W_panels = strip + STRIP * ROWS * most;
+    T* U_panels = W_panels + right_size<T>(D, most);
     const Size K = (t1 - t0) * B;
-    for (Size k = 0; k < K; k += DEPTH) {
-        const Size depth = std::min(DEPTH, K - k);
+    for (Size k = 0; k < K; k += most) {
+        const Size depth = std::min(most, K - k);
         const T* left = dgates + k * row_size;
         pack_right(of_W, k, depth, W_panels);
         pack_right(of_U, k, depth, U_panels);
@@ -337,9 +348,10 @@ void weight_gradients(const Layer<T>& layer, const T* dgates, Size t0, Size t1, 
     }
 }
 
-template <class T>
-Size weight_room(Size D, Size H) {
-    return DEPTH * STRIP * TILE_ROWS<NARROW> + right_size<T>(D, DEPTH) + right_size<T>(H, DEPTH);
+template <class Cell, class T>
+Size weight_room(const Layer<T>& layer) {
+    const Size depth = depth_of<Cell>(layer);
+    return depth * STRIP * TILE_ROWS<NARROW> + right_size<T>(layer.inputs, depth) + right_size<T>(layer.hidden, depth);
 }
 
 template <class Cell, class T>
@@ -352,8 +364,8 @@ template <class Cell, class T>
 Size backward_scratch(const Layer<T>& layer) {
     const Size width = NARROW * LANES<T>, over_H = panels(layer.hidden, width), over_D = panels(layer.inputs, width);
     const Size weights = (over_H * Cell::GATES + over_D * Cell::INPUTS) * layer.hidden * width;
-    const Size ring = 2 * chunk_steps(layer) * layer.batch * Cell::SLOPES * layer.hidden;
-    return weights + ring + layer.threads * weight_room<T>(layer.inputs, layer.hidden) + LANES<T>;
+    const Size ring = 2 * chunk_steps<Cell>(layer) * layer.batch * Cell::SLOPES * layer.hidden;
+    return weights + ring + layer.threads * weight_room<Cell>(layer) + LANES<T>;
 }
 
 // Panels start at a multiple of the vector's size.
@@ -390,17 +402,17 @@ void backward(const Layer<T>& layer) {
     const Size U_size = panel_size<T>(Cell::GATES * H, NARROW), W_size = panel_size<T>(Cell::INPUTS * H, NARROW);
     T* U_panels = aligned(layer.scratch);
     T* W_panels = U_panels + over_H * U_size;
-    const Size steps = chunk_steps(layer), B = layer.batch, step_size = B * Cell::SLOPES * H;
+    const Size steps = chunk_steps<Cell>(layer), B = layer.batch, step_size = B * Cell::SLOPES * H;
     const Ring<Cell, T> ring = {W_panels + over_D * W_size, steps, step_size};
     T* rooms = ring.base + 2 * steps * step_size;
-    const Size room = weight_room<T>(D, H);
+    const Size room = weight_room<Cell>(layer);
     with_team(static_cast<int>(layer.threads), [&](Team& team, int thread) {
         Share mine = share(over_H, team.size, thread);
         for (Size p = mine.begin; p < mine.end; p++)
-            pack_columns(layer.U, H, Cell::GATES * H, H, p, NARROW, U_panels + p * U_size);
+            pack_columns(layer.U, H, Cell::GATES * H, H, p, NARROW, narrow_vectors<T>(H, p), U_panels + p * U_size);
         mine = share(over_D, team.size, thread);
         for (Size p = mine.begin; layer.dx && p < mine.end; p++)
-            pack_columns(layer.W, D, Cell::INPUTS * H, D, p, NARROW, W_panels + p * W_size);
+            pack_columns(layer.W, D, Cell::INPUTS * H, D, p, NARROW, narrow_vectors<T>(D, p), W_panels + p * W_size);
         const Share weights = share(Cell::GATES * H, team.size, thread);
         if (!layer.add) {
             const Size count = weights.end - weights.begin;

@@ -52,12 +52,31 @@ inline void each_tile(Size begin, Size end, Body body) {
     }
 }
 
+// As tile<T, NARROW>, for a panel that may be the last and have one vector only.
+constexpr int NARROW = 2;
+
+template <class T>
+inline void narrow_tile(int vectors, int rows, const T* a, Size row, Size step, const T* panel, Size K, Vec<T>* out,
+                        bool add) {
+    if (vectors == NARROW)
+        tile<T, NARROW, TILE_ROWS<NARROW>>(rows, a, row, step, panel, K, out, add);
+    else
+        tile<T, 1, TILE_ROWS<NARROW>>(rows, a, row, step, panel, K, out, add);
+}
+
+// Vectors of panel p that hold columns.
+template <class T>
+inline int narrow_vectors(Size columns, Size p) {
+    return columns - p * NARROW * LANES<T> > LANES<T> ? NARROW : 1;
+}
+
 inline Size panels(Size columns, int lanes) { return (columns + lanes - 1) / lanes; }
 
-// Panel `p` of a matrix whose element (k, column) is from[k * row + column].
+// Panel `p` of a matrix whose element (k, column) is from[k * row + column]. Panels are nv vectors apart; this one has
+// `vectors`, as many but perhaps for the last.
 template <class T>
-inline void pack_columns(const T* from, Size row, Size K, Size columns, Size p, int nv, T* panel) {
-    Size width = Size(nv) * LANES<T>, first = p * width, here = std::min(width, columns - first);
+inline void pack_columns(const T* from, Size row, Size K, Size columns, Size p, int nv, int vectors, T* panel) {
+    Size width = Size(vectors) * LANES<T>, first = p * nv * LANES<T>, here = std::min(width, columns - first);
     for (Size k = 0; k < K; k++, panel += width) {
         std::memcpy(panel, from + k * row + first, here * sizeof(T));
         std::fill(panel + here, panel + width, T(0));
