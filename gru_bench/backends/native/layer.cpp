@@ -3,6 +3,7 @@
 // A thread takes some of the batch's sequences through all steps, so nobody waits for anybody within the recurrence.
 // Every number is summed in an order that the number of threads does not change.
 #include "gates.h"
+#include "gradients.h"
 #include "team.h"
 
 Parallel gomp_parallel = nullptr;
@@ -22,7 +23,6 @@ struct Layer {
     const T *dh, *dh_last, *dc_last;  // any may be null: zeros
     T* dx;                            // null: not wanted
     T *dW, *db, *dU, *db_apart, *dh0, *dc0;
-    int64_t add;  // whether dW, db, dU and db_apart are added to
 };
 
 namespace {
@@ -56,8 +56,9 @@ void forward_rows(const Layer<T>& layer, const T* W_panels, const T* U_panels, S
     Vec<T> pre[TILE_ROWS<WIDE<Cell>> * WIDE<Cell>], sum[TILE_ROWS<WIDE<Cell>> * WIDE<Cell>];
     for (Size t = 0; t < layer.steps; t++) {
         const T* h_old = t ? layer.h + (t - 1) * B * H : layer.h0;
-        const T* c_old = Cell::MEMORY ? (t == 0 ? layer.c0 : layer.saved ? layer.c + (t - 1) * B * H : layer.c) : nullptr;
-        T* c_new = Cell::MEMORY ? (layer.saved ? layer.c + t * B * H : layer.c) : nullptr;
+        const Size c_step = layer.saved ? B * H : 0;  // where nothing is kept, c is one step's that moves on
+        const T* c_old = !Cell::MEMORY ? nullptr : t ? layer.c + (t - 1) * c_step : layer.c0;
+        T* c_new = Cell::MEMORY ? layer.c + t * c_step : nullptr;
         for (Size p = 0; p < num_panels; p++) {
             const Size u = p * unit_width;
             const T* W_panel = W_panels + p * W_size;
@@ -111,8 +112,8 @@ void forward_rows(const Layer<T>& layer, const T* W_panels, const T* U_panels, S
         const Size last = (layer.lengths ? layer.lengths[row] : layer.steps) - 1;
         const T* h = last >= 0 ? layer.h + (last * B + row) * H : layer.h0 ? layer.h0 + row * H : nullptr;
         for (Size u = 0; u < H; u++) layer.h_last[row * H + u] = h ? h[u] : T(0);
-        if (Cell::MEMORY)
-            std::memcpy(layer.c_last + row * H, layer.c + (layer.saved ? (layer.steps - 1) * B + row : row) * H, H * sizeof(T));
+        const Size c_row = layer.saved ? (layer.steps - 1) * B + row : row;
+        if (Cell::MEMORY) std::memcpy(layer.c_last + row * H, layer.c + c_row * H, H * sizeof(T));
     }
 }
 
@@ -251,69 +252,6 @@ void input_rows(const Layer<T>& layer, const T* W_panels, const T* dgates, T* dx
         }
 }
 
-// A right-hand matrix of the weight gradients' products, and where the gradient goes.
-template <class T>
-struct Right {
-    const T *first, *rest;  // rows of `columns` numbers: the first `split` rows are first's (null: zeros)
-    Size split, columns;
-    T* out;                 // added to, as many columns
-};
-
-template <class T>
-Size right_size(Size columns, Size depth) {
-    return panels(columns, NARROW * LANES<T>) * NARROW * LANES<T> * depth;
-}
-
-template <class T>
-void pack_right(const Right<T>& right, Size k, Size depth, T* panel) {
-    const Size width = NARROW * LANES<T>, columns = right.columns;
-    const Size head = std::clamp<Size>(right.split - k, 0, depth);
-    for (Size p = 0; p < panels(columns, width); p++, panel += depth * width) {
-        const int vectors = narrow_vectors<T>(columns, p);
-        T* below = panel + head * vectors * LANES<T>;
-        if (right.first)
-            pack_columns(right.first + k * columns, columns, head, columns, p, NARROW, vectors, panel);
-        else
-            std::fill(panel, below, T(0));
-        const T* rest = right.rest + (k + head - right.split) * columns;
-        if (head < depth) pack_columns(rest, columns, depth - head, columns, p, NARROW, vectors, below);
-    }
-}
-
-// out[row + m] += left^T right for `count` columns m of left; `strip` holds them, laid out by pack_strip.
-template <class T>
-void strip_times(const T* strip, Size count, Size depth, const Right<T>& right, const T* panel, Size row) {
-    constexpr int ROWS = TILE_ROWS<NARROW>;
-    const Size width = NARROW * LANES<T>, columns = right.columns;
-    Vec<T> sum[ROWS * NARROW];
-    for (Size p = 0; p < panels(columns, width); p++, panel += depth * width) {
-        const int vectors = narrow_vectors<T>(columns, p);
-        for (Size first = 0; first < count; first += ROWS) {
-            const int rows = static_cast<int>(std::min<Size>(ROWS, count - first));
-            narrow_tile<T>(vectors, rows, strip + first * depth, 1, ROWS, panel, depth, sum, false);
-            for (int i = 0; i < rows; i++)
-                for (int v = 0; v < vectors; v++) {
-                    const Size column = p * width + v * LANES<T>;
-                    const int lanes = static_cast<int>(std::min<Size>(LANES<T>, columns - column));
-                    T* to = right.out + (row + first + i) * columns + column;
-                    store(to, load(to, lanes) + sum[i * vectors + v], lanes);
-                }
-        }
-    }
-}
-
-// sums[m] += the sum of left's column m
-template <class T>
-void strip_sums(const T* strip, Size count, Size depth, T* sums) {
-    constexpr int ROWS = TILE_ROWS<NARROW>;
-    for (Size first = 0; first < count; first += ROWS) {
-        T total[ROWS] = {};
-        for (Size k = 0; k < depth; k++)
-            for (int i = 0; i < ROWS; i++) total[i] += strip[first * depth + k * ROWS + i];
-        for (Size i = 0; i < std::min<Size>(ROWS, count - first); i++) sums[first + i] += total[i];
-    }
-}
-
 // All weight gradients from the steps [t0, t1), for the rows [begin, end) of W and U, which have equally many.
 template <class Cell, class T>
 void weight_gradients(const Layer<T>& layer, const T* dgates, Size t0, Size t1, Size begin, Size end, T* room) {
@@ -414,20 +352,17 @@ void backward(const Layer<T>& layer) {
         for (Size p = mine.begin; layer.dx && p < mine.end; p++)
             pack_columns(layer.W, D, Cell::INPUTS * H, D, p, NARROW, narrow_vectors<T>(D, p), W_panels + p * W_size);
         const Share weights = share(Cell::GATES * H, team.size, thread);
-        if (!layer.add) {
-            const Size count = weights.end - weights.begin;
-            std::fill_n(layer.dW + weights.begin * D, count * D, T(0));
-            std::fill_n(layer.dU + weights.begin * H, count * H, T(0));
-            std::fill_n(layer.db + weights.begin, count, T(0));
-            const Size apart = std::max(weights.begin, (Cell::GATES - 1) * H);
-            if (Cell::APART && apart < weights.end)
-                std::fill_n(layer.db_apart + apart - (Cell::GATES - 1) * H, weights.end - apart, T(0));
-        }
+        const Size count = weights.end - weights.begin, apart = std::max(weights.begin, (Cell::GATES - 1) * H);
+        std::fill_n(layer.dW + weights.begin * D, count * D, T(0));
+        std::fill_n(layer.dU + weights.begin * H, count * H, T(0));
+        std::fill_n(layer.db + weights.begin, count, T(0));
+        if (Cell::APART && apart < weights.end)
+            std::fill_n(layer.db_apart + apart - (Cell::GATES - 1) * H, weights.end - apart, T(0));
         team.wait();
         const int parts = groups(B, team.size);
         const Share rows = thread < parts ? share(B, parts, thread) : Share{0, 0};
         for (Size t1 = layer.steps; t1 > 0;) {
-            const Size t0 = (t1 - 1) / steps * steps;  // chunks start at multiples: one lies whole in a half of the ring
+            const Size t0 = (t1 - 1) / steps * steps;  // at multiples: a chunk lies in one half of the ring
             backward_rows<Cell, T>(layer, U_panels, rows.begin, rows.end, ring, t0, t1);
             team.wait();  // also ends the products of the chunk before, whose half is written next
             const Share chunk = share((t1 - t0) * B, team.size, thread);
@@ -453,15 +388,14 @@ void set_threads(Parallel parallel, ThreadNumber number, ThreadNumber size) {
 int vector_bytes() { return VECTOR_BYTES; }
 
 // Found by the cell's name and the number of bytes of its floating type.
-#define CELL(NAME, CELL, T, BYTES)                                                                      \
+#define CELL(NAME, CELL, T, BYTES)                                                                               \
     int64_t NAME##_forward_scratch_##BYTES(const Layer<T>* layer) { return forward_scratch<CELL, T>(*layer); }   \
     int64_t NAME##_backward_scratch_##BYTES(const Layer<T>* layer) { return backward_scratch<CELL, T>(*layer); } \
-    int NAME##_saved_##BYTES() { return CELL::SAVED; }                                                  \
-    int NAME##_slopes_##BYTES() { return CELL::SLOPES; }                                                \
-    void NAME##_forward_##BYTES(const Layer<T>* layer) { forward<CELL, T>(*layer); }                    \
+    int NAME##_saved_##BYTES() { return CELL::SAVED; }                                                           \
+    void NAME##_forward_##BYTES(const Layer<T>* layer) { forward<CELL, T>(*layer); }                             \
     void NAME##_backward_##BYTES(const Layer<T>* layer) { backward<CELL, T>(*layer); }
 
-#define BOTH(NAME, ...)             \
+#define BOTH(NAME, ...)               \
     CELL(NAME, __VA_ARGS__, float, 4) \
     CELL(NAME, __VA_ARGS__, double, 8)
 

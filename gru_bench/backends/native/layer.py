@@ -30,7 +30,6 @@ class _Layer(ctypes.Structure):
     _fields_ = [
         *((name, c_int64) for name in _SIZES),
         *((name, c_void_p) for name in (*_FORWARD, *_BACKWARD)),
-        ("add", c_int64),
     ]
 
 

@@ -100,13 +100,14 @@ inline void pack_gates(const T* weight, Size K, Size H, Size p, int gates, int v
         }
 }
 
-// Columns of a matrix as tiles of ROWS of them: for each tile, for each k its ROWS numbers, zero beyond the last column.
+// Columns of a matrix as tiles of ROWS of them: for each tile, for each k its ROWS numbers, zero beyond the last.
 template <class T, int ROWS>
 inline void pack_strip(const T* from, Size row, Size K, Size columns, T* strip) {
     for (Size k = 0; k < K; k++, from += row, strip += ROWS) {
         Size column = 0;
         T* to = strip;
-        for (; column + ROWS <= columns; column += ROWS, to += K * ROWS) std::memcpy(to, from + column, ROWS * sizeof(T));
+        for (; column + ROWS <= columns; column += ROWS, to += K * ROWS)
+            std::memcpy(to, from + column, ROWS * sizeof(T));
         if (column < columns) {
             std::memcpy(to, from + column, (columns - column) * sizeof(T));
             std::fill(to + columns - column, to + ROWS, T(0));

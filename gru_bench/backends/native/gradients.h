@@ -1,0 +1,66 @@
+// out += left^T right over many rows: the weight gradients. Both sides are laid out in blocks of rows first.
+#pragma once
+#include "product.h"
+
+// A right-hand matrix of the weight gradients' products, and where the gradient goes.
+template <class T>
+struct Right {
+    const T *first, *rest;  // rows of `columns` numbers: the first `split` rows are first's (null: zeros)
+    Size split, columns;
+    T* out;                 // added to, as many columns
+};
+
+template <class T>
+Size right_size(Size columns, Size depth) {
+    return panels(columns, NARROW * LANES<T>) * NARROW * LANES<T> * depth;
+}
+
+template <class T>
+void pack_right(const Right<T>& right, Size k, Size depth, T* panel) {
+    const Size width = NARROW * LANES<T>, columns = right.columns;
+    const Size head = std::clamp<Size>(right.split - k, 0, depth);
+    for (Size p = 0; p < panels(columns, width); p++, panel += depth * width) {
+        const int vectors = narrow_vectors<T>(columns, p);
+        T* below = panel + head * vectors * LANES<T>;
+        if (right.first)
+            pack_columns(right.first + k * columns, columns, head, columns, p, NARROW, vectors, panel);
+        else
+            std::fill(panel, below, T(0));
+        const T* rest = right.rest + (k + head - right.split) * columns;
+        if (head < depth) pack_columns(rest, columns, depth - head, columns, p, NARROW, vectors, below);
+    }
+}
+
+// out[row + m] += left^T right for `count` columns m of left; `strip` holds them, laid out by pack_strip.
+template <class T>
+void strip_times(const T* strip, Size count, Size depth, const Right<T>& right, const T* panel, Size row) {
+    constexpr int ROWS = TILE_ROWS<NARROW>;
+    const Size width = NARROW * LANES<T>, columns = right.columns;
+    Vec<T> sum[ROWS * NARROW];
+    for (Size p = 0; p < panels(columns, width); p++, panel += depth * width) {
+        const int vectors = narrow_vectors<T>(columns, p);
+        for (Size first = 0; first < count; first += ROWS) {
+            const int rows = static_cast<int>(std::min<Size>(ROWS, count - first));
+            narrow_tile<T>(vectors, rows, strip + first * depth, 1, ROWS, panel, depth, sum, false);
+            for (int i = 0; i < rows; i++)
+                for (int v = 0; v < vectors; v++) {
+                    const Size column = p * width + v * LANES<T>;
+                    const int lanes = static_cast<int>(std::min<Size>(LANES<T>, columns - column));
+                    T* to = right.out + (row + first + i) * columns + column;
+                    store(to, load(to, lanes) + sum[i * vectors + v], lanes);
+                }
+        }
+    }
+}
+
+// sums[m] += the sum of left's column m
+template <class T>
+void strip_sums(const T* strip, Size count, Size depth, T* sums) {
+    constexpr int ROWS = TILE_ROWS<NARROW>;
+    for (Size first = 0; first < count; first += ROWS) {
+        T total[ROWS] = {};
+        for (Size k = 0; k < depth; k++)
+            for (int i = 0; i < ROWS; i++) total[i] += strip[first * depth + k * ROWS + i];
+        for (Size i = 0; i < std::min<Size>(ROWS, count - first); i++) sums[first + i] += total[i];
+    }
+}
