@@ -4,7 +4,8 @@ Where there is compiled code for a cell (``native/``) it runs; else one generic 
 ``Cell.backward_step`` in plain torch. Both keep only the activated gates and the states.
 """
 
-import warnings
+import functools
+import logging
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -161,5 +162,11 @@ class BPTT(Backend):
         try:
             return native.has_kernel(cell, torch.float32)
         except CannotBuild as error:
-            warnings.warn(f"backend=bptt runs in plain torch, since native code was not built: {error}", stacklevel=3)
+            say_once(f"backend=bptt runs in plain torch, since native code was not built: {error}")
             return False
+
+
+@functools.cache
+def say_once(text: str) -> None:
+    """Log a warning, the first time in this process."""
+    logging.getLogger(__name__).warning(text)
