@@ -21,7 +21,7 @@ from gru_bench.sections import base, figures, groups
 from gru_bench.sections.base import Section
 
 NAMES = yaml_names("section")
-NOT_SECTIONS = {"__init__", "base", "figures", "groups", "header"}
+NOT_SECTIONS = {"__init__", "base", "benchmarks", "figures", "groups", "header"}
 
 
 def node(name: str) -> dict[str, Any]:
