@@ -24,7 +24,14 @@ CELLS = ("rnn", "lstm", "gru")
 def results_on(backend: str = "vendor", bench: pd.DataFrame | None = None, **facts: Any) -> Results:
     """A run of each reference cell on the machine of ``document()``."""
     kernels = {"lstm": "oneDNN"} if backend == "vendor" else {}
-    usual = {"backend": backend, "machine": "ab12cd34", "device": "cpu", "dtype": "float32", "threads": 1, "parity": "passed"}
+    usual = {
+        "backend": backend,
+        "machine": "ab12cd34",
+        "device": "cpu",
+        "dtype": "float32",
+        "threads": 1,
+        "parity": "passed",
+    }
     runs = [
         frames.run_row(cell, 0, **(usual | {"kernel": kernels.get(cell, "ATen loop"), "env_torch": "2.13.0"} | facts))
         for cell in CELLS
@@ -104,8 +111,9 @@ def test_the_vendors_quotient_is_set_beside_that_of_one_kernel() -> None:
     assert table_row(markdown, "vendor: oneDNN")[2:4] == ["no", "0.500"]
     assert table_row(markdown, "vendor_aten: ATen loop", "vendor: ATen loop")[2:4] == ["yes", "1.25"]
     assert "Its 4 products a step against 3 alone would give 1.33" in markdown
-    assert "The vendor's backend says 0.500; on one and the same kernel it is 1.25 .. 1.38, on the other side of 1." in (
-        markdown
+    assert (
+        "The vendor's backend says 0.500; on one and the same kernel it is 1.25 .. 1.38, on the other side of 1."
+        in (markdown)
     )
 
 

@@ -118,8 +118,9 @@ class BPTT(Backend):
             plain torch, with a warning where it could not be compiled; ``required`` refuses in place of that;
             ``never`` does not take it. What ran is told by the profiler, as for every backend.
         chunk: Steps after which only the states are kept and everything else is computed again in the backward pass:
-            about a third more arithmetic, and the gates' memory of one chunk in place of the whole sequence. None
-            keeps all.
+            a third more arithmetic, and the gates' memory of one chunk in place of the whole sequence. Measured on
+            400 steps in chunks of 50 (``bench/cells.py``, 2 threads): half the memory for 1.6 to 1.9 times the time.
+            None keeps all.
     """
 
     name: ClassVar[str] = "bptt"

@@ -23,8 +23,8 @@ VENDOR = "vendor"
 MEAN = "geometric mean"
 GRID_SHAPE = re.compile(r"(\d+)x(\d+)x(\d+)")
 SHAPE_NAMES = {"article": "article's step"}
-MARKERS = "Dvsoh^"
-HUES = (3, 7, 5, 0, 9, 4)
+MARKERS = "Dvsoh^P<"
+HUES = (3, 7, 5, 0, 9, 4, 2, 1)
 """Positions in seaborn's palette, less those that are too pale for a small dot."""
 DEVICES = {"cpu": "CPU", "cuda": "CUDA device"}
 
