@@ -253,8 +253,8 @@ def against_vendor(place: Place, runs: pd.DataFrame, figure: str | None) -> str:
     if figure is not None:
         picture = (
             f"![Speed of each backend against the vendor's, by shape](figures/{figure}.png)\n\n"
-            "*Dashed: the vendor. A mark is the median of ratios taken within a round, its bar the smallest to the largest. Ratios on a logarithmic axis: half as "
-            "fast lies as far from 1 as twice as fast.*"
+            "*Dashed: the vendor. A mark is the median of ratios taken within a round, its bar the smallest to the "
+            "largest. Ratios on a logarithmic axis: half as fast lies as far from 1 as twice as fast.*"
         )
     return paragraphs(
         f"#### {circumstances(place)}",
