@@ -21,7 +21,7 @@ from gru_bench.models.classifier import Classifier
 from gru_bench.models.encoder import Encoder, num_parameters
 
 SIZES = {"vocab_size": 11, "input_size": 5, "num_classes": 3}
-POOLINGS = ["last", "mean", "max"]
+POOLINGS = ["last", "mean", "max", "attention"]
 
 
 def make(
@@ -112,6 +112,23 @@ def test_pooling_is_what_it_says(pooling: str, pool: Callable[[Tensor], Tensor])
     tokens = sequences(features=False)[2][:, None]
     h_TBH, _ = model.encoder(model.embedding(tokens))
     torch.testing.assert_close(model(tokens), model.output(pool(h_TBH)))
+
+
+def test_attention_is_a_mean_by_learned_weights() -> None:
+    model = make(pooling="attention", dense=[])
+    tokens = nn.utils.rnn.pad_sequence(sequences(features=False))
+    lengths = torch.tensor([4, 1, 7])
+    h_TBH, _ = model.encoder(model.embedding(tokens), None, lengths)
+    pooled, weights_TB = model.attention(h_TBH, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        h_TH = h_TBH[:length, row]
+        hidden = torch.tanh(h_TH @ model.attention.hidden.weight.T + model.attention.hidden.bias)
+        expected = (hidden @ model.attention.v_1H[0]).softmax(dim=0)
+        torch.testing.assert_close(weights_TB[:length, row], expected)
+        torch.testing.assert_close(pooled[row], expected @ h_TH)
+        assert not weights_TB[length:, row].any()
+    torch.testing.assert_close(model(tokens, lengths), model.output(pooled))
+    assert num_parameters(model) == num_parameters(make(dense=[])) + 6 * 6 + 6 + 6
 
 
 def test_last_of_both_directions_has_read_the_whole_sequence() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gru_bench.data import hub, text
+from gru_bench.data import source, text
 from gru_bench.data.text import Text, carve, drop_repeats, join, runs_of_lines
 from gru_bench.data.vocabulary import EOS, PAD, UNK, Vocabulary, whitespace, words
 from gru_bench.errors import UserError
@@ -17,7 +17,7 @@ from gru_bench.errors import UserError
 def own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's caches."""
     folder = tmp_path_factory.mktemp("caches")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    monkeypatch.setenv("GRU_BENCH_CACHE", str(folder / "own"))
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "datasets")
@@ -163,17 +163,17 @@ def test_source_id_follows_content_and_not_place_or_time(tmp_path: Path) -> None
 def test_the_digest_of_a_file_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "train.txt"
     file.write_text("text")
-    digest = hub.file_digest(file)
-    assert [path.read_text() for path in (hub.cache_dir() / "digests").iterdir()] == [digest]
-    monkeypatch.setattr(hub.hashlib, "file_digest", None)  # reading the file again would raise
-    assert hub.file_digest(file) == digest
+    digest = source.file_digest(file)
+    assert [path.read_text() for path in (source.cache_dir() / "digests").iterdir()] == [digest]
+    monkeypatch.setattr(source.hashlib, "file_digest", None)  # reading the file again would raise
+    assert source.file_digest(file) == digest
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     in_the_way = tmp_path / "a_file"
     in_the_way.write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(in_the_way))
-    assert len(hub.file_digest(in_the_way)) == 64
+    monkeypatch.setenv("GRU_BENCH_CACHE", str(in_the_way))
+    assert len(source.file_digest(in_the_way)) == 64
 
 
 # --- bad input

@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
         "gru_bench.measure.environment",
     },
     "models": {"torch", "gru_bench.cells.base", "gru_bench.backends", "gru_bench.models"},
-    "data": {"torch", "datasets", "gru_bench.data", "gru_bench.tasks.base"},
+    "data": {"torch", "datasets", "gru_bench.data", "gru_bench.cache_dir", "gru_bench.tasks.base"},
     "metrics.py": {"torch", "sacrebleu"},
     "tasks": {"torch", "gru_bench.data", "gru_bench.metrics", "gru_bench.tasks"},
     "trainer.py": {"torch", "gru_bench.tasks.base"},

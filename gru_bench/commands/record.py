@@ -98,10 +98,17 @@ class Recorder:
         self.run.params(facts | {f"config.{key}": value for key, value in flatten(config).items()})
         self.run.text("config.yaml", yaml.safe_dump(config, sort_keys=False))
 
+    def notes(self) -> list[str]:
+        """What the data's source and the task had to decide, one sentence each; complete after loading."""
+        return [*getattr(self.task.data, "notes", []), *self.task.notes]
+
     def data(self) -> None:
         """After loading: what the rows were, and what a trivial guess scores on them."""
-        notes = [*getattr(self.task.data, "notes", []), *self.task.notes]
+        notes = self.notes()
         self.run.params({"data_fingerprint": self.task.fingerprint(), "notes": "; ".join(notes)})
+        if self.task.facts:
+            self.run.params({f"data.{name}": value for name, value in self.task.facts.items()})
+            self.run.text("data.yaml", yaml.safe_dump({"notes": notes, "facts": self.task.facts}, sort_keys=False))
         self.trivial = self.task.trivial()
         for name, value in self.trivial.items():
             self._value("test", f"trivial_{name}", value, name)

@@ -56,6 +56,9 @@ def train(config: DictConfig) -> int:
             record.before(planned.node, planned.facts, planned.keys)
             if job is None:
                 planned.ready()  # in a sweep bad input becomes a row with its reason
+            else:
+                for note in record.notes():  # a sweep's would be told once a run; there the report tells them
+                    print(f"{label}: {note}", file=sys.stderr, flush=True)
             said = fit_and_score(record, planned, quiet=in_sweep)
         print(f"{label}: {said}", flush=True)
         code = 0

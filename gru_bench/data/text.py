@@ -5,7 +5,7 @@ import itertools
 import re
 from typing import Any
 
-from gru_bench.data import hub
+from gru_bench.data import source
 from gru_bench.errors import UserError
 
 SPLITS = ("train", "valid", "test")
@@ -46,7 +46,7 @@ class Text:
         if self.path is None:
             pieces = [part for topic in sorted(bundled_topics().items()) for part in topic]
             return f"pydoc_data.topics:{hashlib.sha256(chr(0).join(pieces).encode()).hexdigest()[:16]}"
-        return hub.source_id(self.path, self.name, self.revision)
+        return source.source_id(self.path, self.name, self.revision)
 
     def load(self) -> dict[str, str]:
         """The text of ``train``, ``valid`` and ``test``. Every line, the last too, ends with a newline.
@@ -70,7 +70,7 @@ class Text:
         return {split: join(topics) for split, topics in carved.items()}
 
     def _load_columns(self, path: str) -> dict[str, str]:
-        rows = hub.load_splits(path, self.name, self.revision)
+        rows = source.load_splits(path, self.name, self.revision)
         if "train" not in rows:
             raise UserError(f"data.path={path}: no train split; there are {', '.join(sorted(rows))}")
         column = self._column(path, rows["train"])

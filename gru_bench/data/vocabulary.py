@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -59,10 +59,21 @@ class Vocabulary:
             min_count: Rarer tokens are left out.
             specials: Entries that are there whatever the data. A task that pads puts :data:`PAD` first.
         """
-        counts = Counter(tokens)
-        for special in specials:
-            counts.pop(special, None)
-        ranked = sorted((token for token, n in counts.items() if n >= min_count), key=lambda t: (-counts[t], t))
+        return cls.from_counts(Counter(tokens), max_size=max_size, min_count=min_count, specials=specials)
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts: Mapping[str, int],
+        /,
+        *,
+        max_size: int | None = None,
+        min_count: int = 1,
+        specials: Sequence[str] = (UNK,),
+    ) -> "Vocabulary":
+        """Number tokens as :meth:`build` does, from how often each of them occurs."""
+        kept = (token for token, n in counts.items() if n >= min_count and token not in specials)
+        ranked = sorted(kept, key=lambda t: (-counts[t], t))
         room = None if max_size is None else max(max_size - len(specials), 0)
         return cls([*specials, *ranked[:room]])
 

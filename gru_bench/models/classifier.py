@@ -12,6 +12,7 @@ from gru_bench.cells.base import Init
 from gru_bench.errors import UserError
 from gru_bench.models.encoder import BuildEncoder, last_output
 from gru_bench.models.init import embedding, linear
+from gru_bench.models.pooling import AttentionPooling
 
 
 class Classifier(nn.Module):
@@ -25,7 +26,7 @@ class Classifier(nn.Module):
         input: ``tokens``, ids (T, B); or ``features``, numbers (T, B, D).
         embedding_size: E of the tokens; null feeds each token as a one-hot vector. Null for features.
         pooling: What stands for a sequence: its ``last`` output (read from both ends, each direction's own last
-            one), or the ``mean`` or ``max`` over its steps.
+            one), the ``mean`` or ``max`` over its steps, or the mean by ``attention``, whose weights are learned.
         dense: Units of the dense layers between pooling and output; empty for none.
         bidirectional: Read the sequence from both ends.
         dropout: Probability of a zero before the recurrent layers (tokens only), between them and after pooling,
@@ -48,7 +49,7 @@ class Classifier(nn.Module):
         *,
         input: Literal["tokens", "features"],
         embedding_size: Annotated[int, Gt(0)] | None,
-        pooling: Literal["last", "mean", "max"],
+        pooling: Literal["last", "mean", "max", "attention"],
         dense: list[Annotated[int, Gt(0)]],
         bidirectional: bool,
         dropout: Annotated[float, Ge(0), Lt(1)],
@@ -65,6 +66,9 @@ class Classifier(nn.Module):
         # without an embedding every token is a one-hot vector
         self.input_size = embedding_size or sizes["input_size" if input == "features" else "vocab_size"]
         self.encoder = build_encoder(self.input_size, bidirectional=bidirectional, dropout=dropout)
+        self.attention: AttentionPooling | None = None
+        if pooling == "attention":
+            self.attention = AttentionPooling(self.encoder.output_size, generator, init=init)
         self.dropout = nn.Dropout(dropout)
         widths = [self.encoder.output_size, *dense]
         self.dense = nn.ModuleList(linear(before, after, generator, init) for before, after in pairwise(widths))
@@ -94,6 +98,8 @@ class Classifier(nn.Module):
             # the backward direction ends at the first step
             H = self.encoder.hidden_size
             return torch.cat([last_BH[:, :H], h_TBH[0, :, H:]], dim=1)
+        if self.attention is not None:
+            return self.attention(h_TBH, lengths)[0]
         if lengths is None:
             return h_TBH.mean(dim=0) if self.pooling == "mean" else h_TBH.amax(dim=0)
         lengths = lengths.to(h_TBH.device)

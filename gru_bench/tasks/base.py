@@ -110,6 +110,7 @@ class Task(ABC):
 
     Attributes:
         notes: What a reader of a score must know of how it was made, one sentence each.
+        facts: Counts of the data by name (``train_rows``), known after :meth:`load`; each run records them.
     """
 
     metrics: tuple[Metric, ...]
@@ -128,6 +129,7 @@ class Task(ABC):
         self.beats_trivial_by = beats_trivial_by
         self.ceiling = ceiling
         self.notes: list[str] = []
+        self.facts: dict[str, int | float | str] = {}
 
     @property
     def primary_metric(self) -> Metric:

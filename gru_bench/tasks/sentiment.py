@@ -10,7 +10,7 @@ from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from gru_bench.data.batching import by_length
+from gru_bench.data.buckets import by_length
 from gru_bench.data.sentiment_grammar import Sentence, generator_version, make_sentences
 from gru_bench.data.vocabulary import PAD, UNK, Vocabulary
 from gru_bench.metrics import accuracy, macro_f1

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from annotated_types import Gt, Le
 from torch import Tensor, nn
 
-from gru_bench.data.batching import by_length
+from gru_bench.data.buckets import by_length
 from gru_bench.data.number_words import generator_version, number_words, shuffled_numbers
 from gru_bench.data.vocabulary import EOS, PAD, UNK, Vocabulary
 from gru_bench.errors import UserError

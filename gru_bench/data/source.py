@@ -1,22 +1,39 @@
-"""Data sets from a folder in the hub's layout, from one file, or from the hub itself, through ``datasets``."""
+"""Rows of a data set: from a folder in the hub's layout, one file, the hub itself, or made in Python.
 
+Everything is read through ``datasets``, so that offline and online differ only by where the files come from.
+"""
+
+import codecs
 import contextlib
+import csv
 import hashlib
-import os
+import json
 import re
 import socket
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from gru_bench.cache_dir import cache_dir, replace_text
 from gru_bench.errors import UserError
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+COMMIT = re.compile(r"[0-9a-f]{40}")
 FILE_BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".txt": "text"}
 HUB_WITHIN_S = 4.0
 """How long the hub has to answer."""
 SPLIT_ALIASES = {"validation": "valid", "val": "valid", "dev": "valid"}
+CHUNK_BYTES = 2**20
+CSV_OPTIONS: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}
+"""Only an empty field is missing: pandas would take the words ``NA``, ``None`` and ``null`` for missing as well."""
+TSV_OPTIONS: dict[str, Any] = CSV_OPTIONS | {"sep": "\t", "quoting": csv.QUOTE_NONE}
+"""Quotes mean nothing between tabs (IANA's text/tab-separated-values): a stray one would swallow lines."""
+
+Made = Iterable[Mapping[str, Any]] | Mapping[str, Iterable[Mapping[str, Any]]]
+"""Rows made in Python: dictionaries, all of them training data, or such rows by the name of their split."""
 
 
 def is_local(path: str) -> bool:
@@ -35,11 +52,6 @@ def is_local(path: str) -> bool:
     raise UserError(f"data.path={path}: no such folder or file (a data set on the hub is organization/name)")
 
 
-def cache_dir() -> Path:
-    """The project's folder in the user's cache: ``$XDG_CACHE_HOME/gru_bench`` or ``~/.cache/gru_bench``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gru_bench"
-
-
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes; remembered by path, size and time of change in the user's cache."""
     stat = path.stat()
@@ -52,10 +64,7 @@ def file_digest(path: Path) -> str:
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-        remembered.parent.mkdir(parents=True, exist_ok=True)
-        own = remembered.with_name(f"{key}.{os.getpid()}")
-        own.write_text(content)
-        own.replace(remembered)
+        replace_text(remembered, content)
     return content
 
 
@@ -95,6 +104,27 @@ def source_id(path: str, name: str | None, revision: str | None) -> str:
     return f"files:{sha.hexdigest()[:16]}"
 
 
+def made_splits(made: Made) -> dict[str, list[dict[str, Any]]]:
+    """Rows made in Python as lists by split.
+
+    Raises:
+        UserError: Something among them is no dictionary.
+    """
+    by_split: Mapping[str, Iterable[Any]] = made if isinstance(made, Mapping) else {"train": made}
+    splits = {SPLIT_ALIASES.get(split, split): list(rows) for split, rows in by_split.items()}
+    for split, rows in splits.items():
+        wrong = next((i for i, row in enumerate(rows) if not isinstance(row, Mapping)), None)
+        if wrong is not None:
+            raise UserError(f"rows of {split}: row {wrong} is a {type(rows[wrong]).__name__}; valid: dictionaries")
+    return {split: [dict(row) for row in rows] for split, rows in splits.items()}
+
+
+def made_id(splits: dict[str, list[dict[str, Any]]]) -> str:
+    """Content hash of rows made in Python."""
+    content = json.dumps(splits, sort_keys=True, default=repr)
+    return f"rows:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
+
 def go_offline_if_unreachable() -> None:
     """Let the hub's client use its cache at once where the hub does not answer: it would retry for half a minute."""
     import datasets
@@ -110,6 +140,45 @@ def go_offline_if_unreachable() -> None:
         huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
 
 
+def check_decodes(path: Path, file: Path) -> None:
+    """Read a file of text through once: parsers say neither where it is broken nor always that it is.
+
+    Raises:
+        UserError: Bytes that are not UTF-8, with the file, the line and the position of the first one.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    done, lines, pending = 0, 1, 0
+    with file.open("rb") as stream:
+        while True:
+            chunk = stream.read(CHUNK_BYTES)
+            try:
+                decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError as error:
+                at = done - pending + error.start
+                line = lines + chunk.count(b"\n", 0, max(error.start - pending, 0))
+                bad = error.object[error.start]
+                raise UserError(
+                    f"data.path={path}: {shown(path, file)} is not UTF-8: byte 0x{bad:02x} at position {at:,} "
+                    f"(line {line:,})"
+                ) from error
+            if not chunk:
+                return
+            done += len(chunk)
+            lines += chunk.count(b"\n")
+            pending = len(decoder.getstate()[0])
+
+
+def shown(path: Path, file: Path) -> str:
+    """A file's name as seen from the folder that was asked for."""
+    return file.name if file == path else file.relative_to(path).as_posix()
+
+
+def reading_options(files: list[Path]) -> dict[str, Any]:
+    """What ``datasets`` must be told of files of this kind; of several kinds it reads the commonest."""
+    suffix = Counter(file.suffix for file in files).most_common(1)[0][0]
+    return {".csv": CSV_OPTIONS, ".tsv": TSV_OPTIONS}.get(suffix, {})
+
+
 def load_splits(path: str, name: str | None, revision: str | None) -> dict[str, Any]:
     """Load all splits: ``{"train": Dataset, ...}``, with ``valid`` for whatever the source calls its validation set.
 
@@ -122,9 +191,14 @@ def load_splits(path: str, name: str | None, revision: str | None) -> dict[str, 
         UserError: Nothing there, not readable, or the hub cannot be reached.
     """
     local = is_local(path)
-    if local:
-        data_files(Path(path).expanduser())  # says it better than datasets does
-    import datasets  # 0.7 s that the bundled text does not need
+    place = Path(path).expanduser()
+    files = data_files(place) if local else []  # says it better than datasets does
+    for file in files:
+        if file.stat().st_size == 0:
+            raise UserError(f"data.path={path}: {shown(place, file)} is an empty file")
+        if FILE_BUILDERS[file.suffix] != "parquet":
+            check_decodes(place, file)
+    import datasets  # 0.7 s that the bundled text and prepared data do not need
     import huggingface_hub.utils
 
     datasets.disable_progress_bars()
@@ -134,12 +208,11 @@ def load_splits(path: str, name: str | None, revision: str | None) -> dict[str, 
         if not local:
             go_offline_if_unreachable()
             loaded = datasets.load_dataset(path, name, revision=revision)
-        elif Path(path).expanduser().is_file():
-            file = Path(path).expanduser()
-            options = {"sep": "\t"} if file.suffix == ".tsv" else {}
-            loaded = datasets.load_dataset(FILE_BUILDERS[file.suffix], data_files={"train": str(file)}, **options)
+        elif place.is_file():
+            options = reading_options(files)
+            loaded = datasets.load_dataset(FILE_BUILDERS[place.suffix], data_files={"train": str(place)}, **options)
         else:
-            loaded = datasets.load_dataset(str(Path(path).expanduser()), name)
+            loaded = datasets.load_dataset(str(place), name, **reading_options(files))
     except datasets.exceptions.DatasetNotFoundError as error:
         raise UserError(f"data.path={path}: no such folder here, and no such data set on the hub") from error
     except ConnectionError as error:
@@ -147,7 +220,20 @@ def load_splits(path: str, name: str | None, revision: str | None) -> dict[str, 
             f"data.path={path}: cannot reach the hub, and there is no such folder here; data.path takes either"
         ) from error
     except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
-        cause = error.__cause__ or error
-        reason = next(iter(str(cause).splitlines()), type(cause).__name__)
-        raise UserError(f"data.path={path}: cannot be read as a data set: {reason}") from error
+        raise UserError(f"data.path={path}: cannot be read as a data set: {reason(error)}") from error
     return {SPLIT_ALIASES.get(split, split): rows for split, rows in loaded.items()}
+
+
+def reason(error: BaseException) -> str:
+    """Why ``datasets`` could not read something, in a line."""
+    import datasets
+
+    empty = re.search(r'Instruction "(\w+)" corresponds to no data', str(error))
+    if empty:
+        return f"the {empty[1]} split is empty"
+    cause = error.__cause__ or error
+    told = re.search(r"at some point (there are .*)", str(error))  # of what differs between the files' columns
+    differing = told[1] if told else cause.details() if isinstance(cause, datasets.table.CastError) else None
+    if differing is not None:
+        return f"its files must have the same columns, but {' '.join(differing.split())}"
+    return next(iter(str(cause).splitlines()), type(cause).__name__)

@@ -1,0 +1,79 @@
+"""Class names and ids, from a data set's own names, from texts or from numbers."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from gru_bench.errors import UserError
+
+MOST_SHOWN = 10
+MANY = 20
+"""So many classes are not asked about; with more, there must be two rows a class."""
+
+
+def plain(value: Any) -> Any:
+    """A label as it is compared: None for a missing one, whole numbers as int, texts without outer white space."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str):
+        return value.strip() or None
+    return value
+
+
+def missing(values: list[Any], *, minus_one: bool) -> np.ndarray:
+    """Where there is no label: nothing, or -1 where that means nothing; (N,) of bool.
+
+    Args:
+        values: Labels as :func:`plain` gives them.
+        minus_one: Whether -1 stands for a missing label, as it does on the hub.
+    """
+    absent = (None, -1) if minus_one else (None,)
+    return np.fromiter((value in absent for value in values), dtype=bool, count=len(values))
+
+
+def class_names(values: Iterable[Any], names: list[str] | None) -> list[str]:
+    """Names of the classes in the order of their ids: the data set's own, else in numeric or alphabetic order."""
+    if names is not None:
+        return names
+    distinct = {value for value in values if value is not None}
+    numeric = all(isinstance(value, int | float) for value in distinct)
+    return [str(value) for value in sorted(distinct, key=(lambda v: v) if numeric else str)]
+
+
+def check_classes(column: str, present: list[str], num_rows: int) -> None:
+    """Hold the classes that training has against what a classifier needs.
+
+    Raises:
+        UserError: One class alone, or so many that the column is no label.
+    """
+    if len(present) < 2:
+        only = f"only {present[0]!r}" if present else "no label"
+        raise UserError(f"data.label={column}: the training rows have {only}; valid: two classes or more")
+    if len(present) > MANY and len(present) > num_rows / 2:
+        raise UserError(
+            f"data.label={column}: {len(present):,} distinct values in {num_rows:,} rows: is that column a label?"
+        )
+
+
+def encode(values: list[Any], classes: list[str], *, own_names: bool) -> list[int | None]:
+    """Ids of labels; None for what is no class.
+
+    Args:
+        values: Labels as :func:`plain` gives them, none missing.
+        classes: All names.
+        own_names: Whether the values are already ids, as in a data set that brings its own names.
+    """
+    if own_names:
+        return [value if isinstance(value, int) and 0 <= value < len(classes) else None for value in values]
+    index = {name: i for i, name in enumerate(classes)}
+    return [index.get(str(value)) for value in values]
+
+
+def list_some(names: list[str]) -> str:
+    """Names for a message; of very many the first ones."""
+    shown = ", ".join(names[:MOST_SHOWN])
+    return shown if len(names) <= MOST_SHOWN else f"{shown} and {len(names) - MOST_SHOWN:,} more"

@@ -1,0 +1,367 @@
+"""Rows with named columns in three splits: what a task for whole rows (not for running text) reads."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from annotated_types import Gt, Le, Lt
+
+from gru_bench.data import labels
+from gru_bench.data.source import COMMIT, SPLIT_ALIASES, Made, load_splits, made_id, made_splits, source_id
+from gru_bench.data.split import carve, content_hashes, fraction_of, num_shared
+from gru_bench.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SPLITS = ("train", "valid", "test")
+READ = ("text", "tokens", "source")
+"""Roles of columns that a model reads; the first of them that a data set has is the content that rows are known by."""
+LABELED = ("label", "tags")
+
+Share = Annotated[float, Gt(0), Lt(1)]
+
+
+@dataclass
+class Loaded:
+    """What :meth:`Rows.load` gives.
+
+    Attributes:
+        tables: One table a split; its columns are named by their roles. No row is unlabeled; labels are ids.
+        classes: Names of the classes, or None without labels.
+        counts: By split: ``rows`` that are used, ``unlabeled`` ones that are not, ``also_in_train``; for ``train``
+            also ``before_fraction``.
+        notes: What was decided and a reader should know, one sentence each.
+    """
+
+    tables: dict[str, "pa.Table"]
+    classes: list[str] | None
+    counts: dict[str, dict[str, int]]
+    notes: list[str] = field(default_factory=list)
+
+
+class Rows:
+    """A data set of rows.
+
+    Args:
+        made: Rows made in Python in place of a path: dictionaries (all are training rows), or such rows by split.
+        path: A folder in the hub's layout (``train``, ``validation``, ``test`` as parquet, JSON lines, CSV, TSV or
+            txt), one such file, or a data set's name on the hub.
+        name: Configuration of the data set, where it has several.
+        revision: Branch, tag or commit on the hub. A commit lets prepared data be used without asking the hub.
+        valid_split: Which split of the source validates; null for its validation split.
+        test_split: Which one tests; null for its test split.
+        valid_share: Part of the training rows that becomes the validation split where the source has none.
+        test_share: Likewise for the test split.
+        fraction: Part of the training rows that is used, for learning curves over data size. A smaller fraction's
+            rows are all among a larger one's; validation and test rows stay the same.
+        text: Column of texts. A column inside another is named with a dot, such as ``translation.en``.
+        label: Column of labels: the data set's own classes, texts, or numbers. Missing ones, and -1 where the column
+            has named classes or where training has no -1, are rows without a label: counted, and not used.
+        tokens: Column of lists of words.
+        tags: Column of lists of labels, one for each word.
+        source: Column of texts to translate.
+        target: Column of their translations.
+        slice: Column by whose values scores are told apart, or null.
+    """
+
+    def __init__(
+        self,
+        made: Made | None = None,
+        /,
+        *,
+        path: str | None = None,
+        name: str | None = None,
+        revision: str | None = None,
+        valid_split: str | None = None,
+        test_split: str | None = None,
+        valid_share: Share = 0.1,
+        test_share: Share = 0.1,
+        fraction: Annotated[float, Gt(0), Le(1)] = 1.0,
+        text: str | None = None,
+        label: str | None = None,
+        tokens: str | None = None,
+        tags: str | None = None,
+        source: str | None = None,
+        target: str | None = None,
+        slice: str | None = None,
+    ) -> None:
+        self._made = None if made is None else made_splits(made)
+        self.path, self.name, self.revision = path, name, revision
+        self.valid_split, self.test_split = valid_split, test_split
+        self.shares = {"test": test_share, "valid": valid_share}
+        self.fraction = fraction
+        columns = {
+            "text": text,
+            "tokens": tokens,
+            "source": source,
+            "target": target,
+            "label": label,
+            "tags": tags,
+            "slice": slice,
+        }
+        self.columns = {role: column for role, column in columns.items() if column is not None}
+        if path is None and made is None:
+            raise UserError("data.path: name a folder, a file, or a data set on the hub (organization/name)")
+
+    def require(self, *roles: str) -> None:
+        """Let a task say which columns it needs.
+
+        Raises:
+            UserError: One of them is not named.
+        """
+        for role in roles:
+            if role not in self.columns:
+                raise UserError(f"data.{role}: which column of data.path={self.path} is it?")
+
+    def source_id(self) -> str:
+        """What the data will be, known before loading: a content hash, or the hub's name and revision.
+
+        Raises:
+            UserError: There is no such folder or file, or no data in it.
+        """
+        if self._made is not None:
+            return made_id(self._made)
+        assert self.path is not None
+        return source_id(self.path, self.name, self.revision)
+
+    def recipe(self) -> dict[str, Any]:
+        """All that decides which rows :meth:`load` gives, for the key of a cache.
+
+        A branch on the hub may move, so there the data set is asked for and its own fingerprint taken.
+        """
+        content = self.source_id()
+        if content.startswith("hub:") and not COMMIT.fullmatch(self.revision or ""):
+            content += ":" + ",".join(f"{split}={rows._fingerprint}" for split, rows in sorted(self._read().items()))
+        return {
+            "content": content,
+            "columns": self.columns,
+            "splits": [self.valid_split, self.test_split],
+            "shares": self.shares,
+            "fraction": self.fraction,
+        }
+
+    def load(self) -> Loaded:
+        """Read all rows, share them out, and count what a reader should know of.
+
+        Raises:
+            UserError: The data is not there, not readable, lacks a column, or cannot be used; says what and where.
+        """
+        notes: list[str] = []
+        found = self._read()
+        chosen = self._choose(found)
+        for split, name in chosen.items():
+            if len(found[name]) == 0:
+                raise UserError(f"{self._where}: the {split} split is empty")
+        own_names = self._class_names(found[chosen["train"]])
+        raw = {split: self._select(name, found[name]) for split, name in chosen.items()}
+        del found
+        counts: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
+        if "label" in self.columns or "tags" in self.columns:
+            raw = self._drop_unlabeled(raw, own_names, counts, notes)
+        if len(raw["train"]) < 2:
+            raise UserError(
+                f"{self._where}: the train split has {len(raw['train'])} {_rows(len(raw['train']))} that can be used; "
+                "valid: 2 or more"
+            )
+        content = next(role for role in READ if role in self.columns)
+        hashes = {split: content_hashes(contents(table, content)) for split, table in raw.items()}
+        lacking = [split for split in ("valid", "test") if split not in raw]
+        if lacking:
+            parts = carve(
+                hashes["train"], {split: self.shares[split] for split in ("test", "valid") if split in lacking}
+            )
+            if len(parts["train"]) < 2:
+                raise UserError(
+                    f"{self._where}: no {' and no '.join(lacking)} split, and too few different rows to carve "
+                    f"{'them' if len(lacking) > 1 else 'it'} from train"
+                )
+            whole, whole_hashes = raw["train"], hashes["train"]
+            for split, rows in parts.items():
+                raw[split], hashes[split] = whole.take(rows), whole_hashes[rows]
+            said = " and ".join(f"{self.shares[split]:.3g} of train for {split}" for split in lacking)
+            notes.append(
+                f"no {' and no '.join(lacking)} split in the source: carved from train by a fixed hash of the row's "
+                f"content ({said})"
+            )
+        classes = None
+        if "label" in self.columns or "tags" in self.columns:
+            raw, classes = self._encode_labels(raw, own_names)
+        if self.fraction < 1:
+            before = len(raw["train"])
+            kept = fraction_of(hashes["train"], self.fraction)
+            raw["train"], hashes["train"] = raw["train"].take(kept), hashes["train"][kept]
+            counts["train"]["before_fraction"] = before
+            notes.append(f"data.fraction={self.fraction:g}: {len(kept):,} of {before:,} training rows are used")
+            if len(kept) < 2:
+                raise UserError(
+                    f"data.fraction={self.fraction:g}: {len(kept)} of {before:,} training rows; valid: 2 or more"
+                )
+        known = np.unique(hashes["train"])
+        for split in SPLITS:
+            counts[split]["rows"] = len(raw[split])
+            if split != "train":
+                counts[split]["also_in_train"] = shared = num_shared(hashes[split], known)
+                if shared:
+                    notes.append(f"{shared:,} of {len(raw[split]):,} {split} rows also occur in train; they are kept")
+        return Loaded({split: raw[split] for split in SPLITS}, classes, counts, notes)
+
+    @property
+    def _where(self) -> str:
+        return "data" if self.path is None else f"data.path={self.path}"
+
+    def _read(self) -> dict[str, Any]:
+        if self._made is None:
+            assert self.path is not None
+            return load_splits(self.path, self.name, self.revision)
+        import datasets
+
+        return {split: datasets.Dataset.from_list(rows) for split, rows in self._made.items()}
+
+    def _choose(self, found: dict[str, Any]) -> dict[str, str]:
+        """Which split of the source stands for which of ours."""
+        there = ", ".join(sorted(found)) or "none"
+        if "train" not in found:
+            raise UserError(f"{self._where}: no train split; there are {there}")
+        chosen = {"train": "train"}
+        for split, asked in (("valid", self.valid_split), ("test", self.test_split)):
+            name = SPLIT_ALIASES.get(asked, asked) if asked is not None else None
+            if name is not None and name not in found:
+                raise UserError(f"data.{split}_split={asked}: no such split; there are {there}")
+            if name is not None:
+                chosen[split] = name
+        for split in ("valid", "test"):
+            if split not in chosen and split in found and split not in chosen.values():
+                chosen[split] = split
+        if len(set(chosen.values())) < len(chosen):
+            raise UserError(f"{self._where}: one split cannot be two of train, valid and test: {chosen}")
+        return chosen
+
+    def _class_names(self, rows: Any) -> list[str] | None:
+        """The names that a data set brings for its labels."""
+        column = self.columns.get("label", self.columns.get("tags"))
+        if column is None:
+            return None
+        kind = rows.features.get(column)
+        if kind is None:
+            kind = rows.features
+            for part in column.split("."):
+                kind = kind.get(part) if isinstance(kind, dict) else None
+        names = getattr(kind, "names", None) or getattr(getattr(kind, "feature", None), "names", None)
+        return None if names is None else list(names)
+
+    def _select(self, split: str, rows: Any) -> "pa.Table":
+        """The columns that are asked for, under their roles; columns inside others have a dot in their name."""
+        import pyarrow as pa
+
+        table = flatten(rows.with_format("arrow")[:])
+        for role, column in self.columns.items():
+            if column not in table.column_names:
+                raise UserError(
+                    f"data.{role}={column}: no such column in the {split} split of {self.path or 'the rows'}; "
+                    f"there are {', '.join(table.column_names)}"
+                )
+            kind = table.schema.field(column).type
+            problem = _problem(role, kind)
+            if problem is not None and not pa.types.is_null(kind):
+                raise UserError(f"data.{role}={column}: {problem}, and that column holds {kind}")
+        return pa.table({role: table.column(column) for role, column in self.columns.items()})
+
+    def _drop_unlabeled(
+        self,
+        raw: dict[str, "pa.Table"],
+        own_names: list[str] | None,
+        counts: dict[str, dict[str, int]],
+        notes: list[str],
+    ) -> dict[str, "pa.Table"]:
+        role = "label" if "label" in self.columns else "tags"
+        lists = {split: _label_lists(table, role) for split, table in raw.items()}
+        # -1 in plain numbers may be a class of its own: then training has it
+        trained = {value for row in lists["train"] for value in row} if own_names is None else set()
+        minus_one = -1 not in trained
+        kept: dict[str, pa.Table] = {}
+        for split, table in raw.items():
+            flat = [value for row in lists[split] for value in row]
+            absent = labels.missing(flat, minus_one=minus_one)
+            row_of = np.arange(len(table)).repeat([len(row) for row in lists[split]]) if role == "tags" else None
+            unlabeled = absent if row_of is None else np.bincount(row_of[absent], minlength=len(table)) > 0
+            number = int(unlabeled.sum())
+            counts[split]["unlabeled"] = number
+            if number == len(table) and number and split != "train":
+                notes.append(
+                    f"none of the {number:,} {split} rows of the source has a label: as if it had no such split"
+                )
+                continue
+            if number:
+                notes.append(f"{number:,} of {len(table):,} {split} rows have no label and are not used")
+            kept[split] = table.take(np.flatnonzero(~unlabeled)) if number else table
+        return kept
+
+    def _encode_labels(
+        self, raw: dict[str, "pa.Table"], own_names: list[str] | None
+    ) -> tuple[dict[str, "pa.Table"], list[str]]:
+        import pyarrow as pa
+
+        role = "label" if "label" in self.columns else "tags"
+        lists = {split: _label_lists(table, role) for split, table in raw.items()}
+        trained = {value for row in lists["train"] for value in row}
+        classes = labels.class_names(trained, own_names)
+        encoded: dict[str, pa.Table] = {}
+        present: set[int | None] = set()
+        for split in SPLITS:
+            ids = [labels.encode(row, classes, own_names=own_names is not None) for row in lists[split]]
+            if split == "train":
+                present = {value for row in ids for value in row}
+                if role == "label":
+                    names = [classes[value] for value in sorted(v for v in present if v is not None)]
+                    labels.check_classes(self.columns[role], names, len(raw["train"]))
+            for row, (values, given) in enumerate(zip(ids, lists[split], strict=True)):
+                for value, label in zip(values, given, strict=True):
+                    if value is None or value not in present:
+                        shown = classes[value] if value is not None else label
+                        told = labels.list_some([classes[v] for v in sorted(v for v in present if v is not None)])
+                        raise UserError(
+                            f"data.{role}={self.columns[role]}: row {row + 1:,} of the {split} split has the label "
+                            f"{shown!r}, which no training row has; training has {told}"
+                        )
+            column = pa.array([row[0] for row in ids] if role == "label" else ids)
+            encoded[split] = raw[split].set_column(raw[split].column_names.index(role), role, column)
+        return encoded, classes
+
+
+def contents(table: "pa.Table", role: str) -> list[Any]:
+    """One column as Python values."""
+    return table.column(role).to_pylist()
+
+
+def flatten(table: "pa.Table") -> "pa.Table":
+    """Columns inside columns become columns of their own, named with a dot."""
+    import pyarrow as pa
+
+    while any(pa.types.is_struct(kind) for kind in table.schema.types):
+        table = table.flatten()
+    return table
+
+
+def _label_lists(table: "pa.Table", role: str) -> list[list[Any]]:
+    """Labels of each row; a row of a column ``label`` has one."""
+    values = contents(table, role)
+    if role == "label":
+        return [[labels.plain(value)] for value in values]
+    return [[None] if row is None else [labels.plain(value) for value in row] for row in values]
+
+
+def _problem(role: str, kind: Any) -> str | None:
+    """What is wrong with a column's type for its role."""
+    import pyarrow as pa
+
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if role in ("tokens", "tags"):
+        return None if is_list else "it must hold lists"
+    if role in ("text", "source", "target"):
+        return None if pa.types.is_string(kind) or pa.types.is_large_string(kind) else "it must hold text"
+    return "it must hold one value a row" if is_list else None
+
+
+def _rows(number: int) -> str:
+    return "row" if number == 1 else "rows"
