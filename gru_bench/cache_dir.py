@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def cache_dir() -> Path:
     return base / "gru_bench"
 
 
-def replace_text(path: Path, text: str) -> None:
+def replace_file(path: Path, pieces: Iterable[bytes]) -> None:
     """Write a file so that other processes see the old one, the new one, or none, but never a part.
 
     Raises:
@@ -36,10 +37,15 @@ def replace_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(handle, "wb") as file:
+            file.writelines(pieces)
         os.replace(name, path)
     except BaseException:
         with suppress(OSError):
             os.unlink(name)
         raise
+
+
+def replace_text(path: Path, text: str) -> None:
+    """As :func:`replace_file`, of text in UTF-8."""
+    replace_file(path, [text.encode()])

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.profiler import record_function
 from torch.utils.checkpoint import checkpoint
 
+from gru_bench.backends import loop
 from gru_bench.backends.base import Backend, Stack, State, refuse_second_derivative, zero_padding
 from gru_bench.backends.loop import LoopStack
 from gru_bench.backends.native import layer as native
@@ -49,6 +50,8 @@ class BPTTStack(LoopStack):
 def run_in_torch(cell: Cell, x_TBD: Tensor, state: State | None, lengths: Tensor | None) -> tuple[Tensor, State]:
     """One layer over a sequence in plain torch; see :func:`gru_bench.backends.native.run_layer`."""
     state = cell.initial_state(x_TBD.shape[1]) if state is None else state
+    if not torch.is_grad_enabled():
+        return loop.run_layer(cell, x_TBD, state, lengths)  # the same steps, and nothing is kept
     gx_TBG = cell.input_projection(x_TBD)
     recurrent = {name: parameter for name, parameter in cell.named_parameters() if name not in ("W", "b")}
     histories: State = _HandDerived.apply(cell, tuple(recurrent), gx_TBG, *recurrent.values(), *state)

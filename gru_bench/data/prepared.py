@@ -3,8 +3,6 @@
 import hashlib
 import json
 import mmap
-import os
-import tempfile
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gru_bench.cache_dir import cache_dir
+from gru_bench.cache_dir import cache_dir, replace_file
 from gru_bench.data.ragged import Ragged
 
 MAGIC = b"gru_bench prepared data 1\n"
@@ -108,17 +106,7 @@ def write(file: Path, prepared: Prepared) -> None:
     head = MAGIC + len(header).to_bytes(8, "little")
     head += zlib.crc32(header).to_bytes(4, "little") + crc.to_bytes(4, "little") + header
     head += b" " * (-len(head) % ALIGNMENT)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, own = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with open(handle, "wb") as stream:
-            stream.write(head)
-            stream.writelines(pieces)
-        os.replace(own, file)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(own)
-        raise
+    replace_file(file, [head, *pieces])
 
 
 def read(file: Path) -> Prepared | None:

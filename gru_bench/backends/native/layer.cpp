@@ -36,7 +36,7 @@ Size panel_size(Size K, int vectors) {
     return K * vectors * LANES<T>;
 }
 
-// The sequences of one thread. Few sequences: fewer threads, each with work enough.
+// What one of several parts gets of a number of things.
 struct Share {
     Size begin, end;
 };
@@ -45,6 +45,7 @@ inline Share share(Size total, int parts, int part) {
     return {total * part / parts, total * (part + 1) / parts};
 }
 
+// How many threads share the sequences out: few sequences, fewer threads, each with work enough.
 inline int groups(Size batch, int threads) { return static_cast<int>(std::min<Size>(threads, (batch + 3) / 4)); }
 
 template <class Cell, class T>
