@@ -7,6 +7,7 @@ node with a ``_target_`` is held against the annotations of the constructor that
 import hashlib
 import inspect
 import json
+import os
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gru_bench.errors import UserError
+from gru_bench.tuning import Tuning, rate_of
 
 Node = dict[str, Any]
 
@@ -49,6 +51,18 @@ class Settings:
 GROUPS = ("cell", "backend", "task", "budget", "tracking", "data", "model", "trainer")
 """Nodes of a training config that are not plain settings."""
 
+DATA_FOLDER = "GRU_BENCH_DATA"
+"""Environment variable: a folder of data sets, each in the hub's layout, that stand for the ones on the hub."""
+
+
+def local(folder: str, hub_name: str | None) -> str | None:
+    """``${local:sst2,stanfordnlp/sst2}`` : the folder below ``GRU_BENCH_DATA`` if it is there, else the hub's."""
+    place = Path(os.environ.get(DATA_FOLDER, ""), folder).expanduser()
+    return str(place.absolute()) if os.environ.get(DATA_FOLDER) and place.exists() else hub_name
+
+
+OmegaConf.register_new_resolver("local", local, replace=True)
+
 
 def to_node(config: DictConfig) -> Node:
     """Resolve a composed config into plain dictionaries.
@@ -73,14 +87,39 @@ def check(config: DictConfig) -> tuple[Settings, Node]:
         UserError: The first value that does not fit, with what would.
     """
     node = to_node(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
-    plain = {key: value for key, value in node.items() if key not in GROUPS}
+    plain = {key: value for key, value in node.items() if key not in (*GROUPS, "tuning")}
     check_arguments(Settings, plain, "", "a training config")
     for name in GROUPS:
         part = node.get(name) or {}
         if name != "data" and "_target_" not in part:  # a task that makes its own data has none
             raise UserError(f"{name}: its yaml has no _target_, the class to build")
+        if name == "trainer":
+            part = node[name] = with_own_rate(node)
         check_node(part, name)
     return Settings(**plain), node
+
+
+def with_own_rate(node: Node) -> Node:
+    """The trainer's node with the learning rate of the cell's family.
+
+    A rate that was chosen by trials counts them (``learning_rate_trials`` beside ``tuning``): a rate from the command
+    line is nobody's choice, so there ``tuning`` is dropped.
+
+    Raises:
+        UserError: The trials are not what :class:`~gru_bench.tuning.Tuning` holds, or the family has no rate.
+    """
+    trainer: Node = node["trainer"]
+    by_family = trainer.get("learning_rate")
+    if node.get("tuning") is not None:
+        check_arguments(Tuning, node["tuning"], "tuning.", "tuning")
+        if not isinstance(by_family, dict):
+            node["tuning"] = None
+    return trainer | {"learning_rate": rate_of(by_family, family(node))} if isinstance(by_family, dict) else trainer
+
+
+def family(node: Node) -> str:
+    """The family of the cell that a config names."""
+    return str(get_object(node["cell"]["_target_"]).family)
 
 
 def check_node(node: Any, path: str) -> None:
@@ -179,10 +218,11 @@ def run_keys(node: Node, choices: dict[str, str], source_id: str) -> tuple[str, 
     """``config_key`` and ``group_key`` of a run.
 
     The key is the SHA-256 (first 16 digits) of the resolved config and the names chosen, without what says nothing
-    of the result: experiment, tracking, launcher, and the path to the data, for which the source's id stands. The
+    of the result: experiment, tracking, launcher, how the learning rate was chosen, and where the data lies, for which
+    the source's id stands. The
     group key leaves the seed out too: only runs of one group may be averaged.
     """
-    kept = {key: value for key, value in node.items() if key not in ("hydra", "tracking")}
+    kept = {key: value for key, value in node.items() if key not in ("hydra", "tracking", "tuning")}
     kept["data"] = {key: value for key, value in (node.get("data") or {}).items() if key != "path"}
     kept["data_source"] = source_id
     kept["choices"] = {key: choices[key] for key in ("cell", "backend", "task", "budget") if key in choices}

@@ -54,6 +54,7 @@ RUN_COLUMNS: dict[str, str] = {
     "shared": TRUTH,
     "dtype": TEXT,
     "learning_rate": NUMBER,
+    "learning_rate_trials": INTEGER,
     "batch_size": INTEGER,
     "status": TEXT,
     "error": TEXT,

@@ -4,15 +4,21 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 # inductor would start a pool of processes; it reads this when it is first imported
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+CONF = REPOSITORY / "conf"
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 
@@ -44,6 +50,22 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real data sets are not beside this checkout (../shared/data)")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="module")
+def hydra_conf() -> Iterator[None]:
+    """What :func:`composed` needs."""
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def composed(*overrides: str) -> "DictConfig":
+    """A training config as the command composes it."""
+    from hydra import compose
+
+    return compose("train", overrides=list(overrides))
 
 
 @pytest.fixture(autouse=True)

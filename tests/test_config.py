@@ -1,31 +1,17 @@
 """The type check, the keys of a run, and every yaml on disk."""
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY, yaml_names
-from hydra import compose, initialize_config_dir
+from conftest import CONF, REPOSITORY, composed, yaml_names
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from gru_bench.commands.help import first_comment
 from gru_bench.config import check, check_node, conf_dir, construct, flatten, run_keys
 from gru_bench.errors import UserError
-
-CONF = REPOSITORY / "conf"
-
-
-@pytest.fixture(scope="module")
-def hydra_conf() -> Iterator[None]:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield
-
-
-def composed(*overrides: str) -> DictConfig:
-    return compose("train", overrides=list(overrides))
 
 
 def test_conf_is_found() -> None:

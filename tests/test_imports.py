@@ -49,7 +49,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "__main__.py": {"gru_bench.commands"},
     "sections": {"pandas", "seaborn", "matplotlib", "gru_bench.results", "gru_bench.sections", "gru_bench.statistics"},
-    "config.py": {"hydra", "omegaconf"},
+    "tuning.py": set(),
+    "config.py": {"hydra", "omegaconf", "gru_bench.tuning"},
     "build.py": {
         "torch",
         "gru_bench.backends",

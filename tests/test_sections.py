@@ -386,6 +386,21 @@ def test_limits_are_computed() -> None:
     many = render("limits", frames.realistic(5, ("rnn", "gru"))).markdown
     assert "n is 5 seeds a row. Differences are shown, not tested" in many
     assert "On 7 of 7 tasks" in many
+    assert "All cells of a task share one learning rate" in many
+
+
+def test_limits_tell_tuned_rates_from_shared_ones() -> None:
+    results = frames.realistic(2, ("rnn", "gru"))
+    adding = results.runs["task"] == "adding"
+    results.runs["learning_rate_trials"] = adding.map({True: 5, False: 0}).astype("Int64")
+    results.runs.loc[adding & (results.runs["cell"] == "gru"), "learning_rate"] = 0.001
+    told = render("limits", results).markdown
+    assert "On adding each family has the learning rate that was best for its reference cell" in told
+    assert "among 5 rates, the same ones for all" in told
+    assert "On copy_memory, event_order, language_modeling" in told
+    assert "nothing here says" not in told
+    results.runs.loc[adding & (results.runs["cell"] == "gru"), "learning_rate_trials"] = 4
+    assert "nothing here says that each cell had equally many tuning trials" in render("limits", results).markdown
 
 
 # how numbers, tables and figures are written

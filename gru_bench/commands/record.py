@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 import yaml
-from hydra.utils import get_object
 from torch import nn
 
 import gru_bench
@@ -19,7 +18,7 @@ from gru_bench.backends import parity
 from gru_bench.backends.base import Backend
 from gru_bench.backends.native import workspace
 from gru_bench.build import Place
-from gru_bench.config import Node, Settings, flatten
+from gru_bench.config import Node, Settings, family, flatten
 from gru_bench.measure.environment import environment, git_state, machine_id, shared_machine
 from gru_bench.measure.kernel import audit
 from gru_bench.measure.memory import PeakMemory, live_bytes
@@ -41,7 +40,7 @@ def facts_before(
     metric = task.primary_metric
     return {
         "cell": choices["cell"],
-        "family": get_object(node["cell"]["_target_"]).family,
+        "family": family(node),
         "backend": choices["backend"],
         "task": choices["task"],
         "budget": choices["budget"],
@@ -54,6 +53,7 @@ def facts_before(
         "machine": machine_id(),
         "shared": shared_machine(workers),
         "learning_rate": node["trainer"]["learning_rate"],
+        "learning_rate_trials": len(node["tuning"]["rates"]) if node.get("tuning") else 0,
         "batch_size": task.batch_size,
         "primary_metric": metric.name,
         "primary_unit": metric.unit,
@@ -95,7 +95,8 @@ class Recorder:
         self.title = f"{facts['cell']} {facts['task']}"
         self.backend, self.cell = str(facts["backend"]), str(facts["cell"])
         config = {key: value for key, value in node.items() if key not in ("hydra", "tracking")}
-        self.run.params(facts | {f"config.{key}": value for key, value in flatten(config).items()})
+        told = {key: value for key, value in config.items() if key != "tuning"}
+        self.run.params(facts | {f"config.{key}": value for key, value in flatten(told).items()})
         self.run.text("config.yaml", yaml.safe_dump(config, sort_keys=False))
 
     def notes(self) -> list[str]:

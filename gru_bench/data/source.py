@@ -212,7 +212,7 @@ def load_splits(path: str, name: str | None, revision: str | None) -> dict[str, 
             options = reading_options(files)
             loaded = datasets.load_dataset(FILE_BUILDERS[place.suffix], data_files={"train": str(place)}, **options)
         else:
-            loaded = datasets.load_dataset(str(place), name, **reading_options(files))
+            loaded = datasets.load_dataset(str(place), own_configuration(place, name), **reading_options(files))
     except datasets.exceptions.DatasetNotFoundError as error:
         raise UserError(f"data.path={path}: no such folder here, and no such data set on the hub") from error
     except ConnectionError as error:
@@ -222,6 +222,22 @@ def load_splits(path: str, name: str | None, revision: str | None) -> dict[str, 
     except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
         raise UserError(f"data.path={path}: cannot be read as a data set: {reason(error)}") from error
     return {SPLIT_ALIASES.get(split, split): rows for split, rows in loaded.items()}
+
+
+def own_configuration(folder: Path, name: str | None) -> str | None:
+    """``name`` where a folder's card lists configurations, else None: there is just one.
+
+    Raises:
+        UserError: The folder has configurations, and none of that name.
+    """
+    import datasets
+
+    listed = [] if name is None else datasets.get_dataset_config_names(str(folder))
+    if listed in ([], ["default"]):
+        return None
+    if name not in listed:
+        raise UserError(f"data.name={name}: no such configuration in {folder}; there are {', '.join(listed)}")
+    return name
 
 
 def reason(error: BaseException) -> str:

@@ -23,7 +23,7 @@ RUN_COLUMNS = (
     "run_id", "sweep", "experiment", "group_key", "job", "task", "family", "cell", "kernel", "hidden_size_asked",
     "hidden_size", "num_parameters", "seed", "machine", "shared", "status", "error", "git_commit", "dirty", "parity",
     "settings", "notes", "primary_metric", "primary_unit", "primary_higher_is_better", "beats_trivial_by", "ceiling",
-    "generated", *SETTINGS,
+    "generated", "learning_rate_trials", *SETTINGS,
 )  # fmt: skip
 LONGEST_LABEL = 44
 

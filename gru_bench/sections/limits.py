@@ -89,17 +89,36 @@ def learned(tasks: list[TaskGroups], measured: Measured) -> str:
 
 
 def tuning(tasks: list[TaskGroups]) -> str:
-    """Whether the cells stood at one setting each, and what that means."""
-    if any(len({group.fact("learning_rate") for group in task.groups} - {None}) > 1 for task in tasks):
-        return (
+    """How the learning rates came about, and what that means."""
+    tuned = {task.task: number for task in tasks if (number := trials(task))}
+    rest = [task for task in tasks if task.task not in tuned]
+    told = []
+    if tuned:
+        counts = " to ".join(dict.fromkeys([str(min(tuned.values())), str(max(tuned.values()))]))
+        told.append(
+            f"On {', '.join(tuned)} each family has the learning rate that was best for its reference cell on "
+            f"validation data among {counts} rates, the same ones for all, at the shipped size and settings. Nothing "
+            "else was tuned for a family, and at another size another rate may be best."
+        )
+    if any(len({group.fact("learning_rate") for group in task.groups} - {None}) > 1 for task in rest):
+        told.append(
             "Rows of one task differ in learning rate, and nothing here says that each cell had equally many tuning "
             "trials: differences hold at these settings only."
         )
-    return (
-        "All cells of a task share one learning rate; none was given its own best one. Sizes, steps and learning rates "
-        "of the shipped tasks were chosen by looking at these cells, so that some cell learns and not all solve the "
-        "task. Differences hold at these settings only."
-    )
+    elif rest:
+        where = f"On {', '.join(task.task for task in rest)} all cells" if tuned else "All cells of a task"
+        told.append(
+            f"{where} share one learning rate; none was given its own best one. Sizes, steps and learning rates "
+            "of the shipped tasks were chosen by looking at these cells, so that some cell learns and not all solve "
+            "the task. Differences hold at these settings only."
+        )
+    return " ".join(told)
+
+
+def trials(task: TaskGroups) -> int:
+    """By how many trials each family's learning rate was chosen; 0 where not all rows had equally many."""
+    counts = {group.fact("learning_rate_trials") for group in task.groups}
+    return int(counts.pop()) if len(counts) == 1 and known(next(iter(counts))) else 0
 
 
 def budgets(finished: pd.DataFrame) -> list[str]:

@@ -1,7 +1,7 @@
 """Classification of texts: one label for a whole text, from any data set of rows."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from gru_bench.data.encode import Fitted, Tokenizer, encode, learn, make_tokeniz
 from gru_bench.data.prepared import Prepared, cached, ragged_arrays
 from gru_bench.data.ragged import smallest
 from gru_bench.data.rows import SPLITS, Loaded, Rows, contents
+from gru_bench.data.slices import coded
 from gru_bench.data.vocabulary import PAD, UNK, Vocabulary
 from gru_bench.metrics import accuracy, macro_f1
 from gru_bench.tasks.base import (
@@ -29,7 +30,7 @@ from gru_bench.tasks.base import (
     Task,
     digest,
 )
-from gru_bench.tasks.sentiment import SentenceBatch, accuracy_by
+from gru_bench.tasks.sentiment import SentenceBatch
 
 NUM_SAMPLES = 20
 SAMPLE_WORDS = 60
@@ -64,6 +65,8 @@ class TextClassification(Task):
         Metric("loss", "nats per text", higher_is_better=False),
     )
     primary: str = "accuracy"
+    roles: ClassVar[tuple[str, ...]] = ("text", "label")
+    """Columns that the data must name."""
 
     def __init__(
         self,
@@ -81,7 +84,7 @@ class TextClassification(Task):
         ceiling: float,
     ) -> None:
         super().__init__(data, batch_size=batch_size, margin=margin, beats_trivial_by=beats_trivial_by, ceiling=ceiling)
-        data.require("text", "label")
+        data.require(*self.roles)
         self.tokenizer = tokenizer
         self.lowercase = lowercase
         self.max_length = max_length
@@ -135,12 +138,14 @@ class TextClassification(Task):
             "classes": loaded.classes,
             "counts": counts_of(loaded, fitted, vocabulary),
             "notes": loaded.notes + notes_of(fitted, vocabulary, self.max_length),
-            "slices": {split: contents(loaded.tables[split], "slice") for split in SPLITS[1:]}
-            if "slice" in self.data.columns
-            else {},
+            "slice_values": {},
         }
         content = [part for name in sorted(arrays) for part in (name, arrays[name].tobytes())]
         facts["fingerprint"] = digest(*vocabulary.tokens, *loaded.classes, *content)
+        if "slice" in self.data.columns:
+            for split in SPLITS[1:]:
+                slice_R, facts["slice_values"][split] = coded(contents(loaded.tables[split], "slice"))
+                arrays[f"{split}.slice"] = slice_R
         return Prepared(arrays, facts)
 
     def fingerprint(self) -> str:
@@ -188,7 +193,7 @@ class TextClassification(Task):
                 "macro_f1": macro_f1(predicted_R, labels_R, len(self.classes)),
                 "loss": float(nats_R.mean()),
             },
-            slices=self._slices(split, right),
+            slices=self._slices(split, np.array(right)),
             examples={
                 "correct": [int(r) for r in right],
                 "nats": nats_R.tolist(),
@@ -202,9 +207,11 @@ class TextClassification(Task):
             },
         )
 
-    def _slices(self, split: Split, right: list[bool]) -> list[SliceScore]:
-        values = self.prepared.facts["slices"].get(split)
-        return accuracy_by(self.data.columns["slice"], values, right) if values else []
+    def _slices(self, split: Split, right_R: np.ndarray) -> list[SliceScore]:
+        values = self.prepared.facts["slice_values"].get(split, [])
+        if not values:
+            return []
+        return accuracy_by_code(self.data.columns["slice"], values, self.prepared.arrays[f"{split}.slice"], right_R)
 
     def _readable(self, split: Split, row: int) -> str:
         ids = self.texts[split][row]
@@ -224,6 +231,17 @@ class TextClassification(Task):
             "macro_f1": macro_f1(guesses, labels_R, len(self.classes)),
             "loss": float(surprise_C[labels_R].mean()),
         }
+
+
+def accuracy_by_code(name: str, values: list[str], codes_N: np.ndarray, right_N: np.ndarray) -> list[SliceScore]:
+    """Share of right answers for each value of a column that :func:`~gru_bench.data.slices.coded` took apart."""
+    answers = np.bincount(codes_N, minlength=len(values))
+    right = np.bincount(codes_N, weights=right_N, minlength=len(values))
+    return [
+        SliceScore("accuracy", name, value, float(hits / number))
+        for value, hits, number in zip(values, right, answers, strict=True)
+        if number
+    ]
 
 
 def counts_of(loaded: Loaded, fitted: dict[str, Fitted], vocabulary: Vocabulary) -> dict[str, int]:
