@@ -160,7 +160,7 @@ class Rows:
         del found
         counts: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
         if "tokens" in self.columns and "tags" in self.columns:
-            raw = self._drop_empty(raw, counts, notes)
+            raw = tags.drop_empty(raw, self.columns, self._where, counts, notes)
         if "label" in self.columns or "tags" in self.columns:
             raw = self._drop_unlabeled(raw, own_names, counts, notes)
         if len(raw["train"]) < 2:
@@ -210,12 +210,8 @@ class Rows:
                 if shared:
                     notes.append(f"{shared:,} of {len(raw[split]):,} {split} rows also occur in train; they are kept")
                 if "tags" in self.columns:
-                    unseen_N = tags.unseen(raw[split], raw["train"])
-                    counts[split]["unseen_tags"] = len(unseen_N)
-                    if len(unseen_N):
-                        assert classes is not None
-                        which = labels.list_some([classes[i] for i in np.unique(unseen_N)])
-                        notes.append(f"{split} words with a tag that no training row has: {len(unseen_N):,} ({which})")
+                    assert classes is not None
+                    counts[split]["unseen_tags"] = tags.count_unseen(split, raw[split], raw["train"], classes, notes)
         return Loaded({split: raw[split] for split in SPLITS}, classes, counts, notes)
 
     @property
@@ -278,19 +274,6 @@ class Rows:
             if problem is not None and not pa.types.is_null(kind):
                 raise UserError(f"data.{role}={column}: {problem}, and that column holds {kind}")
         return pa.table({role: table.column(column) for role, column in self.columns.items()})
-
-    def _drop_empty(
-        self, raw: dict[str, "pa.Table"], counts: dict[str, dict[str, int]], notes: list[str]
-    ) -> dict[str, "pa.Table"]:
-        kept: dict[str, pa.Table] = {}
-        for split, table in raw.items():
-            kept[split] = tags.rows_with_words(table, split, self.columns)
-            counts[split]["empty"] = number = len(table) - len(kept[split])
-            if number == len(table):
-                raise UserError(f"{self._where}: no row of the {split} split has a word in {self.columns['tokens']}")
-            if number:
-                notes.append(f"{number:,} of {len(table):,} {split} rows hold no word and are not used")
-        return kept
 
     def _drop_unlabeled(
         self,

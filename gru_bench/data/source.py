@@ -216,7 +216,8 @@ def load_splits(path: str, name: str | None, revision: str | None) -> dict[str, 
             options = reading_options(files)
             loaded = datasets.load_dataset(FILE_BUILDERS[place.suffix], data_files={"train": str(place)}, **options)
         else:
-            loaded = datasets.load_dataset(str(place), name, **reading_options(files))
+            # absolute: a bare "text" or "csv" would be taken for the name of a reader, whatever the folder holds
+            loaded = datasets.load_dataset(str(place.absolute()), name, **reading_options(files))
     except datasets.exceptions.DatasetNotFoundError as error:
         raise UserError(f"data.path={path}: no such folder here, and no such data set on the hub") from error
     except ConnectionError as error:

@@ -5,24 +5,65 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gru_bench.data.labels import list_some
 from gru_bench.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def rows_with_words(table: "pa.Table", split: str, columns: Mapping[str, str]) -> "pa.Table":
+def drop_empty(
+    tables: Mapping[str, "pa.Table"],
+    columns: Mapping[str, str],
+    where: str,
+    counts: dict[str, dict[str, int]],
+    notes: list[str],
+) -> dict[str, "pa.Table"]:
     """Hold each row's tags against its words, and leave out the rows that have neither.
 
     Args:
-        table: Columns ``tokens`` and ``tags``, both of lists. A row whose list of tags is missing stays: it is
-            unlabeled.
-        split: Whose rows they are, for the message.
-        columns: The source's names of the columns, likewise.
+        tables: By split; columns ``tokens`` and ``tags``, both of lists. A row whose list of tags is missing stays:
+            it is unlabeled.
+        columns: The source's names of the columns.
+        where: What the source is called in a message.
+        counts: By split; gets ``empty``.
+        notes: Gets a sentence where there are such rows.
 
     Raises:
-        UserError: A row has more or fewer tags than words.
+        UserError: A row has more or fewer tags than words, or no row of a split has words.
     """
+    kept: dict[str, pa.Table] = {}
+    for split, table in tables.items():
+        kept[split] = _with_words(table, split, columns)
+        counts[split]["empty"] = number = len(table) - len(kept[split])
+        if number == len(table):
+            raise UserError(f"{where}: no row of the {split} split has a word in {columns['tokens']}")
+        if number:
+            notes.append(f"{number:,} of {len(table):,} {split} rows hold no word and are not used")
+    return kept
+
+
+def count_unseen(split: str, table: "pa.Table", train: "pa.Table", classes: list[str], notes: list[str]) -> int:
+    """How many words have a tag that no training row has.
+
+    Args:
+        split: Whose rows they are.
+        table: A column ``tags`` of lists of ids.
+        train: Likewise.
+        classes: Names of the tags.
+        notes: Gets a sentence where there are such words.
+    """
+    tags_N = _flat(table)
+    unseen_N = tags_N[~np.isin(tags_N, np.unique(_flat(train)))]
+    if len(unseen_N):
+        which = list_some([classes[i] for i in np.unique(unseen_N)])
+        notes.append(
+            f"{len(unseen_N):,} of {len(tags_N):,} {split} words have a tag that no training row has ({which})"
+        )
+    return len(unseen_N)
+
+
+def _with_words(table: "pa.Table", split: str, columns: Mapping[str, str]) -> "pa.Table":
     words_R, tags_R = _list_lengths(table, "tokens", 0), _list_lengths(table, "tags", -1)
     empty_R = (words_R == 0) & (tags_R <= 0)
     unequal = np.flatnonzero((tags_R >= 0) & (tags_R != words_R))
@@ -33,17 +74,6 @@ def rows_with_words(table: "pa.Table", split: str, columns: Mapping[str, str]) -
             f"{words_R[row]:,} tokens and {tags_R[row]:,} tags; valid: one tag for each token"
         )
     return table.filter(~empty_R) if empty_R.any() else table
-
-
-def unseen(table: "pa.Table", train: "pa.Table") -> np.ndarray:
-    """Ids of the tags of a table that no training row has, one entry for each word that has one.
-
-    Args:
-        table: A column ``tags`` of lists of ids.
-        train: Likewise.
-    """
-    tags_N = _flat(table)
-    return tags_N[~np.isin(tags_N, np.unique(_flat(train)))]
 
 
 def _flat(table: "pa.Table") -> np.ndarray:

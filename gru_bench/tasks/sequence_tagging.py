@@ -277,7 +277,7 @@ class SequenceTagging(Task):
 
     def _samples(self, split: Split, predicted: Ragged) -> dict[str, list[Any]]:
         samples: dict[str, list[Any]] = {"sentence": [], "tags": [], "prediction": [], "wrong": []}
-        for key, given in self.prepared.facts["shown"][split].items():
+        for key, given in self.prepared.facts["shown"].get(split, {}).items():
             words = [UNK if word is None else word for word in given]
             truth, said = ([self.classes[i] for i in tags[int(key)]] for tags in (self.tags[split], predicted))
             wrong = [f"{word}: {s}, not {t}" for word, t, s in zip(words, truth, said, strict=True) if t != s]
