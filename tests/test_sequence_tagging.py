@@ -394,8 +394,8 @@ def write_conll(folder: Path, train: int, test: int) -> None:
     )
     folder.mkdir()
     for split, count in (("train", train), ("test", test)):
-        words = [["the", f"noun{i % 7}", "sees", "."] * (1 + i % 3) for i in range(count)]
-        tags = [[1, 2, 3, 0] * (1 + i % 3) for i in range(count)]
+        words = [[f"name{i}", "sees", "the", f"noun{i % 3}", "."] * (1 + i % 3) for i in range(count)]
+        tags = [[1, 3, 1, 2, 0] * (1 + i % 3) for i in range(count)]
         if split == "test":
             words, tags = [*words, ["1", "."]], [*tags, [5, 6]]
         rows = {"id": list(map(str, range(len(words)))), "tokens": words, "chunk_tags": tags}
@@ -406,14 +406,16 @@ def write_conll(folder: Path, train: int, test: int) -> None:
 
 def test_conll_runs_on_a_folder_in_its_columns(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:
     write_conll(Path("conll"), 120, 30)
-    assert gru_bench("task=conll2000", "data.path=conll", "data.revision=null", "trainer.max_epochs=8") == 0
+    local = ["data.path=conll", "data.revision=null", "trainer.max_epochs=8"]
+    assert gru_bench("task=conll2000", *local) == 0
     told = capsys.readouterr().err
     assert "no valid split in the source: carved from train" in told
-    assert "2 of 242 test words have a tag that no training row has (B-LST, I-LST)" in told
+    assert "2 of 302 test words have a tag that no training row has (B-LST, I-LST)" in told
     values = read_values()
-    # 120 chunks that are found and one that cannot be, for which one or two others are seen, or none
-    assert 240 / 243 <= values["chunk_f1", "", ""] <= 240 / 241
-    assert values["chunk_f1", "chunk", "NP"] > 0.98
+    # one chunk of the 181 cannot be found
+    assert 0.9 < values["chunk_f1", "", ""] < 1
+    assert values["chunk_f1", "chunk", "NP"] > 0.9
+    assert values["chunk_f1", "chunk", "LST"] == 0.0
     assert values["trivial_chunk_f1", "", ""] < 0.5
     assert "not tried" in (REPOSITORY / "conf" / "task" / "conll2000.yaml").read_text()
 
