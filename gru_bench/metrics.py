@@ -113,6 +113,71 @@ def bleu_from_statistics(statistics: dict[str, list[int]]) -> float:
     return float(score.score)
 
 
+@dataclass(frozen=True)
+class Chunks:
+    """F1 of chunks and what is needed to say how uncertain it is.
+
+    Attributes:
+        f1: Over the chunks of all sentences, in 0..1.
+        by_type: The same over the chunks of one type, for each type that occurs.
+        statistics: One list a column, one entry a sentence: ``actual_chunks``, ``predicted_chunks`` and
+            ``correct_chunks``, which are in both. Sums over any sample of sentences give that sample's F1:
+            :func:`f1_from_statistics`.
+    """
+
+    f1: float
+    by_type: dict[str, float]
+    statistics: dict[str, list[int]]
+
+
+def chunk_f1(predicted: Sequence[Sequence[str]], actual: Sequence[Sequence[str]]) -> Chunks:
+    """F1 of the chunks that tags such as ``B-NP``, ``I-NP`` and ``O`` stand for, as ``conlleval`` counts them.
+
+    A chunk is right if its type, its first word and its last word are. seqeval takes the tags apart, in its default
+    mode: a chunk begins at each ``B-``, and also at an ``I-`` whose left neighbor is ``O`` or of another type (its
+    strict mode would drop that chunk). F1 = 2 correct / (predicted + actual); 0 where there is no chunk at all.
+
+    Args:
+        predicted: Tags of each sentence: ``O``, or a letter of ``BIES``, a hyphen and a type.
+        actual: Likewise, with the same number of words in each sentence.
+
+    Raises:
+        ValueError: Unequally many sentences or words, or no sentence.
+
+    Source: Tjong Kim Sang and Buchholz (2000), "Introduction to the CoNLL-2000 shared task: chunking".
+    """
+    if len(predicted) != len(actual) or not actual or any(map(_differ, predicted, actual)):
+        raise ValueError("expected as many predicted as actual sentences, at least one, with equally many words each")
+    # it brings scikit-learn along, a second that no other score should wait for
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    sums: dict[str, list[int]] = {}
+    rows: list[list[int]] = []
+    for guess, truth in zip(predicted, actual, strict=True):
+        said, real = set(get_entities(list(guess))), set(get_entities(list(truth)))
+        rows.append([len(real), len(said), len(real & said)])
+        for column, chunks in enumerate((real, said, real & said)):
+            for chunk in chunks:
+                sums.setdefault(chunk[0], [0, 0, 0])[column] += 1
+    names = ("actual_chunks", "predicted_chunks", "correct_chunks")
+    statistics = {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+    by_type = {kind: _f1(*counts) for kind, counts in sorted(sums.items())}
+    return Chunks(f1_from_statistics(statistics), by_type, statistics)
+
+
+def f1_from_statistics(statistics: dict[str, list[int]]) -> float:
+    """F1 (0..1) of the sentences whose statistics these are; see :class:`Chunks`."""
+    return _f1(*(sum(statistics[f"{name}_chunks"]) for name in ("actual", "predicted", "correct")))
+
+
+def _f1(actual: int, predicted: int, correct: int) -> float:
+    return 2 * correct / (actual + predicted) if actual + predicted else 0.0
+
+
+def _differ(one: Sequence[str], other: Sequence[str]) -> bool:
+    return len(one) != len(other)
+
+
 def _pair(predicted: Labels, actual: Labels) -> tuple[Tensor, Tensor]:
     predicted_N, actual_N = torch.as_tensor(predicted), torch.as_tensor(actual)
     if predicted_N.shape != actual_N.shape or predicted_N.numel() == 0:

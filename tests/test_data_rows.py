@@ -56,6 +56,12 @@ def texts(loaded: Loaded, split: str) -> list[str]:
     return contents(loaded.tables[split], "text")
 
 
+def refuses(match: str, call: Callable[[], Any]) -> None:
+    with pytest.raises(UserError, match=match) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
 # --- sources
 
 
@@ -134,6 +140,34 @@ def test_lists_of_words_and_of_tags(tmp_path: Path) -> None:
     loaded = Rows(path=str(write(tmp_path / "tags.jsonl", rows)), tokens="words", tags="pos").load()
     assert loaded.classes == ["DET", "NOUN", "VERB"]
     assert {tuple(row) for row in contents(loaded.tables["train"], "tags")} == {(0, 1), (0, 2)}
+
+
+def test_a_folder_may_be_called_like_a_reader_of_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder(tmp_path, "jsonl", train=some(9), validation=some(3, 20), test=some(4, 40)).rename("text")
+    assert len(load(Path("text")).tables["train"]) == 9
+
+
+@pytest.mark.parametrize("revision", [None, source.CONVERTED])
+def test_a_configuration_is_a_folder_on_the_hubs_converted_branch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revision: str | None
+) -> None:
+    import datasets
+
+    for name, count in (("one", 9), ("two", 5)):
+        write(tmp_path / "hub" / name / "train" / "0000.parquet", some(count))
+    read, asked = datasets.load_dataset, []
+
+    def load_dataset(path: str, **options: Any) -> Any:
+        asked.append(options | {"path": path})
+        return read(str(tmp_path / "hub"), data_dir=options.get("data_dir"))
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(source, "go_offline_if_unreachable", lambda: None)
+    found = source.load_splits("some/set", "two", revision)
+    assert len(found["train"]) == (14 if revision is None else 5)
+    chosen = {"name": "two"} if revision is None else {"data_dir": "two"}
+    assert asked == [{"path": "some/set", "revision": revision} | chosen]
 
 
 # --- splits
@@ -240,13 +274,139 @@ def test_minus_one_is_a_class_where_training_has_it_and_missing_where_not(tmp_pa
     assert loaded.counts["test"]["unlabeled"] == 5
 
 
+# --- words and their tags
+
+
+def tagged(*tags: list[Any] | None, start: int = 0) -> list[dict[str, Any]]:
+    return [
+        {"words": None if row is None else [f"w{start + i}-{j}" for j in range(len(row))], "pos": row}
+        for i, row in enumerate(tags)
+    ]
+
+
+def load_tagged(made: Any, **options: Any) -> Loaded:
+    return Rows(made, **({"tokens": "words", "tags": "pos"} | options)).load()
+
+
+def named_tags(names: list[str], **splits: list[list[int]]) -> Rows:
+    """Rows whose tags bring their own names."""
+    import datasets
+
+    texts, tags = datasets.List(datasets.Value("string")), datasets.List(datasets.ClassLabel(names=names))
+    features = datasets.Features({"words": texts, "pos": tags})
+
+    class Named(Rows):
+        def _read(self) -> dict[str, Any]:
+            return {
+                split: datasets.Dataset.from_list(tagged(*rows, start=100 * place), features=features)
+                for place, (split, rows) in enumerate(splits.items())
+            }
+
+    return Named([], tokens="words", tags="pos")
+
+
+def test_a_named_tag_that_train_lacks_is_counted() -> None:
+    rows = named_tags(["O", "B", "I"], train=[[0, 1], [1, 0]], valid=[[0]], test=[[1, 2], [2], [0, -1]])
+    loaded = rows.load()
+    assert loaded.classes == ["O", "B", "I"]
+    assert contents(loaded.tables["test"], "tags") == [[1, 2], [2]]
+    assert [loaded.counts[split].get("unseen_tags") for split in SPLITS] == [None, 0, 2]
+    assert loaded.notes == [
+        "1 of 3 test rows have no label and are not used",
+        "2 of 3 test words have a tag that no training row has (I)",
+    ]
+
+
+def test_a_tag_that_train_lacks_is_refused_without_names() -> None:
+    splits = {"train": tagged(["X", "Y"], ["Y"]), "valid": tagged(["X"]), "test": tagged(["X"], ["Y", "Z"])}
+    refuses(
+        r"data\.tags=pos: row 2 of the test split has the tag 'Z', which no training row has; training has X, Y",
+        lambda: load_tagged(splits),
+    )
+
+
+def test_a_rare_tag_may_go_to_a_split_that_is_carved() -> None:
+    rows = tagged(*[["X", "X", "Y"]] * 40)
+    for row in rows:
+        row["pos"] = ["X", "X", "only in " + row["words"][0]]
+    loaded = load_tagged(rows)
+    assert loaded.classes is not None
+    assert len(loaded.classes) == 41
+    assert [loaded.counts[split].get("unseen_tags") for split in SPLITS] == [None, 4, 4]
+    for split in SPLITS:
+        for words, tags in zip(*(contents(loaded.tables[split], role) for role in ("tokens", "tags")), strict=True):
+            assert loaded.classes[tags[2]] == f"only in {words[0]}"
+
+
+def test_a_tag_that_a_fraction_leaves_out_is_counted() -> None:
+    rows = tagged(*[["X", "Y"]] * 30) + tagged(["X", "rare"], start=30)
+    splits = {"train": rows, "valid": tagged(["X"]), "test": tagged(["rare", "X"])}
+    assert load_tagged(splits).counts["test"]["unseen_tags"] == 0
+    by_seed = [load_tagged(splits, fraction=f).counts["test"]["unseen_tags"] for f in (0.1, 0.3, 0.9)]
+    assert 1 in by_seed
+
+
+def test_rows_without_a_word_are_counted_and_not_used() -> None:
+    train = [*tagged(["X"], ["Y", "X"]), {"words": [], "pos": []}, *tagged(None)]
+    loaded = load_tagged({"train": train, "valid": tagged(["X"]), "test": [*tagged(["Y"]), {"words": [], "pos": None}]})
+    assert [loaded.counts[split]["empty"] for split in SPLITS] == [2, 0, 1]
+    assert [loaded.counts[split]["unlabeled"] for split in SPLITS] == [0, 0, 0]
+    assert [len(loaded.tables[split]) for split in SPLITS] == [2, 1, 1]
+    assert loaded.notes[:2] == [
+        "2 of 4 train rows hold no word and are not used",
+        "1 of 2 test rows hold no word and are not used",
+    ]
+    good = {"train": tagged(["X"], ["Y"]), "valid": tagged(["X"])}
+    for blank in ({"words": [], "pos": []}, {"words": None, "pos": None}):
+        refuses("data: no row of the test split has a word in words", lambda b=blank: load_tagged(good | {"test": [b]}))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("words", "pos", "told"),
+    [
+        (["a", "b"], ["X"], "2 tokens and 1 tags"),
+        ([], ["X"], "0 tokens and 1 tags"),
+        (["a"], [], "1 tokens and 0 tags"),
+    ],
+)
+def test_words_and_tags_are_equally_many(words: list[str], pos: list[str], told: str) -> None:
+    splits = {
+        "train": tagged(["X"], ["Y"]),
+        "valid": tagged(["X"]),
+        "test": [*tagged(["X"], None), {"words": words, "pos": pos}],
+    }
+    refuses(
+        rf"data\.tokens=words, data\.tags=pos: row 3 of the test split has {told}; valid: one tag for each token",
+        lambda: load_tagged(splits),
+    )
+
+
+def test_rows_whose_words_have_no_tags_are_unlabeled() -> None:
+    rows = [*tagged(["X"], ["Y"]), {"words": ["a", "b"], "pos": None}, {"words": ["a", "b"], "pos": ["X", None]}]
+    loaded = load_tagged({"train": rows, "valid": tagged(["X"]), "test": tagged(["X"])})
+    assert loaded.counts["train"] == {"empty": 0, "unlabeled": 2, "rows": 2}
+
+
+def test_one_tag_alone_or_as_many_as_words() -> None:
+    refuses(
+        "data.tags=pos: the training rows have only 'X'; valid: two tags or more",
+        lambda: load_tagged(tagged(*[["X"]] * 30)),
+    )
+    every = [{"words": ["a", "b"], "pos": [f"{i}", f"{-i}"]} for i in range(1, 30)]
+    splits = {"train": every, "valid": every, "test": every}
+    refuses("data.tags=pos: 58 distinct values in 58 words: is that column one of tags?", lambda: load_tagged(splits))
+
+
+def test_words_must_be_words() -> None:
+    numbers = [{"words": [1, 2], "pos": ["X", "Y"]}] * 5
+    refuses(
+        r"data\.tokens=words: it must hold lists of words .* and that column holds list<", lambda: load_tagged(numbers)
+    )
+    flat = [{"words": ["a"], "pos": "X"}] * 5
+    refuses(r"data\.tags=pos: it must hold lists \(JSON lines and parquet can\)", lambda: load_tagged(flat))
+
+
 # --- bad input
-
-
-def refuses(match: str, call: Callable[[], Any]) -> None:
-    with pytest.raises(UserError, match=match) as error:
-        call()
-    assert "\n" not in str(error.value)
 
 
 def test_a_wrong_path_and_a_name_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,20 @@
 
 import pytest
 import sacrebleu
+import seqeval.metrics
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gru_bench.metrics import accuracy, bleu_from_statistics, corpus_bleu, exact_match, macro_f1
+from gru_bench.metrics import (
+    accuracy,
+    bleu_from_statistics,
+    chunk_f1,
+    corpus_bleu,
+    exact_match,
+    f1_from_statistics,
+    macro_f1,
+)
 
 ACTUAL = [0, 0, 0, 0, 1, 1, 2, 2]
 PREDICTED = [0, 0, 1, 0, 1, 0, 1, 2]
@@ -101,3 +110,45 @@ def test_bleu_of_a_sample_comes_from_its_statistics() -> None:
 def test_bleu_of_perfect_and_empty_output() -> None:
     assert corpus_bleu(["a b c d e"], ["a b c d e"]).score == pytest.approx(100.0)
     assert corpus_bleu(["", ""], ["a b", "c"]).score == 0.0
+
+
+REAL = [["B-NP", "I-NP", "B-VP", "O", "B-NP"], ["O", "O"], ["B-PP", "B-NP", "I-NP"]]
+SAID = [["B-NP", "I-NP", "B-VP", "I-VP", "B-NP"], ["I-NP", "O"], ["B-PP", "B-NP", "O"]]
+
+
+def test_chunk_f1_known_answer() -> None:
+    chunks = chunk_f1(SAID, REAL)
+    assert chunks.statistics == {
+        "actual_chunks": [3, 0, 2],
+        "predicted_chunks": [3, 1, 2],
+        "correct_chunks": [2, 0, 1],
+    }
+    assert chunks.f1 == pytest.approx(2 * 3 / (5 + 6))
+    # NP: 3 are there, 4 are seen (an I-NP after O begins one), 2 of them right
+    assert chunks.by_type == pytest.approx({"NP": 2 * 2 / 7, "PP": 1.0, "VP": 0.0})
+    assert f1_from_statistics({name: values[2:] for name, values in chunks.statistics.items()}) == pytest.approx(1 / 2)
+
+
+def test_chunk_f1_where_there_is_no_chunk() -> None:
+    nothing = chunk_f1([["O", "O"]], [["O", "O"]])
+    assert (nothing.f1, nothing.by_type) == (0.0, {})
+    assert chunk_f1([["O"]], [["B-NP"]]).by_type == {"NP": 0.0}
+
+
+TAGS = st.sampled_from(["O", "B-NP", "I-NP", "B-VP", "I-VP", "E-NP", "S-VP"])
+
+
+@given(st.lists(st.lists(st.tuples(TAGS, TAGS), min_size=1, max_size=8), min_size=1, max_size=4))
+@settings(deadline=None, max_examples=100)
+def test_chunk_f1_equals_seqeval(sentences: list[list[tuple[str, str]]]) -> None:
+    said, real = ([[pair[side] for pair in sentence] for sentence in sentences] for side in (0, 1))
+    chunks = chunk_f1(said, real)
+    assert chunks.f1 == pytest.approx(seqeval.metrics.f1_score(real, said, zero_division=0))
+    by_type = seqeval.metrics.f1_score(real, said, average=None, zero_division=0)
+    assert list(chunks.by_type.values()) == pytest.approx(list(by_type))
+
+
+def test_chunk_f1_takes_as_many_tags_as_there_are() -> None:
+    for said, real in (([["O"]], [["O"], ["O"]]), ([["O"]], [["O", "O"]]), ([], [])):
+        with pytest.raises(ValueError, match="as many predicted as actual sentences"):
+            chunk_f1(said, real)

@@ -44,18 +44,25 @@ def class_names(values: Iterable[Any], names: list[str] | None) -> list[str]:
     return [str(value) for value in sorted(distinct, key=(lambda v: v) if numeric else str)]
 
 
-def check_classes(column: str, present: list[str], num_rows: int) -> None:
+def check_classes(role: str, column: str, present: list[str], number: int) -> None:
     """Hold the classes that training has against what a classifier needs.
+
+    Args:
+        role: ``label`` or ``tags``.
+        column: The source's name of the column.
+        present: The classes of the training rows.
+        number: Rows, or words that have a tag.
 
     Raises:
         UserError: One class alone, or so many that the column is no label.
     """
+    many, each, one = ("classes", "rows", "a label") if role == "label" else ("tags", "words", "one of tags")
     if len(present) < 2:
-        only = f"only {present[0]!r}" if present else "no label"
-        raise UserError(f"data.label={column}: the training rows have {only}; valid: two classes or more")
-    if len(present) > MANY and len(present) > num_rows / 2:
+        only = f"only {present[0]!r}" if present else f"no {role.removesuffix('s')}"
+        raise UserError(f"data.{role}={column}: the training rows have {only}; valid: two {many} or more")
+    if len(present) > MANY and len(present) > number / 2:
         raise UserError(
-            f"data.label={column}: {len(present):,} distinct values in {num_rows:,} rows: is that column a label?"
+            f"data.{role}={column}: {len(present):,} distinct values in {number:,} {each}: is that column {one}?"
         )
 
 

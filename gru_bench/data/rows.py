@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from annotated_types import Gt, Le, Lt
 
-from gru_bench.data import labels
+from gru_bench.data import labels, tags
 from gru_bench.data.source import COMMIT, SPLIT_ALIASES, Made, load_splits, made_id, made_splits, source_id
 from gru_bench.data.split import carve, content_hashes, fraction_of, num_shared
 from gru_bench.errors import UserError
@@ -30,7 +30,8 @@ class Loaded:
         tables: One table a split; its columns are named by their roles. No row is unlabeled; labels are ids.
         classes: Names of the classes, or None without labels.
         counts: By split: ``rows`` that are used, ``unlabeled`` ones that are not, ``also_in_train``; for ``train``
-            also ``before_fraction``.
+            also ``before_fraction``. With words and tags also ``empty`` rows, which are not used, and words with
+            ``unseen_tags``, which no training row has.
         notes: What was decided and a reader should know, one sentence each.
     """
 
@@ -58,8 +59,9 @@ class Rows:
         text: Column of texts. A column inside another is named with a dot, such as ``translation.en``.
         label: Column of labels: the data set's own classes, texts, or numbers. Missing ones, and -1 where the column
             has named classes or where training has no -1, are rows without a label: counted, and not used.
-        tokens: Column of lists of words.
-        tags: Column of lists of labels, one for each word.
+        tokens: Column of lists of words. Rows without a word are counted, and not used.
+        tags: Column of lists of labels, one for each word. A tag that training lacks is refused, unless the data set
+            names its tags, or its only word went to a split that was carved: then it is counted.
         source: Column of texts to translate.
         target: Column of their translations.
         slice: Column by whose values scores are told apart, or null.
@@ -157,6 +159,8 @@ class Rows:
         raw = {split: self._select(name, found[name]) for split, name in chosen.items()}
         del found
         counts: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
+        if "tokens" in self.columns and "tags" in self.columns:
+            raw = tags.drop_empty(raw, self.columns, self._where, counts, notes)
         if "label" in self.columns or "tags" in self.columns:
             raw = self._drop_unlabeled(raw, own_names, counts, notes)
         if len(raw["train"]) < 2:
@@ -167,6 +171,7 @@ class Rows:
         content = next(role for role in READ if role in self.columns)
         hashes = {split: content_hashes(contents(table, content)) for split, table in raw.items()}
         lacking = [split for split in ("valid", "test") if split not in raw]
+        sources_train = raw["train"]
         if lacking:
             parts = carve(
                 hashes["train"], {split: self.shares[split] for split in ("test", "valid") if split in lacking}
@@ -186,7 +191,7 @@ class Rows:
             )
         classes = None
         if "label" in self.columns or "tags" in self.columns:
-            raw, classes = self._encode_labels(raw, own_names)
+            raw, classes = self._encode_labels(raw, sources_train, own_names)
         if self.fraction < 1:
             before = len(raw["train"])
             kept = fraction_of(hashes["train"], self.fraction)
@@ -204,6 +209,9 @@ class Rows:
                 counts[split]["also_in_train"] = shared = num_shared(hashes[split], known)
                 if shared:
                     notes.append(f"{shared:,} of {len(raw[split]):,} {split} rows also occur in train; they are kept")
+                if "tags" in self.columns:
+                    assert classes is not None
+                    counts[split]["unseen_tags"] = tags.count_unseen(split, raw[split], raw["train"], classes, notes)
         return Loaded({split: raw[split] for split in SPLITS}, classes, counts, notes)
 
     @property
@@ -298,31 +306,31 @@ class Rows:
         return kept
 
     def _encode_labels(
-        self, raw: dict[str, "pa.Table"], own_names: list[str] | None
+        self, raw: dict[str, "pa.Table"], sources_train: "pa.Table", own_names: list[str] | None
     ) -> tuple[dict[str, "pa.Table"], list[str]]:
         import pyarrow as pa
 
         role = "label" if "label" in self.columns else "tags"
         lists = {split: _label_lists(table, role) for split, table in raw.items()}
-        trained = {value for row in lists["train"] for value in row}
-        classes = labels.class_names(trained, own_names)
+        # one rare tag must not cost a whole data set because its row was carved; a rare class is for its owner to see
+        known = lists["train"] if role == "label" else _label_lists(sources_train, role)
+        classes = labels.class_names((value for row in known for value in row), own_names)
         encoded: dict[str, pa.Table] = {}
         present: set[int | None] = set()
         for split in SPLITS:
             ids = [labels.encode(row, classes, own_names=own_names is not None) for row in lists[split]]
             if split == "train":
                 present = {value for row in ids for value in row}
-                if role == "label":
-                    names = [classes[value] for value in sorted(v for v in present if v is not None)]
-                    labels.check_classes(self.columns[role], names, len(raw["train"]))
+                names = [classes[value] for value in sorted(v for v in present if v is not None)]
+                labels.check_classes(role, self.columns[role], names, sum(map(len, ids)))
             for row, (values, given) in enumerate(zip(ids, lists[split], strict=True)):
                 for value, label in zip(values, given, strict=True):
-                    if value is None or value not in present:
+                    if value is None or (role == "label" and value not in present):
                         shown = classes[value] if value is not None else label
                         told = labels.list_some([classes[v] for v in sorted(v for v in present if v is not None)])
                         raise UserError(
-                            f"data.{role}={self.columns[role]}: row {row + 1:,} of the {split} split has the label "
-                            f"{shown!r}, which no training row has; training has {told}"
+                            f"data.{role}={self.columns[role]}: row {row + 1:,} of the {split} split has the "
+                            f"{role.removesuffix('s')} {shown!r}, which no training row has; training has {told}"
                         )
             column = pa.array([row[0] for row in ids] if role == "label" else ids)
             encoded[split] = raw[split].set_column(raw[split].column_names.index(role), role, column)
@@ -356,11 +364,20 @@ def _problem(role: str, kind: Any) -> str | None:
     import pyarrow as pa
 
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    if role in ("tokens", "tags"):
-        return None if is_list else "it must hold lists"
+    if role == "tokens":
+        words = is_list and (_is_text(kind.value_type) or pa.types.is_null(kind.value_type))
+        return None if words else "it must hold lists of words (JSON lines and parquet can)"
+    if role == "tags":
+        return None if is_list else "it must hold lists (JSON lines and parquet can)"
     if role in ("text", "source", "target"):
-        return None if pa.types.is_string(kind) or pa.types.is_large_string(kind) else "it must hold text"
+        return None if _is_text(kind) else "it must hold text"
     return "it must hold one value a row" if is_list else None
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _rows(number: int) -> str:
