@@ -88,6 +88,8 @@ def make_trainer(steps: int) -> Trainer:
         max_seconds=None,
         optimizer="adam",
         learning_rate=0.003,
+        decay=1.0,
+        decay_after=0,
         betas=[0.9, 0.999],
         epsilon=1e-8,
         momentum=0.0,
