@@ -12,14 +12,12 @@ from torch import Tensor
 
 from gru_bench.data.ragged import smallest
 from gru_bench.data.vocabulary import EOS, UNK, WORD, Vocabulary, keep_ends
+from gru_bench.losses import IGNORED
 
 Level = Literal["word", "char"]
 Tokenizer = Literal["auto", "words", "whitespace"]
 TakeApart = Callable[[str], Sequence[str]]
 """The tokens of one line, whose newline is the last of them."""
-
-IGNORED = -100
-"""Target of a position that is not scored; what ``F.cross_entropy`` ignores by default."""
 
 
 @dataclass(frozen=True)

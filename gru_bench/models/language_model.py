@@ -66,6 +66,11 @@ class LanguageModel(nn.Module):
 
     def forward(self, tokens_TB: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Logits of the next token at every step, and the state after the last."""
+        h_TBE, state = self.features(tokens_TB, state)
+        return self.output(h_TBE), state
+
+    def features(self, tokens_TB: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """What the output layer is fed at every step, (T, B, H), or (T, B, E) where it is tied; and the last state."""
         x_TBE = self.dropout(self.embedding(tokens_TB))
         h_TBH, state = self.encoder(x_TBE, state)
-        return self.output(self.projection(self.dropout(h_TBH))), state
+        return self.projection(self.dropout(h_TBH)), state

@@ -2,20 +2,20 @@
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from gru_bench.data import streams
 from gru_bench.data.prepared import Prepared, cached
-from gru_bench.data.streams import IGNORED, Level, Stream, Tokenizer
+from gru_bench.data.streams import Level, Stream, Tokenizer
 from gru_bench.data.text import SPLITS, Text
 from gru_bench.data.vocabulary import EOS, UNK, Vocabulary
 from gru_bench.errors import UserError
+from gru_bench.losses import CHUNK_BYTES, IGNORED, mean_nats, token_nats
 from gru_bench.tasks.base import (
     Batch,
     Counts,
@@ -32,6 +32,14 @@ EVAL_COLUMNS = 16
 """Columns of the evaluation stream, whatever the batch size. Also the number of tokens scored without left context."""
 BLOCK_TOKENS = 200
 """Tokens of one block of the test stream: the unit in which per-example scores are kept."""
+
+
+class Predictor(Protocol):
+    """What training asks of ``models.language_model.LanguageModel``."""
+
+    output: nn.Linear
+
+    def features(self, tokens_TB: Tensor, state: Any) -> tuple[Tensor, Any]: ...
 
 
 class LanguageModeling(Task):
@@ -118,10 +126,9 @@ class LanguageModeling(Task):
         self.vocabulary = Vocabulary(told["vocabulary"])
         # with what stands before the first token: without it that token could not be scored
         self._streams = {split: self.prepared.arrays[split] for split in SPLITS}
-        if self.num_tokens("train") < self.batch_size:
-            raise UserError(
-                f"the training text has {self.num_tokens('train')} tokens, too few for task.batch_size={self.batch_size}"
-            )
+        number = self.num_tokens("train")
+        if number < self.batch_size:
+            raise UserError(f"the training text has {number} tokens, too few for task.batch_size={self.batch_size}")
         self.data.notes = told["source_notes"]
         self.notes = told["notes"]
         self.facts = told["counts"]
@@ -185,14 +192,17 @@ class LanguageModeling(Task):
                 ids, num_columns=self.batch_size, seq_len=self.seq_len, generator=generator
             )
         else:
-            pieces = streams.evaluation_pieces(ids, num_columns=EVAL_COLUMNS, seq_len=self.seq_len)
+            # the logits of a piece are held as a whole, and twice, so over a large vocabulary it is shorter
+            most = max(1, CHUNK_BYTES // (4 * EVAL_COLUMNS * len(self.vocabulary)))
+            pieces = streams.evaluation_pieces(ids, num_columns=EVAL_COLUMNS, seq_len=min(self.seq_len, most))
         for inputs_TB, targets_TB in pieces:
             yield Batch(inputs_TB, targets_TB)
 
     def loss(self, model: nn.Module, batch: Batch, carry: Any) -> tuple[Tensor, Counts, Any]:
-        logits_TBV, state = model(batch.inputs, carry)
-        nats_TB = token_nats(logits_TBV, batch.targets)
-        return nats_TB.sum() / (batch.targets != IGNORED).sum(), Counts(nats_TB.numel(), nats_TB.shape[1]), state
+        predictor = cast(Predictor, model)
+        h_TBE, state = predictor.features(batch.inputs, carry)
+        loss = mean_nats(h_TBE, predictor.output, batch.targets)
+        return loss, Counts(batch.targets.numel(), batch.targets.shape[1]), state
 
     def score(self, model: nn.Module, split: Split) -> Scores:
         place = self.place(model)
@@ -226,12 +236,6 @@ class LanguageModeling(Task):
         if self.level == "char":
             return {"bits_per_char": nats / math.log(2), "loss": nats}
         return {"perplexity": float(torch.tensor(nats, dtype=torch.float64).exp()), "loss": nats}
-
-
-def token_nats(logits_TBV: Tensor, targets_TB: Tensor) -> Tensor:
-    """Negative log-probability of each target, (T, B), in 32 bits or more; 0 where the target is ignored."""
-    wide_TBV = logits_TBV.to(torch.promote_types(logits_TBV.dtype, torch.float32))
-    return F.cross_entropy(wide_TBV.flatten(0, 1), targets_TB.flatten(), reduction="none").view_as(targets_TB)
 
 
 def counts_of(read: dict[str, Stream], vocabulary: Vocabulary) -> dict[str, int | float | str]:
