@@ -31,7 +31,9 @@ def mean_nats(h_TBE: Tensor, layer: nn.Linear, targets_TB: Tensor) -> Tensor:
     rows = chunk_rows(layer)
     if targets_TB.numel() <= rows or h_TBE.dtype not in (torch.float32, torch.float64):
         return token_nats(layer(h_TBE), targets_TB).sum() / num_scored
-    return _ChunkedNats.apply(h_TBE.flatten(0, 1), layer.weight, layer.bias, targets_TB.flatten(), 1 / num_scored, rows)
+    return _ChunkedNats.apply(
+        h_TBE.flatten(0, 1), layer.weight, layer.bias, targets_TB.flatten(), 1 / num_scored.to(h_TBE.dtype), rows
+    )
 
 
 def chunk_rows(layer: nn.Linear) -> int:
