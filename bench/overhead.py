@@ -14,6 +14,7 @@ import json
 import statistics
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -52,7 +53,7 @@ def make_model(cell: MakeCell, hidden_size: int) -> nn.Module:
     """The adding problem's model on the vendor's kernels."""
     generator = torch.Generator().manual_seed(0)
 
-    def build_encoder(input_size: int, /, *, bidirectional: bool = False, dropout: float = 0.0) -> Encoder:
+    def build_encoder(input_size: int, /, **options: Any) -> Encoder:
         return Encoder(
             input_size,
             cell,
@@ -62,8 +63,7 @@ def make_model(cell: MakeCell, hidden_size: int) -> nn.Module:
             num_layers=1,
             device=torch.device("cpu"),
             dtype=torch.float32,
-            bidirectional=bidirectional,
-            dropout=dropout,
+            **options,
         )
 
     return Classifier(
@@ -88,6 +88,8 @@ def make_trainer(steps: int) -> Trainer:
         max_seconds=None,
         optimizer="adam",
         learning_rate=0.003,
+        decay=1.0,
+        decay_after=0,
         betas=[0.9, 0.999],
         epsilon=1e-8,
         momentum=0.0,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Protocol
 
 import torch
-from annotated_types import Ge, Gt, Len, Lt
+from annotated_types import Ge, Gt, Le, Len, Lt
 from torch import Tensor, nn
 
 from gru_bench.errors import UserError
@@ -100,6 +100,8 @@ class Trainer:
         max_seconds: Most seconds of training steps (evaluation not counted), or null.
         optimizer: ``adam``, ``adamw`` or ``sgd`` (torch's).
         learning_rate: Step size.
+        decay: Factor by which the learning rate shrinks each epoch; 1 for none.
+        decay_after: Epochs at the full rate; epoch e, from 1, has ``learning_rate * decay ** max(0, e - decay_after)``.
         betas: Decay rates of Adam's two averages.
         epsilon: Adam's constant against division by zero; torch's default is 1e-8, Keras's 1e-7.
         momentum: Of ``sgd``.
@@ -120,6 +122,8 @@ class Trainer:
         max_seconds: PositiveFloat | None,
         optimizer: Literal["adam", "adamw", "sgd"],
         learning_rate: PositiveFloat,
+        decay: Annotated[float, Gt(0), Le(1)],
+        decay_after: Annotated[int, Ge(0)],
         betas: Annotated[list[Fraction], Len(2, 2)],
         epsilon: PositiveFloat,
         momentum: Annotated[float, Ge(0)],
@@ -138,6 +142,8 @@ class Trainer:
         self.max_seconds = max_seconds
         self.optimizer = optimizer
         self.learning_rate = learning_rate
+        self.decay = decay
+        self.decay_after = decay_after
         self.betas = betas
         self.epsilon = epsilon
         self.momentum = momentum
@@ -157,6 +163,10 @@ class Trainer:
         make = torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam
         betas = (self.betas[0], self.betas[1])
         return make(trained, lr=self.learning_rate, betas=betas, eps=self.epsilon, weight_decay=self.weight_decay)
+
+    def rate(self, epoch: int) -> float:
+        """Learning rate of an epoch, counted from 1."""
+        return self.learning_rate * self.decay ** max(0, epoch - self.decay_after)
 
     def step(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, task: Task, batch: Batch, carry: Any
@@ -205,6 +215,8 @@ class Trainer:
         try:
             while not fit.stopped:
                 fit.epochs += 1
+                for group in optimizer.param_groups:
+                    group["lr"] = self.rate(fit.epochs)
                 run.train_epoch(task.batches("train", generator))
                 if not fit.stopped:
                     run.after_epoch()

@@ -16,6 +16,8 @@ DEFAULTS: dict[str, Any] = {
     "max_seconds": None,
     "optimizer": "sgd",
     "learning_rate": 0.1,
+    "decay": 1.0,
+    "decay_after": 0,
     "betas": [0.9, 0.999],
     "epsilon": 1e-8,
     "momentum": 0.0,

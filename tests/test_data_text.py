@@ -146,6 +146,9 @@ def test_one_text_file(tmp_path: Path) -> None:
 def test_rows_with_and_without_newlines_keep_their_lines() -> None:
     # WikiText on the hub: '' is a blank line, other rows bring their own newline
     assert join(["", " = Title = \n", "", "text"]) == "\n = Title = \n\ntext\n"
+    # a whole book in a row is left as it is
+    assert join(["two\nlines"]) == "two\nlines"
+    assert join(["a line"]) == "a line\n"
 
 
 def test_source_id_follows_content_and_not_place_or_time(tmp_path: Path) -> None:
@@ -176,7 +179,78 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch:
     assert len(source.file_digest(in_the_way)) == 64
 
 
+# --- texts made in Python, and fractions
+
+
+def test_texts_made_in_python() -> None:
+    texts = {"train": "a\n", "validation": "b\n", "test": "c\n"}
+    assert Text(texts).load() == {"train": "a\n", "valid": "b\n", "test": "c\n"}
+    assert Text(texts).source_id() == Text(dict(reversed(texts.items()))).source_id()
+    assert Text(texts).source_id() != Text(texts | {"test": "d\n"}).source_id()
+    carved = Text({"train": "".join(f"line {i}\n" for i in range(100))})
+    assert {split: len(whole.splitlines()) for split, whole in carved.load().items()} == {
+        "train": 80,
+        "valid": 10,
+        "test": 10,
+    }
+    assert carved.notes == ["no valid and no test split in the source: carved from train by a fixed hash"]
+
+
+@given(st.lists(st.text(alphabet="ab ", min_size=1), min_size=1, max_size=30), st.floats(0.01, 1), st.floats(0.01, 1))
+def test_a_smaller_fraction_is_the_beginning_of_a_larger_one(lines: list[str], one: float, other: float) -> None:
+    texts = {"train": "x" + "\n".join(lines) + "\n", "valid": "v\n", "test": "t\n"}
+    smaller, larger = (Text(texts, fraction=part) for part in sorted((one, other)))
+    head, longer = smaller.load(), larger.load()
+    assert longer["train"].startswith(head["train"])
+    assert texts["train"].startswith(longer["train"])
+    assert head["train"].endswith("\n")
+    whole = len(texts["train"])
+    assert smaller.fraction * whole <= len(head["train"]) < smaller.fraction * whole + max(map(len, lines)) + 3
+    assert (head["valid"], head["test"]) == ("v\n", "t\n")
+    assert len(smaller.notes) == (smaller.fraction < 1)
+
+
+def test_a_fraction_is_said_and_known_to_the_cache() -> None:
+    texts = {"train": "".join(f"line {i}\n" for i in range(10)), "valid": "v\n", "test": "t\n"}
+    half = Text(texts, fraction=0.5)
+    assert half.load()["train"] == "".join(f"line {i}\n" for i in range(5))
+    assert half.notes == ["data.fraction=0.5: 35 of 70 characters of training text are used"]
+    assert half.recipe() != Text(texts).recipe()
+    assert half.source_id() == Text(texts).source_id()
+    with pytest.raises(UserError, match=r"data\.fraction=0\.1: that much of the training text holds no text"):
+        Text(texts | {"train": "\n" * 50 + "a\n"}, fraction=0.1).load()
+
+
+def test_a_branch_on_the_hub_is_asked_and_a_commit_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Asked:
+        _fingerprint = "print"
+
+    asked: list[str] = []
+    monkeypatch.setattr(source, "load_splits", lambda *names: asked.append(names[0]) or {"train": Asked})
+    branch = Text(path="no-org/no-set", revision="some-branch")
+    assert branch.recipe()["content"] == "hub:no-org/no-set:@some-branch:train=print"
+    assert asked == ["no-org/no-set"]
+    assert Text(path="no-org/no-set", revision="0" * 40).recipe()["content"] == f"hub:no-org/no-set:@{'0' * 40}"
+    assert len(asked) == 1
+
+
 # --- bad input
+
+
+@pytest.mark.parametrize(("missing", "them"), [(("validation", "test"), "them"), (("test",), "it")])
+def test_too_few_lines_to_carve_from(tmp_path: Path, missing: tuple[str, ...], them: str) -> None:
+    folder = tmp_path / "set"
+    for split in {"train", "validation", "test"} - set(missing):
+        write_split(folder, split, [{"text": "one"}, {"text": "two"}])
+    with pytest.raises(UserError, match=f"too few lines to carve {them} from"):
+        make(folder).load()
+
+
+@pytest.mark.parametrize("name", ["train.txt", "train.csv", "train.jsonl"])
+def test_undecodable_bytes_are_placed(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"text\nfine\nnot \xff fine\n")
+    with pytest.raises(UserError, match=rf"{name} is not UTF-8: byte 0xff at position 14 \(line 3\)"):
+        make(tmp_path).load()
 
 
 def test_the_only_column_of_text_is_found_and_a_choice_is_asked_for(tmp_path: Path) -> None:
@@ -326,4 +400,5 @@ def test_wikitext_reads_as_published(shared_data: Path) -> None:
 def test_tiny_shakespeare_is_one_row_of_many_lines(shared_data: Path) -> None:
     splits = make(shared_data / "tiny_shakespeare").load()
     assert splits["train"].startswith("First Citizen:\nBefore we proceed any further")
-    assert sum(map(len, splits.values())) == pytest.approx(1_115_394, abs=3)
+    assert sum(map(len, splits.values())) == 1_115_394
+    assert len(set("".join(splits.values()))) == 65

@@ -1,6 +1,7 @@
 """The training loop on a model whose every number can be worked out by hand."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -40,6 +41,34 @@ def test_one_sgd_step_by_hand() -> None:
     make_trainer(max_steps=1).fit(model, task, seeded(), Clock())
     # d/dw mean((w x - 2 x)^2) at w = 0 is -4 mean(x^2)
     assert model.w.item() == pytest.approx(0.1 * 4 * x.square().mean().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "rates"),
+    [
+        ({}, [0.1, 0.1, 0.1]),
+        ({"decay": 0.5}, [0.05, 0.025, 0.0125]),
+        ({"decay": 0.5, "decay_after": 1}, [0.1, 0.05, 0.025]),
+        ({"decay": 0.5, "decay_after": 4}, [0.1, 0.1, 0.1, 0.1, 0.05, 0.025]),
+    ],
+)
+def test_the_rate_of_each_epoch(options: dict[str, Any], rates: list[float]) -> None:
+    trainer = make_trainer(max_epochs=len(rates), clip_norm=1e-9, **options)
+    assert [trainer.rate(epoch) for epoch in range(1, len(rates) + 1)] == rates
+    weights = [0.0]
+
+    def look(event: Event) -> None:
+        if event.kind == "evaluation":
+            weights.append(event.model.w.item())  # type: ignore[union-attr]
+
+    trainer.fit(Weight().double(), Line(num_batches=1), seeded(), Clock(), hooks=(look,))
+    # each gradient is clipped to 1e-9, so a step is the rate times that (torch divides by the norm plus 1e-6)
+    assert [(b - a) * 1e9 for a, b in pairwise(weights)] == pytest.approx(rates, rel=1e-4)
+
+
+def test_without_decay_the_rate_is_the_same_number() -> None:
+    trainer = make_trainer(max_epochs=1, learning_rate=0.0013)
+    assert all(trainer.rate(epoch) == 0.0013 for epoch in range(1, 50))
 
 
 def test_gradient_clipping_bounds_the_step() -> None:

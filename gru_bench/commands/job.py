@@ -38,6 +38,11 @@ class Job:
                 f"trainer.max_epochs: {self.facts['task']} draws training data without end, so one epoch never ends: "
                 "set trainer.max_steps or trainer.max_seconds"
             )
+        if self.task.endless and trainer["decay"] < 1:
+            raise UserError(
+                f"trainer.decay={trainer['decay']}: {self.facts['task']} draws training data without end, so its first "
+                "epoch never ends; valid: 1.0"
+            )
         build.check_backend(build.make_cell(self.node), construct(self.node["backend"]), self.place)
         self.task.load()
 

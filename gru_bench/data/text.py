@@ -2,10 +2,16 @@
 
 import hashlib
 import itertools
+import math
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from annotated_types import Gt, Le
 
 from gru_bench.data import source
+from gru_bench.data.source import SPLIT_ALIASES
+from gru_bench.data.vocabulary import keep_ends
 from gru_bench.errors import UserError
 
 SPLITS = ("train", "valid", "test")
@@ -17,22 +23,37 @@ class Text:
     """Running text for language models.
 
     Args:
+        made: Texts made in Python in place of a path, by the name of their split.
         path: None for the topics of ``pydoc``'s help (about 0.4 million characters of English and Python); else a
             folder in the hub's layout (``train``, ``validation``, ``test`` as parquet, jsonl, csv or txt), one such
             file, or the name of a data set on the hub.
         name: Configuration of the data set, where it has several.
         text: Column that holds the text; None takes ``text``, or the only column of strings.
-        revision: Branch, tag or commit on the hub.
+        revision: Branch, tag or commit on the hub. A commit lets prepared data be used without asking the hub.
+        fraction: Part of the training text that is used, for learning curves over data size: its head, up to the end
+            of a line. A smaller fraction's text is the beginning of a larger one's; validation and test text stay.
 
     Attributes:
         notes: What :meth:`load` had to decide and a reader should know, one sentence each.
     """
 
-    def __init__(self, *, path: str | None, name: str | None, text: str | None, revision: str | None = None) -> None:
+    def __init__(
+        self,
+        made: Mapping[str, str] | None = None,
+        /,
+        *,
+        path: str | None = None,
+        name: str | None = None,
+        text: str | None = None,
+        revision: str | None = None,
+        fraction: Annotated[float, Gt(0), Le(1)] = 1.0,
+    ) -> None:
+        self._made = None if made is None else {SPLIT_ALIASES.get(split, split): whole for split, whole in made.items()}
         self.path = path
         self.name = name
         self.text = text
         self.revision = revision
+        self.fraction = fraction
         self.notes: list[str] = []
         if path is None and (name is not None or text is not None or revision is not None):
             raise UserError("data.name, data.text and data.revision choose within data.path, and that is null")
@@ -43,13 +64,27 @@ class Text:
         Raises:
             UserError: There is no such folder.
         """
+        if self._made is not None:
+            return f"texts:{_content_hash(self._made)}"
         if self.path is None:
-            pieces = [part for topic in sorted(bundled_topics().items()) for part in topic]
-            return f"pydoc_data.topics:{hashlib.sha256(chr(0).join(pieces).encode()).hexdigest()[:16]}"
+            return f"pydoc_data.topics:{_content_hash(bundled_topics())}"
         return source.source_id(self.path, self.name, self.revision)
 
+    def recipe(self) -> dict[str, Any]:
+        """All that decides which texts :meth:`load` gives, for the key of a cache.
+
+        A branch on the hub may move, so there the data set is asked for and its own fingerprint taken.
+        """
+        content = self.source_id()
+        if self.path is not None and content.startswith("hub:") and not source.COMMIT.fullmatch(self.revision or ""):
+            rows = source.load_splits(self.path, self.name, self.revision)
+            content += ":" + ",".join(f"{split}={rows[split]._fingerprint}" for split in sorted(rows))
+        return {"content": content, "column": self.text, "fraction": self.fraction}
+
     def load(self) -> dict[str, str]:
-        """The text of ``train``, ``valid`` and ``test``. Every line, the last too, ends with a newline.
+        """The text of ``train``, ``valid`` and ``test``. Every row of a source ends with a newline, the last too.
+
+        A source whose split is one row of several lines has that text as it is.
 
         A split that the source does not have is carved from its training text: the text is cut in a hundred runs of
         lines, and a fixed hash picks the runs.
@@ -58,11 +93,22 @@ class Text:
             UserError: No such data, no such column, or a split without text.
         """
         self.notes = []
-        splits = self._load_bundled() if self.path is None else self._load_columns(self.path)
+        if self._made is not None:
+            splits = self._fill(dict(self._made))
+        elif self.path is None:
+            splits = self._load_bundled()
+        else:
+            splits = self._fill(self._load_columns(self.path))
         for split in SPLITS:
             if not splits[split].strip():
-                raise UserError(f"data.path={self.path}: the {split} split holds no text")
+                raise UserError(f"{self._where}: the {split} split holds no text")
+        if self.fraction < 1:
+            splits["train"] = self._head(splits["train"])
         return {split: splits[split] for split in SPLITS}
+
+    @property
+    def _where(self) -> str:
+        return "data" if self._made is not None else f"data.path={'null' if self.path is None else self.path}"
 
     def _load_bundled(self) -> dict[str, str]:
         self.notes.append("bundled text: pydoc's help topics, repeated paragraphs dropped, split by whole topics")
@@ -80,12 +126,36 @@ class Text:
                 if column not in rows[split].column_names:
                     raise UserError(f"data.path={path}: the {split} split has no column {column}")
                 splits[split] = join([value or "" for value in rows[split][column]])
-        missing = tuple(split for split in SPLITS if split not in splits)
-        if missing:
-            self.notes.append(f"no {' and no '.join(missing)} split in the source: carved from train by a fixed hash")
-            carved = carve(runs_of_lines(splits["train"]), missing)
-            splits.update({split: join(pieces) for split, pieces in carved.items()})
         return splits
+
+    def _fill(self, splits: dict[str, str]) -> dict[str, str]:
+        """Carve what is missing from the training text."""
+        if "train" not in splits:
+            raise UserError(f"{self._where}: no train split; there are {', '.join(sorted(splits)) or 'none'}")
+        missing = tuple(split for split in SPLITS if split not in splits)
+        if not missing or not splits["train"].strip():
+            return splits
+        lacking = f"no {' and no '.join(missing)} split in the source"
+        runs = runs_of_lines(splits["train"])
+        carved = {split: join(pieces) for split, pieces in carve(runs, missing).items()}
+        if not all(text.strip() for text in carved.values()):
+            raise UserError(
+                f"{self._where}: {lacking}, and the train split has too few lines to carve "
+                f"{'them' if len(missing) > 1 else 'it'} from"
+            )
+        self.notes.append(f"{lacking}: carved from train by a fixed hash")
+        return splits | carved
+
+    def _head(self, text: str) -> str:
+        """The part of the training text that ``fraction`` asks for."""
+        stop = text.find("\n", max(math.ceil(self.fraction * len(text)) - 1, 0)) + 1 or len(text)
+        head = text[:stop]
+        if not head.strip():
+            raise UserError(f"data.fraction={self.fraction:g}: that much of the training text holds no text")
+        self.notes.append(
+            f"data.fraction={self.fraction:g}: {len(head):,} of {len(text):,} characters of training text are used"
+        )
+        return head
 
     def _column(self, path: str, rows: Any) -> str:
         strings = [n for n, kind in rows.features.items() if getattr(kind, "dtype", "") in ("string", "large_string")]
@@ -124,13 +194,10 @@ def drop_repeats(texts: dict[str, str]) -> dict[str, str]:
 
 def runs_of_lines(text: str, num_runs: int = 100) -> dict[str, str]:
     """Cut a text in at most ``num_runs`` runs of lines, keyed by their place; together they are the text."""
-    lines = text.split("\n")[:-1]
+    lines = list(keep_ends(text))
     num_runs = min(num_runs, len(lines))
     edges = [i * len(lines) // num_runs for i in range(num_runs + 1)] if lines else []
-    return {
-        str(run): "".join(f"{line}\n" for line in lines[start:stop])
-        for run, (start, stop) in enumerate(itertools.pairwise(edges))
-    }
+    return {str(run): "".join(lines[start:stop]) for run, (start, stop) in enumerate(itertools.pairwise(edges))}
 
 
 def carve(pieces: dict[str, str], splits: tuple[str, ...]) -> dict[str, list[str]]:
@@ -150,5 +217,12 @@ def carve(pieces: dict[str, str], splits: tuple[str, ...]) -> dict[str, list[str
 
 
 def join(rows: list[str]) -> str:
-    """One text of all rows, each ended by exactly one newline more than it has blank lines at its end."""
+    """One text of all rows. Each row that does not end with a newline gets one, but a text that is one row stays."""
+    if len(rows) == 1 and "\n" in rows[0]:
+        return rows[0]
     return "".join(row if row.endswith("\n") else f"{row}\n" for row in rows)
+
+
+def _content_hash(texts: Mapping[str, str]) -> str:
+    pieces = [part for item in sorted(texts.items()) for part in item]
+    return hashlib.sha256(chr(0).join(pieces).encode()).hexdigest()[:16]

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -27,6 +27,15 @@ def whitespace(text: str) -> list[str]:
 def lines(text: str) -> list[str]:
     """The lines of a text. A newline at its very end closes the last line and opens none."""
     return text.removesuffix("\n").split("\n")
+
+
+def keep_ends(text: str) -> Iterator[str]:
+    """The lines of a text, each with its newline, of which the last one may have none; together they are the text."""
+    start = 0
+    while start < len(text):
+        stop = text.find("\n", start) + 1 or len(text)
+        yield text[start:stop]
+        start = stop
 
 
 class Vocabulary:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gru_bench.backends.base import Backend, State, zero_padding
 from gru_bench.cells.base import Cell
+from gru_bench.models.init import redraw
 
 MakeCell = Callable[[int, int, torch.Generator], Cell]
 """``cell(input_size, hidden_size, generator)``: a cell's yaml, instantiated with ``_partial_``."""
@@ -16,7 +17,9 @@ MakeCell = Callable[[int, int, torch.Generator], Cell]
 class BuildEncoder(Protocol):
     """What a model is given to build its recurrent layers: everything but the input size is already chosen."""
 
-    def __call__(self, input_size: int, /, *, bidirectional: bool = False, dropout: float = 0.0) -> "Encoder": ...
+    def __call__(
+        self, input_size: int, /, *, bidirectional: bool = False, dropout: float = 0.0, init_range: float | None = None
+    ) -> "Encoder": ...
 
 
 class Encoder(nn.Module):
@@ -33,6 +36,8 @@ class Encoder(nn.Module):
         dtype: In which type it will run; likewise.
         bidirectional: Adds a second direction to each layer. Outputs of both are concatenated, forward first.
         dropout: Probability of a zero between layers, in training only.
+        init_range: Draw all parameters of the cells, biases too, from U(-init_range, init_range) in place of the
+            cell's own initial values; None for these.
 
     Shapes:
         x: (T, B, D). Output: (T, B, H) or (T, B, 2 * H). State: one (L, B, H) tensor for each of the cell's states,
@@ -56,8 +61,16 @@ class Encoder(nn.Module):
         dtype: torch.dtype,
         bidirectional: bool = False,
         dropout: float = 0.0,
+        init_range: float | None = None,
     ) -> None:
         super().__init__()
+
+        def make(input_size: int) -> Cell:
+            cell = make_cell(input_size, hidden_size, generator)
+            if init_range is not None:
+                redraw(cell, init_range, generator)  # before a backend makes anything of the cell's values
+            return cell
+
         self.input_size = input_size
         self.bidirectional = bidirectional
         self.hidden_size = hidden_size
@@ -66,14 +79,10 @@ class Encoder(nn.Module):
         sizes = [input_size] + [self.output_size] * (num_layers - 1)
         if bidirectional:
             # one stack a layer and direction: flipping happens between layers
-            self.stacks = nn.ModuleList(
-                backend.stack([make_cell(size, hidden_size, generator)], device, dtype)
-                for size in sizes
-                for _ in range(2)
-            )
+            self.stacks = nn.ModuleList(backend.stack([make(size)], device, dtype) for size in sizes for _ in range(2))
             self.dropout = nn.Dropout(dropout)
         else:
-            cells = [make_cell(size, hidden_size, generator) for size in sizes]
+            cells = [make(size) for size in sizes]
             self.stacks = nn.ModuleList([backend.stack(cells, device, dtype, dropout=dropout)])
 
     def forward(self, x_TBD: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State]:

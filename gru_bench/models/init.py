@@ -24,6 +24,14 @@ def linear(in_features: int, out_features: int, generator: torch.Generator, init
 
 
 @torch.no_grad()
+def redraw(module: nn.Module, bound: float, generator: torch.Generator) -> None:
+    """Draw every parameter of a module, biases too, anew from U(-bound, bound)."""
+    for parameter in module.parameters():
+        if not parameter.is_meta:
+            parameter.uniform_(-bound, bound, generator=generator)
+
+
+@torch.no_grad()
 def embedding(num_embeddings: int, embedding_size: int, generator: torch.Generator) -> nn.Embedding:
     """``nn.Embedding`` with values from N(0, 1), as torch draws them."""
     layer = nn.utils.skip_init(nn.Embedding, num_embeddings, embedding_size, device=torch.get_default_device())

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gru_bench.backends.base import State
 from gru_bench.cells.base import Init
 from gru_bench.models.encoder import BuildEncoder
-from gru_bench.models.init import embedding, linear
+from gru_bench.models.init import embedding, linear, redraw
 
 
 class LanguageModel(nn.Module):
@@ -26,6 +26,9 @@ class LanguageModel(nn.Module):
             counts could not tie.
         dropout: Probability of a zero after the embedding, between the layers and before the output, in training.
         init: Initial values of the output layer; see :func:`~gru_bench.models.init.linear`.
+        init_range: Draw every parameter of the model from U(-init_range, init_range), biases too, as Zaremba et al.
+            (2014) did; ``init`` and the cell's own initial values, such as a forget bias, then count for nothing.
+            Null for these.
 
     Shapes:
         tokens: (T, B) of ids. Output: logits (T, B, V) and the state for the next call; see
@@ -43,10 +46,11 @@ class LanguageModel(nn.Module):
         tied: bool,
         dropout: Annotated[float, Ge(0), Lt(1)],
         init: Init,
+        init_range: Annotated[float, Gt(0)] | None,
     ) -> None:
         super().__init__()
         self.embedding = embedding(sizes["vocab_size"], embedding_size, generator)
-        self.encoder = build_encoder(embedding_size, dropout=dropout)
+        self.encoder = build_encoder(embedding_size, dropout=dropout, init_range=init_range)
         self.dropout = nn.Dropout(dropout)
         output_size = self.encoder.output_size
         self.projection: nn.Module = nn.Identity()
@@ -56,9 +60,17 @@ class LanguageModel(nn.Module):
         self.output = linear(output_size, sizes["vocab_size"], generator, init)
         if tied:
             self.embedding.weight = self.output.weight
+        if init_range is not None:
+            for part in (self.embedding, self.projection, self.output):
+                redraw(part, init_range, generator)
 
     def forward(self, tokens_TB: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Logits of the next token at every step, and the state after the last."""
+        h_TBE, state = self.features(tokens_TB, state)
+        return self.output(h_TBE), state
+
+    def features(self, tokens_TB: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """What the output layer is fed at every step, (T, B, H), or (T, B, E) where it is tied; and the last state."""
         x_TBE = self.dropout(self.embedding(tokens_TB))
         h_TBH, state = self.encoder(x_TBE, state)
-        return self.output(self.projection(self.dropout(h_TBH))), state
+        return self.projection(self.dropout(h_TBH)), state

@@ -2,17 +2,20 @@
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Protocol, cast
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
+from gru_bench.data import streams
+from gru_bench.data.prepared import Prepared, cached
+from gru_bench.data.streams import Level, Stream, Tokenizer
 from gru_bench.data.text import SPLITS, Text
-from gru_bench.data.vocabulary import EOS, UNK, Vocabulary, whitespace, words
+from gru_bench.data.vocabulary import EOS, UNK, Vocabulary
 from gru_bench.errors import UserError
+from gru_bench.losses import CHUNK_BYTES, IGNORED, mean_nats, token_nats
 from gru_bench.tasks.base import (
     Batch,
     Counts,
@@ -23,15 +26,20 @@ from gru_bench.tasks.base import (
     Split,
     Task,
     digest,
-    tensor_bytes,
 )
 
 EVAL_COLUMNS = 16
 """Columns of the evaluation stream, whatever the batch size. Also the number of tokens scored without left context."""
 BLOCK_TOKENS = 200
 """Tokens of one block of the test stream: the unit in which per-example scores are kept."""
-IGNORED = -100
-"""Target of a position that is not scored; what ``F.cross_entropy`` ignores by default."""
+
+
+class Predictor(Protocol):
+    """What training asks of ``models.language_model.LanguageModel``."""
+
+    output: nn.Linear
+
+    def features(self, tokens_TB: Tensor, state: Any) -> tuple[Tensor, Any]: ...
 
 
 class LanguageModeling(Task):
@@ -74,8 +82,8 @@ class LanguageModeling(Task):
         data: Text,
         /,
         *,
-        level: Literal["word", "char"],
-        tokenizer: Literal["auto", "words", "whitespace"],
+        level: Level,
+        tokenizer: Tokenizer,
         seq_len: PositiveInt,
         batch_size: PositiveInt,
         max_vocab_size: Annotated[int, Gt(1)] | None,
@@ -107,32 +115,68 @@ class LanguageModeling(Task):
         return self.data.source_id()
 
     def load(self) -> None:
+        recipe = {
+            "task": "language_modeling",
+            "data": self.data.recipe(),
+            "tokenizer": [self.level, self.tokenizer],
+            "limits": [self.max_vocab_size, self.min_count, self.max_train_tokens, self.max_eval_tokens],
+        }
+        self.prepared = cached(recipe, self._prepare)
+        told = self.prepared.facts
+        self.vocabulary = Vocabulary(told["vocabulary"])
+        # with what stands before the first token: without it that token could not be scored
+        self._streams = {split: self.prepared.arrays[split] for split in SPLITS}
+        number = self.num_tokens("train")
+        if number < self.batch_size:
+            raise UserError(f"the training text has {number} tokens, too few for task.batch_size={self.batch_size}")
+        self.data.notes = told["source_notes"]
+        self.notes = told["notes"]
+        self.facts = told["counts"]
+
+    def _prepare(self) -> Prepared:
         texts = self.data.load()
-        tokenizer = self.tokenizer
-        if tokenizer == "auto":
-            tokenizer = "whitespace" if UNK in texts["train"] else "words"
-        split_tokens = list if self.level == "char" else words if tokenizer == "words" else whitespace
-        tokens: dict[str, list[str]] = {}
-        for split in SPLITS:
-            limit = self.max_train_tokens if split == "train" else self.max_eval_tokens
-            tokens[split] = split_tokens(texts[split])[:limit]
-        if len(tokens["train"]) < self.batch_size:
-            raise UserError(
-                f"the training text has {len(tokens['train'])} tokens, too few for task.batch_size={self.batch_size}"
-            )
-        self.vocabulary = Vocabulary.build(tokens["train"], max_size=self.max_vocab_size, min_count=self.min_count)
-        # what stands before the first token: without it that token could not be scored
-        start = self.vocabulary.encode(["\n" if self.level == "char" else EOS])
-        self._streams = {split: torch.cat([start, self.vocabulary.encode(tokens[split])]) for split in SPLITS}
-        if self.max_vocab_size is not None or self.min_count > 1:
-            unknown = self._streams["test"][1:].eq(self.vocabulary.unk).double().mean().item()
-            self.notes.append(
-                f"the vocabulary was cut to {len(self.vocabulary):,} entries, so {unknown:.1%} of the test tokens are "
+        take_apart = streams.make_take_apart(self.level, self.tokenizer, texts["train"])
+        vocabulary, train = streams.learn(
+            texts["train"],
+            take_apart,
+            max_tokens=self.max_train_tokens,
+            max_vocab_size=self.max_vocab_size,
+            min_count=self.min_count,
+        )
+        read = {"train": train}
+        for split in SPLITS[1:]:
+            read[split] = streams.encode(texts[split], take_apart, vocabulary, max_tokens=self.max_eval_tokens)
+        start = vocabulary.index.get("\n" if self.level == "char" else EOS, vocabulary.unk)
+        arrays = {split: np.insert(stream.ids, 0, start) for split, stream in read.items()}
+        facts = {
+            "vocabulary": vocabulary.tokens,
+            "source_notes": self.data.notes,
+            "notes": self._notes_of(read, vocabulary),
+            "counts": counts_of(read, vocabulary),
+            # over 64-bit ids, whatever the type in which they are kept
+            "fingerprint": digest(*vocabulary.tokens, *(arrays[split].astype(np.int64).tobytes() for split in SPLITS)),
+        }
+        return Prepared(arrays, facts)
+
+    def _notes_of(self, read: dict[str, Stream], vocabulary: Vocabulary) -> list[str]:
+        """Sentences on what a reader of the scores should know of the tokens."""
+        sizes = ", ".join(f"{split} {len(stream.ids):,}" for split, stream in read.items())
+        unknown = float((read["test"].ids == vocabulary.unk).mean())
+        notes = [f"tokens: {sizes}"]
+        if self.max_vocab_size is None and self.min_count == 1:
+            notes.append(f"vocabulary {len(vocabulary):,}, {unknown:.1%} of the test tokens are {UNK}")
+        else:
+            notes.append(
+                f"the vocabulary was cut to {len(vocabulary):,} entries, so {unknown:.1%} of the test tokens are "
                 f"{UNK} and scores do not compare with those of a full vocabulary"
             )
+        for split, stream in read.items():
+            if stream.cut:
+                notes.append(f"the {split} text is cut to its first {len(stream.ids):,} tokens")
+        return notes
 
     def fingerprint(self) -> str:
-        return digest(*self.vocabulary.tokens, *(tensor_bytes(self._streams[split]) for split in SPLITS))
+        return str(self.prepared.facts["fingerprint"])
 
     def sizes(self) -> dict[str, int]:
         return {"vocab_size": len(self.vocabulary)}
@@ -142,25 +186,23 @@ class LanguageModeling(Task):
         return len(self._streams[split]) - 1
 
     def batches(self, split: Split, generator: torch.Generator | None = None) -> Iterator[Batch]:
-        stream = self._streams[split]
+        ids = self._streams[split]
         if split == "train" and generator is not None:
-            inputs_CB, targets_CB = self._training_columns(stream, generator)
+            pieces = streams.training_pieces(
+                ids, num_columns=self.batch_size, seq_len=self.seq_len, generator=generator
+            )
         else:
-            inputs_CB, targets_CB = evaluation_columns(stream)
-        for inputs_TB, targets_TB in zip(inputs_CB.split(self.seq_len), targets_CB.split(self.seq_len), strict=True):
-            yield Batch(inputs_TB.contiguous(), targets_TB.contiguous())
-
-    def _training_columns(self, stream: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        num_tokens = len(stream) - 1
-        shift = -int(torch.randint(num_tokens, (), generator=generator))
-        num_used = num_tokens - num_tokens % self.batch_size
-        inputs, targets = (part.roll(shift)[:num_used] for part in (stream[:-1], stream[1:]))
-        return inputs.view(self.batch_size, -1).T, targets.view(self.batch_size, -1).T
+            # the logits of a piece are held as a whole, and twice, so over a large vocabulary it is shorter
+            most = max(1, CHUNK_BYTES // (4 * EVAL_COLUMNS * len(self.vocabulary)))
+            pieces = streams.evaluation_pieces(ids, num_columns=EVAL_COLUMNS, seq_len=min(self.seq_len, most))
+        for inputs_TB, targets_TB in pieces:
+            yield Batch(inputs_TB, targets_TB)
 
     def loss(self, model: nn.Module, batch: Batch, carry: Any) -> tuple[Tensor, Counts, Any]:
-        logits_TBV, state = model(batch.inputs, carry)
-        nats_TB = token_nats(logits_TBV, batch.targets)
-        return nats_TB.sum() / (batch.targets != IGNORED).sum(), Counts(nats_TB.numel(), nats_TB.shape[1]), state
+        predictor = cast(Predictor, model)
+        h_TBE, state = predictor.features(batch.inputs, carry)
+        loss = mean_nats(h_TBE, predictor.output, batch.targets)
+        return loss, Counts(batch.targets.numel(), batch.targets.shape[1]), state
 
     def score(self, model: nn.Module, split: Split) -> Scores:
         place = self.place(model)
@@ -185,9 +227,10 @@ class LanguageModeling(Task):
 
     def trivial(self) -> dict[str, float]:
         size = len(self.vocabulary)
-        counts_V = torch.bincount(self._streams["train"][1:], minlength=size).double() + 1
+        counts_V = torch.from_numpy(np.bincount(self._streams["train"][1:], minlength=size)).double() + 1
         log_probabilities_V = (counts_V / counts_V.sum()).log()
-        return self._from_loss(-float(log_probabilities_V[self._streams["test"][1:]].mean()))
+        targets_N = torch.from_numpy(self._streams["test"][1:].astype(np.int64))
+        return self._from_loss(-float(log_probabilities_V[targets_N].mean()))
 
     def _from_loss(self, nats: float) -> dict[str, float]:
         if self.level == "char":
@@ -195,18 +238,10 @@ class LanguageModeling(Task):
         return {"perplexity": float(torch.tensor(nats, dtype=torch.float64).exp()), "loss": nats}
 
 
-def token_nats(logits_TBV: Tensor, targets_TB: Tensor) -> Tensor:
-    """Negative log-probability of each target, (T, B), in 32 bits or more; 0 where the target is ignored."""
-    wide_TBV = logits_TBV.to(torch.promote_types(logits_TBV.dtype, torch.float32))
-    return F.cross_entropy(wide_TBV.flatten(0, 1), targets_TB.flatten(), reduction="none").view_as(targets_TB)
-
-
-def evaluation_columns(stream: Tensor) -> tuple[Tensor, Tensor]:
-    """Cut a stream in at most EVAL_COLUMNS columns of inputs and targets (C, B) that hold every token once.
-
-    Columns follow each other in the stream and differ in length by at most one. The shorter ones end with a position
-    whose target is IGNORED; being the last step, it reaches no scored state.
-    """
-    num_columns = min(EVAL_COLUMNS, len(stream) - 1)
-    inputs, targets = (part.tensor_split(num_columns) for part in (stream[:-1], stream[1:]))
-    return pad_sequence(list(inputs)), pad_sequence(list(targets), padding_value=IGNORED)
+def counts_of(read: dict[str, Stream], vocabulary: Vocabulary) -> dict[str, int | float | str]:
+    """Counts for the run's record: ``train_tokens``, ``test_lines``, ``test_unknown_tokens`` ..."""
+    counts: dict[str, int | float | str] = {}
+    for split, stream in read.items():
+        counts |= {f"{split}_tokens": len(stream.ids), f"{split}_lines": stream.lines}
+        counts[f"{split}_unknown_tokens"] = int((stream.ids == vocabulary.unk).sum())
+    return counts | {"vocab_size": len(vocabulary)}
