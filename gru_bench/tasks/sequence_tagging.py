@@ -159,6 +159,7 @@ class SequenceTagging(Task):
             arrays[f"{split}.tags"] = np.array(tags_N).astype(smallest(len(loaded.classes)))
         tags = {split: Ragged(arrays[f"{split}.tags"], fitted[split].sequences.offsets) for split in SPLITS}
         counts = counts_of(loaded, words, fitted, vocabulary)
+        counts["train_tags"] = len(np.unique(tags["train"].values))
         by_word = tags_by_word(fitted["train"].sequences.values, tags["train"].values, len(vocabulary))
         guesses = Ragged(by_word[fitted["test"].sequences.values], tags["test"].offsets)
         baseline = {"accuracy": accuracy(guesses.values.tolist(), tags["test"].values.tolist())}
@@ -170,7 +171,7 @@ class SequenceTagging(Task):
             "counts": counts | {f"baseline_word_tag_{name}": round(value, 6) for name, value in baseline.items()},
             "notes": [
                 *loaded.notes,
-                *notes_of(counts, fitted, vocabulary, loaded.classes, self.max_length),
+                *notes_of(counts, fitted, vocabulary, self.max_length),
                 "the most frequent tag of each word in training, given to the test words, scores "
                 + " and ".join(f"{name} {value:.3f}" for name, value in baseline.items()),
             ],
@@ -366,17 +367,14 @@ def counts_of(
 
 
 def notes_of(
-    counts: dict[str, int],
-    fitted: dict[str, Fitted],
-    vocabulary: Vocabulary,
-    classes: list[str],
-    max_length: int | None,
+    counts: dict[str, int], fitted: dict[str, Fitted], vocabulary: Vocabulary, max_length: int | None
 ) -> list[str]:
     """Sentences on what the counts mean to a reader."""
     sizes = ", ".join(f"{split} {len(fit.sequences):,}" for split, fit in fitted.items())
     unknown = counts["test_unknown_words"] / counts["test_words"]
     notes = [
-        f"rows: {sizes}; vocabulary {len(vocabulary):,}, {unknown:.1%} of the test words are {UNK}; {len(classes)} tags"
+        f"rows: {sizes}; vocabulary {len(vocabulary):,}, {unknown:.1%} of the test words are {UNK}; "
+        f"{counts['train_tags']:,} tags"
     ]
     for split in fitted:
         if counts[f"{split}_missing_words"]:
