@@ -17,14 +17,16 @@ from gru_bench.cells.gru import GRU
 from gru_bench.cells.lstm import LSTM
 from gru_bench.cells.rnn import RNN
 from gru_bench.data.number_words import Language, number_words, shuffled_numbers
-from gru_bench.data.vocabulary import EOS, UNK
+from gru_bench.data.vocabulary import BOS, EOS, UNK
 from gru_bench.errors import UserError
 from gru_bench.metrics import bleu_from_statistics
 from gru_bench.models.attention import LuongAttention
 from gru_bench.models.encoder import Encoder, num_parameters
 from gru_bench.models.seq2seq import Seq2Seq
 from gru_bench.tasks.base import Split
-from gru_bench.tasks.translation import BOS, IGNORED, PairBatch, Translation, collate
+from gru_bench.tasks.number_translation import NumberTranslation
+from gru_bench.tasks.pairs import IGNORED, PairBatch, collate
+from gru_bench.tasks.pairs import words_before as words_before_of
 
 SIZES = {"source_vocab_size": 11, "target_vocab_size": 9}
 CELLS: list[Any] = [RNN, LSTM, GRU]
@@ -71,7 +73,7 @@ def make_model(
     return model.to(dtype)
 
 
-def make_task(**options: Any) -> Translation:
+def make_task(**options: Any) -> NumberTranslation:
     settings: dict[str, Any] = {
         "target": "fr",
         "highest": 999_999,
@@ -83,11 +85,11 @@ def make_task(**options: Any) -> Translation:
         "beats_trivial_by": 0.1,
         "ceiling": 0.9,
     }
-    return Translation(None, **(settings | options))
+    return NumberTranslation(None, **(settings | options))
 
 
 @pytest.fixture(scope="module")
-def task() -> Translation:
+def task() -> NumberTranslation:
     task = make_task()
     task.load()
     return task
@@ -148,7 +150,7 @@ def test_splits_are_disjoint_by_number(target: str) -> None:
     assert all(pair.target == number_words(pair.number, task.target) for pair in task.pairs["test"])
 
 
-def test_test_numbers_do_not_depend_on_the_training_data(task: Translation) -> None:
+def test_test_numbers_do_not_depend_on_the_training_data(task: NumberTranslation) -> None:
     other = make_task(num_train=10, num_valid=5)
     other.load()
     assert other.pairs["test"] == task.pairs["test"]
@@ -172,7 +174,7 @@ def test_words_that_training_lacks_become_unknown_and_count_as_wrong() -> None:
     assert scores.metrics["exact_match"] < 0.1
 
 
-def test_training_batches_hold_every_pair_once_in_the_generators_order(task: Translation) -> None:
+def test_training_batches_hold_every_pair_once_in_the_generators_order(task: NumberTranslation) -> None:
     def epoch(seed: int) -> list[PairBatch]:
         return list(task.batches("train", torch.Generator().manual_seed(seed)))
 
@@ -342,7 +344,7 @@ def test_all_initial_values_come_from_the_generator() -> None:
 class Oracle(nn.Module):
     """Gets right what its rule says and answers with the first word otherwise."""
 
-    def __init__(self, task: Translation, *, wrong_when_longer_than: int) -> None:
+    def __init__(self, task: NumberTranslation, *, wrong_when_longer_than: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
         self.task = task
@@ -364,7 +366,7 @@ class Oracle(nn.Module):
         return 50.0 * nn.functional.one_hot(answers[: len(target_SB), :-1], size)
 
 
-def test_scores_of_an_oracle(task: Translation) -> None:
+def test_scores_of_an_oracle(task: NumberTranslation) -> None:
     scores = task.score(Oracle(task, wrong_when_longer_than=99), "test")
     assert scores.metrics == pytest.approx({"exact_match": 1, "bleu": 100, "token_accuracy": 1, "loss": 0}, abs=1e-6)
 
@@ -385,11 +387,13 @@ def test_scores_of_an_oracle(task: Translation) -> None:
     assert set(half.metrics) == {metric.name for metric in task.metrics} == set(task.trivial())
 
 
-def test_loss_is_the_mean_over_words_that_are_there(task: Translation) -> None:
+def test_loss_is_the_mean_over_words_that_are_there(task: NumberTranslation) -> None:
     model = make_model(LSTM, sizes=task.sizes(), num_layers=2).eval()
     batch = next(task.batches("train", torch.Generator().manual_seed(0)))
     loss, counts, carry = task.loss(model, batch, None)
-    logits = model(batch.inputs, batch.lengths, task._words_before(batch.targets)).log_softmax(dim=2)
+    logits = model(batch.inputs, batch.lengths, words_before_of(batch.targets, task.target_vocabulary)).log_softmax(
+        dim=2
+    )
     nats = [
         -logits[s, b, batch.targets[s, b]]
         for b in range(batch.inputs.shape[1])
@@ -400,10 +404,10 @@ def test_loss_is_the_mean_over_words_that_are_there(task: Translation) -> None:
     assert counts.examples == 16
     assert counts.tokens == int((batch.inputs != 0).sum()) + len(nats)
     assert carry is None
-    assert (task._words_before(batch.targets)[0] == task.target_vocabulary.index[BOS]).all()
+    assert (words_before_of(batch.targets, task.target_vocabulary)[0] == task.target_vocabulary.index[BOS]).all()
 
 
-def test_trivial_guess(task: Translation) -> None:
+def test_trivial_guess(task: NumberTranslation) -> None:
     trivial = task.trivial()
     words = [word for pair in task.pairs["test"] for word in [*pair.target, EOS]]
     said = [word for pair in task.pairs["train"] for word in [*pair.target, EOS]]

@@ -1,17 +1,16 @@
 """Translation of numbers written out in words, from English."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, Protocol, cast
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
-import torch.nn.functional as F
 from annotated_types import Gt, Le
 from torch import Tensor, nn
 
 from gru_bench.data.buckets import by_length
 from gru_bench.data.number_words import generator_version, number_words, shuffled_numbers
-from gru_bench.data.vocabulary import EOS, PAD, UNK, Vocabulary
+from gru_bench.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
 from gru_bench.errors import UserError
 from gru_bench.metrics import bleu_from_statistics, corpus_bleu, exact_match
 from gru_bench.tasks.base import (
@@ -26,35 +25,20 @@ from gru_bench.tasks.base import (
     Task,
     digest,
 )
+from gru_bench.tasks.pairs import (
+    SPARE_WORDS,
+    PairBatch,
+    Translator,
+    collate,
+    greedy_ids,
+    guess_words,
+    mean_loss,
+    teacher_forced,
+)
 
-BOS = "<bos>"
 SPECIALS = (PAD, UNK, BOS, EOS)
-IGNORED = -100
-"""Target id of padding, which has no loss."""
-SPARE_WORDS = 5
-"""Words that a translation may be longer than the longest one of the training data."""
 NUM_SAMPLES = 10
 TRIVIAL_CANDIDATES, TRIVIAL_REFERENCES = 30, 100
-
-
-class Translator(Protocol):
-    """What a model offers to this task; :class:`~gru_bench.models.seq2seq.Seq2Seq` is one."""
-
-    def __call__(self, source_TB: Tensor, lengths: Tensor | None, target_SB: Tensor) -> Tensor: ...
-    def greedy(
-        self, source_TB: Tensor, lengths: Tensor | None, /, *, bos: int, eos: int, max_length: int
-    ) -> Tensor: ...
-
-
-@dataclass
-class PairBatch(Batch):
-    """Source ids (T, B), target ids (S, B) that end in ``<eos>`` and are padded with ``IGNORED``, source lengths.
-
-    Attributes:
-        num_tokens: Words of both sides without padding, counted before the batch goes to a device.
-    """
-
-    num_tokens: int = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -66,7 +50,7 @@ class Pair:
     target: list[str]
 
 
-class Translation(Task):
+class NumberTranslation(Task):
     """Translate a number's English words into French or German ones.
 
     One example in each direction::
@@ -169,14 +153,7 @@ class Translation(Task):
         return collate([self._sources[split][i] for i in rows], [self._targets[split][i] for i in rows])
 
     def loss(self, model: nn.Module, batch: Batch, carry: Any) -> tuple[Tensor, Counts, Any]:
-        logits_SBV = cast(Translator, model)(batch.inputs, batch.lengths, self._words_before(batch.targets))
-        loss = F.cross_entropy(logits_SBV.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
-        return loss, Counts(cast(PairBatch, batch).num_tokens, batch.inputs.shape[1]), None
-
-    def _words_before(self, targets_SB: Tensor) -> Tensor:
-        """What the decoder is fed: ``<bos>``, then every target word but the last."""
-        bos_1B = torch.full_like(targets_SB[:1], self.target_vocabulary.index[BOS])
-        return torch.cat([bos_1B, targets_SB[:-1].clamp(min=0)])  # IGNORED becomes 0, which is <pad>
+        return mean_loss(cast(Translator, model), cast(PairBatch, batch), self.target_vocabulary)
 
     def score(self, model: nn.Module, split: Split) -> Scores:
         place = self.place(model)
@@ -186,12 +163,9 @@ class Translation(Task):
         hypotheses: list[str] = []
         for batch in self.batches(split):
             batch = batch.to(*place)
-            logits_SBV = translator(batch.inputs, batch.lengths, self._words_before(batch.targets))
-            nats_SB = F.cross_entropy(
-                logits_SBV.movedim(2, 1).double(), batch.targets, ignore_index=IGNORED, reduction="none"
-            )
-            nats.append(nats_SB.sum(dim=0).cpu())
-            right.append((logits_SBV.argmax(dim=2) == batch.targets).sum(dim=0).cpu())
+            batch_nats, batch_right = teacher_forced(translator, batch, self.target_vocabulary)
+            nats.append(batch_nats)
+            right.append(batch_right)
             hypotheses.extend(self.translate(translator, batch.inputs, batch.lengths))
         pairs = self.pairs[split]
         references = [" ".join(pair.target) for pair in pairs]
@@ -223,11 +197,8 @@ class Translation(Task):
 
     def translate(self, model: Translator, source_TB: Tensor, lengths: Tensor | None) -> list[str]:
         """Greedy translations of a batch, words set apart by spaces."""
-        vocabulary = self.target_vocabulary
-        bos, eos = vocabulary.index[BOS], vocabulary.index[EOS]
-        words_SB = model.greedy(source_TB, lengths, bos=bos, eos=eos, max_length=self.max_length)
-        rows = (ids[: ids.index(eos)] if eos in ids else ids for ids in words_SB.T.tolist())
-        return [" ".join(vocabulary.decode(ids)) for ids in rows]
+        rows = greedy_ids(model, source_TB, lengths, self.target_vocabulary, self.max_length)
+        return [" ".join(self.target_vocabulary.decode(ids)) for ids in rows]
 
     def trivial(self) -> dict[str, float]:
         """Always the same translation, and always the same word.
@@ -244,27 +215,15 @@ class Translation(Task):
         )
         references = [" ".join(pair.target) for pair in self.pairs["test"]]
         guesses = [guess] * len(references)
-        size = len(self.target_vocabulary)
-        train_V = torch.cat(self._targets["train"]).bincount(minlength=size).double()
-        test_V = torch.cat(self._targets["test"]).bincount(minlength=size).double()
-        surprise_V = -((train_V + 1) / (train_V + 1).sum()).log()
+        token_accuracy, loss = guess_words(
+            torch.cat(self._targets["train"]), torch.cat(self._targets["test"]), self.target_vocabulary
+        )
         return {
             "exact_match": exact_match(guesses, references),
             "bleu": corpus_bleu(guesses, references).score,
-            "token_accuracy": float(test_V[train_V.argmax()] / test_V.sum()),
-            "loss": float((test_V * surprise_V).sum() / test_V.sum()),
+            "token_accuracy": token_accuracy,
+            "loss": loss,
         }
-
-
-def collate(sources: list[Tensor], targets: list[Tensor]) -> PairBatch:
-    """Pad sequences of ids, each (length,), into one batch."""
-    lengths = torch.tensor([len(source) for source in sources])
-    return PairBatch(
-        nn.utils.rnn.pad_sequence(sources),
-        nn.utils.rnn.pad_sequence(targets, padding_value=IGNORED),
-        lengths,
-        num_tokens=int(lengths.sum()) + sum(len(target) for target in targets),
-    )
 
 
 def by_target_length(pairs: list[Pair], exact: list[int]) -> list[SliceScore]:
