@@ -29,8 +29,8 @@ class Loaded:
     Attributes:
         tables: One table a split; its columns are named by their roles. No row is unlabeled; labels are ids.
         classes: Names of the classes, or None without labels.
-        counts: By split: ``rows`` that are used, ``unlabeled`` ones that are not, ``also_in_train``; for ``train``
-            also ``before_fraction``.
+        counts: By split: ``rows`` that are used, ``unlabeled`` ones that are not (or, of pairs of texts,
+            ``incomplete`` ones), ``also_in_train``; for ``train`` also ``before_fraction``.
         notes: What was decided and a reader should know, one sentence each.
     """
 
@@ -61,7 +61,7 @@ class Rows:
         tokens: Column of lists of words.
         tags: Column of lists of labels, one for each word.
         source: Column of texts to translate.
-        target: Column of their translations.
+        target: Column of their translations. Rows that lack a side are counted, and not used.
         slice: Column by whose values scores are told apart, or null.
     """
 
@@ -159,6 +159,8 @@ class Rows:
         counts: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
         if "label" in self.columns or "tags" in self.columns:
             raw = self._drop_unlabeled(raw, own_names, counts, notes)
+        if "target" in self.columns:
+            raw = drop_incomplete(raw, counts, notes)
         if len(raw["train"]) < 2:
             raise UserError(
                 f"{self._where}: the train split has {len(raw['train'])} {_rows(len(raw['train']))} that can be used; "
@@ -327,6 +329,26 @@ class Rows:
             column = pa.array([row[0] for row in ids] if role == "label" else ids)
             encoded[split] = raw[split].set_column(raw[split].column_names.index(role), role, column)
         return encoded, classes
+
+
+def drop_incomplete(
+    raw: dict[str, "pa.Table"], counts: dict[str, dict[str, int]], notes: list[str]
+) -> dict[str, "pa.Table"]:
+    """Leave out rows without source or target; a split without any other row is as if it were not there."""
+    kept: dict[str, pa.Table] = {}
+    for split, table in raw.items():
+        sides = [
+            np.asarray(table.column(role).is_valid()) for role in ("source", "target") if role in table.schema.names
+        ]
+        rows = np.flatnonzero(np.logical_and.reduce(sides))
+        counts[split]["incomplete"] = number = len(table) - len(rows)
+        if number == len(table) and split != "train":
+            notes.append(f"each of the {number:,} {split} rows of the source lacks a side: as if it had no such split")
+            continue
+        if number:
+            notes.append(f"{number:,} of {len(table):,} {split} rows lack a side and are not used")
+        kept[split] = table.take(rows) if number else table
+    return kept
 
 
 def contents(table: "pa.Table", role: str) -> list[Any]:
