@@ -1,76 +1,26 @@
-"""Numbers in words, the sequence-to-sequence model and its decoding."""
+"""Translation of numbers in words: the generator, splits, scores."""
 
 import random
-from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
 import torch
 from num2words import num2words
+from seq2seq_models import make_model
 from torch import nn
 
-from gru_bench.backends.base import Backend
-from gru_bench.backends.loop import Loop
 from gru_bench.backends.vendor import Vendor
-from gru_bench.cells.base import Cell
 from gru_bench.cells.gru import GRU
 from gru_bench.cells.lstm import LSTM
-from gru_bench.cells.rnn import RNN
 from gru_bench.data.number_words import Language, number_words, shuffled_numbers
 from gru_bench.data.vocabulary import BOS, EOS, UNK
 from gru_bench.errors import UserError
 from gru_bench.metrics import bleu_from_statistics
-from gru_bench.models.attention import LuongAttention
-from gru_bench.models.encoder import Encoder, num_parameters
-from gru_bench.models.seq2seq import Seq2Seq
 from gru_bench.tasks.base import Split
 from gru_bench.tasks.number_translation import NumberTranslation
-from gru_bench.tasks.pairs import IGNORED, PairBatch, collate
-from gru_bench.tasks.pairs import words_before as words_before_of
+from gru_bench.tasks.pairs import IGNORED, PairBatch, words_before
 
-SIZES = {"source_vocab_size": 11, "target_vocab_size": 9}
-CELLS: list[Any] = [RNN, LSTM, GRU]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
-
-
-def make_model(
-    cell: Callable[..., Cell] = GRU,
-    backend: Backend | None = None,
-    *,
-    sizes: dict[str, int] = SIZES,
-    num_layers: int = 1,
-    attention: Literal["none", "luong"] = "luong",
-    bidirectional: bool = False,
-    dropout: float = 0.0,
-    dtype: torch.dtype = torch.float64,
-) -> Seq2Seq:
-    generator = torch.Generator().manual_seed(3)
-
-    def build_encoder(input_size: int, /, *, bidirectional: bool = False, dropout: float = 0.0) -> Encoder:
-        return Encoder(
-            input_size,
-            cell,
-            backend or Loop(),
-            generator,
-            hidden_size=12,
-            num_layers=num_layers,
-            device=torch.device("cpu"),
-            dtype=dtype,
-            bidirectional=bidirectional,
-            dropout=dropout,
-        )
-
-    model = Seq2Seq(
-        sizes,
-        build_encoder,
-        generator,
-        embedding_size=7,
-        attention=attention,
-        bidirectional=bidirectional,
-        dropout=dropout,
-        init="uniform",
-    )
-    return model.to(dtype)
 
 
 def make_task(**options: Any) -> NumberTranslation:
@@ -93,18 +43,6 @@ def task() -> NumberTranslation:
     task = make_task()
     task.load()
     return task
-
-
-def random_batch(lengths: list[int], target_lengths: list[int]) -> PairBatch:
-    generator = torch.Generator().manual_seed(5)
-    return collate(
-        [torch.randint(4, 11, (n,), generator=generator) for n in lengths],
-        [torch.randint(4, 9, (n,), generator=generator) for n in target_lengths],
-    )
-
-
-def words_before(targets_SB: torch.Tensor) -> torch.Tensor:
-    return torch.cat([torch.full_like(targets_SB[:1], 2), targets_SB[:-1].clamp(min=0)])
 
 
 # the generator
@@ -188,156 +126,6 @@ def test_training_batches_hold_every_pair_once_in_the_generators_order(task: Num
     assert [b.num_tokens for b in first] == [int(b.lengths.sum() + (b.targets != IGNORED).sum()) for b in first]
 
 
-# attention
-
-
-def test_attention_weights_sum_to_one_and_ignore_padding() -> None:
-    generator = torch.Generator().manual_seed(0)
-    attention = LuongAttention(5, 6, generator, init="uniform").double()
-    h_SBH = torch.randn(4, 3, 5, generator=generator, dtype=torch.float64)
-    memory_TBM = torch.randn(7, 3, 6, generator=generator, dtype=torch.float64)
-    lengths = torch.tensor([7, 2, 4])
-    attended, weights = attention(h_SBH, memory_TBM, lengths)
-    torch.testing.assert_close(weights.sum(dim=2), torch.ones(3, 4, dtype=torch.float64))
-    assert all((weights[b, :, n:] == 0).all() and (weights[b, :, :n] > 0).all() for b, n in enumerate([7, 2, 4]))
-    # sequence 1 alone, cut at its length, by the equations
-    memory, h = memory_TBM[:2, 1], h_SBH[:, 1]
-    a = torch.softmax(h @ attention.W_a @ memory.T, dim=1)
-    expected = torch.tanh(torch.cat([a @ memory, h], dim=1) @ attention.combine.weight.T + attention.combine.bias)
-    torch.testing.assert_close(attended[:, 1], expected)
-
-
-# the model
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("num_layers", [1, 2])
-@pytest.mark.parametrize("attention", ["none", "luong"])
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_loop_equals_vendor(
-    cell: Any, num_layers: int, attention: Literal["none", "luong"], bidirectional: bool
-) -> None:
-    batch = random_batch([6, 3, 3, 5], [4, 6, 2, 3])
-    results = []
-    for backend in (Loop(), Vendor()):
-        model = make_model(cell, backend, num_layers=num_layers, attention=attention, bidirectional=bidirectional)
-        logits = model(batch.inputs, batch.lengths, words_before(batch.targets))
-        logits.square().sum().backward()
-        grads = [p.grad for name, p in model.named_parameters() if "coder" not in name]
-        results.append([logits, *grads])
-    for loop, vendor in zip(*results, strict=True):
-        torch.testing.assert_close(loop, vendor, rtol=1e-9, atol=1e-10)
-
-
-@pytest.mark.parametrize("attention", ["none", "luong"])
-@pytest.mark.parametrize("cell", CELLS)
-def test_batch_composition_changes_nothing(cell: Any, attention: Literal["none", "luong"]) -> None:
-    model = make_model(cell, num_layers=2, attention=attention, bidirectional=True)
-    batch = random_batch([6, 2, 4], [5, 2, 7])
-    together = model(batch.inputs, batch.lengths, words_before(batch.targets))
-    spoken = model.greedy(batch.inputs, batch.lengths, bos=2, eos=3, max_length=8)
-    for row, (n, s) in enumerate([(6, 5), (2, 2), (4, 7)]):
-        source, target = batch.inputs[:n, row : row + 1], batch.targets[:s, row : row + 1]
-        alone = model(source, None, words_before(target))
-        torch.testing.assert_close(together[:s, row : row + 1], alone)
-        own = model.greedy(source, None, bos=2, eos=3, max_length=8)
-        assert spoken[: len(own), row : row + 1].equal(own)
-
-
-def test_source_order_reaches_the_translation() -> None:
-    # guards the tests above against a model that ignores its source
-    for attention in ("none", "luong"):
-        model = make_model(attention=attention)
-        source = torch.tensor([[4], [5], [6]])
-        target = torch.tensor([[2], [5]])
-        assert not torch.allclose(model(source, None, target), model(source.flip(0), None, target))
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("num_layers", [1, 2])
-def test_single_steps_equal_the_whole_sequence(cell: Any, num_layers: int) -> None:
-    model = make_model(cell, Vendor(), num_layers=num_layers)
-    batch = random_batch([6, 3], [5, 5])
-    target_SB = words_before(batch.targets)
-    memory, state = model.encode(batch.inputs, batch.lengths)
-    whole, whole_state = model.decode(target_SB, state, memory, batch.lengths)
-    steps = []
-    for word_1B in target_SB.split(1):
-        logits, state = model.decode(word_1B, state, memory, batch.lengths)
-        steps.append(logits)
-    torch.testing.assert_close(torch.cat(steps), whole)
-    for stepped, final in zip(state, whole_state, strict=True):
-        torch.testing.assert_close(stepped, final)
-
-
-@pytest.mark.parametrize("attention", ["none", "luong"])
-def test_greedy_is_the_teacher_forced_argmax_of_its_own_output(attention: Literal["none", "luong"]) -> None:
-    model = make_model(LSTM, num_layers=2, attention=attention)
-    lengths = [6, 3, 2, 5, 4, 4]
-    batch = random_batch(lengths, [1] * len(lengths))
-    would_have_gone_on = False
-    with torch.no_grad():
-        for p in model.parameters():
-            p.mul_(3.0 if p.dim() > 1 else 0.0)  # so that what is said changes from step to step
-    for eos in range(SIZES["target_vocab_size"]):
-        words = model.greedy(batch.inputs, batch.lengths, bos=2, eos=eos, max_length=9)
-        forced = model(batch.inputs, batch.lengths, words_before(words)).argmax(dim=2)
-        ended = torch.zeros(len(lengths), dtype=torch.bool)
-        for step in range(len(words)):
-            assert words[step][~ended].equal(forced[step][~ended])
-            assert (words[step][ended] == eos).all()
-            would_have_gone_on |= bool((forced[step][ended] != eos).any())
-            ended |= words[step] == eos
-    assert would_have_gone_on  # the case that matters did occur
-
-
-def test_greedy_stops_when_all_have_ended_or_at_the_limit() -> None:
-    model = make_model()
-    source = torch.full((3, 2), 4)
-    with torch.no_grad():
-        model.output.bias[:] = 0.0
-        model.output.bias[3] = 100.0
-    assert model.greedy(source, None, bos=2, eos=3, max_length=9).tolist() == [[3, 3]]
-    assert model.greedy(source, None, bos=2, eos=5, max_length=9).tolist() == [[3, 3]] * 9
-
-
-def test_without_attention_the_decoder_knows_only_the_last_state() -> None:
-    model = make_model(attention="none")
-    memory, state = model.encode(torch.tensor([[4], [5]]), None)
-    target = torch.tensor([[2], [6]])
-    changed, _ = model.decode(target, state, memory + 1, None)
-    assert changed.equal(model.decode(target, state, memory, None)[0])
-
-
-def test_bridges_join_the_two_directions_of_each_layer() -> None:
-    model = make_model(LSTM, num_layers=2, bidirectional=True)
-    source = torch.tensor([[4, 5], [5, 6]])
-    _, state = model.encode(source, None)
-    _, raw = model.encoder(model.source_embedding(source), None, None)
-    assert len(state) == len(model.bridges) == 2
-    for bridge, bridged, s_LBH in zip(model.bridges, state, raw, strict=True):
-        forward_0, backward_0, forward_1, backward_1 = s_LBH
-        torch.testing.assert_close(bridged[0], bridge(torch.cat([forward_0, backward_0], dim=1)))
-        torch.testing.assert_close(bridged[1], bridge(torch.cat([forward_1, backward_1], dim=1)))
-
-
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_parameters_are_counted_without_building(bidirectional: bool) -> None:
-    real = make_model(LSTM, num_layers=2, bidirectional=bidirectional, dropout=0.5)
-    with torch.device("meta"):
-        counted = make_model(LSTM, num_layers=2, bidirectional=bidirectional, dropout=0.5)
-    assert num_parameters(real) == num_parameters(counted)
-    assert all(p.is_meta for p in counted.encoder.parameters())
-
-
-def test_all_initial_values_come_from_the_generator() -> None:
-    before = torch.get_rng_state()
-    first = make_model(bidirectional=True, num_layers=2, dropout=0.5).state_dict()
-    assert torch.get_rng_state().equal(before)  # torch's global generator was left alone
-    second = make_model(bidirectional=True, num_layers=2, dropout=0.5).state_dict()
-    assert all(first[name].equal(second[name]) for name in first)
-
-
 # the task
 
 
@@ -391,9 +179,7 @@ def test_loss_is_the_mean_over_words_that_are_there(task: NumberTranslation) -> 
     model = make_model(LSTM, sizes=task.sizes(), num_layers=2).eval()
     batch = next(task.batches("train", torch.Generator().manual_seed(0)))
     loss, counts, carry = task.loss(model, batch, None)
-    logits = model(batch.inputs, batch.lengths, words_before_of(batch.targets, task.target_vocabulary)).log_softmax(
-        dim=2
-    )
+    logits = model(batch.inputs, batch.lengths, words_before(batch.targets, task.target_vocabulary)).log_softmax(dim=2)
     nats = [
         -logits[s, b, batch.targets[s, b]]
         for b in range(batch.inputs.shape[1])
@@ -404,7 +190,7 @@ def test_loss_is_the_mean_over_words_that_are_there(task: NumberTranslation) -> 
     assert counts.examples == 16
     assert counts.tokens == int((batch.inputs != 0).sum()) + len(nats)
     assert carry is None
-    assert (words_before_of(batch.targets, task.target_vocabulary)[0] == task.target_vocabulary.index[BOS]).all()
+    assert (words_before(batch.targets, task.target_vocabulary)[0] == task.target_vocabulary.index[BOS]).all()
 
 
 def test_trivial_guess(task: NumberTranslation) -> None:
