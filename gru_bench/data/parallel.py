@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gru_bench.data.bpe import Pieces, learn_pieces
 from gru_bench.data.encode import Fitted, Tokenize, encode, learn, make_tokenize
 from gru_bench.data.prepared import Prepared, ragged_arrays
 from gru_bench.data.ragged import Ragged, smallest
@@ -18,7 +19,7 @@ from gru_bench.errors import UserError
 SIDES = ("source", "target")
 SPECIALS = (PAD, UNK, BOS, EOS)
 
-Kind = Literal["words", "whitespace"]
+Kind = Literal["words", "whitespace", "bpe"]
 Texts = dict[str, dict[str, list[str]]]
 """Texts by split and side."""
 
@@ -42,11 +43,13 @@ class Codec:
     """
 
     def __init__(self, told: dict[str, Any]) -> None:
-        self.vocabulary = Vocabulary(told["tokens"])
+        self._pieces = Pieces(told["pieces"]) if "pieces" in told else None
+        self.vocabulary = Vocabulary(told["tokens"] if self._pieces is None else self._pieces.tokens)
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text of ids."""
-        return " ".join(self.vocabulary.decode(ids))
+        """The text of ids: words joined by spaces, or the text that pieces spell."""
+        tokens = self.vocabulary.decode(ids)
+        return " ".join(tokens) if self._pieces is None else self._pieces.text(tokens)
 
 
 def prepare(loaded: Loaded, limits: Limits) -> tuple[Prepared, Texts]:
@@ -98,9 +101,23 @@ def learn_side(side: str, texts: dict[str, list[str]], limits: Limits) -> tuple[
     Returns:
         What :class:`Codec` takes, and the sequences by split.
     """
-    tokenize = _without_specials(make_tokenize(limits.kind, lowercase=limits.lowercase))
-    if side == "target":
-        tokenize = _with_end(tokenize)
+    end = [EOS] if side == "target" else []
+    if limits.kind == "bpe":
+        assert limits.max_vocab_size is not None
+        case = str.lower if limits.lowercase else str
+        told = learn_pieces(
+            map(case, texts["train"]),
+            max_size=limits.max_vocab_size,
+            min_count=limits.min_count,
+            specials=SPECIALS,
+        )
+        pieces = Pieces(told)
+        spell: Tokenize = lambda text: [*pieces.tokenize(case(text)), *end]  # noqa: E731
+        vocabulary = Vocabulary(pieces.tokens)
+        return {"pieces": told}, {split: encode(texts[split], spell, vocabulary, max_length=None) for split in SPLITS}
+    take_apart = make_tokenize(limits.kind, lowercase=limits.lowercase)
+    # a text that spells <eos> does not end there: such a word is unknown
+    tokenize: Tokenize = lambda text: [*(UNK if t in SPECIALS else t for t in take_apart(text)), *end]  # noqa: E731
     vocabulary, train = learn(
         texts["train"],
         tokenize,
@@ -111,15 +128,6 @@ def learn_side(side: str, texts: dict[str, list[str]], limits: Limits) -> tuple[
     )
     others = {split: encode(texts[split], tokenize, vocabulary, max_length=None) for split in SPLITS[1:]}
     return {"tokens": vocabulary.tokens}, {"train": train, **others}
-
-
-def _without_specials(tokenize: Tokenize) -> Tokenize:
-    """A text that spells ``<eos>`` does not end there: such a word is unknown."""
-    return lambda text: [UNK if token in SPECIALS else token for token in tokenize(text)]
-
-
-def _with_end(tokenize: Tokenize) -> Tokenize:
-    return lambda text: [*tokenize(text), EOS]
 
 
 def _drop_long(train: dict[str, list[str]], take_apart: Tokenize, max_length: int | None) -> int:
@@ -153,7 +161,7 @@ def _notes_of(counts: dict[str, int], limits: Limits) -> list[str]:
     unknown = {side: counts[f"test_{side}_unknown"] / counts[f"test_{side}_tokens"] for side in SIDES}
     notes = [
         f"rows: {rows}",
-        f"vocabulary ({limits.kind}) {counts['source_vocab_size']:,} to {counts['target_vocab_size']:,}; "
+        f"vocabulary ({limits.kind}) of {counts['source_vocab_size']:,} to {counts['target_vocab_size']:,}; "
         f"{unknown['source']:.1%} and {unknown['target']:.1%} of the test tokens are {UNK}",
     ]
     if number := counts["train_too_long"]:

@@ -1,7 +1,7 @@
 """Translation of sentences: from any data set of rows with a source and a target text."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Annotated, Any, cast
 
@@ -11,10 +11,12 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from gru_bench.data import buckets
-from gru_bench.data.parallel import SIDES, Codec, Kind, Limits, padding_share, pair_keys, prepare
+from gru_bench.data.bpe import NUM_BYTES
+from gru_bench.data.parallel import SIDES, SPECIALS, Codec, Kind, Limits, padding_share, pair_keys, prepare
 from gru_bench.data.prepared import Prepared, cached
 from gru_bench.data.rows import SPLITS, Rows
 from gru_bench.data.vocabulary import PAD
+from gru_bench.errors import UserError
 from gru_bench.metrics import bleu_from_statistics, corpus_bleu, corpus_chrf
 from gru_bench.tasks.base import (
     TRAIN_DATA_SEED,
@@ -40,6 +42,7 @@ from gru_bench.tasks.pairs import (
     teacher_forced,
 )
 
+SMALLEST_BPE = len(SPECIALS) + NUM_BYTES
 NUM_SAMPLES = 20
 TRIVIAL_CANDIDATES, TRIVIAL_REFERENCES = 30, 100
 LENGTH_BINS = (9, 12, 15, 20, 30)
@@ -69,11 +72,14 @@ class Translation(Task):
 
     Args:
         vocabulary: What a sentence is taken apart into: ``words`` of raw text (words and runs of one punctuation
-            mark), or ``whitespace`` for text that was tokenized before.
+            mark), ``whitespace`` for text that was tokenized before, or ``bpe``: pieces of words, learned from each
+            side's training texts, of which nothing is unknown.
         lowercase: Whether upper case is read as lower case.
-        max_length: Words of either side of a training row; null for no limit.
-        max_vocab_size: Most entries of each side's vocabulary, the four special ones included; null for no limit.
-        min_count: Words that are rarer in the training texts become ``<unk>``.
+        max_length: Words of either side of a training row, whatever the vocabulary; null for no limit.
+        max_vocab_size: Most entries of each side's vocabulary, the four special ones included; null for no limit,
+            which ``bpe`` does not have.
+        min_count: Words that are rarer in the training texts become ``<unk>``; pairs of pieces that are rarer are not
+            joined.
     """
 
     metrics: tuple[Metric, ...] = (
@@ -102,13 +108,20 @@ class Translation(Task):
     ) -> None:
         super().__init__(data, batch_size=batch_size, margin=margin, beats_trivial_by=beats_trivial_by, ceiling=ceiling)
         data.require("source", "target")
+        if vocabulary == "bpe" and (max_vocab_size is None or max_vocab_size < SMALLEST_BPE):
+            asked = "null" if max_vocab_size is None else max_vocab_size
+            raise UserError(
+                f"task.max_vocab_size={asked}: task.vocabulary=bpe needs {SMALLEST_BPE} or more, such as 8000: "
+                f"{len(SPECIALS)} special entries and {NUM_BYTES} bytes are always there"
+            )
         self.limits = Limits(vocabulary, lowercase, max_length, max_vocab_size, min_count)
 
     def source_id(self) -> str:
         return self.data.source_id()
 
     def load(self) -> None:
-        recipe = {"task": "translation", "data": self.data.recipe(), "limits": list(vars(self.limits).values())}
+        # the number moves when what is prepared does: the key knows the code of the data room alone
+        recipe = {"task": "translation/1", "data": self.data.recipe(), "limits": list(vars(self.limits).values())}
         self.prepared = cached(recipe, self._prepare)
         told = self.prepared.facts
         self.source_codec, self.target_codec = (Codec(told["codecs"][side]) for side in SIDES)
@@ -131,7 +144,9 @@ class Translation(Task):
     def _prepare(self) -> Prepared:
         prepared, texts = prepare(self.data.load(), self.limits)
         arrays, facts = prepared.arrays, prepared.facts
-        facts["guesses"] = best_guesses(texts["train"]["target"], lowercase=self.limits.lowercase)
+        facts["trivial"] = constant_scores(
+            texts["train"]["target"], texts["test"]["target"], lowercase=self.limits.lowercase
+        )
         codec, targets = Codec(facts["codecs"]["target"]), prepared.ragged("test.target")
         written = [codec.text(targets[row][:-1].tolist()) for row in range(len(targets))]
         best = corpus_bleu(written, texts["test"]["target"], tokenize="13a", lowercase=self.limits.lowercase).score
@@ -226,14 +241,10 @@ class Translation(Task):
         source says. ``token_accuracy``: the commonest training word. ``loss`` and ``perplexity``: every word with its
         frequency in training, plus one.
         """
-        references, guesses = self.prepared.facts["references"]["test"], self.prepared.facts["guesses"]
-        always = {metric: [guesses[metric]] * len(references) for metric in guesses}
-        lowercase = self.limits.lowercase
         train_N, test_N = (torch.from_numpy(self.targets[split].values.astype(np.int64)) for split in ("train", "test"))
         token_accuracy, loss = guess_words(train_N, test_N, self.target_codec.vocabulary)
         return {
-            "bleu": corpus_bleu(always["bleu"], references, tokenize="13a", lowercase=lowercase).score,
-            "chrf": corpus_chrf(always["chrf"], references, lowercase=lowercase).score,
+            **self.prepared.facts["trivial"],
             "token_accuracy": token_accuracy,
             "perplexity": perplexity(loss),
             "loss": loss,
@@ -245,16 +256,19 @@ def perplexity(loss: float) -> float:
     return math.exp(loss) if loss < 700 else math.inf
 
 
-def best_guesses(train: list[str], *, lowercase: bool) -> dict[str, str]:
-    """Of a few training targets the one that scores highest against other training targets, for each score."""
+def constant_scores(train: list[str], references: list[str], *, lowercase: bool) -> dict[str, float]:
+    """What always the same training target scores, chosen for each score by other training targets."""
     candidates = spread(range(len(train)), TRIVIAL_CANDIDATES)
     others = sorted(set(range(len(train))) - set(candidates)) or candidates
     seen = [train[row] for row in spread(others, TRIVIAL_REFERENCES)]
-    scored = {
-        "bleu": lambda text: corpus_bleu([text] * len(seen), seen, tokenize="13a", lowercase=lowercase).score,
-        "chrf": lambda text: corpus_chrf([text] * len(seen), seen, lowercase=lowercase).score,
+    scorers: dict[str, Callable[[str, list[str]], float]] = {
+        "bleu": lambda text, of: corpus_bleu([text] * len(of), of, tokenize="13a", lowercase=lowercase).score,
+        "chrf": lambda text, of: corpus_chrf([text] * len(of), of, lowercase=lowercase).score,
     }
-    return {metric: max((train[row] for row in candidates), key=score) for metric, score in scored.items()}
+    return {
+        name: score(max((train[row] for row in candidates), key=lambda text: score(text, seen)), references)
+        for name, score in scorers.items()
+    }
 
 
 def spread(rows: Sequence[int], most: int) -> list[int]:
