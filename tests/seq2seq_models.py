@@ -26,6 +26,7 @@ def make_model(
     attention: Attention = "luong",
     bidirectional: bool = False,
     dropout: float = 0.0,
+    hidden_size: int = 12,
     dtype: torch.dtype = torch.float64,
 ) -> Seq2Seq:
     generator = torch.Generator().manual_seed(3)
@@ -36,7 +37,7 @@ def make_model(
             cell,
             backend or Loop(),
             generator,
-            hidden_size=12,
+            hidden_size=hidden_size,
             num_layers=num_layers,
             device=torch.device("cpu"),
             dtype=dtype,

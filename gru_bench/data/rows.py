@@ -265,7 +265,7 @@ class Rows:
                 )
             kind = table.schema.field(column).type
             problem = _problem(role, kind)
-            if problem is not None and not pa.types.is_null(kind):
+            if problem is not None and table.column(column).null_count < len(table):  # nothing at all has any type
                 raise UserError(f"data.{role}={column}: {problem}, and that column holds {kind}")
         return pa.table({role: table.column(column) for role, column in self.columns.items()})
 
