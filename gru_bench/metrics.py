@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from sacrebleu.metrics import BLEU
+from sacrebleu.metrics import BLEU, CHRF
 from torch import Tensor
 
 Labels = Tensor | Sequence[int]
@@ -79,8 +80,20 @@ class Bleu:
     statistics: dict[str, list[int]]
 
 
-def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> Bleu:
-    """BLEU over a corpus through sacrebleu, one reference a sentence, words set apart by spaces (``tok:none``).
+def corpus_bleu(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    *,
+    tokenize: Literal["none", "13a"] = "none",
+    lowercase: bool = False,
+) -> Bleu:
+    """BLEU over a corpus through sacrebleu, one reference a sentence.
+
+    Args:
+        hypotheses: What was said.
+        references: What should have been said.
+        tokenize: ``none`` where words are set apart by spaces; ``13a`` for raw text, as publications report it.
+        lowercase: Whether upper case counts as lower case.
 
     Raises:
         ValueError: Unequally many sentences, or none.
@@ -88,9 +101,10 @@ def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> Bleu:
     Source: Papineni et al. (2002), doi:10.3115/1073083.1073135; Post (2018), arXiv:1804.08771.
     """
     _check_sentences(hypotheses, references)
-    corpus = BLEU(tokenize="none", max_ngram_order=MAX_NGRAM, force=True)
+    corpus = BLEU(tokenize=tokenize, lowercase=lowercase, max_ngram_order=MAX_NGRAM, force=True)
     score = corpus.corpus_score(list(hypotheses), [list(references)]).score
-    sentence = BLEU(tokenize="none", max_ngram_order=MAX_NGRAM, effective_order=True)  # for its counts, not its score
+    # for its counts, not its score
+    sentence = BLEU(tokenize=tokenize, lowercase=lowercase, max_ngram_order=MAX_NGRAM, effective_order=True)
     rows = [sentence.sentence_score(h, [r]) for h, r in zip(hypotheses, references, strict=True)]
     statistics = {"sys_len": [row.sys_len for row in rows], "ref_len": [row.ref_len for row in rows]}
     for n in range(1, MAX_NGRAM + 1):
@@ -176,6 +190,42 @@ def _f1(actual: int, predicted: int, correct: int) -> float:
 
 def _differ(one: Sequence[str], other: Sequence[str]) -> bool:
     return len(one) != len(other)
+
+
+@dataclass(frozen=True)
+class ChrF:
+    """A corpus's chrF and that of each sentence.
+
+    Attributes:
+        score: chrF2 in 0..100, over the n-grams of the whole corpus: not the mean of the sentences' scores.
+        signature: sacrebleu's description of what was computed, with its version.
+        sentences: chrF2 of each sentence by itself, in 0..100.
+    """
+
+    score: float
+    signature: str
+    sentences: list[float]
+
+
+def corpus_chrf(hypotheses: Sequence[str], references: Sequence[str], *, lowercase: bool = False) -> ChrF:
+    """chrF2 over a corpus through sacrebleu: n-grams of 1 to 6 characters without spaces, one reference a sentence.
+
+    Args:
+        hypotheses: What was said.
+        references: What should have been said.
+        lowercase: Whether upper case counts as lower case.
+
+    Raises:
+        ValueError: Unequally many sentences, or none.
+
+    Source: Popović (2015), doi:10.18653/v1/W15-3049; Post (2018), arXiv:1804.08771.
+    """
+    _check_sentences(hypotheses, references)
+    metric = CHRF(lowercase=lowercase)
+    score = metric.corpus_score(list(hypotheses), [list(references)]).score
+    signature = str(metric.get_signature())
+    sentences = [float(metric.sentence_score(h, [r]).score) for h, r in zip(hypotheses, references, strict=True)]
+    return ChrF(float(score), signature, sentences)
 
 
 def _pair(predicted: Labels, actual: Labels) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,19 @@ from conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "gru_bench"
 EVERYONE = {"gru_bench.errors"}
-HEAVY = {"torch", "mlflow", "hydra", "omegaconf", "datasets", "pandas", "seaborn", "matplotlib", "sacrebleu", "seqeval"}
+HEAVY = {
+    "torch",
+    "mlflow",
+    "hydra",
+    "omegaconf",
+    "datasets",
+    "pandas",
+    "seaborn",
+    "matplotlib",
+    "sacrebleu",
+    "seqeval",
+    "tokenizers",
+}
 
 ALLOWED: dict[str, set[str]] = {
     "errors.py": set(),
@@ -25,7 +37,15 @@ ALLOWED: dict[str, set[str]] = {
         "gru_bench.measure.environment",
     },
     "models": {"torch", "gru_bench.cells.base", "gru_bench.backends", "gru_bench.models"},
-    "data": {"torch", "datasets", "gru_bench.data", "gru_bench.losses", "gru_bench.cache_dir", "gru_bench.tasks.base"},
+    "data": {
+        "torch",
+        "datasets",
+        "tokenizers",
+        "gru_bench.data",
+        "gru_bench.losses",
+        "gru_bench.cache_dir",
+        "gru_bench.tasks.base",
+    },
     "losses.py": {"torch"},
     "metrics.py": {"torch", "sacrebleu", "seqeval"},
     "tasks": {"torch", "gru_bench.data", "gru_bench.losses", "gru_bench.metrics", "gru_bench.tasks"},

@@ -1,432 +1,535 @@
-"""Numbers in words, the sequence-to-sequence model and its decoding."""
+"""Translation of rows: pairs as sequences, vocabularies, scores against the raw references, and the command."""
 
-import random
-from collections.abc import Callable
-from typing import Any, Literal
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 import torch
-from num2words import num2words
-from torch import nn
+from conftest import REPOSITORY
+from omegaconf import OmegaConf
+from sacrebleu.metrics import BLEU, CHRF
+from seq2seq_models import make_model
+from torch import Tensor, nn
 
-from gru_bench.backends.base import Backend
-from gru_bench.backends.loop import Loop
-from gru_bench.backends.vendor import Vendor
-from gru_bench.cells.base import Cell
+from gru_bench import commands, results
+from gru_bench.backends.bptt import BPTT
 from gru_bench.cells.gru import GRU
-from gru_bench.cells.lstm import LSTM
-from gru_bench.cells.rnn import RNN
-from gru_bench.data.number_words import Language, number_words, shuffled_numbers
-from gru_bench.data.vocabulary import EOS, UNK
+from gru_bench.data.rows import Rows
+from gru_bench.data.vocabulary import BOS, EOS, PAD, UNK
 from gru_bench.errors import UserError
 from gru_bench.metrics import bleu_from_statistics
-from gru_bench.models.attention import LuongAttention
-from gru_bench.models.encoder import Encoder, num_parameters
-from gru_bench.models.seq2seq import Seq2Seq
-from gru_bench.tasks.base import Split
-from gru_bench.tasks.translation import BOS, IGNORED, PairBatch, Translation, collate
+from gru_bench.tasks.pairs import IGNORED
+from gru_bench.tasks.translation import Translation, by_source_length
 
-SIZES = {"source_vocab_size": 11, "target_vocab_size": 9}
-CELLS: list[Any] = [RNN, LSTM, GRU]
-SPLITS: tuple[Split, ...] = ("train", "valid", "test")
-
-
-def make_model(
-    cell: Callable[..., Cell] = GRU,
-    backend: Backend | None = None,
-    *,
-    sizes: dict[str, int] = SIZES,
-    num_layers: int = 1,
-    attention: Literal["none", "luong"] = "luong",
-    bidirectional: bool = False,
-    dropout: float = 0.0,
-    dtype: torch.dtype = torch.float64,
-) -> Seq2Seq:
-    generator = torch.Generator().manual_seed(3)
-
-    def build_encoder(input_size: int, /, *, bidirectional: bool = False, dropout: float = 0.0) -> Encoder:
-        return Encoder(
-            input_size,
-            cell,
-            backend or Loop(),
-            generator,
-            hidden_size=12,
-            num_layers=num_layers,
-            device=torch.device("cpu"),
-            dtype=dtype,
-            bidirectional=bidirectional,
-            dropout=dropout,
-        )
-
-    model = Seq2Seq(
-        sizes,
-        build_encoder,
-        generator,
-        embedding_size=7,
-        attention=attention,
-        bidirectional=bidirectional,
-        dropout=dropout,
-        init="uniform",
-    )
-    return model.to(dtype)
+OPTIONS: dict[str, Any] = {
+    "vocabulary": "words",
+    "lowercase": True,
+    "max_length": None,
+    "max_vocab_size": None,
+    "min_count": 1,
+    "batch_size": 8,
+    "margin": 0.5,
+    "beats_trivial_by": 5.0,
+    "ceiling": 60.0,
+}
+ANIMALS = {"dog": "Hund", "cat": "Kater", "bird": "Vogel", "fish": "Fisch", "horse": "Hengst"}
+COLORS = {"red": "rote", "big": "große", "old": "alte"}
 
 
-def make_task(**options: Any) -> Translation:
-    settings: dict[str, Any] = {
-        "target": "fr",
-        "highest": 999_999,
-        "num_train": 90,
-        "num_valid": 20,
-        "num_test": 30,
-        "batch_size": 16,
-        "margin": 0.1,
-        "beats_trivial_by": 0.1,
-        "ceiling": 0.9,
-    }
-    return Translation(None, **(settings | options))
+@pytest.fixture(autouse=True)
+def own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or fills the user's caches."""
+    folder = tmp_path_factory.mktemp("caches")
+    monkeypatch.setenv("GRU_BENCH_CACHE", str(folder / "own"))
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "datasets")
 
 
-@pytest.fixture(scope="module")
-def task() -> Translation:
-    task = make_task()
+def rows(count: int, start: int = 0) -> list[dict[str, Any]]:
+    made = []
+    for i in range(start, start + count):
+        english, german = list(ANIMALS.items())[i % 5]
+        color, farbe = list(COLORS.items())[i // 5 % 3]
+        colors, farben = [color] * (i % 2), [farbe] * (i % 2)
+        made.append(
+            {"en": " ".join(["The", *colors, english, f"n{i}", "runs."]),
+             "de": " ".join(["Der", *farben, german, f"n{i}", "läuft."])}
+        )  # fmt: skip
+    return made
+
+
+SPLITS = {"train": rows(60), "valid": rows(11, 60), "test": rows(13, 71)}
+
+
+def make(made: Any = None, columns: dict[str, Any] | None = None, **options: Any) -> Translation:
+    data = Rows(SPLITS if made is None else made, **({"source": "en", "target": "de"} | (columns or {})))
+    task = Translation(data, **(OPTIONS | options))
     task.load()
     return task
 
 
-def random_batch(lengths: list[int], target_lengths: list[int]) -> PairBatch:
-    generator = torch.Generator().manual_seed(5)
-    return collate(
-        [torch.randint(4, 11, (n,), generator=generator) for n in lengths],
-        [torch.randint(4, 9, (n,), generator=generator) for n in target_lengths],
-    )
+def texts(task: Translation, split: str) -> list[tuple[str, str]]:
+    return [
+        (
+            task.source_codec.text(task.sources[split][row].tolist()),
+            task.target_codec.text(task.targets[split][row].tolist()),
+        )
+        for row in range(len(task.sources[split]))
+    ]
 
 
-def words_before(targets_SB: torch.Tensor) -> torch.Tensor:
-    return torch.cat([torch.full_like(targets_SB[:1], 2), targets_SB[:-1].clamp(min=0)])
+class Book(nn.Module):
+    """Says of each source what a book has for it, whatever comes before; the first ``shorten`` sentences one word."""
 
+    def __init__(self, task: Translation, split: str, answers: list[str] | None = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.size = task.sizes()["target_vocab_size"]
+        vocabulary = task.target_codec.vocabulary
+        self.eos = vocabulary.index[EOS]
+        self.book = {}
+        for row in range(len(task.sources[split])):
+            answer = task.targets[split][row].tolist()
+            if answers is not None:
+                answer = [*vocabulary.encode(answers[row].split()).tolist(), self.eos]
+            self.book[tuple(task.sources[split][row].tolist())] = torch.tensor(answer)
 
-# the generator
+    def _answers(self, source_TB: Tensor, lengths: Tensor) -> list[Tensor]:
+        return [self.book[tuple(row[:n])] for row, n in zip(source_TB.T.tolist(), lengths.tolist(), strict=True)]
 
+    def greedy(self, source_TB: Tensor, lengths: Tensor, /, **_: int) -> Tensor:
+        return nn.utils.rnn.pad_sequence(self._answers(source_TB, lengths), padding_value=self.eos)
 
-@pytest.mark.parametrize(
-    ("number", "language", "words"),
-    [
-        (723, "en", "seven hundred and twenty three"),
-        (723, "fr", "sept cent vingt trois"),
-        (723, "de", "sieben hundert drei und zwanzig"),
-        (80_091, "fr", "quatre vingt mille quatre vingt onze"),
-        (1001, "de", "ein tausend eins"),
-        (717_013, "de", "sieben hundert siebzehn tausend dreizehn"),
-        (999_999, "en", "nine hundred and ninety nine thousand nine hundred and ninety nine"),
-    ],
-)
-def test_number_words(number: int, language: Language, words: str) -> None:
-    assert number_words(number, language) == words.split()
-
-
-def test_nothing_of_a_german_number_is_lost() -> None:
-    for number in [*range(1200), *random.Random(0).sample(range(1_000_000), 1500)]:
-        assert "".join(number_words(number, "de")) == num2words(number, lang="de")
-
-
-def test_order_has_no_number_twice_and_does_not_depend_on_the_count() -> None:
-    assert sorted(shuffled_numbers(50, 50)) == list(range(1, 51))
-    assert shuffled_numbers(1000, 300)[:100] == shuffled_numbers(1000, 100)
-    assert shuffled_numbers(999_999, 3) == [610_236, 651_343, 776_729]  # the same in every version and on every machine
+    def forward(self, source_TB: Tensor, lengths: Tensor, target_SB: Tensor) -> Tensor:
+        answers = nn.utils.rnn.pad_sequence([*self._answers(source_TB, lengths), torch.zeros(len(target_SB)).long()])
+        return 50.0 * nn.functional.one_hot(answers[: len(target_SB), :-1], self.size)
 
 
 # the data
 
 
-@pytest.mark.parametrize("target", ["fr", "de"])
-def test_splits_are_disjoint_by_number(target: str) -> None:
-    task = make_task(target=target, highest=140)
-    task.load()
-    numbers = [pair.number for split in SPLITS for pair in task.pairs[split]]
-    assert sorted(numbers) == list(range(1, 141))
-    assert [len(task.pairs[split]) for split in SPLITS] == [90, 20, 30]
-    assert all(pair.target == number_words(pair.number, task.target) for pair in task.pairs["test"])
+def test_every_pair_comes_once_in_lower_case() -> None:
+    task = make()
+    assert texts(task, "train")[5] == ("the big dog n5 runs .", f"der große hund n5 läuft . {EOS}")
+    assert texts(task, "test")[0] == (f"the old cat {UNK} runs .", f"der alte kater {UNK} läuft . {EOS}")
+    for codec in (task.source_codec, task.target_codec):
+        assert codec.vocabulary.tokens[:4] == [PAD, UNK, BOS, EOS]
+    pad = task.source_codec.vocabulary.index[PAD]
+    for split, generator in (("train", torch.Generator().manual_seed(0)), ("test", None)):
+        seen = []
+        for batch in task.batches(split, generator):  # type: ignore[arg-type]
+            assert batch.lengths is not None
+            assert batch.num_tokens == int(batch.lengths.sum() + (batch.targets != IGNORED).sum())
+            for source, n, target in zip(batch.inputs.T, batch.lengths, batch.targets.T, strict=True):
+                assert (source[n:] == pad).all()
+                words = target[target != IGNORED].tolist()
+                assert words[-1] == task.target_codec.vocabulary.index[EOS]
+                seen.append((task.source_codec.text(source[:n].tolist()), task.target_codec.text(words)))
+        assert sorted(seen) == sorted(texts(task, split))
 
 
-def test_test_numbers_do_not_depend_on_the_training_data(task: Translation) -> None:
-    other = make_task(num_train=10, num_valid=5)
-    other.load()
-    assert other.pairs["test"] == task.pairs["test"]
-    assert other.fingerprint() != task.fingerprint()
-    assert other.source_id() != task.source_id()
+def test_training_order_depends_on_the_seed_and_evaluation_has_one() -> None:
+    task = make()
+
+    def ids(split: Any, seed: int | None) -> list[int]:
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        return [int(i) for batch in task.batches(split, generator) for i in batch.inputs.flatten()]
+
+    assert ids("train", 1) == ids("train", 1) != ids("train", 2)
+    assert ids("test", None) == ids("test", None)
 
 
-def test_more_numbers_than_there_are() -> None:
-    with pytest.raises(UserError, match=r"task\.highest=139.*140 numbers"):
-        make_task(highest=139)
+def test_batches_are_of_similar_length_on_both_sides(shared_data: Path) -> None:
+    task = make_real(shared_data, rows=1000)
+    groups = task._shuffled(torch.Generator().manual_seed(0))
+    assert float(task.facts["padding_share"]) < 0.25
+    drawn = torch.randperm(1000, generator=torch.Generator().manual_seed(0)).split(64)
+    from gru_bench.data.parallel import padding_share
+
+    assert padding_share((task.sources["train"], task.targets["train"]), groups) < 0.6 * padding_share(
+        (task.sources["train"], task.targets["train"]), drawn
+    )
 
 
-def test_words_that_training_lacks_become_unknown_and_count_as_wrong() -> None:
-    task = make_task(num_train=1, num_valid=1, num_test=200)
-    task.load()
-    unknown = task.target_vocabulary.index[UNK]
-    ids = torch.cat([batch.targets.flatten() for batch in task.batches("test")])
-    assert (ids == unknown).any()
-    with torch.no_grad():
-        scores = task.score(make_model(sizes=task.sizes()).eval(), "test")
-    assert scores.metrics["exact_match"] < 0.1
-
-
-def test_training_batches_hold_every_pair_once_in_the_generators_order(task: Translation) -> None:
-    def epoch(seed: int) -> list[PairBatch]:
-        return list(task.batches("train", torch.Generator().manual_seed(seed)))
-
-    first, again, other = epoch(1), epoch(1), epoch(2)
-    rows = [tuple(row[:n]) for b in first for row, n in zip(b.inputs.T.tolist(), b.lengths.tolist(), strict=True)]
-    assert sorted(rows) == sorted(tuple(ids.tolist()) for ids in task._sources["train"])
-    assert all(torch.equal(a.inputs, b.inputs) for a, b in zip(first, again, strict=True))
-    assert any(not torch.equal(a.inputs, b.inputs) for a, b in zip(first, other, strict=True))
-    # bucketing: few of the steps are padding, where batches in the drawn order have several times as many
-    assert sum((b.inputs == 0).sum() for b in first) < 0.07 * sum(b.inputs.numel() for b in first)
-    assert [b.num_tokens for b in first] == [int(b.lengths.sum() + (b.targets != IGNORED).sum()) for b in first]
-
-
-# attention
-
-
-def test_attention_weights_sum_to_one_and_ignore_padding() -> None:
-    generator = torch.Generator().manual_seed(0)
-    attention = LuongAttention(5, 6, generator, init="uniform").double()
-    h_SBH = torch.randn(4, 3, 5, generator=generator, dtype=torch.float64)
-    memory_TBM = torch.randn(7, 3, 6, generator=generator, dtype=torch.float64)
-    lengths = torch.tensor([7, 2, 4])
-    attended, weights = attention(h_SBH, memory_TBM, lengths)
-    torch.testing.assert_close(weights.sum(dim=2), torch.ones(3, 4, dtype=torch.float64))
-    assert all((weights[b, :, n:] == 0).all() and (weights[b, :, :n] > 0).all() for b, n in enumerate([7, 2, 4]))
-    # sequence 1 alone, cut at its length, by the equations
-    memory, h = memory_TBM[:2, 1], h_SBH[:, 1]
-    a = torch.softmax(h @ attention.W_a @ memory.T, dim=1)
-    expected = torch.tanh(torch.cat([a @ memory, h], dim=1) @ attention.combine.weight.T + attention.combine.bias)
-    torch.testing.assert_close(attended[:, 1], expected)
-
-
-# the model
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("num_layers", [1, 2])
-@pytest.mark.parametrize("attention", ["none", "luong"])
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_loop_equals_vendor(
-    cell: Any, num_layers: int, attention: Literal["none", "luong"], bidirectional: bool
-) -> None:
-    batch = random_batch([6, 3, 3, 5], [4, 6, 2, 3])
-    results = []
-    for backend in (Loop(), Vendor()):
-        model = make_model(cell, backend, num_layers=num_layers, attention=attention, bidirectional=bidirectional)
-        logits = model(batch.inputs, batch.lengths, words_before(batch.targets))
-        logits.square().sum().backward()
-        grads = [p.grad for name, p in model.named_parameters() if "coder" not in name]
-        results.append([logits, *grads])
-    for loop, vendor in zip(*results, strict=True):
-        torch.testing.assert_close(loop, vendor, rtol=1e-9, atol=1e-10)
-
-
-@pytest.mark.parametrize("attention", ["none", "luong"])
-@pytest.mark.parametrize("cell", CELLS)
-def test_batch_composition_changes_nothing(cell: Any, attention: Literal["none", "luong"]) -> None:
-    model = make_model(cell, num_layers=2, attention=attention, bidirectional=True)
-    batch = random_batch([6, 2, 4], [5, 2, 7])
-    together = model(batch.inputs, batch.lengths, words_before(batch.targets))
-    spoken = model.greedy(batch.inputs, batch.lengths, bos=2, eos=3, max_length=8)
-    for row, (n, s) in enumerate([(6, 5), (2, 2), (4, 7)]):
-        source, target = batch.inputs[:n, row : row + 1], batch.targets[:s, row : row + 1]
-        alone = model(source, None, words_before(target))
-        torch.testing.assert_close(together[:s, row : row + 1], alone)
-        own = model.greedy(source, None, bos=2, eos=3, max_length=8)
-        assert spoken[: len(own), row : row + 1].equal(own)
-
-
-def test_source_order_reaches_the_translation() -> None:
-    # guards the tests above against a model that ignores its source
-    for attention in ("none", "luong"):
-        model = make_model(attention=attention)
-        source = torch.tensor([[4], [5], [6]])
-        target = torch.tensor([[2], [5]])
-        assert not torch.allclose(model(source, None, target), model(source.flip(0), None, target))
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("num_layers", [1, 2])
-def test_single_steps_equal_the_whole_sequence(cell: Any, num_layers: int) -> None:
-    model = make_model(cell, Vendor(), num_layers=num_layers)
-    batch = random_batch([6, 3], [5, 5])
-    target_SB = words_before(batch.targets)
-    memory, state = model.encode(batch.inputs, batch.lengths)
-    whole, whole_state = model.decode(target_SB, state, memory, batch.lengths)
-    steps = []
-    for word_1B in target_SB.split(1):
-        logits, state = model.decode(word_1B, state, memory, batch.lengths)
-        steps.append(logits)
-    torch.testing.assert_close(torch.cat(steps), whole)
-    for stepped, final in zip(state, whole_state, strict=True):
-        torch.testing.assert_close(stepped, final)
-
-
-@pytest.mark.parametrize("attention", ["none", "luong"])
-def test_greedy_is_the_teacher_forced_argmax_of_its_own_output(attention: Literal["none", "luong"]) -> None:
-    model = make_model(LSTM, num_layers=2, attention=attention)
-    lengths = [6, 3, 2, 5, 4, 4]
-    batch = random_batch(lengths, [1] * len(lengths))
-    would_have_gone_on = False
-    with torch.no_grad():
-        for p in model.parameters():
-            p.mul_(3.0 if p.dim() > 1 else 0.0)  # so that what is said changes from step to step
-    for eos in range(SIZES["target_vocab_size"]):
-        words = model.greedy(batch.inputs, batch.lengths, bos=2, eos=eos, max_length=9)
-        forced = model(batch.inputs, batch.lengths, words_before(words)).argmax(dim=2)
-        ended = torch.zeros(len(lengths), dtype=torch.bool)
-        for step in range(len(words)):
-            assert words[step][~ended].equal(forced[step][~ended])
-            assert (words[step][ended] == eos).all()
-            would_have_gone_on |= bool((forced[step][ended] != eos).any())
-            ended |= words[step] == eos
-    assert would_have_gone_on  # the case that matters did occur
-
-
-def test_greedy_stops_when_all_have_ended_or_at_the_limit() -> None:
-    model = make_model()
-    source = torch.full((3, 2), 4)
-    with torch.no_grad():
-        model.output.bias[:] = 0.0
-        model.output.bias[3] = 100.0
-    assert model.greedy(source, None, bos=2, eos=3, max_length=9).tolist() == [[3, 3]]
-    assert model.greedy(source, None, bos=2, eos=5, max_length=9).tolist() == [[3, 3]] * 9
-
-
-def test_without_attention_the_decoder_knows_only_the_last_state() -> None:
-    model = make_model(attention="none")
-    memory, state = model.encode(torch.tensor([[4], [5]]), None)
-    target = torch.tensor([[2], [6]])
-    changed, _ = model.decode(target, state, memory + 1, None)
-    assert changed.equal(model.decode(target, state, memory, None)[0])
-
-
-def test_bridges_join_the_two_directions_of_each_layer() -> None:
-    model = make_model(LSTM, num_layers=2, bidirectional=True)
-    source = torch.tensor([[4, 5], [5, 6]])
-    _, state = model.encode(source, None)
-    _, raw = model.encoder(model.source_embedding(source), None, None)
-    assert len(state) == len(model.bridges) == 2
-    for bridge, bridged, s_LBH in zip(model.bridges, state, raw, strict=True):
-        forward_0, backward_0, forward_1, backward_1 = s_LBH
-        torch.testing.assert_close(bridged[0], bridge(torch.cat([forward_0, backward_0], dim=1)))
-        torch.testing.assert_close(bridged[1], bridge(torch.cat([forward_1, backward_1], dim=1)))
-
-
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_parameters_are_counted_without_building(bidirectional: bool) -> None:
-    real = make_model(LSTM, num_layers=2, bidirectional=bidirectional, dropout=0.5)
-    with torch.device("meta"):
-        counted = make_model(LSTM, num_layers=2, bidirectional=bidirectional, dropout=0.5)
-    assert num_parameters(real) == num_parameters(counted)
-    assert all(p.is_meta for p in counted.encoder.parameters())
-
-
-def test_all_initial_values_come_from_the_generator() -> None:
-    before = torch.get_rng_state()
-    first = make_model(bidirectional=True, num_layers=2, dropout=0.5).state_dict()
-    assert torch.get_rng_state().equal(before)  # torch's global generator was left alone
-    second = make_model(bidirectional=True, num_layers=2, dropout=0.5).state_dict()
-    assert all(first[name].equal(second[name]) for name in first)
-
-
-# the task
-
-
-class Oracle(nn.Module):
-    """Gets right what its rule says and answers with the first word otherwise."""
-
-    def __init__(self, task: Translation, *, wrong_when_longer_than: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-        self.task = task
-        self.limit = wrong_when_longer_than
-        pairs = zip(task._sources["test"], task._targets["test"], strict=True)
-        self.book = {tuple(source.tolist()): target for source, target in pairs}
-
-    def answers(self, source_TB: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
-        targets = [self.book[tuple(row[:n])] for row, n in zip(source_TB.T.tolist(), lengths.tolist(), strict=True)]
-        return [t if len(t) <= self.limit else torch.cat([t[:1], t[-1:]]) for t in targets]
-
-    def greedy(self, source_TB: torch.Tensor, lengths: torch.Tensor, /, **_: int) -> torch.Tensor:
-        eos = self.task.target_vocabulary.index[EOS]
-        return nn.utils.rnn.pad_sequence(self.answers(source_TB, lengths), padding_value=eos)
-
-    def forward(self, source_TB: torch.Tensor, lengths: torch.Tensor, target_SB: torch.Tensor) -> torch.Tensor:
-        answers = nn.utils.rnn.pad_sequence([*self.answers(source_TB, lengths), torch.zeros(len(target_SB)).long()])
-        size = self.task.sizes()["target_vocab_size"]
-        return 50.0 * nn.functional.one_hot(answers[: len(target_SB), :-1], size)
-
-
-def test_scores_of_an_oracle(task: Translation) -> None:
-    scores = task.score(Oracle(task, wrong_when_longer_than=99), "test")
-    assert scores.metrics == pytest.approx({"exact_match": 1, "bleu": 100, "token_accuracy": 1, "loss": 0}, abs=1e-6)
-
-    half = task.score(Oracle(task, wrong_when_longer_than=9), "test")
-    lengths = [len(pair.target) + 1 for pair in task.pairs["test"]]
-    right = [int(n <= 9) for n in lengths]
-    assert 0 < sum(right) < len(right)
-    assert half.examples["exact"] == right
-    assert half.metrics["exact_match"] == pytest.approx(sum(right) / len(right))
-    assert {s.slice_value: s.value for s in half.slices} == {str(n - 1): float(n <= 9) for n in lengths}
-    statistics = {k: v for k, v in half.examples.items() if k.startswith(("sys", "ref", "count", "total"))}
-    assert bleu_from_statistics(statistics) == pytest.approx(half.metrics["bleu"])
-    assert half.metrics["loss"] == pytest.approx(sum(half.examples["nats"]) / sum(half.examples["tokens"]))
-    assert half.examples["number"] == [pair.number for pair in task.pairs["test"]]
-    assert all(len(column) == 30 for column in half.examples.values())
-    assert half.samples["reference"][-1] == " ".join(task.pairs["test"][-1].target)
-    assert half.samples["hypothesis"][-1] == " ".join(task.pairs["test"][-1].target[:1])
-    assert set(half.metrics) == {metric.name for metric in task.metrics} == set(task.trivial())
-
-
-def test_loss_is_the_mean_over_words_that_are_there(task: Translation) -> None:
-    model = make_model(LSTM, sizes=task.sizes(), num_layers=2).eval()
-    batch = next(task.batches("train", torch.Generator().manual_seed(0)))
-    loss, counts, carry = task.loss(model, batch, None)
-    logits = model(batch.inputs, batch.lengths, task._words_before(batch.targets)).log_softmax(dim=2)
-    nats = [
-        -logits[s, b, batch.targets[s, b]]
-        for b in range(batch.inputs.shape[1])
-        for s in range(batch.targets.shape[0])
-        if batch.targets[s, b] != IGNORED
+def test_what_is_empty_missing_or_long_is_counted() -> None:
+    train = [
+        *rows(40),
+        {"en": "", "de": "Nichts."},
+        {"en": "Nothing.", "de": "   "},
+        {"en": None, "de": "Nichts."},
+        {"en": "Nothing.", "de": None},
+        {"en": "word " * 9, "de": "Wort"},
+        {"en": "word", "de": "Wort " * 9},
     ]
-    assert loss.item() == pytest.approx(torch.stack(nats).mean().item())
-    assert counts.examples == 16
-    assert counts.tokens == int((batch.inputs != 0).sum()) + len(nats)
-    assert carry is None
-    assert (task._words_before(batch.targets)[0] == task.target_vocabulary.index[BOS]).all()
+    test = [{"en": "", "de": ""}, {"en": "word " * 30, "de": "Der Hund."}, {"en": None, "de": "x"}]
+    task = make({"train": train, "valid": rows(5), "test": test}, max_length=8)
+    expected = {
+        "train_rows": 42,
+        "train_incomplete": 2,
+        "train_too_long": 2,
+        "train_empty_source": 1,
+        "train_empty_target": 1,
+        "test_rows": 2,
+        "test_incomplete": 1,
+        "test_empty_source": 1,
+        "test_empty_target": 1,
+        "valid_also_in_train": 5,
+    }
+    assert {name: task.facts[name] for name in expected} == expected
+    assert texts(task, "train")[40:] == [(UNK, f"nichts . {EOS}"), ("nothing .", EOS)]
+    assert texts(task, "test")[0] == (UNK, EOS)
+    assert task.sources["test"].lengths.tolist() == [1, 30]  # read whole
+    assert task.max_words == 7 + 5  # <eos> is one of them
+    assert "2 of 46 train rows lack a side and are not used" in task.notes
+    assert "2 of 44 train rows have a side of more than 8 words and are not used" in task.notes
+    assert "1 train sources hold no word and are read as one <unk>" in task.notes
+    assert "1 test targets hold no word and are <eos> alone" in task.notes
+    with torch.no_grad():
+        scores = task.score(Book(task, "test"), "test")
+    assert scores.samples["hypothesis"] == ["", "der hund ."]
+    assert {part.slice_value for part in scores.slices} == {"1-9", "21-30"}
 
 
-def test_trivial_guess(task: Translation) -> None:
+def test_a_split_whose_targets_are_hidden_is_carved_from_train() -> None:
+    hidden = [row | {"de": None} for row in rows(9, 300)]
+    task = make({"train": rows(100), "test": hidden})
+    assert task.facts["test_rows"] == 10
+    assert any("each of the 9 test rows of the source lacks a side" in note for note in task.notes)
+
+
+def test_words_that_spell_a_special_entry_are_unknown() -> None:
+    train = [*rows(40), {"en": f"a {EOS} b", "de": f"{PAD} c {EOS} d {BOS}"}]
+    splits = {"train": train, "valid": rows(5), "test": rows(5)}
+    task = make(splits, vocabulary="whitespace")
+    assert texts(task, "train")[-1] == (f"a {UNK} b", f"{UNK} c {UNK} d {UNK} {EOS}")
+    pieces = make(splits, vocabulary="bpe", max_vocab_size=300)
+    ids = pieces.targets["train"][40].tolist()
+    assert min(ids[:-1]) >= 4
+    assert ids[-1] == 3
+
+
+@pytest.mark.parametrize("vocabulary", ["words", "whitespace", "bpe"])
+def test_vocabularies_are_those_of_the_training_rows_used(vocabulary: str) -> None:
+    size = 400 if vocabulary == "bpe" else None
+    options = {"vocabulary": vocabulary, "max_vocab_size": size}
+    first = make(**options)
+    other = make(SPLITS | {"test": rows(9, 200)}, **options)
+    assert first.source_codec.vocabulary.tokens == other.source_codec.vocabulary.tokens
+    part = make(SPLITS, {"fraction": 0.3}, **options)
+    assert len(part.target_codec.vocabulary) < len(first.target_codec.vocabulary)
+    assert part.facts["test_rows"] == first.facts["test_rows"]
+
+
+def test_limits_of_the_vocabulary() -> None:
+    task = make(max_vocab_size=7, min_count=2)
+    assert task.sizes() == {"source_vocab_size": 7, "target_vocab_size": 7}
+    assert task.source_codec.vocabulary.tokens[4:] == [".", "runs", "the"]
+    assert "n5" not in make(min_count=2).source_codec.vocabulary.index
+
+
+def test_case_can_be_kept() -> None:
+    task = make(lowercase=False)
+    assert texts(task, "train")[5][1] == f"Der große Hund n5 läuft . {EOS}"
+    assert "|case:mixed|" in next(note for note in task.notes if note.startswith("BLEU"))
+    assert "|case:lc|" in next(note for note in make().notes if note.startswith("BLEU"))
+
+
+@pytest.mark.parametrize("vocabulary", ["words", "bpe"])
+def test_the_second_load_is_the_same_without_reading_the_rows(vocabulary: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"vocabulary": vocabulary, "max_vocab_size": 300}
+    first = make(**options)
+    monkeypatch.setattr(Rows, "load", None)
+    second = make(**options)
+    assert second.fingerprint() == first.fingerprint()
+    assert (second.notes, second.facts, second.sizes()) == (first.notes, first.facts, first.sizes())
+    assert (second.trivial(), second.max_words) == (first.trivial(), first.max_words)
+    assert texts(second, "test") == texts(first, "test")
+    for change in ({"lowercase": False}, {"max_length": 5}, {"min_count": 2}, {"max_vocab_size": 301}):
+        with pytest.raises(TypeError):
+            make(**(options | change))
+
+
+def test_the_fingerprint_follows_the_rows_and_the_references() -> None:
+    first = make().fingerprint()
+    assert make().fingerprint() == first
+    assert make(SPLITS | {"test": rows(13, 72)}).fingerprint() != first
+    shouted = [row | {"de": row["de"].upper()} for row in SPLITS["test"]]
+    assert make(SPLITS | {"test": shouted}).fingerprint() != first  # the same ids, but other references
+
+
+# scores
+
+
+def test_scores_are_against_the_raw_references_and_in_the_order_of_the_rows() -> None:
+    task = make()
+    references = [row["de"] for row in SPLITS["test"]]
+    said = [text.lower().replace(".", " .") for text in references]
+    said[3] = "der hund"
+    said[7] = "vogel der"
+    with torch.no_grad():
+        scores = task.score(Book(task, "test", said), "test")
+    hypotheses = scores.samples["hypothesis"]
+    assert hypotheses[3] == "der hund"
+    assert hypotheses[0] == f"der alte kater {UNK} läuft ."
+    assert scores.samples["reference"] == references
+    bleu, chrf = BLEU(tokenize="13a", lowercase=True), CHRF(lowercase=True)
+    assert scores.metrics["bleu"] == bleu.corpus_score(hypotheses, [references]).score
+    assert scores.metrics["chrf"] == chrf.corpus_score(hypotheses, [references]).score
+    assert f"BLEU: {bleu.get_signature()}" in task.notes
+    assert f"chrF2: {chrf.get_signature()}" in task.notes
+    statistics = {k: v for k, v in scores.examples.items() if k.startswith(("sys", "ref", "count", "total"))}
+    assert bleu_from_statistics(statistics) == pytest.approx(scores.metrics["bleu"])
+    assert scores.examples["chrf"][3] == chrf.sentence_score(hypotheses[3], [references[3]]).score
+    assert all(len(column) == 13 for column in scores.examples.values())
+    assert scores.examples["source_words"] == [5 + i % 2 for i in range(71, 84)]
+    assert scores.examples["tokens"] == [6 + i % 2 for i in range(71, 84)]
+    assert sum(scores.examples["nats"]) / sum(scores.examples["tokens"]) == pytest.approx(scores.metrics["loss"])
+    wrong = [row for row, nats in enumerate(scores.examples["nats"]) if nats > 1]
+    assert wrong == [3, 7]
+    assert set(scores.metrics) == {metric.name for metric in task.metrics} == set(task.trivial())
+
+
+def test_a_perfect_model_scores_what_its_vocabulary_allows() -> None:
+    for options, least in (({"vocabulary": "bpe", "max_vocab_size": 300}, 100.0), ({}, 0.0)):
+        task = make(**options)
+        with torch.no_grad():
+            metrics = task.score(Book(task, "test"), "test").metrics
+        assert metrics["bleu"] == pytest.approx(task.facts["bleu_of_references"], abs=0.01)
+        assert metrics["bleu"] >= least - 1e-9
+        assert metrics["token_accuracy"] == 1
+        assert (metrics["perplexity"], metrics["loss"]) == pytest.approx((1, 0), abs=1e-6)
+    assert metrics["bleu"] < 60  # of six words one is unknown
+
+
+def test_slices_are_corpora_of_their_own() -> None:
+    def statistics(right: list[int]) -> dict[str, list[int]]:
+        return {
+            "sys_len": [8] * len(right),
+            "ref_len": [8] * len(right),
+            **{f"count_{n}": [r * (9 - n) for r in right] for n in range(1, 5)},
+            **{f"total_{n}": [9 - n] * len(right) for n in range(1, 5)},
+        }
+
+    slices = by_source_length([0, 9, 10, 31, 500], statistics([1, 0, 1, 1, 0]))
+    assert [(part.slice, part.slice_value) for part in slices] == [
+        ("source_length", "1-9"),
+        ("source_length", "10-12"),
+        ("source_length", "31+"),
+    ]
+    assert slices[1].value == pytest.approx(100)
+    assert slices[0].value == slices[2].value == pytest.approx(bleu_from_statistics(statistics([1, 0])))
+
+
+def test_the_trivial_guess_is_one_training_target() -> None:
+    train = [{"en": f"w{i}", "de": f"Das {i} ist ein Haus ."} for i in range(50)]
+    task = make({"train": train, "valid": train[:3], "test": [{"en": "a", "de": "Das 7 ist ein Haus ."}] * 4})
     trivial = task.trivial()
-    words = [word for pair in task.pairs["test"] for word in [*pair.target, EOS]]
-    said = [word for pair in task.pairs["train"] for word in [*pair.target, EOS]]
-    commonest = max(set(said), key=said.count)
-    assert trivial["token_accuracy"] == pytest.approx(words.count(commonest) / len(words))
-    assert trivial["exact_match"] == 0.0  # no test target stands in train
-    assert 1 < trivial["bleu"] < 30
-    assert 0 < trivial["loss"] < torch.tensor(float(len(task.target_vocabulary))).log()
+    guesses = [
+        BLEU(lowercase=True).corpus_score([row["de"]] * 4, [["Das 7 ist ein Haus ."] * 4]).score for row in train
+    ]
+    assert any(trivial["bleu"] == pytest.approx(guess) for guess in guesses)
+    assert trivial["bleu"] > 10
+    assert trivial["token_accuracy"] == pytest.approx(1 / 7)
+    ids = task.targets["train"].values
+    share = [
+        (float((ids == i).sum()) + 1) / (len(ids) + task.sizes()["target_vocab_size"]) for i in task.targets["test"][0]
+    ]
+    assert trivial["loss"] == pytest.approx(-torch.tensor(share, dtype=torch.float64).log().mean().item())
+    assert trivial["perplexity"] == pytest.approx(2.718281828459045 ** trivial["loss"])
 
 
-@pytest.mark.parametrize("target", ["fr", "de"])
-def test_learns_its_own_training_pairs(target: Literal["fr", "de"]) -> None:
-    task = make_task(target=target, highest=60, num_train=24, num_valid=1, num_test=1, batch_size=24)
-    task.load()
-    model = make_model(GRU, Vendor(), sizes=task.sizes(), dtype=torch.float32)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+def test_an_untrained_model_stops_at_the_longest_translation() -> None:
+    task = make()
+    model = make_model(sizes=task.sizes(), attention="bahdanau", dtype=torch.float32).eval()
+    with torch.no_grad():
+        model.output.bias.fill_(0)
+        model.output.bias[7] = 100.0  # never <eos>
+        scores = task.score(model, "valid")
+    assert all(len(text.split()) == task.max_words for text in scores.samples["hypothesis"])
+
+
+# the real set
+
+
+def make_real(shared_data: Path, *, rows: int, **options: Any) -> Translation:
+    import pyarrow.parquet as pq
+
+    made = {
+        split: pq.read_table(shared_data / "multi30k" / f"{split}.parquet").slice(0, n).to_pylist()
+        for split, n in (("train", rows), ("validation", 50), ("test", 50))
+    }
+    return make(made, **({"batch_size": 64, "min_count": 2} | options))
+
+
+@pytest.mark.parametrize(("attention", "vocabulary"), [("luong", "words"), ("bahdanau", "bpe")])
+def test_a_few_real_pairs_can_be_learned(shared_data: Path, attention: Any, vocabulary: str) -> None:
+    task = make_real(shared_data, rows=48, batch_size=16, min_count=1, vocabulary=vocabulary, max_vocab_size=600)
+    model = make_model(GRU, BPTT(), sizes=task.sizes(), attention=attention, bidirectional=True, hidden_size=48,
+                       dtype=torch.float32)  # fmt: skip
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(100):
-        (batch,) = task.batches("train", generator)
-        loss, _, _ = task.loss(model, batch, None)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    said = task.translate(model, batch.inputs, batch.lengths)
-    ids = [[i for i in row if i != IGNORED][:-1] for row in batch.targets.T.tolist()]
-    assert said == [" ".join(task.target_vocabulary.decode(row)) for row in ids]
+    for _ in range(50):
+        for batch in task.batches("train", generator):
+            loss, _, _ = task.loss(model, batch, None)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    from gru_bench.tasks.pairs import greedy_ids
+
+    batch = next(task.batches("train", generator))
+    vocabulary_ = task.target_codec.vocabulary
+    said = greedy_ids(model, batch.inputs, batch.lengths, vocabulary_, task.max_words)
+    targets = [[i for i in row if i != IGNORED][:-1] for row in batch.targets.T.tolist()]
+    assert sum(s == t for s, t in zip(said, targets, strict=True)) >= 12
+
+
+def test_prepared_data_takes_little_room(shared_data: Path) -> None:
+    task = make_real(shared_data, rows=29_000)
+    ids = sum(side[split].values.nbytes for side in (task.sources, task.targets) for split in side)
+    assert task.prepared.num_bytes < 1.3 * ids
+    told = len(json.dumps(task.prepared.facts))
+    assert told < 0.4 * ids
+    assert task.facts["train_rows"] == 29_000
+
+
+def test_a_second_start_does_not_import_datasets(tmp_path: Path) -> None:
+    pd.DataFrame(rows(60)).to_csv(tmp_path / "pairs.csv", index=False)
+    code = (
+        "import sys\n"
+        "from gru_bench.data.rows import Rows\n"
+        "from gru_bench.tasks.translation import Translation\n"
+        f"data = Rows(path={str(tmp_path / 'pairs.csv')!r}, source='en', target='de')\n"
+        f"Translation(data, **{OPTIONS!r}).load()\n"
+        "print('datasets' in sys.modules, 'tokenizers' in sys.modules)"
+    )
+    told = [
+        subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+        for _ in range(2)
+    ]
+    assert told == ["True False\n", "False False\n"]
+
+
+# the command
+
+Command = Callable[..., int]
+QUICK = ["hidden_size=8", "model.embedding_size=8", "threads=1", "trainer.max_epochs=2", "trainer.learning_rate=0.02"]
+
+
+@pytest.fixture
+def gru_bench(empty_folder: Path, fresh_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    """Run the command in this process, in an empty folder; gives the exit code."""
+    shutil.copy(fresh_store, empty_folder / "mlflow.db")
+    monkeypatch.setattr(sys, "argv", ["gru-bench"])
+    before = signal.getsignal(signal.SIGTERM)
+    yield lambda *arguments: commands.run(["train", "task=translation", *QUICK, *arguments])
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["task.vocabulary=bpe", "task.max_vocab_size=300", "model.attention=bahdanau", "cell=lstm"],
+        ["model.attention=none", "model.bidirectional=false", "cell=rnn", "num_layers=2"],
+    ],
+)
+def test_own_data(gru_bench: Command, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    pd.DataFrame([*rows(150), {"en": "nobody knows", "de": None}]).to_csv("pairs.csv", index=False)
+    assert gru_bench("data.path=pairs.csv", "data.source=en", "data.target=de", *options) == 0
+    told = capsys.readouterr()
+    assert "test bleu " in told.out
+    assert "carved from train by a fixed hash" in told.err
+    assert "1 of 151 train rows lack a side and are not used" in told.err
+    found = results.read("sqlite:///mlflow.db", experiment="adhoc")
+    (run,) = found.runs.to_dict("records")
+    assert run["status"] == "finished"
+    assert run["primary_metric"] == "bleu"
+    values = found.values[found.values["split"] == "test"]
+    assert {"bleu", "chrf", "token_accuracy", "perplexity", "loss", "trivial_chrf"} <= set(values["metric"])
+    assert "source_length" in set(values["slice"])
+    facts = OmegaConf.load(next(Path("mlartifacts").rglob("data.yaml"))).facts
+    assert facts.train_incomplete == 1
+    samples = pd.read_parquet(next(Path("mlartifacts").rglob("test_samples.parquet")))
+    assert list(samples.columns) == ["source", "reference", "hypothesis"]
+    assert samples["reference"].str.startswith("Der ").all()
+
+
+COLUMNS = ["data.source=en", "data.target=de"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ([], "data.path: name a folder, a file, or a data set on the hub"),
+        (["data.path=./nothing"], "data.path=./nothing: no such folder or file"),
+        (
+            ["data.path=pairs.csv"],
+            "data.source=source: no such column in the train split of pairs.csv; there are en, de",
+        ),
+        (["data.path=pairs.csv", "data.source=en", "data.target=null"], "data.target: which column of data.path"),
+        (
+            ["data.path=pairs.csv", "data.source=en", "data.target=n"],
+            "data.target=n: it must hold text, and that column",
+        ),
+        (["data.path=latin.csv", *COLUMNS], "latin.csv is not UTF-8: byte 0xfc"),
+        (["data.path=void.csv", *COLUMNS], "the train split has 0 rows that can be used; valid: 2 or more"),
+        (["data.path=pairs.csv", *COLUMNS, "task.max_length=2"], "task.max_length=2: each of the 24 training rows has"),
+        (["data.path=pairs.csv", *COLUMNS, "task.max_length=0"], "task.max_length=0: must be greater than 0"),
+        (
+            ["data.path=pairs.csv", *COLUMNS, "task.vocabulary=bpe", "task.max_vocab_size=null"],
+            "task.max_vocab_size=null: task.vocabulary=bpe needs 260 or more, such as 8000",
+        ),
+        (
+            ["data.path=pairs.csv", *COLUMNS, "task.vocabulary=bpe", "task.max_vocab_size=259"],
+            "task.max_vocab_size=259: task.vocabulary=bpe needs 260 or more, such as 8000",
+        ),
+        (["data.path=pairs.csv", *COLUMNS, "task.vocabulary=chars"], "must be 'words', 'whitespace' or 'bpe'"),
+        (["data.path=pairs.csv", *COLUMNS, "model.attention=dot"], "must be 'none', 'luong' or 'bahdanau'"),
+    ],
+)
+def test_bad_input_is_one_line(
+    gru_bench: Command, changes: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pd.DataFrame([row | {"n": 1} for row in rows(30)]).to_csv("pairs.csv", index=False)
+    pd.DataFrame([row | {"de": None} for row in rows(30)]).to_csv("void.csv", index=False)
+    Path("latin.csv").write_bytes(b"en,de\ngreen,gr\xfcn\n")
+    assert gru_bench(*changes) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_french_set_runs_on_a_folder_in_its_columns(gru_bench: Command, nested: bool) -> None:
+    Path("small").mkdir()
+    for split, count, start in (("train", 90, 0), ("validation", 10, 90), ("test", 20, 100)):
+        made = [{"en": row["en"], "fr": row["de"]} for row in rows(count, start)]
+        made = [{"translation": row} for row in made] if nested else made
+        pd.DataFrame(made).to_json(f"small/{split}.jsonl", orient="records", lines=True)
+    columns = ["data.source=translation.en", "data.target=translation.fr"] if nested else []
+    assert gru_bench("task=multi30k_fr", "data.path=small", *columns) == 0
+    assert "no name on the hub" in (REPOSITORY / "conf" / "task" / "multi30k_fr.yaml").read_text()
+
+
+def test_the_german_set_is_read_as_the_yaml_says(gru_bench: Command, shared_data: Path) -> None:
+    import pyarrow.parquet as pq
+
+    Path("small").mkdir()
+    for split, count in (("train", 200), ("validation", 20), ("test", 20)):
+        table = pq.read_table(shared_data / "multi30k" / f"{split}.parquet").slice(0, count)
+        pq.write_table(table, f"small/{split}.parquet")
+    assert gru_bench("task=multi30k_de", "data.path=small") == 0
+    assert "not tried" in (REPOSITORY / "conf" / "task" / "multi30k_de.yaml").read_text()
+
+
+def test_bpe_needs_a_size() -> None:
+    with pytest.raises(UserError, match=r"task\.max_vocab_size=null"):
+        make(vocabulary="bpe")

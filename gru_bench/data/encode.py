@@ -55,6 +55,7 @@ def learn(
     max_length: int | None,
     max_vocab_size: int | None,
     min_count: int,
+    specials: Sequence[str] = SPECIALS,
 ) -> tuple[Vocabulary, Fitted]:
     """Vocabulary and sequences of the training texts, in one pass.
 
@@ -64,8 +65,9 @@ def learn(
         texts: One a row; None is an empty one.
         tokenize: Takes a text apart.
         max_length: Words of a text that are read; the rest is cut off. None for no limit.
-        max_vocab_size: Most entries, ``<pad>`` and ``<unk>`` included; None for no limit.
+        max_vocab_size: Most entries, the specials included; None for no limit.
         min_count: Rarer words become ``<unk>``.
+        specials: Entries that are there whatever the texts; ``<unk>`` is among them.
     """
     order: defaultdict[str, int] = defaultdict()
     order.default_factory = order.__len__  # ids in order of first sight, until all counts are known
@@ -74,7 +76,7 @@ def learn(
     seen_N = np.frombuffer(values, dtype=np.int32)
     counts = np.bincount(seen_N, minlength=len(order)).tolist()
     vocabulary = Vocabulary.from_counts(
-        dict(zip(order, counts, strict=True)), max_size=max_vocab_size, min_count=min_count, specials=SPECIALS
+        dict(zip(order, counts, strict=True)), max_size=max_vocab_size, min_count=min_count, specials=specials
     )
     final_V = np.array([vocabulary.index.get(token, vocabulary.unk) for token in order])
     return vocabulary, Fitted(pack(final_V[seen_N], offsets, len(vocabulary)), empty, cut)

@@ -29,9 +29,9 @@ class Loaded:
     Attributes:
         tables: One table a split; its columns are named by their roles. No row is unlabeled; labels are ids.
         classes: Names of the classes, or None without labels.
-        counts: By split: ``rows`` that are used, ``unlabeled`` ones that are not, ``also_in_train``; for ``train``
-            also ``before_fraction``. With words and tags also ``empty`` rows, which are not used, and words with
-            ``unseen_tags``, which no training row has.
+        counts: By split: ``rows`` that are used, ``unlabeled`` ones that are not (or, of pairs of texts,
+            ``incomplete`` ones), ``also_in_train``; for ``train`` also ``before_fraction``. With words and tags also
+            ``empty`` rows, which are not used, and words with ``unseen_tags``, which no training row has.
         notes: What was decided and a reader should know, one sentence each.
     """
 
@@ -63,7 +63,7 @@ class Rows:
         tags: Column of lists of labels, one for each word. A tag that training lacks is refused, unless the data set
             names its tags, or its only word went to a split that was carved: then it is counted.
         source: Column of texts to translate.
-        target: Column of their translations.
+        target: Column of their translations. Rows that lack a side are counted, and not used.
         slice: Column by whose values scores are told apart, or null.
     """
 
@@ -163,6 +163,8 @@ class Rows:
             raw = tags.drop_empty(raw, self.columns, self._where, counts, notes)
         if "label" in self.columns or "tags" in self.columns:
             raw = self._drop_unlabeled(raw, own_names, counts, notes)
+        if "target" in self.columns:
+            raw = drop_incomplete(raw, counts, notes)
         if len(raw["train"]) < 2:
             raise UserError(
                 f"{self._where}: the train split has {len(raw['train'])} {_rows(len(raw['train']))} that can be used; "
@@ -271,7 +273,7 @@ class Rows:
                 )
             kind = table.schema.field(column).type
             problem = _problem(role, kind)
-            if problem is not None and not pa.types.is_null(kind):
+            if problem is not None and table.column(column).null_count < len(table):  # nothing at all has any type
                 raise UserError(f"data.{role}={column}: {problem}, and that column holds {kind}")
         return pa.table({role: table.column(column) for role, column in self.columns.items()})
 
@@ -335,6 +337,26 @@ class Rows:
             column = pa.array([row[0] for row in ids] if role == "label" else ids)
             encoded[split] = raw[split].set_column(raw[split].column_names.index(role), role, column)
         return encoded, classes
+
+
+def drop_incomplete(
+    raw: dict[str, "pa.Table"], counts: dict[str, dict[str, int]], notes: list[str]
+) -> dict[str, "pa.Table"]:
+    """Leave out rows without source or target; a split without any other row is as if it were not there."""
+    kept: dict[str, pa.Table] = {}
+    for split, table in raw.items():
+        sides = [
+            np.asarray(table.column(role).is_valid()) for role in ("source", "target") if role in table.schema.names
+        ]
+        rows = np.flatnonzero(np.logical_and.reduce(sides))
+        counts[split]["incomplete"] = number = len(table) - len(rows)
+        if number == len(table) and split != "train":
+            notes.append(f"each of the {number:,} {split} rows of the source lacks a side: as if it had no such split")
+            continue
+        if number:
+            notes.append(f"{number:,} of {len(table):,} {split} rows lack a side and are not used")
+        kept[split] = table.take(rows) if number else table
+    return kept
 
 
 def contents(table: "pa.Table", role: str) -> list[Any]:

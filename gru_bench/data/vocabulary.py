@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-PAD, UNK, EOS = "<pad>", "<unk>", "<eos>"
+PAD, UNK, BOS, EOS = "<pad>", "<unk>", "<bos>", "<eos>"
 WORD = re.compile(r"<unk>|\w+(?:['’]\w+)*|([^\w\s])\1*")
 
 

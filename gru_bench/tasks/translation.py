@@ -1,20 +1,25 @@
-"""Translation of numbers written out in words, from English."""
+"""Translation of sentences: from any data set of rows with a source and a target text."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, Protocol, cast
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Annotated, Any, cast
 
+import numpy as np
 import torch
-import torch.nn.functional as F
-from annotated_types import Gt, Le
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from gru_bench.data.buckets import by_length
-from gru_bench.data.number_words import generator_version, number_words, shuffled_numbers
-from gru_bench.data.vocabulary import EOS, PAD, UNK, Vocabulary
+from gru_bench.data import buckets
+from gru_bench.data.bpe import NUM_BYTES
+from gru_bench.data.parallel import SIDES, SPECIALS, Codec, Kind, Limits, padding_share, pair_keys, prepare
+from gru_bench.data.prepared import Prepared, cached
+from gru_bench.data.rows import SPLITS, Rows
+from gru_bench.data.vocabulary import PAD
 from gru_bench.errors import UserError
-from gru_bench.metrics import bleu_from_statistics, corpus_bleu, exact_match
+from gru_bench.metrics import bleu_from_statistics, corpus_bleu, corpus_chrf
 from gru_bench.tasks.base import (
+    TRAIN_DATA_SEED,
     Batch,
     Counts,
     Metric,
@@ -26,250 +31,259 @@ from gru_bench.tasks.base import (
     Task,
     digest,
 )
+from gru_bench.tasks.pairs import (
+    IGNORED,
+    SPARE_WORDS,
+    PairBatch,
+    Translator,
+    greedy_ids,
+    guess_words,
+    mean_loss,
+    teacher_forced,
+)
 
-BOS = "<bos>"
-SPECIALS = (PAD, UNK, BOS, EOS)
-IGNORED = -100
-"""Target id of padding, which has no loss."""
-SPARE_WORDS = 5
-"""Words that a translation may be longer than the longest one of the training data."""
-NUM_SAMPLES = 10
+SMALLEST_BPE = len(SPECIALS) + NUM_BYTES
+NUM_SAMPLES = 20
 TRIVIAL_CANDIDATES, TRIVIAL_REFERENCES = 30, 100
-
-
-class Translator(Protocol):
-    """What a model offers to this task; :class:`~gru_bench.models.seq2seq.Seq2Seq` is one."""
-
-    def __call__(self, source_TB: Tensor, lengths: Tensor | None, target_SB: Tensor) -> Tensor: ...
-    def greedy(
-        self, source_TB: Tensor, lengths: Tensor | None, /, *, bos: int, eos: int, max_length: int
-    ) -> Tensor: ...
-
-
-@dataclass
-class PairBatch(Batch):
-    """Source ids (T, B), target ids (S, B) that end in ``<eos>`` and are padded with ``IGNORED``, source lengths.
-
-    Attributes:
-        num_tokens: Words of both sides without padding, counted before the batch goes to a device.
-    """
-
-    num_tokens: int = field(kw_only=True)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One number in both languages."""
-
-    number: int
-    source: list[str]
-    target: list[str]
+LENGTH_BINS = (9, 12, 15, 20, 30)
+"""Most words of a source in each of the slices; longer ones are one more."""
 
 
 class Translation(Task):
-    """Translate a number's English words into French or German ones.
+    """Translate a sentence.
 
-    One example in each direction::
+    One example of Multi30k, lower case and ``words``::
 
-        seven hundred and twenty three  ->  sept cent vingt trois
-        seven hundred and twenty three  ->  sieben hundert drei und zwanzig
+        two men are cooking .  ->  zwei männer kochen .
 
-    No number stands in two splits: what is tested is composition out of words that are all known. French counts in
-    twenties from 60 to 99 and leaves words out ("one thousand" is "mille"); German puts the units before the tens. A
-    translation is right when every word is; BLEU (sacrebleu, over the words above) also credits parts. All
-    translations are decoded greedily; ``loss`` and ``token_accuracy`` are measured with the right words before.
+    The vocabulary of each side is that of the training rows that are used; other words are ``<unk>``, also in what
+    is said. All translations are decoded greedily, with at most five words more than the longest training target,
+    and are held against the raw text of the data set: ``bleu`` (sacrebleu, its tokenizer ``13a``) and ``chrf``
+    (chrF2), both without regard to case where the task has none. ``loss``, ``perplexity`` and ``token_accuracy`` are
+    measured with the right words before, ``<eos>`` included, and depend on the vocabulary: they compare cells, not
+    vocabularies.
 
-    Splits are cut from one fixed order of all numbers, the test set first, so that its numbers do not depend on the
-    amount of training data.
+    A source without a word is read as one ``<unk>``; a target without one is ``<eos>`` alone. Training rows with more
+    than ``max_length`` words on either side are left out; those of validation and test are all kept and read whole.
+    Each of these is counted and recorded, as are rows that lack a side (not used) and rows whose source also occurs
+    in the training split (kept); see :class:`~gru_bench.data.rows.Rows`.
+
+    The trivial guess is always the same training target, for each score the best of 30; see :meth:`trivial`.
 
     Args:
-        target: Language to translate into.
-        highest: Numbers are drawn from 1..highest.
-        num_train: Training pairs.
-        num_valid: Validation pairs.
-        num_test: Test pairs.
+        vocabulary: What a sentence is taken apart into: ``words`` of raw text (words and runs of one punctuation
+            mark), ``whitespace`` for text that was tokenized before, or ``bpe``: pieces of words, learned from each
+            side's training texts, of which nothing is unknown.
+        lowercase: Whether upper case is read as lower case.
+        max_length: Words of either side of a training row, whatever the vocabulary; null for no limit.
+        max_vocab_size: Most entries of each side's vocabulary, the four special ones included; null for no limit,
+            which ``bpe`` does not have.
+        min_count: Words that are rarer in the training texts become ``<unk>``; pairs of pieces that are rarer are not
+            joined.
     """
 
     metrics: tuple[Metric, ...] = (
-        Metric("exact_match", "share of numbers", higher_is_better=True),
         Metric("bleu", "BLEU, 0 to 100", higher_is_better=True),
-        Metric("token_accuracy", "share of target words", higher_is_better=True),
-        Metric("loss", "nats per target word", higher_is_better=False),
+        Metric("chrf", "chrF2, 0 to 100", higher_is_better=True),
+        Metric("token_accuracy", "share of target tokens", higher_is_better=True),
+        Metric("perplexity", "perplexity of target tokens", higher_is_better=False),
+        Metric("loss", "nats per target token", higher_is_better=False),
     )
-    primary: str = "exact_match"
-    generated: ClassVar[bool] = True
+    primary: str = "bleu"
 
     def __init__(
         self,
-        data: None,
+        data: Rows,
         /,
         *,
-        target: Literal["fr", "de"],
-        highest: Annotated[int, Gt(0), Le(999_999)],
-        num_train: PositiveInt,
-        num_valid: PositiveInt,
-        num_test: PositiveInt,
+        vocabulary: Kind,
+        lowercase: bool,
+        max_length: PositiveInt | None,
+        max_vocab_size: Annotated[int, Gt(4)] | None,
+        min_count: Annotated[int, Ge(1)],
         batch_size: PositiveInt,
         margin: PositiveFloat,
         beats_trivial_by: float,
         ceiling: float,
     ) -> None:
         super().__init__(data, batch_size=batch_size, margin=margin, beats_trivial_by=beats_trivial_by, ceiling=ceiling)
-        if num_train + num_valid + num_test > highest:
+        data.require("source", "target")
+        if vocabulary == "bpe" and (max_vocab_size is None or max_vocab_size < SMALLEST_BPE):
+            asked = "null" if max_vocab_size is None else max_vocab_size
             raise UserError(
-                f"task.highest={highest}: num_train, num_valid and num_test are {num_train + num_valid + num_test} "
-                "numbers in sum, and none may occur twice; valid: at least that"
+                f"task.max_vocab_size={asked}: task.vocabulary=bpe needs {SMALLEST_BPE} or more, such as 8000: "
+                f"{len(SPECIALS)} special entries and {NUM_BYTES} bytes are always there"
             )
-        self.target: Literal["fr", "de"] = target
-        self.highest = highest
-        self.counts: dict[Split, int] = {"test": num_test, "valid": num_valid, "train": num_train}
-        # the signature names sacrebleu's version and how words were found
-        self.notes: list[str] = [f"BLEU: {corpus_bleu(['a'], ['a']).signature}"]
+        self.limits = Limits(vocabulary, lowercase, max_length, max_vocab_size, min_count)
 
     def source_id(self) -> str:
-        return f"{generator_version()}:en-{self.target}:{self.highest}:{sorted(self.counts.items())}"
+        return self.data.source_id()
 
     def load(self) -> None:
-        numbers = shuffled_numbers(self.highest, sum(self.counts.values()))
-        self.pairs: dict[Split, list[Pair]] = {}
-        for split, count in self.counts.items():
-            chosen, numbers = numbers[:count], numbers[count:]
-            pairs = [Pair(n, number_words(n, "en"), number_words(n, self.target)) for n in chosen]
-            if split != "train":  # in order of length, so that batches need little padding
-                pairs.sort(key=lambda pair: (len(pair.source), len(pair.target)))
-            self.pairs[split] = pairs
-        train = self.pairs["train"]
-        self.source_vocabulary = Vocabulary.build((w for pair in train for w in pair.source), specials=SPECIALS)
-        self.target_vocabulary = Vocabulary.build((w for pair in train for w in pair.target), specials=SPECIALS)
-        self.max_length = max(len(pair.target) for pair in train) + 1 + SPARE_WORDS
-        self._sources = {s: [self.source_vocabulary.encode(p.source) for p in ps] for s, ps in self.pairs.items()}
-        self._targets = {
-            s: [self.target_vocabulary.encode([*p.target, EOS]) for p in ps] for s, ps in self.pairs.items()
-        }
+        # the number moves when what is prepared does: the key knows the code of the data room alone
+        recipe = {"task": "translation/1", "data": self.data.recipe(), "limits": list(vars(self.limits).values())}
+        self.prepared = cached(recipe, self._prepare)
+        told = self.prepared.facts
+        self.source_codec, self.target_codec = (Codec(told["codecs"][side]) for side in SIDES)
+        self.sources = {split: self.prepared.ragged(f"{split}.source") for split in SPLITS}
+        self.targets = {split: self.prepared.ragged(f"{split}.target") for split in SPLITS}
+        self.max_words = int(self.targets["train"].lengths.max()) + SPARE_WORDS
+        self._keys = {split: pair_keys(self.sources[split], self.targets[split]) for split in SPLITS}
+        groups = self._shuffled(torch.Generator().manual_seed(TRAIN_DATA_SEED))
+        padding = padding_share((self.sources["train"], self.targets["train"]), groups)
+        bleu = corpus_bleu(["a"], ["a"], tokenize="13a", lowercase=self.limits.lowercase).signature
+        chrf = corpus_chrf(["a"], ["a"], lowercase=self.limits.lowercase).signature
+        self.notes = [
+            *told["notes"],
+            f"BLEU: {bleu}",
+            f"chrF2: {chrf}",
+            f"padding is {padding:.1%} of the steps of a training epoch",
+        ]
+        self.facts = told["counts"] | {"padding_share": round(padding, 4)}
+
+    def _prepare(self) -> Prepared:
+        prepared, texts = prepare(self.data.load(), self.limits)
+        arrays, facts = prepared.arrays, prepared.facts
+        facts["trivial"] = constant_scores(
+            texts["train"]["target"], texts["test"]["target"], lowercase=self.limits.lowercase
+        )
+        codec, targets = Codec(facts["codecs"]["target"]), prepared.ragged("test.target")
+        written = [codec.text(targets[row][:-1].tolist()) for row in range(len(targets))]
+        best = corpus_bleu(written, texts["test"]["target"], tokenize="13a", lowercase=self.limits.lowercase).score
+        facts["counts"]["bleu_of_references"] = round(best, 2)
+        facts["notes"].append(f"the test references, written with this vocabulary, score BLEU {best:.1f}")
+        content = [part for name in sorted(arrays) for part in (name, arrays[name].tobytes())]
+        told = [*facts["references"]["valid"], *facts["references"]["test"]]
+        tokens = [token for side in SIDES for token in Codec(facts["codecs"][side]).vocabulary.tokens]
+        facts["fingerprint"] = digest(*tokens, *told, *content)
+        return prepared
 
     def fingerprint(self) -> str:
-        return digest(
-            *(f"{split} {p.number} {p.source} {p.target}" for split, pairs in self.pairs.items() for p in pairs)
-        )
+        return str(self.prepared.facts["fingerprint"])
 
     def sizes(self) -> dict[str, int]:
-        return {"source_vocab_size": len(self.source_vocabulary), "target_vocab_size": len(self.target_vocabulary)}
+        return {
+            "source_vocab_size": len(self.source_codec.vocabulary),
+            "target_vocab_size": len(self.target_codec.vocabulary),
+        }
 
     def batches(self, split: Split, generator: torch.Generator | None = None) -> Iterator[PairBatch]:
-        if split != "train":
-            for rows in torch.arange(self.counts[split]).split(self.batch_size):
-                yield self._batch(split, rows)
-            return
-        lengths = torch.tensor([[len(pair.source), len(pair.target)] for pair in self.pairs["train"]])
-        key = lengths[:, 0] * (int(lengths[:, 1].max()) + 1) + lengths[:, 1]
-        for rows in by_length(key, self.batch_size, generator):
-            yield self._batch("train", rows)
+        groups = self._shuffled(generator) if split == "train" else self._in_order(split)
+        sources = buckets.padded(self.sources[split], groups, self.source_codec.vocabulary.index[PAD])
+        targets = buckets.padded(self.targets[split], groups, IGNORED)
+        for source, target in zip(sources, targets, strict=True):
+            yield PairBatch(source.ids, target.ids, source.lengths, num_tokens=source.num_tokens + target.num_tokens)
 
-    def _batch(self, split: Split, rows: Tensor) -> PairBatch:
-        return collate([self._sources[split][i] for i in rows], [self._targets[split][i] for i in rows])
+    def _shuffled(self, generator: torch.Generator | None) -> list[Tensor]:
+        return buckets.by_length(self._keys["train"], self.batch_size, generator, buckets.LARGE_POOL_BATCHES)
+
+    def _in_order(self, split: Split) -> list[Tensor]:
+        return buckets.in_order(self._keys[split], self.batch_size)
 
     def loss(self, model: nn.Module, batch: Batch, carry: Any) -> tuple[Tensor, Counts, Any]:
-        logits_SBV = cast(Translator, model)(batch.inputs, batch.lengths, self._words_before(batch.targets))
-        loss = F.cross_entropy(logits_SBV.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
-        return loss, Counts(cast(PairBatch, batch).num_tokens, batch.inputs.shape[1]), None
-
-    def _words_before(self, targets_SB: Tensor) -> Tensor:
-        """What the decoder is fed: ``<bos>``, then every target word but the last."""
-        bos_1B = torch.full_like(targets_SB[:1], self.target_vocabulary.index[BOS])
-        return torch.cat([bos_1B, targets_SB[:-1].clamp(min=0)])  # IGNORED becomes 0, which is <pad>
+        return mean_loss(cast(Translator, model), cast(PairBatch, batch), self.target_codec.vocabulary)
 
     def score(self, model: nn.Module, split: Split) -> Scores:
         place = self.place(model)
         translator = cast(Translator, model)
+        vocabulary = self.target_codec.vocabulary
         nats: list[Tensor] = []
         right: list[Tensor] = []
-        hypotheses: list[str] = []
+        said: list[str] = []
         for batch in self.batches(split):
             batch = batch.to(*place)
-            logits_SBV = translator(batch.inputs, batch.lengths, self._words_before(batch.targets))
-            nats_SB = F.cross_entropy(
-                logits_SBV.movedim(2, 1).double(), batch.targets, ignore_index=IGNORED, reduction="none"
+            batch_nats, batch_right = teacher_forced(translator, batch, vocabulary)
+            nats.append(batch_nats)
+            right.append(batch_right)
+            said.extend(
+                self.target_codec.text(ids)
+                for ids in greedy_ids(translator, batch.inputs, batch.lengths, vocabulary, self.max_words)
             )
-            nats.append(nats_SB.sum(dim=0).cpu())
-            right.append((logits_SBV.argmax(dim=2) == batch.targets).sum(dim=0).cpu())
-            hypotheses.extend(self.translate(translator, batch.inputs, batch.lengths))
-        pairs = self.pairs[split]
-        references = [" ".join(pair.target) for pair in pairs]
-        exact = [int(h == r) for h, r in zip(hypotheses, references, strict=True)]
-        bleu = corpus_bleu(hypotheses, references)
-        num_words = sum(len(pair.target) + 1 for pair in pairs)
-        shown = torch.linspace(0, len(pairs) - 1, min(NUM_SAMPLES, len(pairs))).long().tolist()
+        # batches come by length; what is told of examples is in the order of the rows
+        back_R = torch.cat(self._in_order(split)).argsort()
+        nats_R = torch.cat(nats)[back_R]
+        hypotheses = [said[at] for at in back_R.tolist()]
+        references: list[str] = self.prepared.facts["references"][split]
+        words = self.prepared.arrays[f"{split}.words"].tolist()
+        tokens_R = torch.from_numpy(self.targets[split].lengths)
+        lowercase = self.limits.lowercase
+        bleu = corpus_bleu(hypotheses, references, tokenize="13a", lowercase=lowercase)
+        chrf = corpus_chrf(hypotheses, references, lowercase=lowercase)
+        loss = float(nats_R.sum() / tokens_R.sum())
+        shown = torch.linspace(0, len(references) - 1, min(NUM_SAMPLES, len(references))).long().tolist()
         return Scores(
             metrics={
-                "exact_match": exact_match(hypotheses, references),
                 "bleu": bleu.score,
-                "token_accuracy": float(torch.cat(right).sum()) / num_words,
-                "loss": float(torch.cat(nats).sum()) / num_words,
+                "chrf": chrf.score,
+                "token_accuracy": float(torch.cat(right).sum() / tokens_R.sum()),
+                "perplexity": perplexity(loss),
+                "loss": loss,
             },
-            slices=by_target_length(pairs, exact),
+            slices=by_source_length(words, bleu.statistics),
             examples={
-                "number": [pair.number for pair in pairs],
-                "exact": exact,
-                "nats": torch.cat(nats).tolist(),
-                "tokens": [len(pair.target) + 1 for pair in pairs],
+                "nats": nats_R.tolist(),
+                "tokens": tokens_R.tolist(),
+                "source_words": words,
                 **bleu.statistics,
+                "chrf": chrf.sentences,
             },
             samples={
-                "source": [" ".join(pairs[i].source) for i in shown],
-                "reference": [references[i] for i in shown],
-                "hypothesis": [hypotheses[i] for i in shown],
+                "source": [self.source_codec.text(self.sources[split][row].tolist()) for row in shown],
+                "reference": [references[row] for row in shown],
+                "hypothesis": [hypotheses[row] for row in shown],
             },
         )
-
-    def translate(self, model: Translator, source_TB: Tensor, lengths: Tensor | None) -> list[str]:
-        """Greedy translations of a batch, words set apart by spaces."""
-        vocabulary = self.target_vocabulary
-        bos, eos = vocabulary.index[BOS], vocabulary.index[EOS]
-        words_SB = model.greedy(source_TB, lengths, bos=bos, eos=eos, max_length=self.max_length)
-        rows = (ids[: ids.index(eos)] if eos in ids else ids for ids in words_SB.T.tolist())
-        return [" ".join(vocabulary.decode(ids)) for ids in rows]
 
     def trivial(self) -> dict[str, float]:
         """Always the same translation, and always the same word.
 
-        ``exact_match`` and ``bleu``: of 30 training targets the one with the highest BLEU against 100 others,
-        whatever the source says. ``token_accuracy``: the commonest training word. ``loss``: every word with its
+        ``bleu`` and ``chrf``: of 30 training targets the one that scores highest against 100 others, whatever the
+        source says. ``token_accuracy``: the commonest training word. ``loss`` and ``perplexity``: every word with its
         frequency in training, plus one.
         """
-        train = [" ".join(pair.target) for pair in self.pairs["train"]]
-        seen = train[-TRIVIAL_REFERENCES:]
-        guess = max(
-            train[:TRIVIAL_CANDIDATES],
-            key=lambda text: bleu_from_statistics(corpus_bleu([text] * len(seen), seen).statistics),
-        )
-        references = [" ".join(pair.target) for pair in self.pairs["test"]]
-        guesses = [guess] * len(references)
-        size = len(self.target_vocabulary)
-        train_V = torch.cat(self._targets["train"]).bincount(minlength=size).double()
-        test_V = torch.cat(self._targets["test"]).bincount(minlength=size).double()
-        surprise_V = -((train_V + 1) / (train_V + 1).sum()).log()
+        train_N, test_N = (torch.from_numpy(self.targets[split].values.astype(np.int64)) for split in ("train", "test"))
+        token_accuracy, loss = guess_words(train_N, test_N, self.target_codec.vocabulary)
         return {
-            "exact_match": exact_match(guesses, references),
-            "bleu": corpus_bleu(guesses, references).score,
-            "token_accuracy": float(test_V[train_V.argmax()] / test_V.sum()),
-            "loss": float((test_V * surprise_V).sum() / test_V.sum()),
+            **self.prepared.facts["trivial"],
+            "token_accuracy": token_accuracy,
+            "perplexity": perplexity(loss),
+            "loss": loss,
         }
 
 
-def collate(sources: list[Tensor], targets: list[Tensor]) -> PairBatch:
-    """Pad sequences of ids, each (length,), into one batch."""
-    lengths = torch.tensor([len(source) for source in sources])
-    return PairBatch(
-        nn.utils.rnn.pad_sequence(sources),
-        nn.utils.rnn.pad_sequence(targets, padding_value=IGNORED),
-        lengths,
-        num_tokens=int(lengths.sum()) + sum(len(target) for target in targets),
-    )
+def perplexity(loss: float) -> float:
+    """``exp(loss)``; infinite where that is no number any more."""
+    return math.exp(loss) if loss < 700 else math.inf
 
 
-def by_target_length(pairs: list[Pair], exact: list[int]) -> list[SliceScore]:
-    """Exact match by the number of target words."""
-    groups: dict[int, list[int]] = {}
-    for pair, right in zip(pairs, exact, strict=True):
-        groups.setdefault(len(pair.target), []).append(right)
-    return [SliceScore("exact_match", "target_length", str(n), sum(g) / len(g)) for n, g in sorted(groups.items())]
+def constant_scores(train: list[str], references: list[str], *, lowercase: bool) -> dict[str, float]:
+    """What always the same training target scores, chosen for each score by other training targets."""
+    candidates = spread(range(len(train)), TRIVIAL_CANDIDATES)
+    others = sorted(set(range(len(train))) - set(candidates)) or candidates
+    seen = [train[row] for row in spread(others, TRIVIAL_REFERENCES)]
+    scorers: dict[str, Callable[[str, list[str]], float]] = {
+        "bleu": lambda text, of: corpus_bleu([text] * len(of), of, tokenize="13a", lowercase=lowercase).score,
+        "chrf": lambda text, of: corpus_chrf([text] * len(of), of, lowercase=lowercase).score,
+    }
+    return {
+        name: score(max((train[row] for row in candidates), key=lambda text: score(text, seen)), references)
+        for name, score in scorers.items()
+    }
+
+
+def spread(rows: Sequence[int], most: int) -> list[int]:
+    """At most so many of the rows, evenly from the first to the last: a file may be sorted."""
+    chosen = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)
+    return [rows[at] for at in chosen]
+
+
+def by_source_length(words: list[int], statistics: dict[str, list[int]]) -> list[SliceScore]:
+    """BLEU of the sentences whose source has so many words; each slice is a corpus of its own."""
+    slices = []
+    for low, high in pairwise([0, *LENGTH_BINS, math.inf]):
+        rows = [row for row, number in enumerate(words) if low < number <= high or number == low == 0]
+        if rows:
+            name = f"{low + 1}-{high}" if high < math.inf else f"{low + 1}+"
+            part = {column: [values[row] for row in rows] for column, values in statistics.items()}
+            slices.append(SliceScore("bleu", "source_length", name, bleu_from_statistics(part)))
+    return slices
