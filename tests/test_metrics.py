@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+<<<<<<< HEAD
 from gru_bench.metrics import (
     accuracy,
     bleu_from_statistics,
@@ -16,6 +17,9 @@ from gru_bench.metrics import (
     f1_from_statistics,
     macro_f1,
 )
+=======
+from gru_bench.metrics import accuracy, bleu_from_statistics, corpus_bleu, corpus_chrf, exact_match, macro_f1
+>>>>>>> i4-mt
 
 ACTUAL = [0, 0, 0, 0, 1, 1, 2, 2]
 PREDICTED = [0, 0, 1, 0, 1, 0, 1, 2]
@@ -112,6 +116,7 @@ def test_bleu_of_perfect_and_empty_output() -> None:
     assert corpus_bleu(["", ""], ["a b", "c"]).score == 0.0
 
 
+<<<<<<< HEAD
 REAL = [["B-NP", "I-NP", "B-VP", "O", "B-NP"], ["O", "O"], ["B-PP", "B-NP", "I-NP"]]
 SAID = [["B-NP", "I-NP", "B-VP", "I-VP", "B-NP"], ["I-NP", "O"], ["B-PP", "B-NP", "O"]]
 
@@ -152,3 +157,40 @@ def test_chunk_f1_takes_as_many_tags_as_there_are() -> None:
     for said, real in (([["O"]], [["O"], ["O"]]), ([["O"]], [["O", "O"]]), ([], [])):
         with pytest.raises(ValueError, match="as many predicted as actual sentences"):
             chunk_f1(said, real)
+=======
+RAW = ['Ein "großer" Hund, 1,5 m hoch.', "Zwei saftig-grüne Wiesen!", "Er sagte: 'Nein'."]
+SAID = ['ein " großer " hund , 1,5 m hoch .', "zwei saftig - grüne <unk> !", "er sagte : ' nein ' ."]
+
+
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_bleu_of_raw_text_is_sacrebleus(lowercase: bool) -> None:
+    bleu = corpus_bleu(SAID, RAW, tokenize="13a", lowercase=lowercase)
+    expected = sacrebleu.corpus_bleu(SAID, [RAW], tokenize="13a", lowercase=lowercase)
+    assert bleu.score == expected.score
+    assert f"case:{'lc' if lowercase else 'mixed'}|" in bleu.signature
+    assert "|tok:13a|" in bleu.signature
+    assert bleu_from_statistics(bleu.statistics) == pytest.approx(bleu.score)
+    # punctuation is set apart; hyphens between words and single quotes are not
+    assert bleu.statistics["ref_len"] == [10, 4, 5]
+    assert bleu.statistics["count_1"][0] == (10 if lowercase else 8)
+
+
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_chrf_is_sacrebleus(lowercase: bool) -> None:
+    chrf = corpus_chrf(SAID, RAW, lowercase=lowercase)
+    metric = sacrebleu.metrics.CHRF(lowercase=lowercase)
+    assert chrf.score == metric.corpus_score(SAID, [RAW]).score
+    assert chrf.sentences == [metric.sentence_score(h, [r]).score for h, r in zip(SAID, RAW, strict=True)]
+    assert chrf.signature == str(metric.get_signature())
+    assert "|nc:6|nw:0|" in chrf.signature
+
+
+def test_chrf_known_answer() -> None:
+    # characters without spaces; "ab" against "abc": precision 1, 1 and recall 2/3, 1/2 over n of 1, 2
+    precision, recall = 1.0, (2 / 3 + 1 / 2) / 2
+    assert corpus_chrf(["a b"], ["abc"]).score == pytest.approx(100 * 5 * precision * recall / (4 * precision + recall))
+    assert corpus_chrf(["a b"], ["ab"]).score == pytest.approx(100)
+    assert corpus_chrf(["", "x"], ["ab", "c"]).score == 0
+    with pytest.raises(ValueError, match="equally many sentences"):
+        corpus_chrf([], [])
+>>>>>>> i4-mt

@@ -19,13 +19,14 @@ from seq2seq_models import make_model
 from torch import Tensor, nn
 
 from gru_bench import commands, results
-from gru_bench.backends.bptt import BPTT
+from gru_bench.backends.vendor import Vendor
 from gru_bench.cells.gru import GRU
+from gru_bench.data.parallel import padding_share
 from gru_bench.data.rows import Rows
 from gru_bench.data.vocabulary import BOS, EOS, PAD, UNK
 from gru_bench.errors import UserError
 from gru_bench.metrics import bleu_from_statistics
-from gru_bench.tasks.pairs import IGNORED
+from gru_bench.tasks.pairs import IGNORED, greedy_ids
 from gru_bench.tasks.translation import Translation, by_source_length
 
 OPTIONS: dict[str, Any] = {
@@ -87,7 +88,7 @@ def texts(task: Translation, split: str) -> list[tuple[str, str]]:
 
 
 class Book(nn.Module):
-    """Says of each source what a book has for it, whatever comes before; the first ``shorten`` sentences one word."""
+    """Says of each source its translation, or what it is told to say of it, whatever comes before."""
 
     def __init__(self, task: Translation, split: str, answers: list[str] | None = None) -> None:
         super().__init__()
@@ -152,8 +153,6 @@ def test_batches_are_of_similar_length_on_both_sides(shared_data: Path) -> None:
     groups = task._shuffled(torch.Generator().manual_seed(0))
     assert float(task.facts["padding_share"]) < 0.25
     drawn = torch.randperm(1000, generator=torch.Generator().manual_seed(0)).split(64)
-    from gru_bench.data.parallel import padding_share
-
     assert padding_share((task.sources["train"], task.targets["train"]), groups) < 0.6 * padding_share(
         (task.sources["train"], task.targets["train"]), drawn
     )
@@ -371,24 +370,21 @@ def make_real(shared_data: Path, *, rows: int, **options: Any) -> Translation:
 
 @pytest.mark.parametrize(("attention", "vocabulary"), [("luong", "words"), ("bahdanau", "bpe")])
 def test_a_few_real_pairs_can_be_learned(shared_data: Path, attention: Any, vocabulary: str) -> None:
-    task = make_real(shared_data, rows=48, batch_size=16, min_count=1, vocabulary=vocabulary, max_vocab_size=600)
-    model = make_model(GRU, BPTT(), sizes=task.sizes(), attention=attention, bidirectional=True, hidden_size=48,
+    task = make_real(shared_data, rows=24, batch_size=24, min_count=1, vocabulary=vocabulary, max_vocab_size=600)
+    model = make_model(GRU, Vendor(), sizes=task.sizes(), attention=attention, bidirectional=True, hidden_size=48,
                        dtype=torch.float32)  # fmt: skip
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(50):
+    for _ in range(100):
         for batch in task.batches("train", generator):
             loss, _, _ = task.loss(model, batch, None)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    from gru_bench.tasks.pairs import greedy_ids
-
     batch = next(task.batches("train", generator))
-    vocabulary_ = task.target_codec.vocabulary
-    said = greedy_ids(model, batch.inputs, batch.lengths, vocabulary_, task.max_words)
+    said = greedy_ids(model, batch.inputs, batch.lengths, task.target_codec.vocabulary, task.max_words)
     targets = [[i for i in row if i != IGNORED][:-1] for row in batch.targets.T.tolist()]
-    assert sum(s == t for s, t in zip(said, targets, strict=True)) >= 12
+    assert sum(s == t for s, t in zip(said, targets, strict=True)) > 20
 
 
 def test_prepared_data_takes_little_room(shared_data: Path) -> None:
