@@ -56,15 +56,16 @@ def learn(
         take_apart: Makes tokens of a line.
         max_tokens: Tokens that are used, from the head of the text; None for all.
         max_vocab_size: Most entries, ``<unk>`` included; None for no limit.
-        min_count: Rarer tokens become ``<unk>``.
+        min_count: Rarer tokens become ``<unk>``; 1 or more.
     """
     order: defaultdict[str, int] = defaultdict()
     order.default_factory = order.__len__  # ids in order of first sight, until all counts are known
     seen_N, lines, cut = _collect(text, take_apart, order.__getitem__, max_tokens)
     counts = np.bincount(seen_N, minlength=len(order)).tolist()
-    # what lies past the limit may have been seen, but never used
-    used = {token: count for token, count in zip(order, counts, strict=True) if count}
-    vocabulary = Vocabulary.from_counts(used, max_size=max_vocab_size, min_count=min_count)
+    # a token that was only seen past the limit has the count 0
+    vocabulary = Vocabulary.from_counts(
+        dict(zip(order, counts, strict=True)), max_size=max_vocab_size, min_count=min_count
+    )
     final_V = np.array([vocabulary.index.get(token, vocabulary.unk) for token in order])
     return vocabulary, Stream(final_V[seen_N].astype(smallest(len(vocabulary))), lines, cut)
 
