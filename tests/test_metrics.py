@@ -7,19 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-<<<<<<< HEAD
 from gru_bench.metrics import (
     accuracy,
     bleu_from_statistics,
     chunk_f1,
     corpus_bleu,
+    corpus_chrf,
     exact_match,
     f1_from_statistics,
     macro_f1,
 )
-=======
-from gru_bench.metrics import accuracy, bleu_from_statistics, corpus_bleu, corpus_chrf, exact_match, macro_f1
->>>>>>> i4-mt
 
 ACTUAL = [0, 0, 0, 0, 1, 1, 2, 2]
 PREDICTED = [0, 0, 1, 0, 1, 0, 1, 2]
@@ -116,7 +113,6 @@ def test_bleu_of_perfect_and_empty_output() -> None:
     assert corpus_bleu(["", ""], ["a b", "c"]).score == 0.0
 
 
-<<<<<<< HEAD
 REAL = [["B-NP", "I-NP", "B-VP", "O", "B-NP"], ["O", "O"], ["B-PP", "B-NP", "I-NP"]]
 SAID = [["B-NP", "I-NP", "B-VP", "I-VP", "B-NP"], ["I-NP", "O"], ["B-PP", "B-NP", "O"]]
 
@@ -157,7 +153,8 @@ def test_chunk_f1_takes_as_many_tags_as_there_are() -> None:
     for said, real in (([["O"]], [["O"], ["O"]]), ([["O"]], [["O", "O"]]), ([], [])):
         with pytest.raises(ValueError, match="as many predicted as actual sentences"):
             chunk_f1(said, real)
-=======
+
+
 RAW = ['Ein "großer" Hund, 1,5 m hoch.', "Zwei saftig-grüne Wiesen!", "Er sagte: 'Nein'."]
 SAID = ['ein " großer " hund , 1,5 m hoch .', "zwei saftig - grüne <unk> !", "er sagte : ' nein ' ."]
 
@@ -193,4 +190,3 @@ def test_chrf_known_answer() -> None:
     assert corpus_chrf(["", "x"], ["ab", "c"]).score == 0
     with pytest.raises(ValueError, match="equally many sentences"):
         corpus_chrf([], [])
->>>>>>> i4-mt
