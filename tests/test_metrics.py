@@ -114,11 +114,11 @@ def test_bleu_of_perfect_and_empty_output() -> None:
 
 
 REAL = [["B-NP", "I-NP", "B-VP", "O", "B-NP"], ["O", "O"], ["B-PP", "B-NP", "I-NP"]]
-SAID = [["B-NP", "I-NP", "B-VP", "I-VP", "B-NP"], ["I-NP", "O"], ["B-PP", "B-NP", "O"]]
+TAGGED = [["B-NP", "I-NP", "B-VP", "I-VP", "B-NP"], ["I-NP", "O"], ["B-PP", "B-NP", "O"]]
 
 
 def test_chunk_f1_known_answer() -> None:
-    chunks = chunk_f1(SAID, REAL)
+    chunks = chunk_f1(TAGGED, REAL)
     assert chunks.statistics == {
         "actual_chunks": [3, 0, 2],
         "predicted_chunks": [3, 1, 2],
