@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 # PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu' takes the small CPU build of torch on Linux
 PIP_ARGS ?=
 
-.PHONY: demo article test test-slow check format lock clean
+.PHONY: demo article real-quick test test-slow check format lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gru-bench train experiment=quick hydra/launcher=joblib; \
@@ -19,6 +19,12 @@ article: $(VENV)/.installed
 	$(BIN)/gru-bench train experiment=article hydra/launcher=joblib; \
 	  code=$$?; \
 	  $(BIN)/gru-bench report experiment=article output=reports/article && exit $$code
+
+# data sets come from the folder that GRU_BENCH_DATA names, else from the hub
+real-quick: $(VENV)/.installed
+	$(BIN)/gru-bench train experiment=real_quick hydra/launcher=joblib; \
+	  code=$$?; \
+	  $(BIN)/gru-bench report experiment=real_quick output=reports/real_quick && exit $$code
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
