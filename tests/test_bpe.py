@@ -55,16 +55,12 @@ def test_what_a_model_may_say_is_text_too(told: str) -> None:
 
 
 def test_the_same_texts_give_the_same_pieces_in_every_process(told: str) -> None:
-    code = (
-        "from test_bpe import *\n"
-        "print(hash(learn_pieces(TEXTS, max_size=300, min_count=2, specials=SPECIALS).encode().hex()) and "
-        "learn_pieces(TEXTS, max_size=300, min_count=2, specials=SPECIALS).encode().hex())"
-    )
+    arguments = f"{TEXTS!r}, max_size=300, min_count=2, specials={SPECIALS!r}"
+    code = f"from gru_bench.data.bpe import learn_pieces; print(learn_pieces({arguments}).encode().hex())"
     for seed, threads in (("1", "1"), ("2", "4")):
         environment = os.environ | {"PYTHONHASHSEED": seed, "RAYON_NUM_THREADS": threads}
-        path = os.pathsep.join([str(REPOSITORY / "tests"), str(REPOSITORY)])
         done = subprocess.run(
-            [sys.executable, "-c", code], env=environment | {"PYTHONPATH": path}, check=True, capture_output=True
+            [sys.executable, "-c", code], cwd=REPOSITORY, env=environment, check=True, capture_output=True
         )
         assert bytes.fromhex(done.stdout.decode().strip()).decode() == told
 
