@@ -74,6 +74,16 @@ def test_init_range_draws_every_parameter_anew(tied: bool) -> None:
     assert forget.abs().max() <= 0.1
 
 
+def test_a_scaled_embedding_is_the_embedding_times_the_root_of_its_size() -> None:
+    task = make_task(given(letters(100)))
+    tokens_TB = torch.randint(4, (6, 2), generator=torch.Generator().manual_seed(0))
+    plain, scaled = (make_model(task, scale_embedding=on, embedding_size=9) for on in (False, True))
+    assert not torch.equal(plain(tokens_TB)[0], scaled(tokens_TB)[0])
+    with torch.no_grad():
+        plain.embedding.weight *= 3
+    assert torch.equal(plain(tokens_TB)[0], scaled(tokens_TB)[0])
+
+
 def test_init_range_is_the_same_on_a_vendors_kernel() -> None:
     task = make_task(given(letters(100)))
     tokens_TB = torch.randint(4, (6, 2), generator=torch.Generator().manual_seed(0))

@@ -43,7 +43,13 @@ def make_model(
             input_size, cell, backend or Loop(), generator, hidden_size=hidden_size, num_layers=1, **place, **chosen
         )
 
-    arguments: dict[str, Any] = {"embedding_size": 5, "tied": False, "dropout": 0.0, "init": "uniform"}
+    arguments: dict[str, Any] = {
+        "embedding_size": 5,
+        "tied": False,
+        "scale_embedding": False,
+        "dropout": 0.0,
+        "init": "uniform",
+    }
     arguments |= {"init_range": None} | changed
     return LanguageModel(task.sizes(), build_encoder, generator, **arguments)
 

@@ -1,5 +1,6 @@
 """Predicts the next token of a stream at every step."""
 
+import math
 from typing import Annotated
 
 import torch
@@ -24,6 +25,10 @@ class LanguageModel(nn.Module):
             output layer's, since the embedding's larger values would saturate the softmax. Where E is not the
             encoder's output size a linear projection stands between, without which a sweep over equal parameter
             counts could not tie.
+        scale_embedding: Multiply the embedding's output by sqrt(E), as Vaswani et al. (2017) do where it is tied. Its
+            values are then as small as an output layer's, and an LSTM that hardly hears its input may learn the words'
+            frequencies as one of two states that it never leaves, and score far worse than the trivial guess wherever
+            it starts in the other one.
         dropout: Probability of a zero after the embedding, between the layers and before the output, in training.
         init: Initial values of the output layer; see :func:`~gru_bench.models.init.linear`.
         init_range: Draw every parameter of the model from U(-init_range, init_range), biases too, as Zaremba et al.
@@ -44,11 +49,13 @@ class LanguageModel(nn.Module):
         *,
         embedding_size: Annotated[int, Gt(0)],
         tied: bool,
+        scale_embedding: bool,
         dropout: Annotated[float, Ge(0), Lt(1)],
         init: Init,
         init_range: Annotated[float, Gt(0)] | None,
     ) -> None:
         super().__init__()
+        self.embedding_scale = math.sqrt(embedding_size) if scale_embedding else None
         self.embedding = embedding(sizes["vocab_size"], embedding_size, generator)
         self.encoder = build_encoder(embedding_size, dropout=dropout, init_range=init_range)
         self.dropout = nn.Dropout(dropout)
@@ -71,6 +78,9 @@ class LanguageModel(nn.Module):
 
     def features(self, tokens_TB: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """What the output layer is fed at every step, (T, B, H), or (T, B, E) where it is tied; and the last state."""
-        x_TBE = self.dropout(self.embedding(tokens_TB))
+        x_TBE = self.embedding(tokens_TB)
+        if self.embedding_scale is not None:
+            x_TBE = x_TBE * self.embedding_scale
+        x_TBE = self.dropout(x_TBE)
         h_TBH, state = self.encoder(x_TBE, state)
         return self.projection(self.dropout(h_TBH)), state

@@ -206,15 +206,22 @@ class LanguageModeling(Task):
 
     def score(self, model: nn.Module, split: Split) -> Scores:
         place = self.place(model)
-        nats, scored = [], []
+        num_tokens = self.num_tokens(split)
+        num_columns = min(EVAL_COLUMNS, num_tokens)
+        # made at once: small results that are kept between large logits would leave holes that malloc cannot use again
+        nats_CB = torch.empty(-(-num_tokens // num_columns), num_columns, dtype=torch.float64)
+        scored_CB = torch.empty(nats_CB.shape, dtype=torch.bool)
         state: Any = None
+        step = 0
         for batch in self.batches(split):
-            scored.append(batch.targets != IGNORED)
+            part = slice(step, step := step + len(batch.targets))
+            scored_CB[part] = batch.targets != IGNORED
             batch = batch.to(*place)
             logits_TBV, state = model(batch.inputs, state)
-            nats.append(token_nats(logits_TBV, batch.targets).double().cpu())
+            nats_CB[part] = token_nats(logits_TBV, batch.targets)
+            del logits_TBV
         # column after column is the order of the stream
-        nats_N = torch.cat(nats).T[torch.cat(scored).T]
+        nats_N = nats_CB.T[scored_CB.T]
         blocks = nats_N.split(BLOCK_TOKENS)
         return Scores(
             metrics=self._from_loss(float(nats_N.mean())),
