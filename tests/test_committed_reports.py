@@ -1,5 +1,8 @@
 """The reports that the repository carries: what their tables must show for the demo to teach something."""
 
+import math
+from functools import cache
+
 import pandas as pd
 import pytest
 from conftest import REPOSITORY, yaml_names
@@ -8,9 +11,9 @@ from omegaconf import OmegaConf
 REPORTS = REPOSITORY / "reports"
 
 
-@pytest.fixture(scope="module")
-def quick() -> pd.DataFrame:
-    return pd.read_csv(REPORTS / "quick" / "results.csv", keep_default_na=False)
+@cache
+def results(experiment: str) -> pd.DataFrame:
+    return pd.read_csv(REPORTS / experiment / "results.csv", keep_default_na=False, low_memory=False)
 
 
 def planned(experiment: str, key: str) -> list[str]:
@@ -23,28 +26,33 @@ def scores(table: pd.DataFrame, task: str, metric: str) -> pd.Series:
     return rows[rows["metric"] == metric].groupby("cell")["value"].mean()
 
 
-def test_quick_ran_as_planned(quick: pd.DataFrame) -> None:
-    runs = quick.drop_duplicates("run_id")
+@pytest.mark.parametrize("experiment", ["quick", "real_quick"])
+def test_a_sweep_ran_as_planned(experiment: str) -> None:
+    runs = results(experiment).drop_duplicates("run_id")
     assert set(runs["status"]) == {"finished"}
-    assert len(runs) == 3 * len(planned("quick", "cell")) * len(planned("quick", "task"))
-    assert set(planned("quick", "task")) <= set(yaml_names("task"))
+    jobs = [len(planned(experiment, key)) for key in ("task", "cell", "seed")]
+    assert len(runs) == math.prod(jobs)
+    assert set(runs["task"]) == set(planned(experiment, "task")) <= set(yaml_names("task"))
     assert not runs["dirty"].astype(str).eq("True").any()
 
 
-@pytest.mark.parametrize("task", planned("quick", "task"))
-def test_quick_teaches_something(quick: pd.DataFrame, task: str) -> None:
-    facts = quick[quick["task"] == task].iloc[0]
+@pytest.mark.parametrize(
+    ("experiment", "task"), [(name, task) for name in ("quick", "real_quick") for task in planned(name, "task")]
+)
+def test_a_sweep_teaches_something(experiment: str, task: str) -> None:
+    found = results(experiment)
+    facts = found[found["task"] == task].iloc[0]
     metric = facts["primary_metric"]
     sign = 1 if str(facts["primary_higher_is_better"]) == "True" else -1
-    by_cell = scores(quick, task, metric)
-    trivial = scores(quick, task, f"trivial_{metric}").iloc[0]
+    by_cell = scores(found, task, metric)
+    trivial = scores(found, task, f"trivial_{metric}").iloc[0]
     best = (sign * by_cell).max()
     assert best - sign * trivial >= float(facts["beats_trivial_by"]), "the best cell does not beat the trivial guess"
     worst_family = min(sign * by_cell[family] for family in ("rnn", "lstm", "gru"))
     assert worst_family < sign * float(facts["ceiling"]), "every family is at the ceiling"
 
 
-@pytest.mark.parametrize("experiment", ["quick", "article"])
+@pytest.mark.parametrize("experiment", ["quick", "article", "real_quick"])
 def test_a_committed_report_is_whole(experiment: str) -> None:
     folder = REPORTS / experiment
     text = (folder / "report.md").read_text(encoding="utf-8")
