@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import signal
+import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,6 +82,22 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
+
+
+Command = Callable[..., int]
+"""``command("train", "cell=gru")`` gives the exit code."""
+
+
+@pytest.fixture
+def gru_bench(empty_folder: Path, fresh_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    """Run the command in this process, in an empty folder."""
+    from gru_bench import commands
+
+    shutil.copy(fresh_store, empty_folder / "mlflow.db")
+    monkeypatch.setattr(sys, "argv", ["gru-bench"])
+    before = signal.getsignal(signal.SIGTERM)
+    yield lambda *arguments: commands.run(list(arguments))
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session")

@@ -1,21 +1,15 @@
 """Language modeling from the command line, on text of one's own, and the recipe of an experiment."""
 
-import shutil
-import signal
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, Command
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from gru_bench import build, commands, results
+from gru_bench import build, results
 from gru_bench.config import check, construct
-
-Command = Callable[..., int]
 
 
 @pytest.fixture(autouse=True)
@@ -52,13 +46,9 @@ def test_zaremba_small_has_the_parameters_of_the_paper(tmp_path: Path, cell: str
 
 
 @pytest.fixture
-def gru_bench(empty_folder: Path, fresh_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
-    """Run the command in this process, in an empty folder; gives the exit code."""
-    shutil.copy(fresh_store, empty_folder / "mlflow.db")
-    monkeypatch.setattr(sys, "argv", ["gru-bench"])
-    before = signal.getsignal(signal.SIGTERM)
-    yield lambda *arguments: commands.run(["train", "task=language_modeling", *arguments])
-    signal.signal(signal.SIGTERM, before)
+def gru_bench(gru_bench: Command) -> Command:
+    """This task, small."""
+    return lambda *arguments: gru_bench("train", "task=language_modeling", *arguments)
 
 
 LINES = [f"the {color} {animal} sees line {i}" for i in range(40) for color, animal in [("red", "cat"), ("old", "dog")]]

@@ -2,22 +2,18 @@
 
 import json
 import math
-import shutil
-import signal
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, Command
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from gru_bench import commands, results
+from gru_bench import results
 from gru_bench.backends.loop import Loop
 from gru_bench.cells.base import Cell
 from gru_bench.cells.gru import GRU
@@ -330,18 +326,13 @@ def test_the_fingerprint_follows_words_and_tags() -> None:
 
 # --- the command
 
-Command = Callable[..., int]
 QUICK = ["hidden_size=8", "model.embedding_size=8", "threads=1", "trainer.max_epochs=2", "trainer.learning_rate=0.02"]
 
 
 @pytest.fixture
-def gru_bench(empty_folder: Path, fresh_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
-    """Run the command in this process, in an empty folder; gives the exit code."""
-    shutil.copy(fresh_store, empty_folder / "mlflow.db")
-    monkeypatch.setattr(sys, "argv", ["gru-bench"])
-    before = signal.getsignal(signal.SIGTERM)
-    yield lambda *arguments: commands.run(["train", "task=sequence_tagging", *QUICK, *arguments])
-    signal.signal(signal.SIGTERM, before)
+def gru_bench(gru_bench: Command) -> Command:
+    """This task, small."""
+    return lambda *arguments: gru_bench("train", "task=sequence_tagging", *QUICK, *arguments)
 
 
 def write(name: str, made: list[dict[str, Any]]) -> None:

@@ -1,21 +1,18 @@
 """Classification of texts: batches, scores, facts, and the command on a plain CSV."""
 
-import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, Command
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from gru_bench import commands, results
+from gru_bench import results
 from gru_bench.data.rows import Rows
 from gru_bench.data.vocabulary import UNK
 from gru_bench.tasks.text_classification import TextClassification
@@ -190,18 +187,13 @@ def test_prepared_data_takes_little_memory(shared_data: Path, task: str, name: s
 
 # --- the command
 
-Command = Callable[..., int]
 QUICK = ["hidden_size=8", "model.embedding_size=8", "threads=1", "trainer.max_epochs=2", "trainer.learning_rate=0.02"]
 
 
 @pytest.fixture
-def gru_bench(empty_folder: Path, fresh_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
-    """Run the command in this process, in an empty folder; gives the exit code."""
-    shutil.copy(fresh_store, empty_folder / "mlflow.db")
-    monkeypatch.setattr(sys, "argv", ["gru-bench"])
-    before = signal.getsignal(signal.SIGTERM)
-    yield lambda *arguments: commands.run(["train", "task=text_classification", *QUICK, *arguments])
-    signal.signal(signal.SIGTERM, before)
+def gru_bench(gru_bench: Command) -> Command:
+    """This task, small."""
+    return lambda *arguments: gru_bench("train", "task=text_classification", *QUICK, *arguments)
 
 
 @pytest.mark.parametrize("layout", ["file", "folder"])

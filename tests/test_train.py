@@ -2,17 +2,15 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import yaml_names
+from conftest import Command, yaml_names
 
 from gru_bench import commands, results
 from gru_bench.backends import parity
@@ -31,17 +29,6 @@ TINY = [
 ]
 STEPS = ["trainer.max_steps=6", "trainer.eval_every=3"]
 URI = "sqlite:///mlflow.db"
-Command = Callable[..., int]
-
-
-@pytest.fixture
-def gru_bench(empty_folder: Path, fresh_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
-    """Run the command in this process, in an empty folder; gives the exit code."""
-    shutil.copy(fresh_store, empty_folder / "mlflow.db")
-    monkeypatch.setattr(sys, "argv", ["gru-bench"])
-    before = signal.getsignal(signal.SIGTERM)
-    yield lambda *arguments: commands.run(list(arguments))
-    signal.signal(signal.SIGTERM, before)
 
 
 def stored(experiment: str = "adhoc") -> Results:

@@ -1,24 +1,21 @@
 """Translation of rows: pairs as sequences, vocabularies, scores against the raw references, and the command."""
 
 import json
-import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, Command
 from omegaconf import OmegaConf
 from sacrebleu.metrics import BLEU, CHRF
 from seq2seq_models import make_model
 from torch import Tensor, nn
 
-from gru_bench import commands, results
+from gru_bench import results
 from gru_bench.backends.vendor import Vendor
 from gru_bench.cells.gru import GRU
 from gru_bench.data.parallel import padding_share
@@ -415,18 +412,13 @@ def test_a_second_start_does_not_import_datasets(tmp_path: Path) -> None:
 
 # the command
 
-Command = Callable[..., int]
 QUICK = ["hidden_size=8", "model.embedding_size=8", "threads=1", "trainer.max_epochs=2", "trainer.learning_rate=0.02"]
 
 
 @pytest.fixture
-def gru_bench(empty_folder: Path, fresh_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
-    """Run the command in this process, in an empty folder; gives the exit code."""
-    shutil.copy(fresh_store, empty_folder / "mlflow.db")
-    monkeypatch.setattr(sys, "argv", ["gru-bench"])
-    before = signal.getsignal(signal.SIGTERM)
-    yield lambda *arguments: commands.run(["train", "task=translation", *QUICK, *arguments])
-    signal.signal(signal.SIGTERM, before)
+def gru_bench(gru_bench: Command) -> Command:
+    """This task, small."""
+    return lambda *arguments: gru_bench("train", "task=translation", *QUICK, *arguments)
 
 
 @pytest.mark.parametrize(
