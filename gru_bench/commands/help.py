@@ -37,6 +37,8 @@ def help_text(verb: str, folders: list[Path]) -> str:
         lines += ["hydra/launcher:", "  basic   one run after the other (default)"]
         lines += ["  joblib  one worker a core; give it on the command line, not in an experiment file", ""]
     lines += ["keys:", *(f"  {line}" for line in plain_keys(conf / f"{verb}.yaml")), ""]
+    if verb == "train":
+        lines.append("GRU_BENCH_DATA=FOLDER in the environment: data sets in that folder come before the hub's.")
     lines.append("Own yaml files: --config-dir FOLDER. The whole config: --cfg job. Hydra's own flags: --hydra-help.")
     return "\n".join(lines)
 
