@@ -194,10 +194,12 @@ def test_prepared_once() -> None:
     assert first.num_bytes == 4 * 2 + 3 * 4 + 2
 
 
+@pytest.mark.parametrize("whose", ["code_id", "file_id"])
 @pytest.mark.usefixtures("cache")
-def test_other_code_prepares_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_code_prepares_anew(monkeypatch: pytest.MonkeyPatch, whose: str) -> None:
     cached({"a": 1}, build)
-    monkeypatch.setattr(prepared, "code_id", lambda: "other")
+    assert same(cached({"a": 1}, never), build())
+    monkeypatch.setattr(prepared, whose, lambda *_: "other")
     with pytest.raises(AssertionError):
         cached({"a": 1}, never)
 

@@ -1,6 +1,7 @@
 """Data that is prepared once: named arrays and facts in one file, found again by everything that decides them."""
 
 import hashlib
+import inspect
 import json
 import mmap
 import zlib
@@ -52,13 +53,13 @@ def cached(recipe: dict[str, Any], build: Callable[[], Prepared]) -> Prepared:
 
     Args:
         recipe: All that decides the outcome, as JSON: the content of the data, columns, tokenizer, limits. The code
-            of this package's data room counts by itself.
-        build: Prepares the data.
+            of this package's data room counts by itself, and so does that of the file in which ``build`` is written.
+        build: Prepares the data: a function or a method.
 
     A file that is broken, or that was written by other code, is built anew. A cache that cannot be written costs time,
     nothing else.
     """
-    file = cache_dir() / "prepared" / f"{key_of(recipe)}.bin"
+    file = cache_dir() / "prepared" / f"{key_of(recipe, build)}.bin"
     found = read(file)
     if found is None:
         built = build()
@@ -69,9 +70,9 @@ def cached(recipe: dict[str, Any], build: Callable[[], Prepared]) -> Prepared:
     return found
 
 
-def key_of(recipe: dict[str, Any]) -> str:
+def key_of(recipe: dict[str, Any], build: Callable[[], Prepared]) -> str:
     """First 32 digits of the SHA-256 of a recipe and of the code that follows it."""
-    content = json.dumps([code_id(), recipe], sort_keys=True)
+    content = json.dumps([code_id(), file_id(inspect.getsourcefile(build)), recipe], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
@@ -82,6 +83,14 @@ def code_id() -> str:
     for file in sorted(Path(__file__).parent.glob("*.py")):
         sha.update(f"{file.name}\0".encode() + file.read_bytes())
     return sha.hexdigest()
+
+
+@cache
+def file_id(path: str | None) -> str:
+    """A hash of one source file, without its folder; nothing where code has none, as at an interactive prompt."""
+    if path is None or not Path(path).is_file():
+        return ""
+    return hashlib.sha256(f"{Path(path).name}\0".encode() + Path(path).read_bytes()).hexdigest()
 
 
 def write(file: Path, prepared: Prepared) -> None:

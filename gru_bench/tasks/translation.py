@@ -120,8 +120,7 @@ class Translation(Task):
         return self.data.source_id()
 
     def load(self) -> None:
-        # the number moves when what is prepared does: the key knows the code of the data room alone
-        recipe = {"task": "translation/1", "data": self.data.recipe(), "limits": list(vars(self.limits).values())}
+        recipe = {"task": "translation", "data": self.data.recipe(), "limits": list(vars(self.limits).values())}
         self.prepared = cached(recipe, self._prepare)
         told = self.prepared.facts
         self.source_codec, self.target_codec = (Codec(told["codecs"][side]) for side in SIDES)
