@@ -48,6 +48,14 @@ def test_a_metric_beside_the_primary_one_is_named() -> None:
     assert "accuracy by word" in render(sliced({"known": 1.0}, name="word", metric="accuracy"), **OPTIONS).markdown
 
 
+def test_ranges_stand_at_their_lower_end() -> None:
+    section = render(sliced({"31+": 1.0, "10-12": 1.0, "1-9": 1.0}), **OPTIONS)
+    assert rows(section.markdown)["cell"] == ["attractors 1-9", "attractors 10-12", "attractors 31+"]
+    # parts that have an order are joined by a line
+    assert all(len(line.get_xdata()) == 3 for line in section.figures["score_by_part"].axes[0].lines[:1])
+    assert section.figures["score_by_part"].axes[0].lines[0].get_linestyle() != "None"
+
+
 def test_too_many_values_are_said() -> None:
     told = render(sliced({str(n): 1.0 for n in range(5)}), **OPTIONS).markdown
     assert rows(told)["cell"] == ["attractors 0", "attractors 1", "attractors 2"]

@@ -103,9 +103,9 @@ def slice_values(measured: Measured, task: TaskGroups, name: str) -> list[str]:
 
 
 def as_number(text: str) -> float:
-    """A slice's value on an axis; a range such as ``5-9`` stands at its lower end."""
+    """A slice's value on an axis; a range such as ``5-9`` or ``31+`` stands at its lower end."""
     try:
-        return float(text.split("-")[0] or text)
+        return float(text.split("-")[0].rstrip("+") or text)
     except ValueError:
         return math.inf
 
