@@ -7,6 +7,7 @@ import numpy as np
 from annotated_types import Gt, Le, Lt
 
 from gru_bench.data import labels, tags
+from gru_bench.data.columns import flatten, problem_of
 from gru_bench.data.source import COMMIT, SPLIT_ALIASES, Made, load_splits, made_id, made_splits, source_id
 from gru_bench.data.split import carve, content_hashes, fraction_of, num_shared
 from gru_bench.errors import UserError
@@ -272,7 +273,7 @@ class Rows:
                     f"there are {', '.join(table.column_names)}"
                 )
             kind = table.schema.field(column).type
-            problem = _problem(role, kind)
+            problem = problem_of(role, kind)
             if problem is not None and table.column(column).null_count < len(table):  # nothing at all has any type
                 raise UserError(f"data.{role}={column}: {problem}, and that column holds {kind}")
         return pa.table({role: table.column(column) for role, column in self.columns.items()})
@@ -364,42 +365,12 @@ def contents(table: "pa.Table", role: str) -> list[Any]:
     return table.column(role).to_pylist()
 
 
-def flatten(table: "pa.Table") -> "pa.Table":
-    """Columns inside columns become columns of their own, named with a dot."""
-    import pyarrow as pa
-
-    while any(pa.types.is_struct(kind) for kind in table.schema.types):
-        table = table.flatten()
-    return table
-
-
 def _label_lists(table: "pa.Table", role: str) -> list[list[Any]]:
     """Labels of each row; a row of a column ``label`` has one."""
     values = contents(table, role)
     if role == "label":
         return [[labels.plain(value)] for value in values]
     return [[None] if row is None else [labels.plain(value) for value in row] for row in values]
-
-
-def _problem(role: str, kind: Any) -> str | None:
-    """What is wrong with a column's type for its role."""
-    import pyarrow as pa
-
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    if role == "tokens":
-        words = is_list and (_is_text(kind.value_type) or pa.types.is_null(kind.value_type))
-        return None if words else "it must hold lists of words (JSON lines and parquet can)"
-    if role == "tags":
-        return None if is_list else "it must hold lists (JSON lines and parquet can)"
-    if role in ("text", "source", "target"):
-        return None if _is_text(kind) else "it must hold text"
-    return "it must hold one value a row" if is_list else None
-
-
-def _is_text(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _rows(number: int) -> str:

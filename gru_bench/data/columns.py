@@ -1,0 +1,36 @@
+"""Columns of a table: those inside others, and which types can play which role."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def flatten(table: "pa.Table") -> "pa.Table":
+    """Columns inside columns become columns of their own, named with a dot."""
+    import pyarrow as pa
+
+    while any(pa.types.is_struct(kind) for kind in table.schema.types):
+        table = table.flatten()
+    return table
+
+
+def problem_of(role: str, kind: Any) -> str | None:
+    """What is wrong with a column's type for its role."""
+    import pyarrow as pa
+
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if role == "tokens":
+        words = is_list and (_is_text(kind.value_type) or pa.types.is_null(kind.value_type))
+        return None if words else "it must hold lists of words (JSON lines and parquet can)"
+    if role == "tags":
+        return None if is_list else "it must hold lists (JSON lines and parquet can)"
+    if role in ("text", "source", "target"):
+        return None if _is_text(kind) else "it must hold text"
+    return "it must hold one value a row" if is_list else None
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
