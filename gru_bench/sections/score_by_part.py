@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gru_bench.results import Results
-from gru_bench.sections.base import Section, heading, number, paragraphs, plural, plus_minus, table
+from gru_bench.sections.base import Section, heading, paragraphs, plural, table
 from gru_bench.sections.figures import LINE_STYLES, handle, legend_below, looks, panels, style
-from gru_bench.sections.groups import Group, Measured, TaskGroups, by_task, complete, deviation, measure, seed_values
-from gru_bench.sections.score_by_length import as_number
+from gru_bench.sections.groups import Group, Measured, TaskGroups, by_task, complete, measure, seed_values
+from gru_bench.sections.score_by_length import as_number, plus_minus_of
 
 TEXT = (
     "Test scores of the same trained models on parts of the test data: mean ± standard deviation over the seeds; in "
@@ -48,7 +48,7 @@ def render(results: Results, /, *, without: list[str], most_values: int) -> Sect
     for parts in found:
         shown = parts.values[:most_values]
         columns = ["cell", *(f"{parts.name} {value}" for value in shown)]
-        rows = [[label, *(mean_of(row[value]) for value in shown)] for label, row in parts.scores.items()]
+        rows = [[label, *(plus_minus_of(row[value]) for value in shown)] for label, row in parts.scores.items()]
         told += [
             f"### {heading(parts.task.task, parts.task.generated)}: {parts.metric} by {parts.name}",
             table(columns, rows, set(columns[1:])),
@@ -75,11 +75,6 @@ def parts_of(task: TaskGroups, measured: Measured, without: list[str]) -> list[P
         kept = {label: row for label, row in scores.items() if any(len(series) for series in row.values())}
         found.append(Parts(task, metric, name, ordered, kept))
     return found
-
-
-def mean_of(series: pd.Series) -> str:
-    """Mean and standard deviation over seeds."""
-    return number(None) if series.empty else plus_minus(series.mean(), deviation(series))
 
 
 def draw(results: Results, found: list[Parts], most_values: int) -> Figure:
