@@ -1,6 +1,8 @@
 """The reports that the repository carries: what their tables must show for the demo to teach something."""
 
 import math
+import shutil
+import subprocess
 from functools import cache
 
 import pandas as pd
@@ -63,3 +65,15 @@ def test_a_committed_report_is_whole(experiment: str) -> None:
         assert (folder / "figures" / name.replace(".png", ".svg")).is_file()
     for cell in planned(experiment, "cell"):
         assert f"| {cell} " in text
+
+
+@pytest.mark.parametrize("experiment", ["quick", "article", "real_quick"])
+def test_git_ignores_no_committed_report(experiment: str) -> None:
+    """Reports are ignored unless .gitignore excepts them, and one that git ignores is there for its author alone."""
+    if shutil.which("git") is None:
+        pytest.skip("no git")
+    command = ["git", "check-ignore", "--quiet", "--no-index", f"reports/{experiment}/report.md"]
+    code = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=False).returncode
+    if code > 1:
+        pytest.skip("not a git checkout")
+    assert code == 1
