@@ -54,6 +54,17 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
+@pytest.fixture
+def own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or fills the user's caches of data, or finds the user's data sets."""
+    import datasets
+
+    folder = tmp_path_factory.mktemp("caches")
+    monkeypatch.setenv("GRU_BENCH_CACHE", str(folder / "own"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "datasets")
+    monkeypatch.delenv("GRU_BENCH_DATA", raising=False)
+
+
 @pytest.fixture(scope="module")
 def hydra_conf() -> Iterator[None]:
     """What :func:`composed` needs."""

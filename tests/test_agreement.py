@@ -15,13 +15,7 @@ from gru_bench.data.slices import coded
 from gru_bench.errors import UserError
 from gru_bench.tasks.agreement import Agreement
 
-
-@pytest.fixture(autouse=True)
-def own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import datasets
-
-    monkeypatch.setenv("GRU_BENCH_CACHE", str(tmp_path / "own"))
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+pytestmark = pytest.mark.usefixtures("own_caches")
 
 
 def make(source: Any, **columns: Any) -> Agreement:

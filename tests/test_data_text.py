@@ -12,15 +12,7 @@ from gru_bench.data.text import Text, carve, drop_repeats, join, runs_of_lines
 from gru_bench.data.vocabulary import EOS, PAD, UNK, Vocabulary, whitespace, words
 from gru_bench.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or fills the user's caches."""
-    folder = tmp_path_factory.mktemp("caches")
-    monkeypatch.setenv("GRU_BENCH_CACHE", str(folder / "own"))
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "datasets")
+pytestmark = pytest.mark.usefixtures("own_caches")
 
 
 def make(path: Path | str | None, *, column: str | None = None, name: str | None = None) -> Text:

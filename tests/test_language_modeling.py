@@ -14,15 +14,7 @@ from gru_bench.errors import UserError
 from gru_bench.tasks import language_modeling
 from gru_bench.tasks.language_modeling import EVAL_COLUMNS, IGNORED, LanguageModeling
 
-
-@pytest.fixture(autouse=True)
-def own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or fills the user's caches."""
-    folder = tmp_path_factory.mktemp("caches")
-    monkeypatch.setenv("GRU_BENCH_CACHE", str(folder / "own"))
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "datasets")
+pytestmark = pytest.mark.usefixtures("own_caches")
 
 
 class Bigram(nn.Module):

@@ -11,15 +11,7 @@ from omegaconf import OmegaConf
 from gru_bench import build, results
 from gru_bench.config import check, construct
 
-
-@pytest.fixture(autouse=True)
-def own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or fills the user's caches."""
-    folder = tmp_path_factory.mktemp("caches")
-    monkeypatch.setenv("GRU_BENCH_CACHE", str(folder / "own"))
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "datasets")
+pytestmark = pytest.mark.usefixtures("own_caches")
 
 
 ZAREMBA = [("lstm", 4_651_600, 1.0), ("gru", 4_491_600, 0.25), ("rnn", 4_170_400, 0.25)]

@@ -25,6 +25,8 @@ from gru_bench.models.tagger import Tagger
 from gru_bench.tasks.base import Scores
 from gru_bench.tasks.sequence_tagging import IGNORED, SequenceTagging, tags_by_word
 
+pytestmark = pytest.mark.usefixtures("own_caches")
+
 LIMITS = {"batch_size": 8, "margin": 0.01, "beats_trivial_by": 0.1, "ceiling": 0.99}
 OPTIONS: dict[str, Any] = {
     "score": "accuracy",
@@ -34,16 +36,6 @@ OPTIONS: dict[str, Any] = {
     "min_count": 1,
 }
 WORDS = {"the": "DET", "a": "DET", "dog": "NOUN", "cat": "NOUN", "sees": "VERB", "hears": "VERB"}
-
-
-@pytest.fixture(autouse=True)
-def own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or fills the user's caches."""
-    folder = tmp_path_factory.mktemp("caches")
-    monkeypatch.setenv("GRU_BENCH_CACHE", str(folder / "own"))
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "datasets")
 
 
 def row(text: str, tags: str = "") -> dict[str, Any]:

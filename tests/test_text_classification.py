@@ -17,6 +17,8 @@ from gru_bench.data.rows import Rows
 from gru_bench.data.vocabulary import UNK
 from gru_bench.tasks.text_classification import TextClassification
 
+pytestmark = pytest.mark.usefixtures("own_caches")
+
 LIMITS = {"batch_size": 8, "margin": 0.01, "beats_trivial_by": 0.1, "ceiling": 0.99}
 OPTIONS: dict[str, Any] = {
     "tokenizer": "words",
@@ -26,16 +28,6 @@ OPTIONS: dict[str, Any] = {
     "min_count": 1,
 }
 GOOD, BAD = "what a lovely film", "a dull and lame film"
-
-
-@pytest.fixture(autouse=True)
-def own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or fills the user's caches."""
-    folder = tmp_path_factory.mktemp("caches")
-    monkeypatch.setenv("GRU_BENCH_CACHE", str(folder / "own"))
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "datasets")
 
 
 def rows(count: int, start: int = 0) -> list[dict[str, Any]]:

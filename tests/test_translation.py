@@ -26,6 +26,8 @@ from gru_bench.metrics import bleu_from_statistics
 from gru_bench.tasks.pairs import IGNORED, greedy_ids
 from gru_bench.tasks.translation import Translation, by_source_length
 
+pytestmark = pytest.mark.usefixtures("own_caches")
+
 OPTIONS: dict[str, Any] = {
     "vocabulary": "words",
     "lowercase": True,
@@ -39,16 +41,6 @@ OPTIONS: dict[str, Any] = {
 }
 ANIMALS = {"dog": "Hund", "cat": "Kater", "bird": "Vogel", "fish": "Fisch", "horse": "Hengst"}
 COLORS = {"red": "rote", "big": "große", "old": "alte"}
-
-
-@pytest.fixture(autouse=True)
-def own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or fills the user's caches."""
-    folder = tmp_path_factory.mktemp("caches")
-    monkeypatch.setenv("GRU_BENCH_CACHE", str(folder / "own"))
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "datasets")
 
 
 def rows(count: int, start: int = 0) -> list[dict[str, Any]]:

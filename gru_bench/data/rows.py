@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 SPLITS = ("train", "valid", "test")
 READ = ("text", "tokens", "source")
 """Roles of columns that a model reads; the first of them that a data set has is the content that rows are known by."""
-LABELED = ("label", "tags")
+NUMBER = "number"
+"""Column of a row's number in the source, from 1, which messages name; rows before it may have been left out."""
 
 Share = Annotated[float, Gt(0), Lt(1)]
 
@@ -194,7 +195,7 @@ class Rows:
             )
         classes = None
         if "label" in self.columns or "tags" in self.columns:
-            raw, classes = self._encode_labels(raw, sources_train, own_names)
+            raw, classes = self._encode_labels(raw, sources_train, own_names, lacking)
         if self.fraction < 1:
             before = len(raw["train"])
             kept = fraction_of(hashes["train"], self.fraction)
@@ -215,7 +216,7 @@ class Rows:
                 if "tags" in self.columns:
                     assert classes is not None
                     counts[split]["unseen_tags"] = tags.count_unseen(split, raw[split], raw["train"], classes, notes)
-        return Loaded({split: raw[split] for split in SPLITS}, classes, counts, notes)
+        return Loaded({split: raw[split].drop_columns([NUMBER]) for split in SPLITS}, classes, counts, notes)
 
     @property
     def _where(self) -> str:
@@ -276,7 +277,8 @@ class Rows:
             problem = problem_of(role, kind)
             if problem is not None and table.column(column).null_count < len(table):  # nothing at all has any type
                 raise UserError(f"data.{role}={column}: {problem}, and that column holds {kind}")
-        return pa.table({role: table.column(column) for role, column in self.columns.items()})
+        number = pa.array(range(1, len(table) + 1), pa.int64())
+        return pa.table({NUMBER: number, **{role: table.column(column) for role, column in self.columns.items()}})
 
     def _drop_unlabeled(
         self,
@@ -309,7 +311,11 @@ class Rows:
         return kept
 
     def _encode_labels(
-        self, raw: dict[str, "pa.Table"], sources_train: "pa.Table", own_names: list[str] | None
+        self,
+        raw: dict[str, "pa.Table"],
+        sources_train: "pa.Table",
+        own_names: list[str] | None,
+        carved: list[str],
     ) -> tuple[dict[str, "pa.Table"], list[str]]:
         import pyarrow as pa
 
@@ -331,8 +337,10 @@ class Rows:
                     if value is None or (role == "label" and value not in present):
                         shown = classes[value] if value is not None else label
                         told = labels.list_some([classes[v] for v in sorted(v for v in present if v is not None)])
+                        number = raw[split].column(NUMBER)[row].as_py()
+                        place = f"train split, which was carved for {split}," if split in carved else f"{split} split"
                         raise UserError(
-                            f"data.{role}={self.columns[role]}: row {row + 1:,} of the {split} split has the "
+                            f"data.{role}={self.columns[role]}: row {number:,} of the {place} has the "
                             f"{role.removesuffix('s')} {shown!r}, which no training row has; training has {told}"
                         )
             column = pa.array([row[0] for row in ids] if role == "label" else ids)

@@ -42,14 +42,15 @@ def is_local(path: str) -> bool:
     """Whether ``path`` names something on this machine rather than on the hub.
 
     Offline, ``datasets`` says the same about a name that it cannot look up and a folder that is not there. What
-    exists is local; so is anything but ``organization/name``, which is all that the hub knows.
+    exists is local; so is anything but ``organization/name``, which is all that the hub knows, and what ends as a file
+    of data does.
 
     Raises:
         UserError: The path is local by its look and there is nothing.
     """
     if Path(path).expanduser().exists():
         return True
-    if HUB_NAME.fullmatch(path):
+    if HUB_NAME.fullmatch(path) and Path(path).suffix not in FILE_BUILDERS:
         return False
     raise UserError(f"data.path={path}: no such folder or file (a data set on the hub is organization/name)")
 
