@@ -121,6 +121,8 @@ def small() -> Results:
             value_row(run_id, "test", "trivial_mse", 1 / 6),
             value_row(run_id, "test", "mse", mse / 2, slice="length", slice_value="10"),
             value_row(run_id, "test", "mse", mse, slice="length", slice_value="50"),
+            value_row(run_id, "test", "trivial_mse", 1 / 7, slice="length", slice_value="10"),
+            value_row(run_id, "test", "trivial_mse", 1 / 6, slice="length", slice_value="50"),
             value_row(run_id, "speed", "train_tokens_per_s", 123456.0, unit="tokens/s", higher_is_better=True),
             value_row(run_id, "speed", "train_s", 2.5, unit="s"),
             value_row(run_id, "speed", "wall_s", 3.25, unit="s"),
@@ -196,7 +198,8 @@ def realistic(num_seeds: int = 3, cells: tuple[str, ...] = ("rnn", "lstm", "gru"
                     toward = (at / lengths[2]) ** 0.7 if at <= lengths[2] else 1 + (at / lengths[2] - 1) * 0.3
                     part = score * toward if not higher else trivial + (score - trivial) / max(toward, 0.9)
                     part = score if at == lengths[2] else min(part, 1.0)
-                    values.append(
-                        value_row(row["run_id"], "test", metric, part, slice="length", slice_value=str(at), **facts)
-                    )
+                    values += [
+                        value_row(row["run_id"], "test", m, score_of, slice="length", slice_value=str(at), **facts)
+                        for m, score_of in ((metric, part), (f"trivial_{metric}", trivial))
+                    ]
     return make_results(runs, values, curves)

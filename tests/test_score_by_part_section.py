@@ -1,6 +1,9 @@
 """The section on parts of the test data."""
 
+import dataclasses
+
 import frames
+import pandas as pd
 import pytest
 
 from gru_bench.results import Results
@@ -65,3 +68,30 @@ def test_too_many_values_are_said() -> None:
 @pytest.mark.parametrize("results", [frames.small(), sliced({})])
 def test_without_parts_there_is_nothing_to_say(results: Results) -> None:
     assert render(results, **OPTIONS).markdown == ""
+
+
+def with_guess(results: Results, guess: dict[str, float], run_id: str) -> Results:
+    rows = [
+        frames.value_row(run_id, "test", "trivial_mse", score, slice="attractors", slice_value=value)
+        for value, score in guess.items()
+    ]
+    return dataclasses.replace(results, values=pd.concat([results.values, pd.DataFrame(rows)], ignore_index=True))
+
+
+def test_the_trivial_guess_stands_below_and_is_dashed() -> None:
+    results = sliced({"2": 2.0, "10": 3.0})
+    for run_id in results.runs["run_id"]:
+        results = with_guess(results, {"2": 5.0}, run_id)
+    section = render(results, **OPTIONS)
+    assert rows(section.markdown)["trivial guess"] == ["5.00", "–"]
+    assert "trivial_mse" not in section.markdown
+    figure = section.figures["score_by_part"]
+    assert "trivial guess" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "trivial guess" not in rows(render(sliced({"2": 2.0}), **OPTIONS).markdown)
+
+
+def test_a_guess_on_which_the_runs_do_not_agree_is_not_shown() -> None:
+    results = sliced({"2": 2.0})
+    for run_id, guess in zip(results.runs["run_id"], (5.0, 5.0, 5.0, 6.0), strict=True):
+        results = with_guess(results, {"2": guess}, run_id)
+    assert "trivial guess" not in rows(render(results, **OPTIONS).markdown)

@@ -23,7 +23,7 @@ from gru_bench.measure.environment import environment, git_state, machine_id, sh
 from gru_bench.measure.kernel import audit
 from gru_bench.measure.memory import PeakMemory, live_bytes
 from gru_bench.models.encoder import Encoder, MakeCell, num_parameters
-from gru_bench.tasks.base import TRAIN_DATA_SEED, Batch, Scores, Task
+from gru_bench.tasks.base import TRAIN_DATA_SEED, Batch, Scores, SliceScore, Task
 from gru_bench.tracking import Run
 from gru_bench.trainer import WARM_UP_STEPS, Event, Fit, Trainer
 
@@ -113,6 +113,8 @@ class Recorder:
         self.trivial = self.task.trivial()
         for name, value in self.trivial.items():
             self._value("test", f"trivial_{name}", value, name)
+        for part in self.task.trivial_slices():
+            self._part(f"trivial_{part.metric}", part)
 
     def model(self, model: nn.Module, make_cell: MakeCell, backend: Backend, place: Place, hidden_size: int) -> None:
         """Before training: sizes, whether the backend computes what the reference computes, and the kernel that runs.
@@ -170,16 +172,7 @@ class Recorder:
         for name, value in scores.metrics.items():
             self._value("test", name, value, name)
         for part in scores.slices:
-            metric = self.units[part.metric]
-            self.run.value(
-                "test",
-                part.metric,
-                part.value,
-                unit=metric.unit,
-                higher_is_better=metric.higher_is_better,
-                slice=part.slice,
-                slice_value=part.slice_value,
-            )
+            self._part(part.metric, part)
         if scores.examples:
             self.run.table("test_examples", scores.examples)
         if scores.samples:
@@ -222,6 +215,18 @@ class Recorder:
     def _value(self, split: str, name: str, value: float, metric_name: str) -> None:
         metric = self.units[metric_name]
         self.run.value(split, name, value, unit=metric.unit, higher_is_better=metric.higher_is_better)
+
+    def _part(self, name: str, part: SliceScore) -> None:
+        metric = self.units[part.metric]
+        self.run.value(
+            "test",
+            name,
+            part.value,
+            unit=metric.unit,
+            higher_is_better=metric.higher_is_better,
+            slice=part.slice,
+            slice_value=part.slice_value,
+        )
 
     def _speed(self, name: str, value: float, unit: str, higher_is_better: bool) -> None:
         self.run.value("speed", name, value, unit=unit, higher_is_better=higher_is_better)

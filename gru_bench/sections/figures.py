@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
@@ -126,6 +127,47 @@ def handle(look: Look, variant: int, label: str) -> Line2D:
     """A legend's entry for one row of a line figure."""
     line = LINE_STYLES[look.line(variant)]
     return Line2D([], [], color=look.color, marker=look.marker, markersize=5.5, linestyle=line, label=label)
+
+
+def seed_range(
+    ax: Axes, points: list[tuple[float, pd.Series]], look: Look, variant: int, *, joined: bool, width: float
+) -> bool:
+    """Draw one row: the mean over the seeds at each place, with a bar from the smallest to the largest.
+
+    Args:
+        ax: The panel.
+        points: Place on the x axis and one value a seed. Places without a value, or where one is infinite, are left
+            out.
+        look: How the row's cell looks.
+        variant: Which row of its cell it is.
+        joined: Whether a line joins the means: only where the places have an order.
+        width: Of that line.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    points = [(x, scores) for x, scores in points if len(scores) and scores.map(math.isfinite).all()]
+    if not points:
+        return False
+    means = [float(scores.mean()) for _, scores in points]
+    # a mean of equal numbers may differ from them in the last bit, and a bar must not have a negative length
+    below = [max(0.0, mean - float(scores.min())) for mean, (_, scores) in zip(means, points, strict=True)]
+    above = [max(0.0, float(scores.max()) - mean) for mean, (_, scores) in zip(means, points, strict=True)]
+    ax.errorbar(
+        [x for x, _ in points],
+        means,
+        yerr=[below, above],
+        color=look.color,
+        marker=look.marker,
+        markersize=5.5,
+        markeredgecolor="white",
+        markeredgewidth=0.4,
+        linestyle=LINE_STYLES[look.line(variant)] if joined else "none",
+        linewidth=width,
+        elinewidth=1.0,
+        capsize=2,
+    )
+    return True
 
 
 def direction(higher_is_better: bool | None, vertical: bool) -> str:

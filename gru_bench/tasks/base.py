@@ -184,6 +184,13 @@ class Task(ABC):
     def trivial(self) -> dict[str, float]:
         """What a guess that looks at no input scores on the test split, by metric name. Available after load."""
 
+    def trivial_slices(self) -> list[SliceScore]:
+        """What that same guess scores on each part of the test split that :meth:`score` tells apart.
+
+        Without it nobody sees whether a part is hard for a cell or hard to guess. Available after load.
+        """
+        return []
+
     def place(self, model: nn.Module) -> tuple[torch.device, torch.dtype]:
         """Device and floating type of a model, for ``batch.to(*self.place(model))``."""
         parameter = next(model.parameters())

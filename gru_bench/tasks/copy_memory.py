@@ -138,12 +138,22 @@ class CopyMemory(Task):
     def trivial(self) -> dict[str, float]:
         """Blank until the cue, then one and the same symbol: the one that the longest delay's test set has most."""
         M = self.num_symbols
-        longest = self.eval_lengths["test"].index(self.lengths[-1])
-        said_MB = self._eval["test"][longest].targets[-M:]
-        commonest = said_MB.flatten().bincount().max()
         # a guess that knows the place of the symbols but not which they are pays ln 8 for each of the M
         loss = M * torch.tensor(float(NUM_SYMBOLS)).log().item() / (self.lengths[-1] + 2 * M)
-        return {"recall": float(commonest / said_MB.numel()), "loss": loss}
+        return {"recall": self._guess_one(self.lengths[-1]), "loss": loss}
+
+    def trivial_slices(self) -> list[SliceScore]:
+        return [SliceScore("recall", "length", str(T), self._guess_one(T)) for T in self.eval_lengths["test"]]
+
+    def _guess_one(self, delay: int) -> float:
+        """Share of the test symbols at one delay that are the one which the longest delay has most."""
+        said_MB = self._test_symbols(delay)
+        commonest = self._test_symbols(self.lengths[-1]).flatten().bincount().argmax()
+        return float((said_MB == commonest).double().mean())
+
+    def _test_symbols(self, delay: int) -> Tensor:
+        at = self.eval_lengths["test"].index(delay)
+        return self._eval["test"][at].targets[-self.num_symbols :]
 
 
 def make_batch(delay: int, num_symbols: int, batch_size: int, generator: torch.Generator | None) -> Batch:

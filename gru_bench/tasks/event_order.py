@@ -191,8 +191,14 @@ class EventOrder(Task):
         counts_2 = self._labels["train"].bincount(minlength=2).double()
         labels_N = self._labels["test"]
         surprise_2 = -((counts_2 + 1) / (counts_2 + 1).sum()).log()
-        guesses_N = torch.full_like(labels_N, int(counts_2.argmax()))
-        return {"accuracy": accuracy(guesses_N, labels_N), "loss": float(surprise_2[labels_N].mean())}
+        return {"accuracy": accuracy(self._guesses(), labels_N), "loss": float(surprise_2[labels_N].mean())}
+
+    def trivial_slices(self) -> list[SliceScore]:
+        return self._by_distance(self._guesses() == self._labels["test"], self._distances["test"])
+
+    def _guesses(self) -> Tensor:
+        """The label that training has more of, for each test sequence."""
+        return torch.full_like(self._labels["test"], int(self._labels["train"].bincount(minlength=2).argmax()))
 
 
 def event_patterns(num_features: int) -> Tensor:

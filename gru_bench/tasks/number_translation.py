@@ -207,14 +207,8 @@ class NumberTranslation(Task):
         whatever the source says. ``token_accuracy``: the commonest training word. ``loss``: every word with its
         frequency in training, plus one.
         """
-        train = [" ".join(pair.target) for pair in self.pairs["train"]]
-        seen = train[-TRIVIAL_REFERENCES:]
-        guess = max(
-            train[:TRIVIAL_CANDIDATES],
-            key=lambda text: bleu_from_statistics(corpus_bleu([text] * len(seen), seen).statistics),
-        )
         references = [" ".join(pair.target) for pair in self.pairs["test"]]
-        guesses = [guess] * len(references)
+        guesses = [self._guess()] * len(references)
         token_accuracy, loss = guess_words(
             torch.cat(self._targets["train"]), torch.cat(self._targets["test"]), self.target_vocabulary
         )
@@ -224,6 +218,19 @@ class NumberTranslation(Task):
             "token_accuracy": token_accuracy,
             "loss": loss,
         }
+
+    def trivial_slices(self) -> list[SliceScore]:
+        guess, pairs = self._guess(), self.pairs["test"]
+        return by_target_length(pairs, [int(guess == " ".join(pair.target)) for pair in pairs])
+
+    def _guess(self) -> str:
+        """The training target that is the trivial translation."""
+        train = [" ".join(pair.target) for pair in self.pairs["train"]]
+        seen = train[-TRIVIAL_REFERENCES:]
+        return max(
+            train[:TRIVIAL_CANDIDATES],
+            key=lambda text: bleu_from_statistics(corpus_bleu([text] * len(seen), seen).statistics),
+        )
 
 
 def by_target_length(pairs: list[Pair], exact: list[int]) -> list[SliceScore]:

@@ -159,20 +159,18 @@ class Sentiment(Task):
         made, labels, predicted = self.sentences[split], self._labels[split], torch.cat(said)
         right = (predicted == labels).tolist()
         shown = torch.linspace(0, len(made) - 1, min(NUM_SAMPLES, len(made))).long().tolist()
-        distances = [s.distance for s in made]
-        constructions = [str(s.construction) for s in made]
         return Scores(
             metrics={
                 "accuracy": accuracy(predicted, labels),
                 "macro_f1": macro_f1(predicted, labels, len(CLASSES)),
                 "loss": float(torch.cat(nats).mean()),
             },
-            slices=accuracy_by("distance", distances, right) + accuracy_by("construction", constructions, right),
+            slices=self._slices(split, right),
             examples={
                 "correct": [int(r) for r in right],
                 "nats": torch.cat(nats).tolist(),
-                "distance": distances,
-                "construction": constructions,
+                "distance": [s.distance for s in made],
+                "construction": [str(s.construction) for s in made],
             },
             samples={
                 "sentence": [" ".join(made[i].words) for i in shown],
@@ -185,13 +183,28 @@ class Sentiment(Task):
         """Always the class that training has most of, with the classes' frequencies in training as probabilities."""
         counts_C = self._labels["train"].bincount(minlength=len(CLASSES)).double()
         labels = self._labels["test"]
-        guesses = torch.full_like(labels, int(counts_C.argmax()))
+        guesses = self._guesses()
         surprise_C = -((counts_C + 1) / (counts_C + 1).sum()).log()
         return {
             "accuracy": accuracy(guesses, labels),
             "macro_f1": macro_f1(guesses, labels, len(CLASSES)),
             "loss": float(surprise_C[labels].mean()),
         }
+
+    def trivial_slices(self) -> list[SliceScore]:
+        return self._slices("test", (self._guesses() == self._labels["test"]).tolist())
+
+    def _guesses(self) -> Tensor:
+        """The class that training has most of, for each test sentence."""
+        commonest = int(self._labels["train"].bincount(minlength=len(CLASSES)).argmax())
+        return torch.full_like(self._labels["test"], commonest)
+
+    def _slices(self, split: Split, right: list[bool]) -> list[SliceScore]:
+        made = self.sentences[split]
+        return [
+            *accuracy_by("distance", [s.distance for s in made], right),
+            *accuracy_by("construction", [str(s.construction) for s in made], right),
+        ]
 
 
 def accuracy_by(name: str, values: list[Any], right: list[bool]) -> list[SliceScore]:

@@ -238,15 +238,13 @@ class SequenceTagging(Task):
             "nats": np.add.reduceat(nats_N.numpy(), starts_R).tolist(),
         }
         metrics = {"accuracy": float(right_N.mean()), "loss": float(nats_N.mean())}
-        slices: list[SliceScore] = []
-        if self.has_chunks:
-            chunks = chunks_of(predicted, truth, self.classes)
+        chunks = chunks_of(predicted, truth, self.classes) if self.has_chunks else None
+        if chunks is not None:
             metrics["chunk_f1"] = chunks.f1
             examples |= chunks.statistics
-            slices = [SliceScore("chunk_f1", "chunk", kind, f1) for kind, f1 in chunks.by_type.items()]
         return Scores(
             metrics=metrics,
-            slices=[*self._slices(split, right_N, examples), *slices],
+            slices=self._slices(split, right_N, chunks),
             examples=examples,
             samples=self._samples(split, predicted),
         )
@@ -260,7 +258,7 @@ class SequenceTagging(Task):
         to_N = torch.arange(int(lengths_R.sum())) + (starts_R - begins_R).repeat_interleave(lengths_R)
         return to_N.argsort()
 
-    def _slices(self, split: Split, right_N: np.ndarray, examples: dict[str, list[Any]]) -> list[SliceScore]:
+    def _slices(self, split: Split, right_N: np.ndarray, chunks: Chunks | None) -> list[SliceScore]:
         known_N = self.words[split].values != self.vocabulary.unk
         right = right_N.tolist()
         slices = accuracy_by("word", np.where(known_N, "known", "unknown").tolist(), right)
@@ -269,11 +267,13 @@ class SequenceTagging(Task):
             name = self.data.columns["slice"]
             of_word = [value for value, n in zip(values, self.tags[split].lengths, strict=True) for _ in range(n)]
             slices += accuracy_by(name, of_word, right)
-            if self.has_chunks:
+            if chunks is not None:
                 for value in sorted(set(values)):
                     rows = [row for row, other in enumerate(values) if other == value]
-                    part = {key: [column[row] for row in rows] for key, column in examples.items()}
+                    part = {key: [column[row] for row in rows] for key, column in chunks.statistics.items()}
                     slices.append(SliceScore("chunk_f1", name, str(value), f1_from_statistics(part)))
+        if chunks is not None:
+            slices += [SliceScore("chunk_f1", "chunk", kind, f1) for kind, f1 in chunks.by_type.items()]
         return slices
 
     def _samples(self, split: Split, predicted: Ragged) -> dict[str, list[Any]]:
@@ -290,14 +290,24 @@ class SequenceTagging(Task):
     def trivial(self) -> dict[str, float]:
         """Always the tag that most training words have, with the tags' frequencies in training as probabilities."""
         counts_C = np.bincount(self.tags["train"].values, minlength=len(self.classes)).astype(float)
-        truth = self.tags["test"]
-        guesses = Ragged(np.full_like(truth.values, counts_C.argmax()), truth.offsets)
+        truth, guesses = self.tags["test"], self._guesses()
         surprise_C = -np.log((counts_C + 1) / (counts_C + 1).sum())
         scores = {
             "accuracy": float((guesses.values == truth.values).mean()),
             "loss": float(surprise_C[truth.values].mean()),
         }
         return scores | ({"chunk_f1": chunks_of(guesses, truth, self.classes).f1} if self.has_chunks else {})
+
+    def trivial_slices(self) -> list[SliceScore]:
+        truth, guesses = self.tags["test"], self._guesses()
+        chunks = chunks_of(guesses, truth, self.classes) if self.has_chunks else None
+        return self._slices("test", guesses.values == truth.values, chunks)
+
+    def _guesses(self) -> Ragged:
+        """The tag that most training words have, for each test word."""
+        truth = self.tags["test"]
+        commonest = np.bincount(self.tags["train"].values).argmax()
+        return Ragged(np.full_like(truth.values, commonest), truth.offsets)
 
 
 def shown(num_rows: int) -> list[int]:

@@ -224,13 +224,20 @@ class TextClassification(Task):
         """Always the class that training has most of, with the classes' frequencies in training as probabilities."""
         counts_C = np.bincount(self._labels["train"], minlength=len(self.classes)).astype(float)
         labels_R = torch.from_numpy(self._labels["test"].astype(np.int64))
-        guesses = torch.full_like(labels_R, int(counts_C.argmax()))
+        guesses = torch.full_like(labels_R, self._commonest())
         surprise_C = -torch.from_numpy((counts_C + 1) / (counts_C + 1).sum()).log()
         return {
             "accuracy": accuracy(guesses, labels_R),
             "macro_f1": macro_f1(guesses, labels_R, len(self.classes)),
             "loss": float(surprise_C[labels_R].mean()),
         }
+
+    def trivial_slices(self) -> list[SliceScore]:
+        return self._slices("test", self._labels["test"] == self._commonest())
+
+    def _commonest(self) -> int:
+        """The class that training has most of."""
+        return int(np.bincount(self._labels["train"]).argmax())
 
 
 def accuracy_by_code(name: str, values: list[str], codes_N: np.ndarray, right_N: np.ndarray) -> list[SliceScore]:

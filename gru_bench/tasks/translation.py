@@ -1,7 +1,7 @@
 """Translation of sentences: from any data set of rows with a source and a target text."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Annotated, Any, cast
 
@@ -17,7 +17,7 @@ from gru_bench.data.prepared import Prepared, cached
 from gru_bench.data.rows import SPLITS, Rows
 from gru_bench.data.vocabulary import PAD
 from gru_bench.errors import UserError
-from gru_bench.metrics import bleu_from_statistics, corpus_bleu, corpus_chrf
+from gru_bench.metrics import Bleu, bleu_from_statistics, corpus_bleu, corpus_chrf
 from gru_bench.tasks.base import (
     TRAIN_DATA_SEED,
     Batch,
@@ -143,9 +143,11 @@ class Translation(Task):
     def _prepare(self) -> Prepared:
         prepared, texts = prepare(self.data.load(), self.limits)
         arrays, facts = prepared.arrays, prepared.facts
-        facts["trivial"] = constant_scores(
+        facts["trivial"], statistics = constant_scores(
             texts["train"]["target"], texts["test"]["target"], lowercase=self.limits.lowercase
         )
+        parts = by_source_length(arrays["test.words"].tolist(), statistics)
+        facts["trivial_by_length"] = {part.slice_value: part.value for part in parts}
         codec, targets = Codec(facts["codecs"]["target"]), prepared.ragged("test.target")
         written = [codec.text(targets[row][:-1].tolist()) for row in range(len(targets))]
         best = corpus_bleu(written, texts["test"]["target"], tokenize="13a", lowercase=self.limits.lowercase).score
@@ -249,25 +251,38 @@ class Translation(Task):
             "loss": loss,
         }
 
+    def trivial_slices(self) -> list[SliceScore]:
+        told: dict[str, float] = self.prepared.facts["trivial_by_length"]
+        return [SliceScore("bleu", "source_length", value, score) for value, score in told.items()]
+
 
 def perplexity(loss: float) -> float:
     """``exp(loss)``; infinite where that is no number any more."""
     return math.exp(loss) if loss < 700 else math.inf
 
 
-def constant_scores(train: list[str], references: list[str], *, lowercase: bool) -> dict[str, float]:
-    """What always the same training target scores, chosen for each score by other training targets."""
+def constant_scores(
+    train: list[str], references: list[str], *, lowercase: bool
+) -> tuple[dict[str, float], dict[str, list[int]]]:
+    """What always the same training target scores, chosen for each score by other training targets.
+
+    Returns:
+        The scores, and the statistics of the BLEU among them; see :class:`~gru_bench.metrics.Bleu`.
+    """
     candidates = spread(range(len(train)), TRIVIAL_CANDIDATES)
     others = sorted(set(range(len(train))) - set(candidates)) or candidates
     seen = [train[row] for row in spread(others, TRIVIAL_REFERENCES)]
-    scorers: dict[str, Callable[[str, list[str]], float]] = {
-        "bleu": lambda text, of: corpus_bleu([text] * len(of), of, tokenize="13a", lowercase=lowercase).score,
-        "chrf": lambda text, of: corpus_chrf([text] * len(of), of, lowercase=lowercase).score,
-    }
-    return {
-        name: score(max((train[row] for row in candidates), key=lambda text: score(text, seen)), references)
-        for name, score in scorers.items()
-    }
+
+    def bleu(text: str, of: list[str]) -> Bleu:
+        return corpus_bleu([text] * len(of), of, tokenize="13a", lowercase=lowercase)
+
+    def chrf(text: str, of: list[str]) -> float:
+        return corpus_chrf([text] * len(of), of, lowercase=lowercase).score
+
+    texts = [train[row] for row in candidates]
+    best_bleu = bleu(max(texts, key=lambda text: bleu(text, seen).score), references)
+    best_chrf = chrf(max(texts, key=lambda text: chrf(text, seen)), references)
+    return {"bleu": best_bleu.score, "chrf": best_chrf}, best_bleu.statistics
 
 
 def spread(rows: Sequence[int], most: int) -> list[int]:
