@@ -56,7 +56,7 @@ def test_one_run_records_everything(gru_bench: Command, capsys: pytest.CaptureFi
         "device": "cpu",
         "dtype": "float32",
         "batch_size": 8,
-        "learning_rate": 0.003,
+        "learning_rate": 0.008,
         "primary_metric": "mse",
         "generated": True,
     }

@@ -40,7 +40,7 @@ def test_a_family_without_a_rate_is_named() -> None:
 def by_family(*overrides: str) -> dict[str, Any]:
     tuning = "+tuning={metric:accuracy,best:highest,seeds:[0],at:null,rates:[0.1,0.2],scores:{gru:[0.5,0.6]}}"
     rates = "trainer.learning_rate={rnn:0.1,lstm:0.25,gru:0.5}"
-    return check(composed("task=adding", rates, tuning, *overrides))[1]
+    return check(composed("task=event_order", rates, tuning, *overrides))[1]
 
 
 @pytest.mark.parametrize(("cell", "rate"), [("rnn", 0.1), ("lstm", 0.25), ("gru", 0.5), ("gru_article", 0.5)])
@@ -58,7 +58,7 @@ def test_a_rate_of_ones_own_is_nobodys_choice() -> None:
 
 @pytest.mark.usefixtures("hydra_conf")
 def test_how_a_rate_was_chosen_is_not_part_of_the_key() -> None:
-    choices = {"cell": "gru", "backend": "loop", "task": "adding", "budget": "hidden"}
+    choices = {"cell": "gru", "backend": "loop", "task": "event_order", "budget": "hidden"}
     chosen, own = by_family(), by_family("trainer.learning_rate=0.5")
     assert run_keys(chosen, choices, "x") == run_keys(own, choices, "x")
 
@@ -74,7 +74,7 @@ def test_how_a_rate_was_chosen_is_not_part_of_the_key() -> None:
 @pytest.mark.usefixtures("hydra_conf")
 def test_bad_rates(override: str, told: str) -> None:
     with pytest.raises(UserError, match=told):
-        check(composed("task=adding", "cell=gru", override))
+        check(composed("task=event_order", "cell=gru", override))
 
 
 TUNED = [name for name in yaml_names("task") if "tuning" in OmegaConf.load(CONF / "task" / f"{name}.yaml")]

@@ -98,8 +98,8 @@ def tuning(tasks: list[TaskGroups]) -> str:
         told.append(
             f"On {', '.join(tuned)} each family has the learning rate that was best for its reference cell on "
             f"validation data among {counts} rates, the same ones for all; the trials stand in the task's yaml, with "
-            "the settings at which they ran. Nothing else was tuned for a family, and at another size another rate may "
-            "be best."
+            "the settings at which they ran. Nothing else was tuned for a family, and at another size or on other data "
+            "another rate may be best."
         )
     if any(len({group.fact("learning_rate") for group in task.groups} - {None}) > 1 for task in rest):
         told.append(
