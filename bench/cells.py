@@ -36,20 +36,20 @@ from torch import Tensor
 from torch.autograd.profiler import profile
 
 import gru_bench
-from gru_bench import build
-from gru_bench.backends import parity
 from gru_bench.backends.base import Backend, Stack
 from gru_bench.backends.native import layer as native
 from gru_bench.backends.native import workspace
 from gru_bench.backends.native.build import CannotBuild
-from gru_bench.bench_store import store_figures
 from gru_bench.cells.base import Cell
-from gru_bench.config import Node, check_node, conf_dir, construct, to_node
+from gru_bench.config.check import Node, check_node, conf_dir, construct, to_node
 from gru_bench.errors import Unsupported, UserError
+from gru_bench.measure import parity
 from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, environment, git_state, machine_id
 from gru_bench.measure.kernel import kernel_name
 from gru_bench.measure.threads import resolve_threads, set_threads, usable_cores
 from gru_bench.models.encoder import MakeCell
+from gru_bench.run import build
+from gru_bench.store.bench import store_figures
 
 Shape = tuple[int, int, int]
 Row = dict[str, Any]

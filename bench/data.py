@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from gru_bench.data.rows import Rows
-from gru_bench.tasks.text_classification import TextClassification
+from gru_bench.tasks.text.text_classification import TextClassification
 
 BATCH_SIZE = 32
 

@@ -24,7 +24,7 @@ def keep(barrier: Barrier) -> None:
 
 def with_store(uri: str) -> str:
     """One worker's first use through this project; returns what went wrong."""
-    from gru_bench.tracking import Store
+    from gru_bench.store.write import Store
 
     def use() -> None:
         with Store(uri=uri).run("race", "racer", sweep_id=None, tags={}) as run:
@@ -61,7 +61,7 @@ def race(processes: int, repeats: int, racer: Callable[[str], str]) -> list[tupl
     """How many got through, the seconds until all were done, and the first thing that went wrong, a repeat."""
     # everything is imported before the race, once: importing would spread the starts over seconds
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["gru_bench.tracking", "mlflow.store.tracking.sqlalchemy_store"])
+    context.set_forkserver_preload(["gru_bench.store.write", "mlflow.store.tracking.sqlalchemy_store"])
     rows = []
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -27,9 +27,9 @@ from gru_bench.cells.rnn import RNN
 from gru_bench.measure.timing import StepClock
 from gru_bench.models.classifier import Classifier
 from gru_bench.models.encoder import Encoder, MakeCell
-from gru_bench.tasks.adding import Adding
 from gru_bench.tasks.base import Batch, Scores, Split
-from gru_bench.trainer import Trainer
+from gru_bench.tasks.generated.adding import Adding
+from gru_bench.training.trainer import Trainer
 
 
 class FixedBatches(Adding):

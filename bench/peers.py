@@ -32,7 +32,7 @@ from peers_ours import write_job
 from peers_processes import Failed, Worker
 
 import gru_bench
-from gru_bench.config import conf_dir
+from gru_bench.config.check import conf_dir
 from gru_bench.errors import UserError
 from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, git_state, machine_id
 from gru_bench.measure.threads import resolve_threads, usable_cores

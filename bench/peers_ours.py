@@ -15,16 +15,16 @@ from hydra import compose, initialize_config_dir
 from peers_worker import ARRAYS, JOB, Job, Training, serve
 from torch import Tensor, nn
 
-from gru_bench import build
-from gru_bench.backends import parity
 from gru_bench.backends.base import Stack
-from gru_bench.config import Node, Settings, check, conf_dir, construct
+from gru_bench.config.check import Node, Settings, check, conf_dir, construct
+from gru_bench.measure import parity
 from gru_bench.measure.kernel import kernel_name
 from gru_bench.measure.threads import set_threads
 from gru_bench.models.classifier import Classifier
 from gru_bench.models.encoder import num_parameters
+from gru_bench.run import build
 from gru_bench.tasks.base import Batch, Task
-from gru_bench.trainer import Trainer
+from gru_bench.training.trainer import Trainer
 
 NUM_BATCHES = 8
 """Distinct batches, over and over."""

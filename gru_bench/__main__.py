@@ -1,5 +1,5 @@
 """``python -m gru_bench`` is ``gru-bench``."""
 
-from gru_bench.commands import main
+from gru_bench.commands.cli import main
 
 main()

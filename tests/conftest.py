@@ -102,12 +102,12 @@ Command = Callable[..., int]
 @pytest.fixture
 def gru_bench(empty_folder: Path, fresh_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
     """Run the command in this process, in an empty folder."""
-    from gru_bench import commands
+    from gru_bench.commands import cli
 
     shutil.copy(fresh_store, empty_folder / "mlflow.db")
     monkeypatch.setattr(sys, "argv", ["gru-bench"])
     before = signal.getsignal(signal.SIGTERM)
-    yield lambda *arguments: commands.run(list(arguments))
+    yield lambda *arguments: cli.run(list(arguments))
     signal.signal(signal.SIGTERM, before)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gru_bench.tasks.base import Batch, Counts, Metric, Scores, Split, Task
-from gru_bench.trainer import Trainer
+from gru_bench.training.trainer import Trainer
 
 DEFAULTS: dict[str, Any] = {
     "max_steps": None,

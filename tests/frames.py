@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from gru_bench.results import CURVE_COLUMNS, NUMBER, RUN_COLUMNS, TEXT, VALUE_COLUMNS, Results, frame
+from gru_bench.store.read import CURVE_COLUMNS, NUMBER, RUN_COLUMNS, TEXT, VALUE_COLUMNS, Results, frame
 
 MSE: dict[str, Any] = {
     "primary_metric": "mse",

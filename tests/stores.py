@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from gru_bench.tracking import Run, Store
+from gru_bench.store.write import Run, Store
 
 
 def make_template(folder: Path) -> Path:

@@ -10,7 +10,7 @@ from gru_bench.cells.gru import GRU
 from gru_bench.data.text import Text
 from gru_bench.models.encoder import Encoder
 from gru_bench.models.language_model import LanguageModel
-from gru_bench.tasks.language_modeling import LanguageModeling
+from gru_bench.tasks.text.language_modeling import LanguageModeling
 
 
 def given(train: str, valid: str = "valid\n", test: str = "test\n") -> Text:

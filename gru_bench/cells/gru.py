@@ -33,7 +33,7 @@ class GRU(Cell):
 
     Parameters: 3 * H * (D + H + 1) + H
 
-    Source: Cho et al. (2014), arXiv:1406.1078v1. Checked against ``torch.nn.GRU`` in ``tests/test_cells.py``.
+    Source: Cho et al. (2014), arXiv:1406.1078v1. Checked against ``torch.nn.GRU`` in ``tests/cells/test_cells.py``.
     """
 
     family: ClassVar[str] = "gru"
@@ -103,7 +103,7 @@ class GRUResetBefore(Cell):
     Parameters: 3 * H * (D + H + 1)
 
     Source: Cho et al. (2014), arXiv:1406.1078v3. Checked against the equations written out in
-    ``tests/test_cells.py``.
+    ``tests/cells/test_cells.py``.
     """
 
     family: ClassVar[str] = "gru"

@@ -33,7 +33,7 @@ class GRUArticle(Cell):
     Parameters: 3 * H * (D + H + 1)
 
     Source: the article that this project examines (README.md). Checked against the equations written out in
-    ``tests/test_cells.py``.
+    ``tests/cells/test_cells.py``.
     """
 
     family: ClassVar[str] = "gru"

@@ -37,7 +37,7 @@ class LSTM(Cell):
     Parameters: 4 * H * (D + H + 1)
 
     Source: Hochreiter and Schmidhuber (1997), doi:10.1162/neco.1997.9.8.1735; forget gate by Gers et al. (2000),
-    doi:10.1162/089976600300015015. Checked against ``torch.nn.LSTM`` in ``tests/test_cells.py``.
+    doi:10.1162/089976600300015015. Checked against ``torch.nn.LSTM`` in ``tests/cells/test_cells.py``.
     """
 
     family: ClassVar[str] = "lstm"

@@ -31,7 +31,7 @@ class RNN(Cell):
     Parameters: H * (D + H + 1)
 
     Source: Elman (1990), doi:10.1207/s15516709cog1402_1.
-    Checked against ``torch.nn.RNN`` in ``tests/test_cells.py``; the sigmoid against the equation written out there.
+    Checked against ``torch.nn.RNN`` in ``tests/cells/test_cells.py``; the sigmoid against its equation there.
     """
 
     family: ClassVar[str] = "rnn"

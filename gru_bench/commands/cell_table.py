@@ -12,13 +12,13 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.text import Text
 
-from gru_bench.backends import parity
 from gru_bench.backends.base import Backend
-from gru_bench.build import Place
-from gru_bench.config import Node, check_node, conf_dir, construct, first_line, to_node
+from gru_bench.config.check import Node, check_node, conf_dir, construct, first_line, to_node
 from gru_bench.errors import Unsupported, UserError
+from gru_bench.measure import parity
 from gru_bench.measure.kernel import kernel_name
 from gru_bench.models.encoder import Encoder, MakeCell
+from gru_bench.run.build import Place
 
 COLUMN = 36
 """Characters of one floating type's column."""

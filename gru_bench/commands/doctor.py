@@ -11,16 +11,15 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 
-from gru_bench import messages
-from gru_bench.build import Place, make_place
-from gru_bench.commands import outcome
+from gru_bench.commands import messages, outcome
 from gru_bench.commands.cell_table import read_shapes, say_cells
-from gru_bench.config import Node, Settings, check_arguments, check_node, construct, to_node
+from gru_bench.config.check import Node, Settings, check_arguments, check_node, construct, to_node
 from gru_bench.errors import UserError
 from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, environment, machine_id
 from gru_bench.measure.threads import resolve_threads, usable_cores
-from gru_bench.store import shown, sqlite_file
-from gru_bench.tracking import Store
+from gru_bench.run.build import Place, make_place
+from gru_bench.store.connect import shown, sqlite_file
+from gru_bench.store.write import Store
 
 Dtype = Literal["float32", "float64", "bfloat16"]
 

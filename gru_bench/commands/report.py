@@ -7,15 +7,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gru_bench import messages
-from gru_bench.commands import outcome
-from gru_bench.config import check_arguments, check_node, construct, to_node
+from gru_bench.commands import messages, outcome
+from gru_bench.config.check import check_arguments, check_node, construct, to_node
 from gru_bench.errors import UserError
-from gru_bench.results import Results, read
-from gru_bench.sections.base import Section
-from gru_bench.sections.figures import save
-from gru_bench.sections.groups import distinct
-from gru_bench.sections.header import header
+from gru_bench.report.figures import save
+from gru_bench.report.header import header
+from gru_bench.report.markdown import Section
+from gru_bench.report.view import distinct
+from gru_bench.store.read import Results, read
 
 SORTED_BY = [
     "experiment",

@@ -9,17 +9,18 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from gru_bench import build, hydra_callback, messages
-from gru_bench.commands import outcome
-from gru_bench.commands.job import Job, plan
-from gru_bench.commands.record import Recorder
-from gru_bench.config import construct, to_node
+from gru_bench.commands import messages, outcome
+from gru_bench.config.check import construct, to_node
 from gru_bench.errors import UserError
 from gru_bench.measure.timing import StepClock
-from gru_bench.progress import show_progress
-from gru_bench.signals import SIGTERM_EXIT_CODE
-from gru_bench.tracking import Store, raise_on_signals
-from gru_bench.trainer import Trainer, evaluate
+from gru_bench.run import build
+from gru_bench.run import sweep as sweeps
+from gru_bench.run.job import Job, plan
+from gru_bench.run.progress import show_progress
+from gru_bench.run.record import Recorder
+from gru_bench.store.signals import SIGTERM_EXIT_CODE
+from gru_bench.store.write import Store, raise_on_signals
+from gru_bench.training.trainer import Trainer, evaluate
 
 
 def train(config: DictConfig) -> int:
@@ -36,9 +37,9 @@ def train(config: DictConfig) -> int:
         sweep_id = None
         job: Job | None = None
         if in_sweep:
-            if hydra_callback.parent is None:
+            if sweeps.parent is None:
                 raise RuntimeError("this job belongs to a sweep whose parent run could not be opened")
-            sweep_id, num_jobs, varied = hydra_callback.parent
+            sweep_id, num_jobs, varied = sweeps.parent
             tags["gru_bench.job"] = str(hydra_config.job.num)
             told = [text for text in hydra_config.overrides.task if text.split("=")[0] in varied]
             label = " ".join([f"[{hydra_config.job.num + 1}/{num_jobs}]", label, *told])
@@ -49,7 +50,7 @@ def train(config: DictConfig) -> int:
             loaded = time.perf_counter() - started
         store.open()
         started = time.perf_counter() - loaded  # opening a store is no cost of the run, and the first one is slow
-        experiment = choices.get("experiment", hydra_callback.ADHOC)
+        experiment = choices.get("experiment", sweeps.ADHOC)
         with store.run(experiment, name, sweep_id=sweep_id, tags=tags) as run:
             planned = job or plan(config, choices)
             record = Recorder(run, planned.task, started)
@@ -71,7 +72,7 @@ def train(config: DictConfig) -> int:
         print(f"{label}: failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         code = 1
     # a sweep's code comes from the store when it is closed: its jobs may run in other processes
-    outcome.code = 0 if in_sweep and hydra_callback.parent is not None else code
+    outcome.code = 0 if in_sweep and sweeps.parent is not None else code
     return code
 
 
@@ -107,10 +108,10 @@ def fit_and_score(record: Recorder, job: Job, *, quiet: bool) -> str:
 
 def close_sweep(code: int) -> int:
     """Close the parent run of the sweep that this process launched, and turn its counts into the exit code."""
-    sweep = hydra_callback.launched
+    sweep = sweeps.launched
     if sweep is None:
         return code
-    hydra_callback.launched = None
+    sweeps.launched = None
     reason = {130: "interrupted", SIGTERM_EXIT_CODE: "SIGTERM"}.get(code)
     counts = sweep.store.close_sweep(sweep.sweep_id, lost=reason and f"{reason}: the sweep was told to end")
     said = ", ".join(f"{number} {status}" for status, number in counts.items() if number)

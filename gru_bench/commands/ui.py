@@ -11,9 +11,9 @@ import urllib.error
 import urllib.request
 
 from gru_bench.errors import UserError
-from gru_bench.signals import raise_on_signals
-from gru_bench.store import absolute_uri, artifact_root, connect, shown
-from gru_bench.ui_view import ui_url_path
+from gru_bench.store.connect import absolute_uri, artifact_root, connect, shown
+from gru_bench.store.signals import raise_on_signals
+from gru_bench.store.ui_view import ui_url_path
 
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 10.0

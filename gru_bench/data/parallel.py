@@ -26,7 +26,7 @@ Texts = dict[str, dict[str, list[str]]]
 
 @dataclass(frozen=True)
 class Limits:
-    """How texts become sequences; see :class:`~gru_bench.tasks.translation.Translation` for each."""
+    """How texts become sequences; see :class:`~gru_bench.tasks.text.translation.Translation` for each."""
 
     kind: Kind
     lowercase: bool

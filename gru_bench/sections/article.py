@@ -1,7 +1,6 @@
 """The article's model: what does its own network score on generated sequences?"""
 
-from gru_bench.results import Results
-from gru_bench.sections.base import (
+from gru_bench.report.markdown import (
     ARROWS,
     Section,
     count,
@@ -11,7 +10,8 @@ from gru_bench.sections.base import (
     plus_minus,
     table,
 )
-from gru_bench.sections.groups import TaskGroups, by_task, complete, deviation, first_known, measure, seed_values, truth
+from gru_bench.report.view import TaskGroups, by_task, complete, deviation, first_known, measure, seed_values, truth
+from gru_bench.store.read import Results
 
 CLAIMS = (
     "The article claims that plain RNNs cannot learn long-range dependencies, that gates solve this, and that an "

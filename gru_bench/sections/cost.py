@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from gru_bench.results import Results
-from gru_bench.sections.base import UNKNOWN, Section, number, paragraphs, span, table
-from gru_bench.sections.groups import Group, by_task, complete, distinct, measure, seed_values, truth
+from gru_bench.report.markdown import UNKNOWN, Section, number, paragraphs, span, table
+from gru_bench.report.view import Group, by_task, complete, distinct, measure, seed_values, truth
+from gru_bench.store.read import Results
 
 TEXT = (
     "What the finished runs cost: median over the seeds, and smallest to largest in brackets. **These are not "

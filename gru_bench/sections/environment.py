@@ -4,9 +4,9 @@ from typing import Any
 
 import pandas as pd
 
-from gru_bench.results import Results
-from gru_bench.sections.base import UNKNOWN, Section, known, paragraphs, table
-from gru_bench.sections.groups import by_task, complete, distinct, truth
+from gru_bench.report.markdown import UNKNOWN, Section, known, paragraphs, table
+from gru_bench.report.view import by_task, complete, distinct, truth
+from gru_bench.store.read import Results
 
 FACTS = {"machine": "machine (hash of CPU and GPU model)", "device": "device", "dtype": "dtype", "threads": "threads"}
 PREFIX = "env_"

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from gru_bench.results import Results
-from gru_bench.sections.base import UNKNOWN, Section, known, paragraphs, plural, table
-from gru_bench.sections.groups import complete
+from gru_bench.report.markdown import UNKNOWN, Section, known, paragraphs, plural, table
+from gru_bench.report.view import complete
+from gru_bench.store.read import Results
 
 TITLE = "Failed, unsupported and missing runs"
 MEANING = {

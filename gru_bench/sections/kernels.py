@@ -6,9 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gru_bench.results import FAMILIES, Results
-from gru_bench.sections.base import UNKNOWN, Section, known, number, paragraphs, plural, span, table
-from gru_bench.sections.benchmarks import (
+from gru_bench.report.benchmarks import (
     MEAN,
     VENDOR,
     Place,
@@ -22,7 +20,9 @@ from gru_bench.sections.benchmarks import (
     shape_name,
     where,
 )
-from gru_bench.sections.groups import complete, distinct, family_rank, is_known
+from gru_bench.report.markdown import UNKNOWN, Section, known, number, paragraphs, plural, span, table
+from gru_bench.report.view import complete, distinct, family_rank, is_known
+from gru_bench.store.read import FAMILIES, Results
 
 COMMAND = "`python bench/cells.py --store`"
 TEXT = (

@@ -3,9 +3,7 @@
 import pandas as pd
 import seaborn as sns
 
-from gru_bench.results import Results
-from gru_bench.sections.base import Section, heading, paragraphs
-from gru_bench.sections.figures import (
+from gru_bench.report.figures import (
     DASHES,
     direction,
     handle,
@@ -16,7 +14,9 @@ from gru_bench.sections.figures import (
     style,
     wants_log,
 )
-from gru_bench.sections.groups import Group, TaskGroups, by_task
+from gru_bench.report.markdown import Section, heading, paragraphs
+from gru_bench.report.view import Group, TaskGroups, by_task
+from gru_bench.store.read import Results
 
 TEXT = (
     "The primary metric on the validation data against optimizer steps. Line: mean over the seeds of the finished "

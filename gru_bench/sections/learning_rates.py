@@ -5,9 +5,8 @@ from collections import defaultdict
 
 import pandas as pd
 
-from gru_bench.results import Results
-from gru_bench.sections.base import UNKNOWN, Section, known, metric_header, number, paragraphs, table
-from gru_bench.sections.groups import (
+from gru_bench.report.markdown import UNKNOWN, Section, known, metric_header, number, paragraphs, table
+from gru_bench.report.view import (
     SETTINGS,
     Group,
     Measured,
@@ -18,6 +17,7 @@ from gru_bench.sections.groups import (
     seed_values,
     settings_text,
 )
+from gru_bench.store.read import Results
 
 INTRODUCTION = (
     "Scores are those of the validation data at the best step, as means over the seeds; the test data had no say. "

@@ -2,9 +2,8 @@
 
 import pandas as pd
 
-from gru_bench.results import Results
-from gru_bench.sections.base import Section, count, known, plural, span
-from gru_bench.sections.groups import (
+from gru_bench.report.markdown import Section, count, known, plural, span
+from gru_bench.report.view import (
     Measured,
     TaskGroups,
     by_task,
@@ -14,6 +13,7 @@ from gru_bench.sections.groups import (
     measure,
     seed_values,
 )
+from gru_bench.store.read import Results
 
 SHORT_S = 3600.0
 

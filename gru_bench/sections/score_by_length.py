@@ -5,9 +5,7 @@ import math
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gru_bench.results import Results
-from gru_bench.sections.base import Section, escape, heading, metric_header, paragraphs, table
-from gru_bench.sections.figures import (
+from gru_bench.report.figures import (
     TRIVIAL,
     direction,
     handle,
@@ -19,8 +17,10 @@ from gru_bench.sections.figures import (
     style,
     wants_log,
 )
-from gru_bench.sections.groups import Group, Measured, by_task, complete, measure, seed_values
-from gru_bench.sections.parts import Parts, as_number, cut
+from gru_bench.report.markdown import Section, escape, heading, metric_header, paragraphs, table
+from gru_bench.report.parts import Parts, as_number, cut
+from gru_bench.report.view import Group, Measured, by_task, complete, measure, seed_values
+from gru_bench.store.read import Results
 
 TEXT = (
     "Test scores of the same trained models on sequences of each length: mean ± standard deviation over the seeds. "

@@ -5,11 +5,11 @@ import math
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gru_bench.results import Results
-from gru_bench.sections.base import Section, heading, paragraphs, plural, table
-from gru_bench.sections.figures import TRIVIAL, handle, legend_below, looks, panels, seed_range, style
-from gru_bench.sections.groups import Group, Measured, TaskGroups, by_task, complete, measure
-from gru_bench.sections.parts import Parts, as_number, cut
+from gru_bench.report.figures import TRIVIAL, handle, legend_below, looks, panels, seed_range, style
+from gru_bench.report.markdown import Section, heading, paragraphs, plural, table
+from gru_bench.report.parts import Parts, as_number, cut
+from gru_bench.report.view import Group, Measured, TaskGroups, by_task, complete, measure
+from gru_bench.store.read import Results
 
 TEXT = (
     "Test scores of the same trained models on parts of the test data: mean ± standard deviation over the seeds; in "

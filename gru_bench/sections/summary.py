@@ -7,8 +7,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gru_bench.results import Results
-from gru_bench.sections.base import (
+from gru_bench.report.figures import (
+    TRIVIAL,
+    direction,
+    legend_below,
+    looks,
+    panels,
+    set_log,
+    style,
+    wants_log,
+)
+from gru_bench.report.markdown import (
     ARROWS,
     Section,
     count,
@@ -20,17 +29,7 @@ from gru_bench.sections.base import (
     paragraphs,
     table,
 )
-from gru_bench.sections.figures import (
-    TRIVIAL,
-    direction,
-    legend_below,
-    looks,
-    panels,
-    set_log,
-    style,
-    wants_log,
-)
-from gru_bench.sections.groups import (
+from gru_bench.report.view import (
     Group,
     TaskGroups,
     best_mean,
@@ -42,6 +41,7 @@ from gru_bench.sections.groups import (
     measure,
     seed_values,
 )
+from gru_bench.store.read import Results
 
 INTRODUCTION = (
     "One table a task. Each row averages the seeds of one cell at one setting, and nothing else: mean, standard "

@@ -1,0 +1,171 @@
+"""The command line: ``gru-bench VERB ...``. Each verb's wiring is in its own file."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from gru_bench.errors import UserError
+
+VERBS = {
+    "train": "train one cell on one task, or a sweep of them, and write the runs to MLflow",
+    "report": "turn an experiment's runs into a markdown report with figures and results.csv",
+    "ui": "open the MLflow UI on the runs",
+    "doctor": "check versions, devices, threads, kernels and the store before anything runs",
+}
+
+SWEEPS = {"-m", "--multirun"}
+SWITCHES = SWEEPS | {"--hydra-help", "--resolve"}
+WITH_VALUE = {"--cfg", "-c", "--config-dir", "-cd", "--package", "-p"}
+"""Hydra's flags that make sense here."""
+
+
+def main() -> None:
+    """Entry point of ``gru-bench``."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one verb and return its exit code: 0 done, 1 a run failed, 2 bad input, 130 interrupted."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from gru_bench import __version__
+
+        print(f"gru-bench {__version__}")
+        return 0
+    verb, rest = arguments[0], arguments[1:]
+    if verb not in VERBS:
+        print(f"gru-bench: {verb}: no such verb; valid: {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    if verb == "ui":
+        from gru_bench.commands.ui import ui
+
+        return ui(rest)
+    if any(argument in ("-h", "--help") for argument in rest):
+        from gru_bench.commands.help import help_text
+        from gru_bench.config.check import conf_dir
+
+        print(help_text(verb, folders(rest, conf_dir())))
+        return 0
+    return run_hydra(verb, rest)
+
+
+def usage() -> str:
+    """What ``gru-bench --help`` prints."""
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {text}" for verb, text in VERBS.items()]
+    return "\n".join(["usage: gru-bench VERB [key=value ...]", "", *lines, "", "gru-bench VERB --help tells more."])
+
+
+def run_hydra(verb: str, arguments: list[str]) -> int:
+    """Run a verb as a Hydra application over ``conf/VERB.yaml``; say bad input in a line or two."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions reach us instead of Hydra's own printing and exit
+    logging.getLogger("hydra").setLevel(logging.CRITICAL)  # it logs what it also raises
+    import hydra
+
+    from gru_bench.commands import messages
+    from gru_bench.config.check import conf_dir
+    from gru_bench.store.write import raise_on_signals
+
+    raise_on_signals()
+    command = load(verb)
+    if verb == "report":
+        arguments = select_by_name(arguments)
+        # beside the other overrides: Hydra's parser takes them in one piece only, before or after the flags
+        at = next((i for i, a in enumerate(arguments) if "=" in a and not a.startswith("-")), len(arguments))
+        arguments[at:at] = section_overrides(arguments, conf_dir())
+    code = 1
+    try:
+        sys.argv = [f"gru-bench {verb}", *flags_first(verb, arguments)]
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(command)()
+        code = exit_code()
+    except messages.BAD_INPUT as error:
+        print(messages.line(verb, error), file=sys.stderr)
+        code = 2
+    except SystemExit as left:  # a callback that refused, or SIGTERM
+        code = left.code if isinstance(left.code, int) else 1
+    except KeyboardInterrupt:
+        print(f"gru-bench {verb}: interrupted", file=sys.stderr)
+        code = 130
+    finally:
+        if verb == "train":
+            from gru_bench.commands.train import close_sweep
+
+            code = close_sweep(code)
+    return code
+
+
+def flags_first(verb: str, arguments: list[str]) -> list[str]:
+    """Hydra's parser takes flags only before the first key; people write them anywhere.
+
+    Raises:
+        UserError: A flag that the verb does not have, or one without its value.
+    """
+    flags: list[str] = []
+    keys: list[str] = []
+    left = list(arguments)
+    while left:
+        argument = left.pop(0)
+        flag, has_value, _ = argument.partition("=")
+        if not argument.startswith("-"):
+            keys.append(argument)
+        elif flag in SWITCHES and (flag not in SWEEPS or verb == "train"):
+            flags.append(argument)
+        elif flag in WITH_VALUE and (has_value or left):
+            flags += [argument] if has_value else [argument, left.pop(0)]
+        else:
+            valid = sorted((SWITCHES if verb == "train" else SWITCHES - SWEEPS) | WITH_VALUE)
+            what = "needs a value" if flag in WITH_VALUE else f"no such flag; valid: {', '.join(valid)}"
+            raise UserError(f"{flag}: {what}")
+    return flags + keys
+
+
+def load(verb: str) -> Callable[..., int]:
+    """The function behind a verb; imported late, so that help and errors are quick."""
+    if verb == "train":
+        from gru_bench.commands.train import train
+
+        return train
+    if verb == "report":
+        from gru_bench.commands.report import report
+
+        return report
+    from gru_bench.commands.doctor import doctor
+
+    return doctor
+
+
+def exit_code() -> int:
+    """What the verb left in :mod:`gru_bench.commands.outcome`; hydra.main returns nothing."""
+    from gru_bench.commands import outcome
+
+    return outcome.code
+
+
+def select_by_name(arguments: list[str]) -> list[str]:
+    """``experiment=NAME`` and ``sweep=ID`` as plain keys.
+
+    ``experiment`` is a config group: left alone, Hydra would compose the training sweep into the report.
+    """
+    names = ("experiment=", "sweep=")
+    return [f"select.{argument}" if argument.startswith(names) else argument for argument in arguments]
+
+
+def section_overrides(arguments: list[str], conf: Path) -> list[str]:
+    """One override for each yaml in the group ``section``, the user's own folder included."""
+    names = sorted({path.stem for folder in folders(arguments, conf) for path in (folder / "section").glob("*.yaml")})
+    return [f"+section@sections.{name}={name}" for name in names]
+
+
+def folders(arguments: list[str], conf: Path) -> list[Path]:
+    """Where yaml files are looked for: ``conf/``, and what ``--config-dir`` adds."""
+    found = [conf]
+    for position, argument in enumerate(arguments):
+        if argument.startswith("--config-dir="):
+            found.append(Path(argument.split("=", 1)[1]))
+        elif argument in ("--config-dir", "-cd") and position + 1 < len(arguments):
+            found.append(Path(arguments[position + 1]))
+    return found

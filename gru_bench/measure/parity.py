@@ -1,0 +1,228 @@
+"""Does a backend compute what the cell's equations say? Asked by the tests, by ``doctor``, and by every run.
+
+The reference is always the readable loop on the CPU in float64, from the same values: so the loop itself is measured
+too, and every error is one of rounding (or a bug), not a difference between two roundings. Only on the CPU in float64
+is the loop compared with itself.
+
+Answers are kept: in this process, and for this machine in ``parity/`` of the cache folder, one file a question. The
+question names everything that the answer may depend on, the source of cells and backends included.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from gru_bench.backends.base import Backend, Stack
+from gru_bench.backends.loop import Loop
+from gru_bench.cells.base import Cell
+from gru_bench.errors import Unsupported
+from gru_bench.measure import parity_store
+from gru_bench.models.encoder import Encoder, MakeCell
+
+TOLERANCES = {torch.float64: 1e-13, torch.float32: 2e-5, torch.bfloat16: 0.1}
+"""Largest error by floating type: roughly a hundred roundings, since they add up over 63 steps and back."""
+TF32_TOLERANCE = 2e-2
+"""For float32 on CUDA, where torch lets cuDNN multiply with TF32's 10 bits unless told otherwise."""
+
+WEIGHT_NOISE = 0.2
+"""Added to all parameters, so that biases that start at zero take part."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a backend is from the reference.
+
+    Attributes:
+        output_error: Largest difference in outputs and final states, relative to the reference's largest value.
+        gradient_error: Likewise, the worst over the gradients of all parameters, the input and the initial state.
+        passed: Whether both are within the tolerance.
+        tolerance: For this floating type.
+    """
+
+    output_error: float
+    gradient_error: float
+    passed: bool
+    tolerance: float
+
+    def require(self, backend: str, cell: str) -> None:
+        """Refuse what is red, by name.
+
+        Raises:
+            Unsupported: The errors are not those of rounding.
+        """
+        if not self.passed:
+            raise Unsupported(
+                f"backend={backend} is not offered for cell={cell} here: against the readable loop in float64 its "
+                f"outputs are off by {self.output_error:.1e} and its gradients by {self.gradient_error:.1e}, where "
+                f"rounding gives at most {self.tolerance:.0e}. `gru-bench doctor` shows what is green here"
+            )
+
+
+@dataclass(frozen=True)
+class Case:
+    """One shape that is compared. With ``ragged`` the lengths differ, down to 1; no size is a round number."""
+
+    T: int
+    B: int
+    input_size: int = 5
+    hidden_size: int = 7
+    num_layers: int = 1
+    bidirectional: bool = False
+    ragged: bool = False
+    given_state: bool = False
+
+
+QUICK = (
+    Case(T=1, B=3, given_state=True),
+    Case(T=63, B=3, num_layers=2),
+    Case(T=9, B=5, num_layers=2, bidirectional=True, ragged=True, given_state=True),
+)
+FULL = (
+    *QUICK,
+    Case(T=1, B=1),
+    Case(T=1, B=33, num_layers=2, bidirectional=True),
+    Case(T=63, B=1, given_state=True),
+    Case(T=63, B=33, input_size=1, hidden_size=19),
+    Case(T=63, B=33, input_size=11, hidden_size=19, num_layers=2, given_state=True),
+    Case(T=63, B=5, ragged=True),
+    Case(T=63, B=33, num_layers=2, ragged=True, given_state=True),
+    Case(T=63, B=5, num_layers=2, bidirectional=True),
+    Case(T=63, B=5, num_layers=3, bidirectional=True, ragged=True, given_state=True),
+    Case(T=10, B=4, input_size=3, hidden_size=1, ragged=True),
+)
+
+_checked: dict[parity_store.Key, Parity] = {}
+
+
+def check(
+    make_cell: MakeCell, backend: Backend, device: torch.device, dtype: torch.dtype, *, quick: bool = False
+) -> Parity:
+    """Compare outputs and all gradients of a backend with the reference. A kept answer is given at once.
+
+    Args:
+        make_cell: Makes one cell.
+        backend: What is compared.
+        device: Where the backend runs.
+        dtype: In which floating type it runs.
+        quick: Only the shapes of :data:`QUICK`; a fraction of a second.
+
+    Raises:
+        Unsupported: The backend does not run this cell here.
+    """
+    key = parity_store.question(make_cell, backend, device, dtype, quick)
+    if key not in _checked:
+        errors = parity_store.recall(key)
+        if errors is None:
+            errors = measure(make_cell, backend, device, dtype, quick)
+            parity_store.keep(key, errors)
+        limit = tolerance(device, dtype)
+        _checked[key] = Parity(*errors, max(errors) <= limit, limit)
+    return _checked[key]
+
+
+def measure(
+    make_cell: MakeCell, backend: Backend, device: torch.device, dtype: torch.dtype, quick: bool
+) -> tuple[float, float]:
+    """The largest error of outputs and of gradients over all cases."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # at these sizes several would only wait for each other
+    try:
+        errors = [compare(case, make_cell, backend, device, dtype) for case in (QUICK if quick else FULL)]
+    finally:
+        torch.set_num_threads(threads)
+    return max(output for output, _ in errors), max(gradient for _, gradient in errors)
+
+
+def tolerance(device: torch.device, dtype: torch.dtype) -> float:
+    """The largest error that is still rounding."""
+    if device.type == "cuda" and dtype is torch.float32 and torch.backends.cudnn.allow_tf32:
+        return TF32_TOLERANCE
+    return TOLERANCES[dtype]
+
+
+def compare(
+    case: Case, make_cell: MakeCell, backend: Backend, device: torch.device, dtype: torch.dtype
+) -> tuple[float, float]:
+    """Output error and gradient error of one case; infinite where something is not a number."""
+    cpu, exact = torch.device("cpu"), torch.float64
+    wanted = _run(case, _encoder(case, make_cell, Loop(), cpu, dtype).to(exact), cpu, dtype, exact)
+    encoder = _encoder(case, make_cell, backend, device, dtype).to(device)
+    found = _run(case, encoder, device, dtype, dtype)
+    output_error, gradient_error = (
+        max(relative_error(b, a) for a, b in zip(one, two, strict=True)) for one, two in zip(wanted, found, strict=True)
+    )
+    return output_error, gradient_error
+
+
+def relative_error(found: Tensor, wanted: Tensor) -> float:
+    """Largest absolute difference over the largest absolute value wanted; infinite for nan.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    if found.shape != wanted.shape:
+        raise ValueError(f"expected shape {tuple(wanted.shape)}, got {tuple(found.shape)}")
+    difference = (found.to("cpu", torch.float64) - wanted).abs().max().item()
+    scale = wanted.abs().max().item()
+    error = difference / scale if scale > 0 else difference
+    return error if error == error else float("inf")
+
+
+def _encoder(case: Case, make_cell: MakeCell, backend: Backend, device: torch.device, dtype: torch.dtype) -> Encoder:
+    """The case's layers on the CPU, with values that ``dtype`` can hold: both sides start from the same numbers."""
+
+    def make_noisy(input_size: int, hidden_size: int, generator: torch.Generator) -> Cell:
+        cell = make_cell(input_size, hidden_size, generator)
+        with torch.no_grad():
+            for parameter in cell.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=WEIGHT_NOISE)
+        return cell
+
+    encoder = Encoder(
+        case.input_size,
+        make_noisy,
+        backend,
+        torch.Generator().manual_seed(0),
+        hidden_size=case.hidden_size,
+        num_layers=case.num_layers,
+        device=device,
+        dtype=dtype,
+        bidirectional=case.bidirectional,
+    )
+    return encoder.to(dtype)
+
+
+def _run(
+    case: Case, encoder: Encoder, device: torch.device, drawn: torch.dtype, dtype: torch.dtype
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Outputs and gradients. Inputs are rounded to ``drawn`` before they are computed on in ``dtype``."""
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(drawn).to(device, dtype)
+
+    lengths = None
+    if case.ragged:
+        lengths = torch.randint(1, case.T + 1, (case.B,), generator=generator)
+        lengths[0], lengths[-1] = case.T, 1
+    x_TBD = draw(case.T, case.B, case.input_size).requires_grad_()
+    state = None
+    if case.given_state:
+        with torch.no_grad():
+            _, zeros = encoder(x_TBD[:1])  # for the number of states and their shape
+        state = tuple(draw(*s_LBH.shape).requires_grad_() for s_LBH in zeros)
+    h_TBH, final = encoder(x_TBD, state, lengths)
+    outputs = [h_TBH, *final]
+    # random weights: a plain sum would hide errors that cancel
+    loss = torch.stack([(output * draw(*output.shape)).sum() for output in outputs]).sum()
+    loss.backward()
+    pairs = [(leaf, leaf.grad) for leaf in (x_TBD, *(state or ()))]
+    for stack in cast(Iterable[Stack], encoder.stacks):
+        for values, grads in zip(stack.cell_tensors(), stack.cell_tensors(grad=True), strict=True):
+            pairs += [(values[name], grads[name]) for name in sorted(values)]
+    # what a backend does not reach has no gradient at all
+    gradients = [torch.zeros_like(value) if grad is None else grad for value, grad in pairs]
+    return [output.detach() for output in outputs], gradients

@@ -1,0 +1,212 @@
+"""How figures look and how they are saved: the same frames give the same bytes, on a machine without a display."""
+
+import math
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+from gru_bench.report.view import FAMILIES, complete, distinct, first_known
+from gru_bench.store.read import Results
+
+WIDTH = 8.0
+"""Inches. Shown about 800 pixels wide, a point of type is a little more than a pixel."""
+
+DPI = 200
+LINE_STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
+DASHES: tuple[Any, ...] = ("", (4, 1.5), (1, 1), (3, 1.25, 1.5, 1.25))
+"""The same patterns as seaborn takes them."""
+
+TRIVIAL: dict[str, Any] = {"color": "0.35", "linestyle": (0, (4, 2)), "linewidth": 1.2}
+
+_PALETTE = [to_hex(color) for color in sns.color_palette("colorblind")]
+HUES = dict(zip(FAMILIES, (_PALETTE[0], _PALETTE[1], _PALETTE[2]), strict=True))
+OTHER_HUE = _PALETTE[4]
+REFERENCE_MARKERS = dict(zip(FAMILIES, "os^", strict=True))
+VARIANT_MARKERS = "DvPXph"
+
+
+@dataclass(frozen=True)
+class Look:
+    """Color, marker and line of one cell, the same in all figures."""
+
+    color: str
+    marker: str
+    reference: bool
+
+    def line(self, variant: int) -> int:
+        """Which of the line patterns stands for a row: solid for a reference cell's first one."""
+        return (variant + (not self.reference)) % len(LINE_STYLES)
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Matplotlib's own defaults and seaborn's theme, whatever the user's settings are; put back afterwards."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        sns.set_theme(context="paper", style="whitegrid", palette="colorblind", font="DejaVu Sans")
+        matplotlib.rcParams.update(
+            {
+                "font.size": 9,
+                "axes.titlesize": 10,
+                "axes.labelsize": 9,
+                "xtick.labelsize": 8.5,
+                "ytick.labelsize": 9,
+                "legend.fontsize": 9,
+                "figure.constrained_layout.use": True,
+                "svg.hashsalt": "gru_bench",
+                "svg.fonttype": "path",
+                "grid.linewidth": 0.6,
+            }
+        )
+        yield
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write ``NAME.svg`` and ``NAME.png`` without a date or a version in them."""
+    paths = [folder / f"{name}.svg", folder / f"{name}.png"]
+    with style():
+        figure.savefig(paths[0], metadata={"Date": None, "Creator": None})
+        figure.savefig(paths[1], dpi=DPI, metadata={"Software": None})
+    return paths
+
+
+def looks(results: Results) -> dict[str, Look]:
+    """One look a cell: the family gives the hue, the reference cell has it pure, variants are shades of it.
+
+    A variant's shade is found by its name, so that it hardly depends on which other cells are there.
+    """
+    runs, _ = complete(results)
+    found: dict[str, Look] = {}
+    taken: set[tuple[str, int]] = set()
+    for cell in distinct(runs["cell"]):
+        family = str(first_known(runs.loc[runs["cell"] == cell, "family"]) or cell.split("_")[0])
+        hue = HUES.get(family, OTHER_HUE)
+        if cell == family:
+            found[cell] = Look(hue, REFERENCE_MARKERS.get(family, "8"), True)
+            continue
+        slot = zlib.crc32(cell.encode()) % len(VARIANT_MARKERS)
+        for _ in VARIANT_MARKERS:
+            if (hue, slot) not in taken:
+                break
+            slot = (slot + 1) % len(VARIANT_MARKERS)
+        taken.add((hue, slot))
+        dark, light = sns.dark_palette(hue, 6), sns.light_palette(hue, 6)
+        shade = (dark[2], light[3], light[2], dark[3])[slot % 4]
+        found[cell] = Look(to_hex(shade), VARIANT_MARKERS[slot], False)
+    return found
+
+
+def panels(number: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of README width with so many panels, row by row.
+
+    Args:
+        number: Panels.
+        columns: Most panels side by side.
+        height: Inches of one row of panels.
+    """
+    columns = min(columns, number)
+    rows = math.ceil(number / columns)
+    figure = Figure(figsize=(WIDTH, rows * height + 0.35))
+    axes = [figure.add_subplot(rows, columns, index + 1) for index in range(number)]
+    return figure, axes
+
+
+def handle(look: Look, variant: int, label: str) -> Line2D:
+    """A legend's entry for one row of a line figure."""
+    line = LINE_STYLES[look.line(variant)]
+    return Line2D([], [], color=look.color, marker=look.marker, markersize=5.5, linestyle=line, label=label)
+
+
+def seed_range(
+    ax: Axes, points: list[tuple[float, pd.Series]], look: Look, variant: int, *, joined: bool, width: float
+) -> bool:
+    """Draw one row: the mean over the seeds at each place, with a bar from the smallest to the largest.
+
+    Args:
+        ax: The panel.
+        points: Place on the x axis and one value a seed. Places without a value, or where one is infinite, are left
+            out.
+        look: How the row's cell looks.
+        variant: Which row of its cell it is.
+        joined: Whether a line joins the means: only where the places have an order.
+        width: Of that line.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    points = [(x, scores) for x, scores in points if len(scores) and scores.map(math.isfinite).all()]
+    if not points:
+        return False
+    means = [float(scores.mean()) for _, scores in points]
+    # a mean of equal numbers may differ from them in the last bit, and a bar must not have a negative length
+    below = [max(0.0, mean - float(scores.min())) for mean, (_, scores) in zip(means, points, strict=True)]
+    above = [max(0.0, float(scores.max()) - mean) for mean, (_, scores) in zip(means, points, strict=True)]
+    ax.errorbar(
+        [x for x, _ in points],
+        means,
+        yerr=[below, above],
+        color=look.color,
+        marker=look.marker,
+        markersize=5.5,
+        markeredgecolor="white",
+        markeredgewidth=0.4,
+        linestyle=LINE_STYLES[look.line(variant)] if joined else "none",
+        linewidth=width,
+        elinewidth=1.0,
+        capsize=2,
+    )
+    return True
+
+
+def direction(higher_is_better: bool | None, vertical: bool) -> str:
+    """Where better values lie on an axis."""
+    if higher_is_better is None:
+        return ""
+    if vertical:
+        return "higher is better" if higher_is_better else "lower is better"
+    return "higher is better →" if higher_is_better else "← lower is better"
+
+
+def wants_log(metric: str, values: list[float], log_metrics: list[str], log_from: float) -> bool:
+    """Whether an axis is logarithmic: always for some metrics, else where the values span so large a ratio."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite or min(finite) <= 0:
+        return False
+    return metric in log_metrics or max(finite) / min(finite) >= log_from
+
+
+def set_log(axes: Axes, which: str, values: list[float]) -> None:
+    """A logarithmic axis whose ticks are few and are plain numbers, however short it is."""
+    finite = [value for value in values if math.isfinite(value) and value > 0]
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis: Any = axes.xaxis if which == "x" else axes.yaxis
+    decades = math.log10(max(finite) / min(finite))
+    if decades < 0.7:
+        axis.set_major_locator(MaxNLocator(4))
+    elif decades < 2:
+        axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if decades > 1.2 else (1.0, 2.0, 5.0)))
+    else:
+        axis.set_major_locator(LogLocator(numticks=5))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def legend_below(figure: Figure, handles: list[Any], columns: int = 5) -> None:
+    """One legend for all panels, under them, where it covers no data."""
+    columns = min(columns, len(handles))
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.19 * (math.ceil(len(handles) / columns) - 1))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)

@@ -1,0 +1,120 @@
+"""From a checked config to the objects of one run: task, backend and model."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from gru_bench.backends.base import Backend
+from gru_bench.backends.loop import Loop
+from gru_bench.config.check import Node, Settings, construct
+from gru_bench.errors import UserError
+from gru_bench.models.encoder import Encoder, MakeCell, num_parameters
+from gru_bench.tasks.base import Task
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and in which floating type a run computes."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+
+def make_place(settings: Settings) -> Place:
+    """Turn the names of a device and a type into torch's.
+
+    Raises:
+        UserError: The device does not exist here.
+    """
+    try:
+        device = torch.device(settings.device)
+    except RuntimeError as error:
+        raise UserError(f"device={settings.device}: no such device; valid: cpu, cuda, cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device={settings.device}: not supported; valid: cpu, cuda, cuda:N")
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise UserError(f"device={settings.device}: torch sees {count} CUDA devices here; valid: cpu")
+    return Place(device, DTYPES[settings.dtype])
+
+
+def make_task(node: Node) -> Task:
+    """The task with its data source, not yet loaded."""
+    source = construct(node["data"]) if node["data"] else None
+    return construct(node["task"], source)
+
+
+def make_cell(node: Node) -> MakeCell:
+    """``cell(input_size, hidden_size, generator)`` from the cell's node."""
+    return construct(node["cell"] | {"_partial_": True})
+
+
+@dataclass(frozen=True)
+class ModelBuilder:
+    """Builds the task's model around any cell and hidden size.
+
+    Attributes:
+        node: The checked config.
+        sizes: ``Task.sizes()``.
+        place: Where the model will run.
+    """
+
+    node: Node
+    sizes: dict[str, int]
+    place: Place
+
+    def build(self, cell: MakeCell, backend: Backend, hidden_size: int, seed: int) -> nn.Module:
+        """A model with initial values drawn from ``seed``, on the CPU in float32 and then moved."""
+        generator = torch.Generator().manual_seed(init_seed(seed))
+        model = self._build(cell, backend, hidden_size, generator)
+        return model.to(self.place.device, self.place.dtype)
+
+    def count(self, cell: MakeCell, hidden_size: int) -> int:
+        """Trainable parameters with that cell and size. Nothing is allocated."""
+        with torch.device("meta"):
+            return num_parameters(self._build(cell, Loop(), hidden_size, torch.Generator("cpu")))
+
+    def _build(self, cell: MakeCell, backend: Backend, hidden_size: int, generator: torch.Generator) -> nn.Module:
+        def build_encoder(input_size: int, /, **options: Any) -> Encoder:
+            return Encoder(
+                input_size,
+                cell,
+                backend,
+                generator,
+                hidden_size=hidden_size,
+                num_layers=self.node["num_layers"],
+                device=self.place.device,
+                dtype=self.place.dtype,
+                **options,
+            )
+
+        return construct(self.node["model"], self.sizes, build_encoder, generator)
+
+
+def init_seed(seed: int) -> int:
+    """Seed of the initial values: its own stream, so that data and initial values do not share draws."""
+    return 2 * seed + 1
+
+
+def dropout_seed(seed: int) -> int:
+    """Seed of torch's own generator, from which dropout draws: far from the two streams below."""
+    return 1_500_000_000 + seed
+
+
+def data_seed(seed: int) -> int:
+    """Seed of the order, or the draws, of the training data."""
+    return 2 * seed
+
+
+def check_backend(cell: MakeCell, backend: Backend, place: Place) -> None:
+    """Let the backend refuse before anything is loaded.
+
+    Raises:
+        Unsupported: with what the backend does run.
+    """
+    backend.stack([cell(1, 1, torch.Generator())], place.device, place.dtype)

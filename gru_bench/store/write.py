@@ -1,0 +1,393 @@
+"""The only writer of MLflow: sweeps, runs, and how each of them ended."""
+
+import json
+import math
+import os
+import re
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gru_bench.errors import Unsupported, UserError
+from gru_bench.store.connect import (
+    BEST,
+    CURVES_FILE,
+    ERROR,
+    JOB,
+    KIND,
+    PARENT,
+    PLANNED_FILE,
+    STATUS,
+    SWEEP,
+    VALUES_FILE,
+    absolute_uri,
+    artifact_root,
+    connect,
+    local_folder,
+    one_line,
+    read_planned,
+    run_status,
+    shown,
+    sweep_runs,
+)
+from gru_bench.store.signals import SIGTERM_EXIT_CODE, deferred_signals
+from gru_bench.store.signals import raise_on_signals as raise_on_signals
+from gru_bench.store.ui_view import UI_VIEW_KEY as UI_VIEW_KEY
+from gru_bench.store.ui_view import UI_VIEW_TAG, group_params, view_state
+from gru_bench.store.ui_view import ui_url_path as ui_url_path
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+STATUSES = ("finished", "failed", "killed", "unsupported", "missing")
+LOST = "the process ended without a word (killed hard, out of memory, or the machine went down)"
+
+LONGEST_PARAM = 1000
+CUT = "… (cut; the whole is in config.yaml)"
+METRICS_A_CALL, PARAMS_A_CALL = 1000, 100
+
+
+class Store:
+    """Where runs are written.
+
+    Args:
+        uri: Any MLflow tracking URI but a folder; None is ``mlflow.db`` in the working folder, with the artifacts in
+            ``mlartifacts`` beside it.
+
+    Raises:
+        UserError: Not a URI that can be a store.
+    """
+
+    def __init__(self, *, uri: str | None = None) -> None:
+        self.uri = absolute_uri(uri)
+        self._client: MlflowClient | None = None
+
+    def open(self) -> None:
+        """Make the store if it is a SQLite file that does not exist yet; several processes may do so at once.
+
+        Raises:
+            UserError: It cannot be reached or written. Said within ten seconds.
+        """
+        if self._client is None:
+            self._client = connect(self.uri, create=True)
+
+    @property
+    def client(self) -> "MlflowClient":
+        """MLflow's client on the open store."""
+        self.open()
+        assert self._client is not None
+        return self._client
+
+    def experiment_id(self, name: str) -> str:
+        """The experiment's id; it is made if there is none of that name.
+
+        Raises:
+            UserError: It was deleted; says how to get it back. Or the name is not valid.
+        """
+        from mlflow.exceptions import MlflowException
+
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            root = artifact_root(self.uri)
+            location = None if root is None else root.as_uri()
+            tags = {UI_VIEW_TAG: view_state(["cell", "task"])}
+            try:
+                return self.client.create_experiment(name, artifact_location=location, tags=tags)
+            except MlflowException as error:
+                found = self.client.get_experiment_by_name(name)  # another process was quicker
+                if found is None:
+                    raise UserError(f"experiment={name}: {one_line(error)}") from error
+        if found.lifecycle_stage == "deleted":
+            raise UserError(
+                f"experiment={name} was deleted in {shown(self.uri)}; choose another name, or restore it: "
+                f"MLFLOW_TRACKING_URI={shown(self.uri)} mlflow experiments restore -x {found.experiment_id}"
+            )
+        if artifact_root(self.uri) is not None and local_folder(found.artifact_location) is None:
+            raise UserError(
+                f"experiment={name} keeps its artifacts on a server ({found.artifact_location}); choose another name, "
+                "or give that server as tracking.uri"
+            )
+        return found.experiment_id
+
+    def open_sweep(self, experiment: str, planned: list[dict[str, str]], params: dict[str, str]) -> str:
+        """Start a sweep's parent run and keep what is planned in it.
+
+        Args:
+            experiment: Name of the experiment.
+            planned: One dictionary a job: its number as ``job``, and the choices that make it up.
+            params: Facts about the sweep, such as its overrides and its launcher.
+
+        Returns:
+            The parent's run id.
+        """
+        sweep_id = ""
+        try:
+            with deferred_signals():
+                experiment_id = self.experiment_id(experiment)
+                name = f"{experiment} sweep"
+                tags = {KIND: "sweep"}
+                sweep_id = self.client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
+                self.client.log_text(sweep_id, json.dumps(planned, indent=1), PLANNED_FILE)
+                log_params(self.client, sweep_id, params)
+                self.client.set_experiment_tag(experiment_id, UI_VIEW_TAG, view_state(group_params(planned)))
+        except BaseException:
+            if sweep_id:
+                self.close_sweep(sweep_id)
+            raise
+        return sweep_id
+
+    def close_sweep(self, sweep_id: str, *, lost: str | None = None) -> dict[str, int]:
+        """End a sweep whose jobs are all over, and say how they ended.
+
+        Runs that are still RUNNING were lost and become KILLED. The parent is FINISHED only if every planned job
+        has finished. Calling it again changes nothing.
+
+        Args:
+            sweep_id: The parent run.
+            lost: Why runs that are still RUNNING ended, where the caller knows.
+
+        Returns:
+            Number of jobs by status: finished, failed, killed, unsupported, missing.
+        """
+        with deferred_signals():
+            parent = self.client.get_run(sweep_id)
+            latest: dict[str, str] = {}
+            for run in sweep_runs(self.client, parent):
+                if run.info.status in ("RUNNING", "SCHEDULED"):
+                    self._end(run.info.run_id, "KILLED", "killed", lost or LOST)
+                    run = self.client.get_run(run.info.run_id)
+                latest[run.data.tags.get(JOB, run.info.run_id)] = run_status(run)
+            missing = [job["job"] for job in read_planned(self.client, self.uri, parent) if job["job"] not in latest]
+            counted = Counter(latest.values()) + Counter(missing=len(missing))
+            counts = {status: counted[status] for status in STATUSES}
+            total = sum(counts.values())
+            parts = [f"{number} {status}" for status, number in counts.items() if number and status != "finished"]
+            reason = f"of {total} jobs: {', '.join(parts)}" if parts else "" if total else "no jobs"
+            ended = ("FAILED", "failed", reason) if reason else ("FINISHED", "finished", "")
+            if (parent.info.status, parent.data.tags.get(STATUS), parent.data.tags.get(ERROR, "")) != ended:
+                if ERROR in parent.data.tags:
+                    self.client.delete_tag(sweep_id, ERROR)
+                self._end(sweep_id, *ended)
+            return counts
+
+    @contextmanager
+    def run(
+        self, experiment: str, name: str, *, sweep_id: str | None, tags: dict[str, str], kind: str = "run"
+    ) -> Iterator["Run"]:
+        """One run, whose status follows from how the block is left.
+
+        Normal end: FINISHED. :class:`Unsupported` and other exceptions: FAILED. Ctrl-C, SIGTERM (see
+        :func:`raise_on_signals`) and other exits: KILLED. Whatever was measured until then is written first; the
+        exception goes on.
+
+        Args:
+            experiment: Name of the experiment.
+            name: What the UI calls the run.
+            sweep_id: The parent's run id, or None.
+            tags: Further tags.
+            kind: ``run``, or what keeps it out of every table of runs.
+        """
+        run: Run | None = None
+        try:
+            with deferred_signals():
+                all_tags = dict(tags) | {KIND: kind}
+                if sweep_id is not None:
+                    all_tags |= {SWEEP: sweep_id, PARENT: sweep_id}
+                created = self.client.create_run(self.experiment_id(experiment), tags=all_tags, run_name=name)
+                run = Run(self, created.info.run_id)
+            yield run
+        except BaseException as error:
+            if run is not None:
+                try:
+                    with deferred_signals():
+                        run.close(error)
+                except Exception as problem:
+                    error.add_note(f"its end could not be written to {shown(self.uri)}: {one_line(problem)}")
+            raise
+        with deferred_signals():
+            run.close(None)
+
+    def _end(self, run_id: str, status: str, tag: str, reason: str) -> None:
+        self.client.set_tag(run_id, STATUS, tag)
+        if reason:
+            self.client.set_tag(run_id, ERROR, reason)
+        self.client.set_terminated(run_id, status)
+
+
+class Run:
+    """What one run writes. Curves and values are kept in memory until :meth:`flush` or the end.
+
+    Attributes:
+        run_id: MLflow's id.
+    """
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self.run_id = run_id
+        self._store = store
+        self._client = store.client
+        self._curves: list[tuple[str, int, float]] = []
+        self._values: dict[tuple[str, str, str, str], tuple[float, str, bool | None]] = {}
+        self._unsent: list[Metric] = []
+
+    def params(self, flat: Mapping[str, object]) -> None:
+        """Facts as text; a name takes one value only. Long ones are cut: the whole belongs into an artifact."""
+        with deferred_signals():
+            log_params(self._client, self.run_id, flat)
+
+    def tags(self, tags: dict[str, str]) -> None:
+        """Further tags."""
+        with deferred_signals():
+            for name, text in tags.items():
+                self._client.set_tag(self.run_id, name, text)
+
+    def curve(self, metric: str, step: int, value: float) -> None:
+        """One point of a curve such as ``train/loss``; steps are optimizer steps."""
+        self._curves.append((metric, step, float(value)))
+        self._keep(metric, step, value)
+
+    def value(
+        self,
+        split: str,
+        metric: str,
+        value: float,
+        *,
+        unit: str,
+        higher_is_better: bool | None,
+        slice: str = "",
+        slice_value: str = "",
+    ) -> None:
+        """One measured number. Given again for the same name, the last one counts.
+
+        Args:
+            split: ``train``, ``valid``, ``test``, ``speed`` or ``memory``.
+            metric: Its name, with the unit last where it has one.
+            value: May be infinite or not a number.
+            unit: In words, or nothing.
+            higher_is_better: None where neither is better.
+            slice: By what the split was cut, such as ``length``; nothing for the whole. Slices are not MLflow metrics.
+            slice_value: Which part.
+        """
+        self._values[split, metric, slice, slice_value] = (float(value), unit, higher_is_better)
+        if not slice:
+            key = f"{split}/{metric}"
+            if any(name == key for name, _, _ in self._curves):
+                key = f"{split}/{BEST}{metric}"
+            self._unsent = [point for point in self._unsent if point.key != key]
+            self._keep(key, 0, value)
+
+    def flush(self) -> None:
+        """Send what was kept to MLflow. Takes milliseconds: call it outside what is timed."""
+        with deferred_signals():
+            for start in range(0, len(self._unsent), METRICS_A_CALL):
+                self._client.log_batch(self.run_id, metrics=self._unsent[start : start + METRICS_A_CALL])
+            self._unsent.clear()
+
+    def table(self, name: str, columns: dict[str, list[Any]]) -> None:
+        """Equally long columns as the artifact ``NAME.parquet``."""
+        with deferred_signals(), tempfile.TemporaryDirectory() as folder:
+            write_parquet(Path(folder) / f"{name}.parquet", columns)
+            self._client.log_artifacts(self.run_id, folder)
+
+    def text(self, path: str, text: str) -> None:
+        """A text file as an artifact."""
+        with deferred_signals():
+            self._client.log_text(self.run_id, text, path)
+
+    def close(self, error: BaseException | None) -> None:
+        """Write what was measured, then how the run ended. Called once, by :meth:`Store.run`.
+
+        Raises:
+            Exception: Something could not be written. All the rest has been, and the run is not FINISHED.
+        """
+        status, tag, reason = how_it_ended(error)
+        problem: Exception | None = None
+        for write in (self._write_tables, self.flush, lambda: self._write_traceback(error)):
+            try:
+                write()
+            except Exception as caught:
+                problem = problem or caught
+        if problem is not None and error is None:
+            status, tag, reason = "FAILED", "failed", f"could not be stored: {one_line(problem)}"
+        self._store._end(self.run_id, status, tag, without_private_paths(reason))
+        if problem is not None:
+            raise problem
+
+    def _keep(self, key: str, step: int, value: float) -> None:
+        from mlflow.entities import Metric
+
+        # MLflow turns infinity into 1.8e308, which no chart survives
+        shown_value = float(value) if math.isfinite(value) else math.nan
+        self._unsent.append(Metric(key, shown_value, int(time.time() * 1000), step))
+
+    def _write_tables(self) -> None:
+        curves = [list(column) for column in zip(*self._curves, strict=True)] or [[], [], []]
+        values = [(*key, *entry) for key, entry in self._values.items()]
+        columns = [list(column) for column in zip(*values, strict=True)] or [[] for _ in range(7)]
+        names = ("split", "metric", "slice", "slice_value", "value", "unit", "higher_is_better")
+        with tempfile.TemporaryDirectory() as folder:
+            write_parquet(Path(folder) / CURVES_FILE, dict(zip(("metric", "step", "value"), curves, strict=True)))
+            write_parquet(Path(folder) / VALUES_FILE, dict(zip(names, columns, strict=True)))
+            self._client.log_artifacts(self.run_id, folder)
+
+    def _write_traceback(self, error: BaseException | None) -> None:
+        if error is not None:
+            self.text("traceback.txt", without_private_paths("".join(traceback.format_exception(error))))
+
+
+def how_it_ended(error: BaseException | None) -> tuple[str, str, str]:
+    """MLflow's status, our status, and the reason in a line."""
+    if error is None:
+        return "FINISHED", "finished", ""
+    if isinstance(error, KeyboardInterrupt):
+        return "KILLED", "killed", "interrupted"
+    if isinstance(error, SystemExit):
+        return "KILLED", "killed", "SIGTERM" if error.code == SIGTERM_EXIT_CODE else f"SystemExit: {error.code}"
+    if isinstance(error, Unsupported):
+        return "FAILED", "unsupported", one_line(error)
+    reason = one_line(error)
+    return "FAILED", "failed", reason if isinstance(error, UserError) else f"{type(error).__name__}: {reason}"
+
+
+def log_params(client: "MlflowClient", run_id: str, flat: Mapping[str, object]) -> None:
+    """Params as text, in as few calls as MLflow takes; None is ``null``, as in yaml."""
+    from mlflow.entities import Param
+
+    params = []
+    for name, value in flat.items():
+        text = "null" if value is None else str(value)
+        if len(text) > LONGEST_PARAM:
+            text = text[: LONGEST_PARAM - len(CUT)] + CUT
+        params.append(Param(re.sub(r"[^\w\-./: ]", "_", name), text))
+    for start in range(0, len(params), PARAMS_A_CALL):
+        client.log_batch(run_id, params=params[start : start + PARAMS_A_CALL])
+
+
+def write_parquet(path: Path, columns: dict[str, list[Any]]) -> None:
+    """Equally long columns as a parquet file."""
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+
+
+def without_private_paths(text: str) -> str:
+    """The text with short names for this machine's folders, which often hold the user's name."""
+    for folder, name in ((working_folder(), "."), (sys.prefix, "PYTHON"), (os.path.expanduser("~"), "~")):
+        if len(Path(folder).parts) > 1:
+            text = text.replace(folder, name)
+    return text
+
+
+def working_folder() -> str:
+    """The working folder, or nothing where it was deleted under our feet."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""

@@ -1,0 +1,1 @@
+"""Tasks whose data a generator makes."""

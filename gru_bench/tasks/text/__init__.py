@@ -1,0 +1,1 @@
+"""Tasks on texts: from the hub, a folder, a file, or Python."""

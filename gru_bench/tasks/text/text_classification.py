@@ -1,0 +1,276 @@
+"""Classification of texts: one label for a whole text, from any data set of rows."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+
+from gru_bench.data import buckets
+from gru_bench.data.encode import Fitted, Tokenizer, encode, learn, make_tokenize
+from gru_bench.data.prepared import Prepared, cached, ragged_arrays
+from gru_bench.data.ragged import smallest
+from gru_bench.data.rows import SPLITS, Loaded, Rows, contents
+from gru_bench.data.slices import coded
+from gru_bench.data.vocabulary import PAD, UNK, Vocabulary
+from gru_bench.metrics import accuracy, macro_f1
+from gru_bench.tasks.base import (
+    TRAIN_DATA_SEED,
+    Batch,
+    Counts,
+    Metric,
+    PositiveFloat,
+    PositiveInt,
+    Scores,
+    SliceScore,
+    Split,
+    Task,
+    digest,
+)
+from gru_bench.tasks.generated.sentiment import SentenceBatch
+
+NUM_SAMPLES = 20
+SAMPLE_WORDS = 60
+"""Words of a sample that are shown."""
+
+
+class TextClassification(Task):
+    """Say to which class a text belongs.
+
+    One example of SST-2, tokenized by ``whitespace``::
+
+        it 's a charming and often affecting journey .    ->  positive
+
+    The vocabulary is that of the training texts that are used; other words are ``<unk>``. A text without a word is
+    read as one ``<unk>``; one of more than ``max_length`` words loses its end, in all splits alike, so that no row of
+    the test split is left out. How many there are of either is counted and recorded, as are rows without a label
+    (not used) and rows that also occur in the training split (kept); see :class:`~gru_bench.data.rows.Rows`.
+
+    The trivial guess is always the training rows' most frequent class.
+
+    Args:
+        tokenizer: ``words`` for raw text, ``whitespace`` for text that was tokenized before, ``chars`` for characters.
+        lowercase: Whether upper case is read as lower case.
+        max_length: Words of a text that are read; null for all.
+        max_vocab_size: Most entries of the vocabulary, ``<pad>`` and ``<unk>`` included; null for no limit.
+        min_count: Words that are rarer in the training texts become ``<unk>``.
+    """
+
+    metrics: tuple[Metric, ...] = (
+        Metric("accuracy", "share of texts", higher_is_better=True),
+        Metric("macro_f1", "F1, mean of classes", higher_is_better=True),
+        Metric("loss", "nats per text", higher_is_better=False),
+    )
+    primary: str = "accuracy"
+    roles: ClassVar[tuple[str, ...]] = ("text", "label")
+    """Columns that the data must name."""
+
+    def __init__(
+        self,
+        data: Rows,
+        /,
+        *,
+        tokenizer: Tokenizer,
+        lowercase: bool,
+        max_length: PositiveInt | None,
+        max_vocab_size: Annotated[int, Gt(2)] | None,
+        min_count: Annotated[int, Ge(1)],
+        batch_size: PositiveInt,
+        margin: PositiveFloat,
+        beats_trivial_by: float,
+        ceiling: float,
+    ) -> None:
+        super().__init__(data, batch_size=batch_size, margin=margin, beats_trivial_by=beats_trivial_by, ceiling=ceiling)
+        data.require(*self.roles)
+        self.tokenizer = tokenizer
+        self.lowercase = lowercase
+        self.max_length = max_length
+        self.max_vocab_size = max_vocab_size
+        self.min_count = min_count
+
+    def source_id(self) -> str:
+        return self.data.source_id()
+
+    def load(self) -> None:
+        recipe = {
+            "task": "text_classification",
+            "data": self.data.recipe(),
+            "tokenizer": [self.tokenizer, self.lowercase],
+            "limits": [self.max_length, self.max_vocab_size, self.min_count],
+        }
+        self.prepared = cached(recipe, self._prepare)
+        told = self.prepared.facts
+        self.vocabulary = Vocabulary(told["vocabulary"])
+        self.classes: list[str] = told["classes"]
+        self.texts = {split: self.prepared.ragged(split) for split in SPLITS}
+        self._lengths = {split: torch.from_numpy(self.texts[split].lengths) for split in SPLITS}
+        self._labels = {split: self.prepared.arrays[f"{split}.label"] for split in SPLITS}
+        shared = torch.Generator().manual_seed(TRAIN_DATA_SEED)
+        padding = buckets.padding_share(self._lengths["train"], self._shuffled(shared))
+        self.notes = [*told["notes"], f"padding is {padding:.1%} of the steps of a training epoch"]
+        self.facts = told["counts"] | {"padding_share": round(padding, 4)}
+
+    def _prepare(self) -> Prepared:
+        loaded = self.data.load()
+        assert loaded.classes is not None
+        tokenize = make_tokenize(self.tokenizer, lowercase=self.lowercase)
+        vocabulary, train = learn(
+            contents(loaded.tables["train"], "text"),
+            tokenize,
+            max_length=self.max_length,
+            max_vocab_size=self.max_vocab_size,
+            min_count=self.min_count,
+        )
+        fitted = {"train": train}
+        for split in SPLITS[1:]:
+            texts = contents(loaded.tables[split], "text")
+            fitted[split] = encode(texts, tokenize, vocabulary, max_length=self.max_length)
+        arrays: dict[str, np.ndarray] = {}
+        for split in SPLITS:
+            arrays |= ragged_arrays(split, fitted[split].sequences)
+            label_R = np.array(contents(loaded.tables[split], "label"))
+            arrays[f"{split}.label"] = label_R.astype(smallest(len(loaded.classes)))
+        facts = {
+            "vocabulary": vocabulary.tokens,
+            "classes": loaded.classes,
+            "counts": counts_of(loaded, fitted, vocabulary),
+            "notes": loaded.notes + notes_of(fitted, vocabulary, self.max_length),
+            "slice_values": {},
+        }
+        content = [part for name in sorted(arrays) for part in (name, arrays[name].tobytes())]
+        facts["fingerprint"] = digest(*vocabulary.tokens, *loaded.classes, *content)
+        if "slice" in self.data.columns:
+            for split in SPLITS[1:]:
+                slice_R, facts["slice_values"][split] = coded(contents(loaded.tables[split], "slice"))
+                arrays[f"{split}.slice"] = slice_R
+        return Prepared(arrays, facts)
+
+    def fingerprint(self) -> str:
+        return str(self.prepared.facts["fingerprint"])
+
+    def sizes(self) -> dict[str, int]:
+        return {"vocab_size": len(self.vocabulary), "num_classes": len(self.classes)}
+
+    def batches(self, split: Split, generator: torch.Generator | None = None) -> Iterator[SentenceBatch]:
+        if split == "train":
+            groups = self._shuffled(generator)
+        else:
+            groups = buckets.in_order(self._lengths[split], self.batch_size)
+        labels = self._labels[split]
+        for batch in buckets.padded(self.texts[split], groups, self.vocabulary.index[PAD]):
+            targets = torch.from_numpy(labels[batch.rows.numpy()].astype(np.int64))
+            yield SentenceBatch(batch.ids, targets, batch.lengths, num_tokens=batch.num_tokens)
+
+    def _shuffled(self, generator: torch.Generator | None) -> list[Tensor]:
+        return buckets.by_length(self._lengths["train"], self.batch_size, generator, buckets.LARGE_POOL_BATCHES)
+
+    def loss(self, model: nn.Module, batch: Batch, carry: Any) -> tuple[Tensor, Counts, Any]:
+        loss = F.cross_entropy(model(batch.inputs, batch.lengths), batch.targets)
+        return loss, Counts(cast(SentenceBatch, batch).num_tokens, len(batch.targets)), None
+
+    def score(self, model: nn.Module, split: Split) -> Scores:
+        place = self.place(model)
+        nats: list[Tensor] = []
+        said: list[Tensor] = []
+        for batch in self.batches(split):
+            batch = batch.to(*place)
+            logits_BC = model(batch.inputs, batch.lengths).double()
+            nats.append(F.cross_entropy(logits_BC, batch.targets, reduction="none").cpu())
+            said.append(logits_BC.argmax(dim=1).cpu())
+        # batches come by length; what is told of examples is in the order of the rows
+        order_R = torch.cat(buckets.in_order(self._lengths[split], self.batch_size))
+        back_R = order_R.argsort()
+        nats_R, predicted_R = torch.cat(nats)[back_R], torch.cat(said)[back_R]
+        labels_R = torch.from_numpy(self._labels[split].astype(np.int64))
+        right = (predicted_R == labels_R).tolist()
+        shown = torch.linspace(0, len(right) - 1, min(NUM_SAMPLES, len(right))).long().tolist()
+        return Scores(
+            metrics={
+                "accuracy": accuracy(predicted_R, labels_R),
+                "macro_f1": macro_f1(predicted_R, labels_R, len(self.classes)),
+                "loss": float(nats_R.mean()),
+            },
+            slices=self._slices(split, np.array(right)),
+            examples={
+                "correct": [int(r) for r in right],
+                "nats": nats_R.tolist(),
+                "label": labels_R.tolist(),
+                "prediction": predicted_R.tolist(),
+            },
+            samples={
+                "text": [self._readable(split, row) for row in shown],
+                "label": [self.classes[int(labels_R[row])] for row in shown],
+                "prediction": [self.classes[int(predicted_R[row])] for row in shown],
+            },
+        )
+
+    def _slices(self, split: Split, right_R: np.ndarray) -> list[SliceScore]:
+        values = self.prepared.facts["slice_values"].get(split, [])
+        if not values:
+            return []
+        return accuracy_by_code(self.data.columns["slice"], values, self.prepared.arrays[f"{split}.slice"], right_R)
+
+    def _readable(self, split: Split, row: int) -> str:
+        ids = self.texts[split][row]
+        joint = "" if self.tokenizer == "chars" else " "
+        return joint.join(self.vocabulary.decode(ids[:SAMPLE_WORDS].tolist())) + (
+            " ..." if len(ids) > SAMPLE_WORDS else ""
+        )
+
+    def trivial(self) -> dict[str, float]:
+        """Always the class that training has most of, with the classes' frequencies in training as probabilities."""
+        counts_C = np.bincount(self._labels["train"], minlength=len(self.classes)).astype(float)
+        labels_R = torch.from_numpy(self._labels["test"].astype(np.int64))
+        guesses = torch.full_like(labels_R, self._commonest())
+        surprise_C = -torch.from_numpy((counts_C + 1) / (counts_C + 1).sum()).log()
+        return {
+            "accuracy": accuracy(guesses, labels_R),
+            "macro_f1": macro_f1(guesses, labels_R, len(self.classes)),
+            "loss": float(surprise_C[labels_R].mean()),
+        }
+
+    def trivial_slices(self) -> list[SliceScore]:
+        return self._slices("test", self._labels["test"] == self._commonest())
+
+    def _commonest(self) -> int:
+        """The class that training has most of."""
+        return int(np.bincount(self._labels["train"]).argmax())
+
+
+def accuracy_by_code(name: str, values: list[str], codes_N: np.ndarray, right_N: np.ndarray) -> list[SliceScore]:
+    """Share of right answers for each value of a column that :func:`~gru_bench.data.slices.coded` took apart."""
+    answers = np.bincount(codes_N, minlength=len(values))
+    right = np.bincount(codes_N, weights=right_N, minlength=len(values))
+    return [
+        SliceScore("accuracy", name, value, float(hits / number))
+        for value, hits, number in zip(values, right, answers, strict=True)
+        if number
+    ]
+
+
+def counts_of(loaded: Loaded, fitted: dict[str, Fitted], vocabulary: Vocabulary) -> dict[str, int]:
+    """Counts for the run's record: ``train_rows``, ``test_empty``, ``test_cut`` ..."""
+    counts = {f"{split}_{name}": n for split, row in loaded.counts.items() for name, n in row.items()}
+    for split, fit in fitted.items():
+        counts |= {f"{split}_empty": fit.empty, f"{split}_cut": fit.cut, f"{split}_tokens": len(fit.sequences.values)}
+        counts[f"{split}_unknown_tokens"] = int((fit.sequences.values == vocabulary.unk).sum())
+    return counts | {"vocab_size": len(vocabulary)}
+
+
+def notes_of(fitted: dict[str, Fitted], vocabulary: Vocabulary, max_length: int | None) -> list[str]:
+    """Sentences on what the counts mean to a reader."""
+    sizes = ", ".join(f"{split} {len(fit.sequences):,}" for split, fit in fitted.items())
+    values = fitted["test"].sequences.values
+    unknown = float((values == vocabulary.unk).mean())
+    notes = [f"rows: {sizes}; vocabulary {len(vocabulary):,}, {unknown:.1%} of the test words are {UNK}"]
+    for split, fit in fitted.items():
+        if fit.empty:
+            notes.append(f"{fit.empty:,} {split} rows hold no word and are read as one {UNK}")
+        if fit.cut:
+            notes.append(
+                f"{fit.cut:,} of {len(fit.sequences):,} {split} rows are cut to their first {max_length} words"
+            )
+    return notes

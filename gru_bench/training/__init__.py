@@ -1,0 +1,1 @@
+"""Fit and evaluate: the one training loop that all cells share."""

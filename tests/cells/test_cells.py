@@ -1,0 +1,200 @@
+"""Every cell on disk against its equations written out a second time, one matrix a gate, in numpy."""
+
+import inspect
+import re
+import runpy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from conftest import REPOSITORY, yaml_names
+from hydra.utils import instantiate
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from gru_bench.backends.loop import Loop
+from gru_bench.cells.base import Cell, Init
+from gru_bench.cells.gru import GRU
+from gru_bench.cells.lstm import LSTM
+from gru_bench.cells.rnn import RNN
+from gru_bench.models.encoder import Encoder, MakeCell, num_parameters
+from gru_bench.models.init import embedding, linear
+
+CELLS = yaml_names("cell")
+CPU = torch.device("cpu")
+Array = npt.NDArray[np.float64]
+EQUATIONS = REPOSITORY / "tests" / "equations"
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def maker(name: str) -> MakeCell:
+    """The yaml's cell, still to be given its sizes."""
+    return instantiate(OmegaConf.load(REPOSITORY / "conf" / "cell" / f"{name}.yaml"), _partial_=True)
+
+
+def build(name: str, input_size: int = 3, hidden_size: int = 5, seed: int = 0) -> Cell:
+    """A float64 cell whose every parameter is away from zero."""
+    cell = maker(name)(input_size, hidden_size, seeded(seed)).double()
+    with torch.no_grad():
+        for parameter in cell.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=seeded(seed + 1), dtype=torch.float64))
+    return cell
+
+
+def equations(name: str) -> Callable[..., tuple[Array, ...]]:
+    """The independent statement of a cell: ``step`` in ``tests/equations/NAME.py``."""
+    file = EQUATIONS / f"{name}.py"
+    assert file.is_file(), f"write the equations of cell={name} out in tests/equations/{name}.py"
+    return runpy.run_path(str(file))["step"]
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_step_is_its_equation(name: str) -> None:
+    step = equations(name)
+    cell = build(name)
+    values = {key: p.detach().numpy() for key, p in cell.named_parameters()}
+    x = torch.randn(4, 7, 3, generator=seeded(5), dtype=torch.float64)
+    state = tuple(torch.randn(7, 5, generator=seeded(6 + k), dtype=torch.float64) for k in range(len(cell.states)))
+    expected = tuple(s.numpy() for s in state)
+    for x_BD, gx_BG in zip(x, cell.input_projection(x), strict=True):
+        output, state = cell.step(gx_BG, state)
+        expected = step(values, x_BD.numpy(), *expected)
+        np.testing.assert_allclose(output.detach().numpy(), expected[0], rtol=0, atol=1e-14)
+        for found, wanted in zip(state, expected, strict=True):
+            np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_gradients_are_those_of_finite_differences(name: str) -> None:
+    cell = build(name, input_size=2, hidden_size=3)
+    stack = Loop().stack([cell], CPU, torch.float64)
+    names, parameters = zip(*cell.named_parameters(), strict=True)
+    x = torch.randn(3, 2, 2, generator=seeded(3), dtype=torch.float64, requires_grad=True)
+    state = [
+        torch.randn(1, 2, 3, generator=seeded(4 + k), dtype=torch.float64, requires_grad=True)
+        for k in range(len(cell.states))
+    ]
+
+    def run(x: torch.Tensor, *rest: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        own = {f"cells.0.{key}": value for key, value in zip(names, rest[len(state) :], strict=True)}
+        h, final = torch.func.functional_call(stack, own, (x, rest[: len(state)]))
+        return h, *final
+
+    assert torch.autograd.gradcheck(run, (x, *state, *parameters))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_the_docstring_says_what_a_reader_needs(name: str) -> None:
+    text = inspect.getdoc(type(build(name))) or ""
+    for part in (".. math::", "Args:", "Shapes:", "Parameters: ", "Source: ", "tests/cells/test_cells.py"):
+        assert part in text, f"{type(build(name)).__name__} lacks {part}"
+    arguments = [
+        parameter.name
+        for parameter in inspect.signature(type(build(name))).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    ]
+    for argument in ("input_size", "hidden_size", "generator", *arguments):
+        assert re.search(rf"^ +{argument}: ", text, flags=re.MULTILINE), argument
+
+
+def formula(cell: Cell) -> str:
+    found = re.search(r"^Parameters: ([DH0-9 ()*+]+)$", inspect.getdoc(type(cell)) or "", flags=re.MULTILINE)
+    assert found
+    return found[1]
+
+
+@pytest.mark.parametrize("name", CELLS)
+@settings(max_examples=20, deadline=None)
+@given(sizes=st.tuples(st.integers(1, 9), st.integers(1, 9)))
+def test_the_parameter_count_is_the_docstrings_formula(name: str, sizes: tuple[int, int]) -> None:
+    cell = maker(name)(*sizes, seeded())
+    counted = sum(parameter.numel() for parameter in cell.parameters())
+    assert counted == eval(formula(cell), {"__builtins__": {}}, {"D": sizes[0], "H": sizes[1]})
+    assert counted == num_parameters(Loop().stack([cell], CPU, torch.float32))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_the_declarations_fit_the_tensors(name: str) -> None:
+    cell = build(name)
+    assert cell.W.shape == (len(cell.gates) * 5, 3)
+    assert cell.U.shape == (len(cell.gates) * 5, 5)
+    assert len(set(cell.gates)) == len(cell.gates)
+    assert cell.family in ("rnn", "lstm", "gru")
+    if name in ("rnn", "lstm", "gru"):
+        assert cell.family == name  # each family is stood for by its reference cell
+    assert [tuple(s.shape) for s in cell.initial_state(2)] == [(2, 5)] * len(cell.states)
+    assert all((s == 0).all() for s in cell.initial_state(2))
+
+
+def initial(name: str, seed: int, **options: Any) -> dict[str, torch.Tensor]:
+    return {key: p.detach() for key, p in maker(name)(4, 6, seeded(seed), **options).named_parameters()}
+
+
+@pytest.mark.parametrize("init", ["uniform", "keras"])
+@pytest.mark.parametrize("name", CELLS)
+def test_the_generator_alone_gives_the_initial_values(name: str, init: Init) -> None:
+    torch.manual_seed(1)
+    one = initial(name, 7, init=init)
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    two, other = initial(name, 7, init=init), initial(name, 8, init=init)
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert not torch.equal(one["W"], other["W"])
+    assert not torch.equal(one["U"], other["U"])
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_uniform_stays_within_its_bound_and_reaches_it(name: str) -> None:
+    cell = maker(name)(40, 50, seeded(), init="uniform")
+    for weights in (cell.W, cell.U):
+        assert 0.98 * 50**-0.5 < weights.abs().max().item() <= 50**-0.5
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_keras_is_orthogonal_over_all_gates_and_glorot_at_the_input(name: str) -> None:
+    cell = maker(name)(40, 50, seeded(), init="keras")
+    torch.testing.assert_close(cell.U.T @ cell.U, torch.eye(50), atol=1e-5, rtol=0)
+    bound = (6 / (40 + cell.W.shape[0])) ** 0.5
+    assert 0.98 * bound < cell.W.abs().max().item() <= bound
+
+
+@pytest.mark.parametrize(("name", "forget"), [("lstm", 1.0), ("lstm_article", 0.0)])
+def test_the_forget_gate_starts_at_its_bias(name: str, forget: float) -> None:
+    b_i, b_f, b_g, b_o = maker(name)(3, 5, seeded()).b.chunk(4)
+    assert (b_f == forget).all()
+    assert all((b == 0).all() for b in (b_i, b_g, b_o))
+
+
+def test_forget_bias_is_what_is_asked_for() -> None:
+    assert (LSTM(3, 5, seeded(), forget_bias=-2.5).b[5:10] == -2.5).all()
+
+
+def test_what_a_cell_does_not_know_it_refuses() -> None:
+    with pytest.raises(ValueError, match="'tanh' or 'sigmoid', got 'relu'"):
+        RNN(1, 1, seeded(), activation="relu")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'uniform' or 'keras', got 'zeros'"):
+        GRU(1, 1, seeded(), init="zeros")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_model_on_the_meta_device_is_counted_and_draws_nothing(name: str) -> None:
+    generator = seeded()
+    before = generator.get_state()
+    with torch.device("meta"):
+        encoder = Encoder(
+            3, maker(name), Loop(), generator, hidden_size=1000, num_layers=2, device=CPU, dtype=torch.float32
+        )
+        head, table = linear(1000, 7, generator), embedding(50, 3, generator)
+    assert all(p.is_meta for module in (encoder, head, table) for p in module.parameters())
+    assert torch.equal(before, generator.get_state())
+    cells = [maker(name)(size, 1, seeded()) for size in (3, 1000)]
+    expected = sum(eval(formula(cell), {"D": size, "H": 1000}) for cell, size in zip(cells, (3, 1000), strict=True))
+    assert num_parameters(encoder) == expected

@@ -1,0 +1,221 @@
+"""``gru-bench report``: from a store to files, the same bytes each time."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import frames
+import pandas as pd
+import pytest
+from conftest import REPOSITORY
+from test_sections import NAMES, node, render
+
+from gru_bench.commands import cli, report
+from gru_bench.report.header import header
+from gru_bench.report.markdown import Section
+from gru_bench.store.read import Results
+from gru_bench.store.write import Store
+
+# of MLflow's own queries, under newer releases of SQLAlchemy
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+Command = Callable[..., int]
+GOLDEN = REPOSITORY / "tests" / "golden" / "report.md"
+SELECT: dict[str, str | None] = {"experiment": "quick", "sweep": None}
+
+
+def sections(results: Results) -> list[Section]:
+    return [render(name, results) for name in sorted(NAMES, key=lambda name: node(name)["order"])]
+
+
+def write(folder: Path, results: Results) -> None:
+    report.write(folder, results, SELECT, sections(results))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_golden_markdown(tmp_path: Path) -> None:
+    """To accept a change of wording: ``python tests/commands/test_report.py``, then read the difference."""
+    write(tmp_path, frames.small())
+    assert (tmp_path / "report.md").read_text(encoding="utf-8") == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_bytes_are_the_same_in_another_process(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; import frames, test_report;"
+        "test_report.write(Path(sys.argv[1]), frames.shuffled(frames.small(), int(sys.argv[2])))"
+    )
+    path = f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'tests'}"
+    command = [sys.executable, "-W", "error", "-c", code, str(tmp_path / "other"), "1"]
+    subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": path}, check=True, cwd=tmp_path)
+    write(tmp_path / "here", frames.small())
+    first = digests(tmp_path / "here")
+    assert first == digests(tmp_path / "other")
+    names = [
+        f"figures/{name}.{kind}"
+        for name in ("learning_curves", "score_by_length", "summary")
+        for kind in ("png", "svg")
+    ]
+    assert sorted(first) == [*names, "report.md", "results.csv"]
+
+
+def test_no_file_tells_when_or_where_it_was_made(tmp_path: Path) -> None:
+    write(tmp_path / "deep" / "folder", frames.small())
+    for path in (tmp_path / "deep").rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            for word in (b"dc:date", b"Matplotlib", bytes(tmp_path), b"deep/folder"):
+                assert word not in content, f"{path.name} holds {word!r}"
+
+
+def test_csv_has_every_number(tmp_path: Path) -> None:
+    write(tmp_path, frames.small())
+    table = pd.read_csv(tmp_path / "results.csv")
+    assert len(table) == len(frames.small().values) + 2  # two runs without any value are rows too
+    found = table.query("metric == 'mse' and slice.isna() and split == 'test'").set_index("run_id")["value"]
+    assert found.to_dict() == {"adding-rnn-0": 0.15, "adding-rnn-1": 0.17, "adding-gru-0": 0.002}
+
+
+def test_figures_of_an_earlier_report_go(tmp_path: Path) -> None:
+    write(tmp_path, frames.small())
+    (tmp_path / "figures" / "old.png").write_bytes(b"")
+    write(tmp_path, frames.small())
+    assert not (tmp_path / "figures" / "old.png").exists()
+
+
+def test_a_folder_of_something_else_keeps_its_files(tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "mine.png").write_bytes(b"")
+    write(tmp_path, frames.small())
+    assert (tmp_path / "figures" / "mine.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("select", "said"),
+    [
+        ({"experiment": "quick", "sweep": None}, "gru-bench report experiment=quick"),
+        ({"experiment": None, "sweep": "5eeb"}, "gru-bench report sweep=5eeb"),
+        ({"experiment": None, "sweep": None}, "gru-bench report sweep=5eeb"),
+    ],
+)
+def test_the_header_says_how_to_make_it_again(select: dict[str, str | None], said: str) -> None:
+    text = header(frames.small(), select)
+    assert f"`{said}`" in text
+    assert "3 finished, 1 failed, 1 missing" in text
+    assert "0123456789ab" in text
+
+
+# the verb, on a real store
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A store with a sweep of two planned jobs, one of which ran: its URI and the sweep's id."""
+    store = Store(uri=f"sqlite:///{tmp_path_factory.mktemp('store') / 'runs.db'}")
+    planned = [{"job": str(seed), "cell": "gru", "task": "adding", "seed": str(seed)} for seed in (0, 1)]
+    sweep = store.open_sweep("small", planned, {})
+    row = frames.run_row("gru", 0)
+    tags = {"gru_bench.config_key": "a", "gru_bench.group_key": "b", "gru_bench.job": "0"}
+    with store.run("small", "gru adding", sweep_id=sweep, tags=tags) as run:
+        not_params = ("run_id", "sweep", "experiment", "config_key", "group_key", "job", "status", "error")
+        run.params({key: value for key, value in row.items() if key not in not_params})
+        for step in (10, 20):
+            run.curve("valid/mse", step, 1.0 / step)
+        run.value("test", "mse", 0.01, unit="squared error", higher_is_better=False)
+        run.value("test", "trivial_mse", 0.17, unit="squared error", higher_is_better=False)
+    store.close_sweep(sweep)
+    return store.uri, sweep
+
+
+@pytest.fixture
+def run(made: tuple[str, str], empty_folder: Path) -> Iterator[Command]:
+    """``gru-bench report`` on that store, in an empty working folder; gives the exit code."""
+    assert Path.cwd() == empty_folder
+    before, arguments = signal.getsignal(signal.SIGTERM), sys.argv
+    yield lambda *more: cli.run(["report", f"tracking.uri={made[0]}", *more])
+    signal.signal(signal.SIGTERM, before)
+    sys.argv = arguments
+
+
+def test_report_from_a_store(
+    run: Command, made: tuple[str, str], empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("experiment=small") == 0
+    assert f"report: {Path('reports', 'small', 'report.md')}" in capsys.readouterr().out
+    first = digests(empty_folder / "reports" / "small")
+    assert {"report.md", "results.csv", "figures/summary.svg", "figures/learning_curves.png"} <= set(first)
+    text = (empty_folder / "reports" / "small" / "report.md").read_text(encoding="utf-8")
+    assert "1 finished, 1 missing" in text
+    assert made[1] in text
+    assert run("experiment=small", "output=again") == 0
+    assert digests(empty_folder / "again") == first
+    assert sorted(path.name for path in empty_folder.iterdir()) == ["again", "reports"]
+
+
+def test_latest_sweep_and_options_of_sections(run: Command, made: tuple[str, str], empty_folder: Path) -> None:
+    assert run("output=a", "sections.limits.seeds_for_a_winner=1", "sections.cost.order=1") == 0
+    text = (empty_folder / "a" / "report.md").read_text(encoding="utf-8")
+    assert f"gru-bench report sweep={made[1]}" in text
+    assert "Differences are shown, not tested" in text
+
+
+@pytest.mark.parametrize("flag_first", [True, False])
+def test_a_section_of_the_users_own(run: Command, made: tuple[str, str], empty_folder: Path, flag_first: bool) -> None:
+    (empty_folder / "mine" / "section").mkdir(parents=True)
+    body = "_target_: test_report.own_section\n_partial_: true\norder: 5\nword: hello\n"
+    (empty_folder / "mine" / "section" / "own.yaml").write_text(f"# mine\n{body}")
+    flag, output = f"--config-dir={empty_folder / 'mine'}", "output=a"
+    arguments = ["report", flag, f"tracking.uri={made[0]}", output]
+    assert (cli.run(arguments) if flag_first else run(output, flag)) == 0
+    text = (empty_folder / "a" / "report.md").read_text(encoding="utf-8")
+    assert "## Own\n\nhello, 2 runs" in text
+    assert text.index("## Own") < text.index("## Summary")
+
+
+def own_section(results: Results, /, *, word: str) -> Section:
+    return Section("Own", f"{word}, {len(results.runs)} runs")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["experiment=nothing"], "experiment=nothing"),
+        (["sweep=0"], "sweep=0: no such sweep"),
+        (["select.nothing=1"], "select.nothing"),
+        (["sections.summary.log_axis_from=much"], "sections.summary.log_axis_from='much'"),
+        (["sections.summary.order=first"], "sections.summary.order='first'"),
+        (["output=taken"], "output=taken"),
+        (["outpt=x"], "outpt: no such key"),
+    ],
+)
+def test_bad_input_is_a_line_and_exit_2(
+    run: Command, arguments: list[str], said: str, empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (empty_folder / "taken").write_text("a file")
+    assert run(*arguments) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) <= 2
+    assert lines[0].startswith("gru-bench report: ")
+    assert said in lines[0]
+
+
+def test_no_store_is_not_made_by_reporting(run: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("tracking.uri=sqlite:///none.db") == 2
+    assert "none.db" in capsys.readouterr().err
+    assert not list(Path.cwd().iterdir())
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as temporary:
+        write(Path(temporary), frames.small())
+        GOLDEN.parent.mkdir(exist_ok=True)
+        GOLDEN.write_bytes((Path(temporary) / "report.md").read_bytes())
+    print(f"wrote {GOLDEN}; read the difference before you commit it")

@@ -1,0 +1,469 @@
+"""The sections of a report: known answers on frames made by hand, and what must never be averaged."""
+
+import dataclasses
+import importlib
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import frames
+import pandas as pd
+import pytest
+import yaml
+from conftest import REPOSITORY, yaml_names
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gru_bench.config.check import check_node
+from gru_bench.report import figures
+from gru_bench.report import markdown as base
+from gru_bench.report import view as groups
+from gru_bench.report.markdown import Section
+from gru_bench.store.read import Results
+
+NAMES = yaml_names("section")
+NOT_SECTIONS = {"__init__"}
+
+
+def node(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((REPOSITORY / "conf" / "section" / f"{name}.yaml").read_text())
+    return loaded
+
+
+def render(name: str, results: Results, **changed: Any) -> Section:
+    """The section as its yaml makes it."""
+    options = {key: value for key, value in node(name).items() if not key.startswith("_") and key != "order"}
+    module, function = node(name)["_target_"].rsplit(".", 1)
+    section: Section = getattr(importlib.import_module(module), function)(results, **(options | changed))
+    return section
+
+
+def empty() -> Results:
+    return frames.make_results([], [])
+
+
+# every section, found on disk
+
+
+def test_modules_and_yaml_match_one_to_one() -> None:
+    modules = {path.stem for path in (REPOSITORY / "gru_bench" / "sections").glob("*.py")} - NOT_SECTIONS
+    assert modules == set(NAMES)
+    assert {node(name)["_target_"] for name in NAMES} == {f"gru_bench.sections.{name}.render" for name in NAMES}
+
+
+def test_orders_are_distinct() -> None:
+    orders = [node(name)["order"] for name in NAMES]
+    assert len(set(orders)) == len(orders)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_yaml_fits_its_function(name: str) -> None:
+    options = node(name)
+    assert options.pop("_partial_") is True
+    del options["order"]
+    check_node(options, name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_first_line_of_yaml_describes_it(name: str) -> None:
+    first = (REPOSITORY / "conf" / "section" / f"{name}.yaml").read_text().splitlines()[0]
+    assert first.startswith("# ")
+    assert len(first) > 20
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_docstring_says_which_question_is_answered(name: str) -> None:
+    assert "Answer: " in (importlib.import_module(f"gru_bench.sections.{name}").render.__doc__ or "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_runs_nothing_to_say(name: str) -> None:
+    section = render(name, empty())
+    assert (section.markdown, section.figures) == ("", {})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_that_left_nothing_but_their_plan(name: str) -> None:
+    planned = [{"job": 0, "task": "adding", "cell": "gru", "seed": 0, "status": "missing", "experiment": "quick"}]
+    section = render(name, frames.make_results(planned, []))
+    assert not section.figures
+    if name in ("summary", "faults"):
+        assert "adding" in section.markdown
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_of_which_nearly_nothing_is_known(name: str) -> None:
+    """Plain frames without the reader's types and most of its columns."""
+    runs = pd.DataFrame([{"run_id": "a", "task": "t", "cell": "c", "status": "failed"}, {"run_id": "b"}])
+    values = pd.DataFrame({"run_id": [], "split": [], "metric": [], "value": []})
+    curves = pd.DataFrame({"run_id": [], "metric": [], "step": [], "value": []})
+    render(name, Results(runs=runs, values=values, curves=curves))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_figure_is_shown_and_every_shown_figure_is_there(name: str) -> None:
+    section = render(name, frames.small())
+    shown = {part.split(")")[0] for part in section.markdown.split("](figures/")[1:]}
+    assert shown == {f"{figure}.png" for figure in section.figures}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_order_of_rows_changes_no_byte_of_markdown(name: str) -> None:
+    results = frames.realistic(2, ("lstm", "gru", "gru_article"))
+    assert render(name, frames.shuffled(results, 1)).markdown == render(name, results).markdown
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_results_are_not_changed(name: str) -> None:
+    results, before = frames.small(), frames.small()
+    render(name, results)
+    for field in dataclasses.fields(Results):
+        pd.testing.assert_frame_equal(getattr(results, field.name), getattr(before, field.name))
+
+
+def test_order_of_rows_changes_no_byte_of_a_figure(tmp_path: Path) -> None:
+    for folder, results in {"a": frames.small(), "b": frames.shuffled(frames.small(), 3)}.items():
+        (tmp_path / folder).mkdir()
+        for name in ("summary", "learning_curves", "score_by_length"):
+            for key, figure in render(name, results).figures.items():
+                figures.save(figure, tmp_path / folder, key)
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert len(files) == 6
+    for file in files:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_generated_data_is_said_wherever_scores_are_shown() -> None:
+    for name in ("summary", "score_by_length"):
+        assert "adding (generated data)" in render(name, frames.small()).markdown
+    assert "adding is made by a generator" in render("limits", frames.small()).markdown
+    real = frames.small()
+    real.runs["generated"] = False
+    for name in NAMES:
+        assert "(generated data)" not in render(name, real).markdown
+
+
+# what may be averaged
+
+
+def cell(table: str, row: str, column: str) -> str:
+    """One cell of a markdown table."""
+    lines = [[part.strip() for part in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
+    header = next(line for line in lines if any(f"{name} ".startswith(f"{column} ") for name in line))
+    at = next(i for i, name in enumerate(header) if f"{name} ".startswith(f"{column} "))
+    return next(line for line in lines if row in line)[at]
+
+
+def scored(runs: list[dict[str, Any]], scores: list[float]) -> Results:
+    values = [frames.value_row(run["run_id"], "test", "mse", s) for run, s in zip(runs, scores, strict=True)]
+    return frames.make_results(runs, values)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.integers(0, 99))
+def test_n_counts_distinct_seeds(seeds: list[int], shuffle: int) -> None:
+    runs = [frames.run_row("gru", seed, run_id=f"r{i}") for i, seed in enumerate(seeds)]
+    random.Random(shuffle).shuffle(runs)
+    (task,) = groups.by_task(scored(runs, [0.1] * len(runs)))
+    measured = groups.measure(groups.complete(scored(runs, [0.1] * len(runs)))[1])
+    assert len(groups.seed_values(measured, task.groups[0], "mse")) == len(set(seeds))
+
+
+def test_a_seed_that_ran_twice_weighs_once() -> None:
+    runs = [frames.run_row("gru", seed, run_id=f"r{i}") for i, seed in enumerate([0, 0, 1])]
+    summary = render("summary", scored(runs, [1.0, 3.0, 5.0])).markdown
+    assert (cell(summary, "gru", "mse"), cell(summary, "gru", "n")) == ("3.50", "2")
+    assert cell(summary, "gru", "range") == "2.00 .. 5.00"
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(["backend", "budget", "dtype", "learning_rate", "batch_size", "hidden_size", "data_source"]),
+    st.integers(0, 99),
+)
+def test_unequal_group_keys_are_never_averaged(column: str, shuffle: int) -> None:
+    numbers = {"learning_rate": (0.1, 0.2), "batch_size": (8, 16), "hidden_size": (8, 16)}
+    options = numbers.get(column, ("one", "two"))
+    runs = [
+        frames.run_row("gru", seed, run_id=f"r{k}{seed}", group_key=f"key{k}", **{column: options[k]})
+        for k in (0, 1)
+        for seed in (0, 1)
+    ]
+    results = frames.shuffled(scored(runs, [1.0, 1.0, 9.0, 9.0]), shuffle)
+    (task,) = groups.by_task(results)
+    measured = groups.measure(groups.complete(results)[1])
+    means = [groups.seed_values(measured, group, "mse").mean() for group in task.groups]
+    labels = [group.label for group in task.groups]
+    assert sorted(means) == [1.0, 9.0]
+    assert len(set(labels)) == 2
+    if column != "data_source":  # not among the settings that label: the key's beginning stands for it
+        assert all(f"{column} " in label for label in labels)
+
+
+def test_equal_columns_fall_back_to_the_key() -> None:
+    runs = [frames.run_row("gru", 0, run_id=f"r{k}", group_key=f"{k}abcdefgh") for k in (0, 1)]
+    (task,) = groups.by_task(scored(runs, [1.0, 2.0]))
+    assert [group.label for group in task.groups] == ["gru (key 0abcde)", "gru (key 1abcde)"]
+
+
+def test_a_missing_job_stands_with_the_row_that_its_plan_fits() -> None:
+    runs = [frames.run_row("gru", 0, run_id=b, group_key=b, backend=b) for b in ("loop", "vendor")]
+    missing = {"task": "adding", "cell": "gru", "seed": 1, "status": "missing", "backend": "vendor"}
+    (task,) = groups.by_task(frames.make_results([*runs, missing], []))
+    assert {group.label: len(group.runs) for group in task.groups} == {
+        "gru (backend loop)": 1,
+        "gru (backend vendor)": 2,
+    }
+    (task,) = groups.by_task(frames.make_results([*runs, missing | {"backend": None}], []))
+    assert len(task.groups) == 3
+
+
+def test_families_in_order_and_the_reference_cell_first() -> None:
+    cells = ["gru_article", "gru", "lstm", "attention", "rnn_article", "rnn"]
+    (task,) = groups.by_task(frames.make_results([frames.run_row(cell, 0) for cell in cells], []))
+    expected = ["rnn", "rnn_article", "lstm", "gru", "gru_article", "attention"]
+    assert [group.cell for group in task.groups] == expected
+
+
+def test_two_metrics_of_one_task_are_two_tables() -> None:
+    runs = [frames.run_row("gru", 0, run_id="a"), frames.run_row("rnn", 0, run_id="b", primary_metric="recall")]
+    assert [task.metric for task in groups.by_task(frames.make_results(runs, []))] == ["mse", "recall"]
+
+
+# known answers
+
+
+def test_summary_of_known_numbers() -> None:
+    section = render("summary", frames.small()).markdown
+    assert cell(section, "rnn", "mse") == "0.160"
+    assert cell(section, "rnn", "sd") == "0.014"  # |0.15 - 0.17| / sqrt(2)
+    assert cell(section, "rnn", "range") == "0.150 .. 0.170"
+    assert cell(section, "gru", "not finished") == "2"
+    assert cell(section, "gru", "sd") == base.UNKNOWN
+    assert cell(section, "trivial guess", "mse") == "0.167"
+    assert "mse (squared error) ↓" in section
+    assert "beats the trivial guess by 0.165 (a useful model beats it by at least 0.1)" in section
+    assert "**" not in section  # no winner is set in bold
+
+
+@pytest.mark.parametrize(
+    ("scores", "higher", "said"),
+    [
+        ([0.05, 0.15], False, "The best mean beats the trivial guess by 0.15 (a"),
+        ([0.15, 0.19], False, "No cell learned this task: the best mean beats the trivial guess by 0.05 only"),
+        ([0.25, 0.3], False, "No cell learned this task: no mean beats the trivial guess"),
+        ([0.25, 0.35], True, "The best mean beats the trivial guess by 0.15 (a"),
+        ([0.15, 0.1], True, "No cell learned this task: no mean"),
+    ],
+)
+def test_the_trivial_guess_and_its_margin(scores: list[float], higher: bool, said: str) -> None:
+    runs = [frames.run_row(name, 0, primary_higher_is_better=higher) for name in ("rnn", "gru")]
+    results = scored(runs, scores)
+    results.values.loc[len(results.values)] = frames.value_row("adding-rnn-0", "test", "trivial_mse", 0.2)
+    assert (
+        said.replace("0.15 (a", "0.150 (a").replace("0.05 only", "0.0500 only") in render("summary", results).markdown
+    )
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ([0.0005, 0.001], "Every family is at the ceiling (at most 0.001)"),
+        ([0.0005, 0.01], "At the ceiling (at most 0.001): rnn. The other"),
+        ([0.5, 0.5], None),
+    ],
+)
+def test_the_ceiling(scores: list[float], said: str | None) -> None:
+    results = scored([frames.run_row("rnn", 0), frames.run_row("gru", 0)], scores)
+    markdown = render("summary", results).markdown
+    assert said in markdown if said else "ceiling" not in markdown
+
+
+def test_unequal_settings_of_two_cells_are_said() -> None:
+    runs = [frames.run_row("rnn", 0), frames.run_row("lstm", 1, backend="vendor")]
+    section = render("summary", scored(runs, [1.0, 1.0])).markdown
+    assert "The rows differ in backend: loop (rnn), vendor (lstm)." in section
+    assert "not all stand on the same seeds" in section
+
+
+def test_infinite_scores_are_shown_as_such() -> None:
+    runs = [frames.run_row("rnn", 0), frames.run_row("rnn", 1)]
+    section = render("summary", scored(runs, [math.inf, 0.1]))
+    assert cell(section.markdown, "rnn", "mse") == "inf"
+    assert set(section.figures) == {"summary"}
+
+
+def test_score_by_length_of_known_numbers() -> None:
+    section = render("score_by_length", frames.small()).markdown
+    assert cell(section, "rnn", "length 10") == "0.0800 ± 0.0071"
+    assert cell(section, "gru", "length 50") == "0.00200"
+    assert section.index("length 10") < section.index("length 50")
+    assert cell(section, "trivial guess", "length 10") == "0.143"
+    assert "The summary's scores are those of length 50." in section
+    assert render("score_by_length", frames.small(), slices=["lag"]).markdown == ""
+
+
+def test_learning_curves_end_where_the_first_seed_stopped() -> None:
+    from gru_bench.sections.learning_curves import task_curves
+
+    results = frames.small()
+    extra = pd.DataFrame(frames.curve_rows("adding-rnn-0", "valid/mse", {900: 0.1}))
+    (task,) = groups.by_task(results)
+    curves = task_curves(pd.concat([results.curves, extra]), task)
+    assert sorted(curves.loc[curves["row"] == "rnn", "step"].unique()) == [100, 300, 500]
+    assert "adding-gru-1" not in set(curves.columns)
+
+
+def test_article_shows_its_own_task_only() -> None:
+    assert render("article", frames.small()).markdown == ""
+    runs = [frames.run_row("lstm", seed, "event_order") for seed in (0, 1)]
+    values = []
+    for run, accuracy in zip(runs, (0.8, 0.9), strict=True):
+        unit = {"unit": "share of sequences", "higher_is_better": True}
+        values += [
+            frames.value_row(run["run_id"], "test", "accuracy", accuracy, **unit),
+            frames.value_row(run["run_id"], "test", "trivial_accuracy", 0.25, **unit),
+        ]
+    section = render("article", frames.make_results(runs, values)).markdown
+    assert cell(section, "lstm", "accuracy (share of sequences) ↑") == "0.850 ± 0.071"
+    assert cell(section, "trivial guess", "accuracy") == "0.250"
+    assert "loss" not in section.split("|", 1)[1]  # not measured, no column
+
+
+def test_cost_lists_medians_and_ranks_nothing() -> None:
+    results = frames.small()
+    fast = (results.values["run_id"] == "adding-rnn-1") & (results.values["metric"] == "train_s")
+    results.values.loc[fast, "value"] = 4.5
+    section = render("cost", results)
+    assert not section.figures
+    assert "not a ranking" in section.markdown
+    assert cell(section.markdown, "rnn", "training s") == "3.50 (2.50 .. 4.50)"
+    assert cell(section.markdown, "gru", "kernel") == "ATen loop"
+    assert cell(section.markdown, "gru", "shared machine") == "yes"
+
+
+def test_a_kernel_that_disagrees_with_the_reference_is_marked() -> None:
+    results = frames.small()
+    results.runs["parity"] = ["red" if cell == "gru" else "passed" for cell in results.runs["cell"]]
+    section = render("cost", results).markdown
+    assert "disagrees" in cell(section, "gru", "kernel")
+    assert cell(section, "rnn", "kernel") == "ATen loop"
+
+
+def test_faults_give_each_run_its_reason() -> None:
+    section = render("faults", frames.small()).markdown
+    assert "2 of 5 planned runs did not finish" in section
+    assert cell(section, "failed", "reason") == "Diverged: loss is nan at step 12"
+    assert cell(section, "missing", "reason") == "was planned and left no run"
+    assert "Diverged…" in render("faults", frames.small(), longest_reason=9).markdown
+
+
+def test_no_faults_is_one_line() -> None:
+    runs = [frames.run_row("rnn", seed) for seed in (0, 1)]
+    assert render("faults", frames.make_results(runs, [])).markdown == "All 2 planned runs finished."
+
+
+def test_environment_warns_where_runs_differ() -> None:
+    assert "Warning" not in render("environment", frames.small()).markdown
+    mixed = frames.small()
+    mixed.runs.loc[0, "env_torch"] = "2.12.0"
+    mixed.runs.loc[1, "dirty"] = True
+    section = render("environment", mixed).markdown
+    assert "2 different values of torch" in section
+    assert "uncommitted changes; their commit does not tell" in section
+
+
+def test_environment_traces_rows_to_run_ids() -> None:
+    section = render("environment", frames.realistic()).markdown
+    for run in frames.realistic().runs.query("status == 'finished'")["run_id"]:
+        assert run[:8] in section
+
+
+def test_limits_are_computed() -> None:
+    few = render("limits", frames.small()).markdown
+    assert "n is 1 to 2 seeds a row. Below 5 no difference" in few
+    assert "adding 4,353 to 12,993" in few
+    assert "In 3 of 3 runs" in few
+    assert "gru on adding" in few
+    many = render("limits", frames.realistic(5, ("rnn", "gru"))).markdown
+    assert "n is 5 seeds a row. Differences are shown, not tested" in many
+    assert "On 7 of 7 tasks" in many
+    assert "All cells of a task share one learning rate" in many
+
+
+def test_limits_tell_tuned_rates_from_shared_ones() -> None:
+    results = frames.realistic(2, ("rnn", "gru"))
+    adding = results.runs["task"] == "adding"
+    results.runs["learning_rate_trials"] = adding.map({True: 5, False: 0}).astype("Int64")
+    results.runs.loc[adding & (results.runs["cell"] == "gru"), "learning_rate"] = 0.001
+    told = render("limits", results).markdown
+    assert "On adding each family has the learning rate that was best for its reference cell" in told
+    assert "among 5 rates, the same ones for all" in told
+    assert "On copy_memory, event_order, language_modeling" in told
+    assert "nothing here says" not in told
+    results.runs.loc[adding & (results.runs["cell"] == "gru"), "learning_rate_trials"] = 4
+    assert "nothing here says that each cell had equally many tuning trials" in render("limits", results).markdown
+
+
+# how numbers, tables and figures are written
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1 / 6, "0.167"),
+        (0.1, "0.100"),
+        (0.9996, "1.00"),
+        (99.96, "100"),
+        (12345.0, "12,300"),
+        (0.0001234, "0.000123"),
+        (0.00001234, "1.23e-05"),
+        (-2.5, "-2.50"),
+        (0.0, "0"),
+        (math.inf, "inf"),
+        (math.nan, base.UNKNOWN),
+        (None, base.UNKNOWN),
+        (pd.NA, base.UNKNOWN),
+    ],
+)
+def test_numbers_have_three_digits(value: Any, text: str) -> None:
+    assert base.number(value) == text
+
+
+@given(st.floats(1e-9, 1e9), st.integers(1, 6))
+def test_a_written_number_is_close_to_the_measured_one(value: float, digits: int) -> None:
+    written = float(base.number(value, digits).replace(",", ""))
+    assert abs(written - value) <= 0.5000001 * 10.0 ** (math.floor(math.log10(value)) - digits + 1)
+
+
+def test_tables_are_aligned_and_cells_stay_in_their_column() -> None:
+    lines = base.table(["a", "number"], [["x|y\nz", "1"], ["long text", "23"]], {"number"}).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert lines[1] == "| --------- | -----: |"
+    assert lines[2] == "| x\\|y z    |      1 |"
+
+
+def test_each_cell_has_its_own_look_in_the_hue_of_its_family() -> None:
+    results = frames.realistic(1, ("rnn", "lstm", "gru", "gru_article", "gru_reset_before", "rnn_article"))
+    looks = figures.looks(results)
+    assert len({(look.color, look.marker) for look in looks.values()}) == len(looks)
+    alone = figures.looks(frames.realistic(1, ("gru", "gru_article")))
+    assert all(alone[name] == looks[name] for name in alone)
+
+
+def test_user_settings_of_matplotlib_do_not_matter() -> None:
+    import matplotlib
+
+    with matplotlib.rc_context({"font.size": 30, "axes.titlesize": 40}):
+        with figures.style():
+            assert matplotlib.rcParams["axes.titlesize"] == 10
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_log_axes_only_where_numbers_span_decades() -> None:
+    assert figures.wants_log("mse", [0.001, 0.1], [], 20)
+    assert not figures.wants_log("mse", [0.05, 0.1], [], 20)
+    assert figures.wants_log("perplexity", [100, 110], ["perplexity"], 20)
+    assert not figures.wants_log("perplexity", [0, 110], ["perplexity"], 20)
+    assert not figures.wants_log("mse", [math.nan], ["mse"], 20)

@@ -1,0 +1,108 @@
+"""Every task on disk keeps the contract of ``tasks/base.py``, on its own data or on a small folder in its columns."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from conftest import composed, yaml_names
+
+from gru_bench.backends.vendor import Vendor
+from gru_bench.config.check import check
+from gru_bench.run.build import ModelBuilder, Place, make_cell, make_task
+from gru_bench.tasks.base import Scores, Split, Task
+
+pytestmark = pytest.mark.usefixtures("own_caches")
+
+NAMES = yaml_names("task")
+NOUNS, VERBS = ("dog", "cat", "fish", "horse"), ("sees", "hears", "likes")
+
+
+def row_of(i: int, columns: dict[str, str]) -> dict[str, Any]:
+    """Row number ``i`` of a made data set, under the columns that a task reads, by role."""
+    words = ["the", NOUNS[i % 4], VERBS[i % 3], "a", NOUNS[i // 4 % 4], f"w{i % 11}"]
+    tags = ["B-NP", "I-NP", "B-VP", "B-NP", "I-NP", "O"]
+    values: dict[str, Any] = {
+        "text": " ".join(words),
+        "tokens": words,
+        "source": " ".join(words),
+        "target": " ".join(reversed(words)),
+        "label": i % 3 % 2,  # two of three are 0: the trivial guess has a class to choose
+        "tags": tags,
+        "slice": i % 4,
+    }
+    row: dict[str, Any] = {}
+    for role, column in columns.items():
+        outer, _, inner = column.partition(".")
+        if inner:
+            row.setdefault(outer, {})[inner] = values[role]
+        else:
+            row[outer] = values[role]
+    return row
+
+
+def loaded(name: str, folder: Path) -> tuple[Task, Any]:
+    """The task of a yaml with its data, and its config."""
+    overrides = [f"task={name}"]
+    data = composed(*overrides).data
+    if data and "path" in data and name not in ("language_modeling", "language_modeling_char"):
+        roles = ("text", "tokens", "source", "target", "label", "tags", "slice")
+        columns = {role: str(data[role]) for role in roles if role in data and data[role] is not None}
+        for split, start, count in (("train", 0, 120), ("validation", 200, 30), ("test", 300, 40)):
+            rows = [row_of(i, columns or {"text": "text"}) for i in range(start, start + count)]
+            pd.DataFrame(rows).to_parquet(folder / f"{split}.parquet", index=False)
+        overrides += [f"data.path={folder}", "data.name=null"]
+        overrides += [f"data.{key}=null" for key in ("valid_split", "test_split", "revision") if key in data]
+        overrides += ["task.batch_size=8"]
+    _, node = check(composed("cell=gru", *overrides))
+    task = make_task(node)
+    task.load()
+    return task, node
+
+
+def scored(task: Task, node: Any, split: Split) -> Scores:
+    builder = ModelBuilder(node, task.sizes(), Place(torch.device("cpu"), torch.float32))
+    model = builder.build(make_cell(node), Vendor(), 8, seed=0).eval()
+    with torch.no_grad():
+        return task.score(model, split)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.usefixtures("hydra_conf")
+def test_a_task_keeps_its_contract(name: str, tmp_path: Path) -> None:
+    task, node = loaded(name, tmp_path)
+    scores = scored(task, node, "test")
+    names = {metric.name for metric in task.metrics}
+    assert {"loss", task.primary} <= set(scores.metrics) == names
+    assert set(task.trivial()) == names
+    # a reader of a part's score sees what a guess scores there: no part has none, and there is none without a part
+    parts = [(part.metric, part.slice, part.slice_value) for part in scores.slices]
+    assert sorted(parts) == sorted((part.metric, part.slice, part.slice_value) for part in task.trivial_slices())
+    assert len(set(parts)) == len(parts)
+    assert {metric for metric, _, _ in parts} <= names
+    assert len({len(column) for column in scores.examples.values()}) == 1
+    assert len({len(column) for column in scores.samples.values()}) <= 1
+    assert scores == scored(task, node, "test"), "the order of evaluation is not fixed"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.usefixtures("hydra_conf")
+def test_the_training_stream_is_the_seeds_alone(name: str, tmp_path: Path) -> None:
+    task, node = loaded(name, tmp_path)
+
+    def stream(seed: int) -> list[torch.Tensor]:
+        batches = task.batches("train", torch.Generator().manual_seed(seed))
+        return [batch.inputs for batch, _ in zip(batches, range(5), strict=False)]
+
+    first, again = stream(0), stream(0)
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    if not hasattr(task, "level"):  # running text is read in its own order
+        others = stream(1)
+        assert not all(one.equal(other) for one, other in zip(first, others, strict=True))
+    builder = ModelBuilder(node, task.sizes(), Place(torch.device("cpu"), torch.float32))
+    model = builder.build(make_cell(node), Vendor(), 8, seed=0)
+    loss, counts, _ = task.loss(model, next(iter(task.batches("train", torch.Generator().manual_seed(0)))), None)
+    assert loss.ndim == 0
+    assert loss.isfinite()
+    assert counts.tokens > 0 < counts.examples

@@ -1,0 +1,230 @@
+"""The training loop on a model whose every number can be worked out by hand."""
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from fakes import Clock, Line, Weight, make_trainer
+
+from gru_bench.errors import UserError
+from gru_bench.training.trainer import WARM_UP_STEPS, Diverged, Event, Fit, Progress, detach, evaluate
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_some_limit_is_needed() -> None:
+    with pytest.raises(UserError, match="max_steps, max_epochs and max_seconds"):
+        make_trainer()
+
+
+@pytest.mark.parametrize(
+    ("limits", "steps", "stopped"),
+    [
+        ({"max_steps": 7}, 7, "max_steps=7"),
+        ({"max_epochs": 2}, 20, "max_epochs=2"),
+        ({"max_steps": 13, "max_epochs": 5}, 13, "max_steps=13"),
+        ({"max_steps": 500, "max_seconds": 0.45, "eval_every": 1}, 5, "max_seconds=0.45"),
+    ],
+)
+def test_limits(limits: dict[str, Any], steps: int, stopped: str) -> None:
+    fit = make_trainer(**limits).fit(Weight(), Line(), seeded(), Clock(fixed=0.1))
+    assert (fit.steps, fit.stopped) == (steps, stopped)
+
+
+def test_one_sgd_step_by_hand() -> None:
+    model, task = Weight(), Line()
+    x = torch.rand(1, 4, generator=seeded())
+    make_trainer(max_steps=1).fit(model, task, seeded(), Clock())
+    # d/dw mean((w x - 2 x)^2) at w = 0 is -4 mean(x^2)
+    assert model.w.item() == pytest.approx(0.1 * 4 * x.square().mean().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "rates"),
+    [
+        ({}, [0.1, 0.1, 0.1]),
+        ({"decay": 0.5}, [0.05, 0.025, 0.0125]),
+        ({"decay": 0.5, "decay_after": 1}, [0.1, 0.05, 0.025]),
+        ({"decay": 0.5, "decay_after": 4}, [0.1, 0.1, 0.1, 0.1, 0.05, 0.025]),
+    ],
+)
+def test_the_rate_of_each_epoch(options: dict[str, Any], rates: list[float]) -> None:
+    trainer = make_trainer(max_epochs=len(rates), clip_norm=1e-9, **options)
+    assert [trainer.rate(epoch) for epoch in range(1, len(rates) + 1)] == rates
+    weights = [0.0]
+
+    def look(event: Event) -> None:
+        if event.kind == "evaluation":
+            weights.append(event.model.w.item())  # type: ignore[union-attr]
+
+    trainer.fit(Weight().double(), Line(num_batches=1), seeded(), Clock(), hooks=(look,))
+    # each gradient is clipped to 1e-9, so a step is the rate times that (torch divides by the norm plus 1e-6)
+    assert [(b - a) * 1e9 for a, b in pairwise(weights)] == pytest.approx(rates, rel=1e-4)
+
+
+def test_without_decay_the_rate_is_the_same_number() -> None:
+    trainer = make_trainer(max_epochs=1, learning_rate=0.0013)
+    assert all(trainer.rate(epoch) == 0.0013 for epoch in range(1, 50))
+
+
+def test_gradient_clipping_bounds_the_step() -> None:
+    model = Weight()
+    make_trainer(max_steps=1, clip_norm=0.01).fit(model, Line(), seeded(), Clock())
+    assert model.w.item() == pytest.approx(0.1 * 0.01, rel=1e-4)
+
+
+def test_the_weights_of_the_best_validation_step_are_kept() -> None:
+    model, task = Weight(), Line(scripted=[0.5, 0.2, 0.9, 0.8])
+    weights: list[float] = []
+    fit = make_trainer(max_steps=4, eval_every=1).fit(
+        model,
+        task,
+        seeded(),
+        Clock(),
+        hooks=(lambda e: weights.append(e.model.w.item()) if e.kind == "evaluation" else None,),
+    )
+    assert fit.best_step == 2
+    assert fit.valid is not None
+    assert fit.valid.metrics["error"] == 0.2
+    assert model.w.item() == weights[1]
+    assert weights[1] != weights[3]
+
+
+def test_higher_is_better_is_respected() -> None:
+    task = Line(scripted=[0.5, 0.9, 0.2])
+    task.metrics = tuple(type(m)(m.name, m.unit, True) for m in task.metrics)
+    assert make_trainer(max_steps=3, eval_every=1).fit(Weight(), task, seeded(), Clock()).best_step == 2
+
+
+def test_early_stopping_counts_evaluations_without_gain() -> None:
+    task = Line(scripted=[0.5, 0.6, 0.4, 0.41, 0.42, 0.1])
+    fit = make_trainer(max_steps=100, eval_every=1, patience=2).fit(Weight(), task, seeded(), Clock())
+    assert (fit.steps, fit.best_step, fit.stopped) == (5, 3, "patience=2")
+
+
+def test_training_never_reads_the_test_split_and_evaluates_the_last_step() -> None:
+    task = Line()
+    make_trainer(max_steps=25, eval_every=10).fit(Weight(), task, seeded(), Clock())
+    assert task.scored == ["valid"] * 3
+    evaluate(Weight(), task, "test")
+    assert task.scored[-1] == "test"
+
+
+def test_evaluation_once_an_epoch() -> None:
+    task = Line()
+    make_trainer(max_epochs=3).fit(Weight(), task, seeded(), Clock())
+    assert task.scored == ["valid"] * 3
+
+
+def test_carry_is_detached_and_starts_as_none_each_epoch() -> None:
+    task = Line(num_batches=3)
+    make_trainer(max_epochs=2).fit(Weight(), task, seeded(), Clock())
+    assert [carry is None for carry in task.carries] == [True, False, False, True, False, False]
+    assert all(not carry[0].requires_grad for carry in task.carries if carry is not None)
+
+
+def test_detach_keeps_the_nesting() -> None:
+    tensor = torch.ones(2, requires_grad=True) * 2
+    nested = detach((tensor, [tensor, None], 3))
+    assert type(nested) is tuple
+    assert type(nested[1]) is list
+    assert not nested[0].requires_grad
+    assert nested[1][1] is None
+    assert nested[2] == 3
+
+
+@pytest.mark.parametrize("lost", [math.nan, math.inf, 1e6])
+@pytest.mark.parametrize("step", [3, 31])
+def test_a_lost_loss_ends_the_run_with_its_step_and_keeps_the_last_scores(lost: float, step: int) -> None:
+    task = Line(num_batches=None)
+    task.losses[step] = lost
+    fit = Fit()
+    with pytest.raises(Diverged, match=f"at step {step} "):
+        make_trainer(max_steps=100, eval_every=2).fit(Weight(), task, seeded(), Clock(), result=fit)
+    assert fit.valid is not None
+    assert fit.best_step in range(1, step)
+    assert fit.step_seconds
+
+
+def test_throughput_is_total_amount_over_total_seconds() -> None:
+    # 100 steps of 0.1 s with 4 examples and 8 tokens each are 40 examples and 80 tokens a second
+    fit = make_trainer(max_steps=100).fit(Weight(), Line(), seeded(), Clock(fixed=0.1))
+    assert fit.per_second(fit.step_examples) == pytest.approx(40)
+    assert fit.per_second(fit.step_tokens) == pytest.approx(80)
+    fit.step_seconds[:WARM_UP_STEPS] = [1000.0] * WARM_UP_STEPS
+    assert fit.per_second(fit.step_tokens) == pytest.approx(80)
+
+
+def test_hooks_see_start_middle_end_and_evaluations_with_live_weights() -> None:
+    told: list[tuple[str, int]] = []
+
+    weights: dict[str, float] = {}
+
+    def hook(event: Event) -> None:
+        told.append((event.kind, event.step))
+        weights[event.kind] = next(event.model.parameters()).item()
+
+    model, task = Weight(), Line(scripted=[0.1, 0.9])
+    make_trainer(max_steps=4, eval_every=2).fit(model, task, seeded(), Clock(), hooks=(hook,))
+    # at the end the hook still sees the last step's weights; afterwards the model has the best step's
+    assert weights["end"] > model.w.item() > weights["start"]
+    assert told == [("start", 0), ("middle", 2), ("evaluation", 2), ("evaluation", 4), ("end", 4)]
+
+
+def test_middle_of_epochs() -> None:
+    told: list[tuple[str, int]] = []
+    make_trainer(max_epochs=4).fit(
+        Weight(), Line(), seeded(), Clock(), hooks=(lambda e: told.append((e.kind, e.step)),)
+    )
+    assert ("middle", 21) in told
+
+
+def test_middle_of_seconds() -> None:
+    told: list[str] = []
+    make_trainer(max_seconds=10.0).fit(
+        Weight(), Line(num_batches=None), seeded(), Clock(fixed=0.1), hooks=(lambda e: told.append(e.kind),)
+    )
+    assert told == ["start", "middle", "evaluation", "end"]
+
+
+def test_an_interrupted_run_keeps_its_times_and_its_throughput() -> None:
+    class Interrupted(Line):
+        def loss(self, model: torch.nn.Module, batch: Any, carry: Any) -> Any:
+            if self.seen == 39:
+                raise KeyboardInterrupt
+            return super().loss(model, batch, carry)
+
+    fit = Fit()
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(max_steps=100).fit(Weight(), Interrupted(None), seeded(), Clock(fixed=0.1), result=fit)
+    assert len(fit.step_seconds) == 39
+    assert fit.per_second(fit.step_tokens) == pytest.approx(80)
+
+
+def test_progress_is_told() -> None:
+    seen: list[Progress] = []
+    make_trainer(max_steps=50, eval_every=20).fit(Weight(), Line(), seeded(), Clock(fixed=0.5), progress=seen.append)
+    assert seen[-1].step == 50
+    assert seen[-1].tokens_per_s == pytest.approx(16)
+
+
+def test_an_empty_training_split_is_said() -> None:
+    with pytest.raises(UserError, match="gives no batch"):
+        make_trainer(max_epochs=1).fit(Weight(), Line(num_batches=0), seeded(), Clock())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_every_optimizer_learns_the_line(optimizer: str) -> None:
+    model = Weight()
+    make_trainer(max_steps=300, optimizer=optimizer).fit(model, Line(num_batches=None), seeded(), Clock())
+    assert model.w.item() == pytest.approx(2.0, abs=0.01)
+
+
+def test_adam_takes_keras_epsilon() -> None:
+    optimizer = make_trainer(max_steps=1, optimizer="adam", epsilon=1e-7).make_optimizer(Weight())
+    assert optimizer.defaults["eps"] == 1e-7
+    assert optimizer.defaults["betas"] == (0.9, 0.999)
