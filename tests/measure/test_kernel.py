@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from test_cells import CPU, maker, seeded
+from made_cells import CPU, maker, seeded
 from torch import Tensor
 
 from gru_bench.backends.base import Backend, Stack, State
