@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from gru_bench.report.groups import TaskGroups
-from gru_bench.report.markdown import known, number, plus_minus
-from gru_bench.report.scores import deviation
+from gru_bench.report.markdown import known, number
+from gru_bench.report.scores import plus_minus_of
 from gru_bench.report.view import View
 
 
@@ -19,6 +19,7 @@ class Parts:
         name: By what it is cut.
         values: The parts, in the order of their numbers, else of their names.
         scores: ``scores[row][value]`` has a value a seed; rows without any are left out.
+        is_split: By row, whether some of its seeds learned the task and others did not.
         trivial: What the trivial guess scores, by value; None where no run kept it, or where the rows differ in data.
     """
 
@@ -27,11 +28,15 @@ class Parts:
     name: str
     values: list[str]
     scores: dict[str, dict[str, pd.Series]]
+    is_split: dict[str, bool]
     trivial: dict[str, float | None]
 
     def rows(self, shown: list[str]) -> list[list[str]]:
         """The lines of a table with a column for each of these parts."""
-        lines = [[label, *(plus_minus_of(row[value]) for value in shown)] for label, row in self.scores.items()]
+        lines = [
+            [label, *(plus_minus_of(row[value], self.is_split[label]) for value in shown)]
+            for label, row in self.scores.items()
+        ]
         if any(known(self.trivial[value]) for value in shown):
             lines.append(["trivial guess", *(number(self.trivial[value]) for value in shown)])
         return lines
@@ -54,7 +59,8 @@ def cut(view: View, task: TaskGroups, metric: str, name: str) -> Parts:
     guesses = {
         value: _agreed(view.measured.get(("test", f"trivial_{metric}", name, value), {}), task) for value in ordered
     }
-    return Parts(task, metric, name, ordered, kept, guesses)
+    is_split = {label: outcome.is_split for label, outcome in view.outcomes(task).items()}
+    return Parts(task, metric, name, ordered, kept, is_split, guesses)
 
 
 def _agreed(by_run: dict[str, float], task: TaskGroups) -> float | None:
@@ -70,10 +76,3 @@ def as_number(text: str) -> float:
         return float(text.split("-")[0].rstrip("+") or text)
     except ValueError:
         return math.inf
-
-
-def plus_minus_of(series: pd.Series) -> str:
-    """Mean and standard deviation over seeds."""
-    if series.empty:
-        return number(None)
-    return plus_minus(series.mean(), deviation(series))

@@ -4,7 +4,7 @@ import pandas as pd
 
 from gru_bench.report.groups import Group, Measured, TaskGroups, by_task, value_text
 from gru_bench.report.markdown import known
-from gru_bench.report.scores import seed_values
+from gru_bench.report.scores import Outcome, outcome, seed_values
 from gru_bench.store.read import Results
 
 SETTINGS = (
@@ -47,9 +47,9 @@ class View:
         """One value a seed of a row's finished runs; see :func:`gru_bench.report.scores.seed_values`."""
         return seed_values(self.measured, group, metric, split, slice, slice_value)
 
-    def scores(self, task: TaskGroups) -> dict[str, pd.Series]:
-        """Test scores of a task by the label of each row, one a seed; empty where nothing was scored."""
-        return {group.label: self.seed_values(group, task.metric) for group in task.groups}
+    def outcomes(self, task: TaskGroups) -> dict[str, Outcome]:
+        """Test scores of a task by the label of each row."""
+        return {group.label: outcome(self.measured, task, group) for group in task.groups}
 
 
 def complete(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:

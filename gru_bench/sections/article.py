@@ -8,10 +8,9 @@ from gru_bench.report.markdown import (
     metric_header,
     number,
     paragraphs,
-    plus_minus,
     table,
 )
-from gru_bench.report.scores import deviation
+from gru_bench.report.scores import plus_minus_of
 from gru_bench.report.view import View
 
 CLAIMS = (
@@ -48,7 +47,7 @@ def score_table(view: View, task: TaskGroups, metrics: list[str]) -> str:
     if not shown:
         return ""
     ids = {run for group in task.groups for run in group.runs["run_id"]}
-    values = view.values
+    values, outcomes = view.values, view.outcomes(task)
     of_task = values[values["run_id"].isin(ids) & (values["split"] == "test") & (values["slice"] == "")]
     headers = []
     trivial = ["trivial guess"]
@@ -62,7 +61,7 @@ def score_table(view: View, task: TaskGroups, metrics: list[str]) -> str:
     rows = []
     for group in task.groups:
         series = [scores[group.label, metric] for metric in shown]
-        texts = [plus_minus(s.mean(), deviation(s)) if len(s) else number(None) for s in series]
+        texts = [plus_minus_of(s, outcomes[group.label].is_split) for s in series]
         size, parameters = group.fact("hidden_size"), group.fact("num_parameters")
         rows.append([group.label, *texts, str(max(map(len, series))), count(size), count(parameters)])
     rows.append([*trivial, "", "", ""])

@@ -69,13 +69,13 @@ def learned(tasks: list[TaskGroups], view: View) -> str:
     yes: list[str] = []
     no: list[str] = []
     for task in tasks:
-        gain = gain_over_trivial(task, [view.seed_values(group, task.metric) for group in task.groups])
+        gain = gain_over_trivial(task, view.outcomes(task).values())
         if gain is not None and known(task.beats_trivial_by):
             (yes if gain >= float(task.beats_trivial_by or 0) else no).append(task.task)
     if not yes and not no:
         return ""
-    tasks_said = plural(len(yes) + len(no), "task")
-    text = f"On {len(yes)} of {tasks_said} the best cell beats the trivial guess by the task's margin"
+    all_tasks = plural(len(yes) + len(no), "task")
+    text = f"On {len(yes)} of {all_tasks} the best cell beats the trivial guess by the task's margin"
     return f"{text}; on {', '.join(no)} none does, so nothing there tells the cells apart." if no else f"{text}."
 
 

@@ -11,6 +11,7 @@ from gru_bench.report.figures import (
     handle,
     legend_below,
     looks,
+    median_handle,
     panels,
     seed_range,
     set_log,
@@ -82,7 +83,15 @@ def draw(view: View, found: list[Parts], log_metrics: list[str], log_axis_from: 
             for group in task.groups:
                 row = parts.scores.get(group.label, {})
                 points = [(x, row[at]) for at, x in places if at in row]
-                if seed_range(ax, points, cell_looks[group.cell], group.variant, joined=True, width=1.4):
+                if seed_range(
+                    ax,
+                    points,
+                    cell_looks[group.cell],
+                    group.variant,
+                    joined=True,
+                    width=1.4,
+                    median=parts.is_split[group.label],
+                ):
                     names[group.label] = group
                     drawn += [float(value) for _, series in points for value in series if math.isfinite(value)]
             if len(guesses) > 1:
@@ -99,8 +108,10 @@ def draw(view: View, found: list[Parts], log_metrics: list[str], log_axis_from: 
             ax.set_title(heading(task.task, task.generated), loc="left")
             ax.set_xlabel(f"{name} (time steps)")
             ax.set_ylabel(f"{task.metric}\n({direction(task.higher_is_better, vertical=True)})".replace("\n()", ""))
+        any_split = any(parts.is_split[label] for parts in found for label in parts.scores)
         handles = [handle(cell_looks[group.cell], group.variant, label) for label, group in names.items()]
         if guessed:
             handles.append(Line2D([], [], **TRIVIAL, label="trivial guess"))
+        handles += [median_handle()] if any_split else []
         legend_below(figure, handles, 5 if max(map(len, names), default=0) <= 18 else 2)
     return figure

@@ -5,7 +5,7 @@ import math
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gru_bench.report.figures import TRIVIAL, handle, legend_below, looks, panels, seed_range, style
+from gru_bench.report.figures import TRIVIAL, handle, legend_below, looks, median_handle, panels, seed_range, style
 from gru_bench.report.groups import Group, TaskGroups
 from gru_bench.report.markdown import Section, heading, paragraphs, plural, table
 from gru_bench.report.parts import Parts, as_number, cut
@@ -69,7 +69,15 @@ def draw(view: View, found: list[Parts], most_values: int) -> Figure:
             for place, group in enumerate(groups):
                 aside = SPREAD * (place + 0.5 - len(groups) / 2) / len(groups)
                 points = [(x + aside, parts.scores[group.label][value]) for x, value in enumerate(shown)]
-                if seed_range(ax, points, cell_looks[group.cell], group.variant, joined=ordered, width=1.0):
+                if seed_range(
+                    ax,
+                    points,
+                    cell_looks[group.cell],
+                    group.variant,
+                    joined=ordered,
+                    width=1.0,
+                    median=parts.is_split[group.label],
+                ):
                     names[group.label] = group
             for x, value in enumerate(shown):
                 guess = parts.trivial[value]
@@ -81,8 +89,10 @@ def draw(view: View, found: list[Parts], most_values: int) -> Figure:
             ax.set_title(heading(parts.task.task, parts.task.generated), loc="left")
             ax.set_xlabel(parts.name)
             ax.set_ylabel(parts.metric)
+        any_split = any(parts.is_split[label] for parts in found for label in parts.scores)
         handles = [handle(cell_looks[group.cell], group.variant, label) for label, group in names.items()]
         if guessed:
             handles.append(Line2D([], [], **TRIVIAL, label="trivial guess"))
+        handles += [median_handle()] if any_split else []
         legend_below(figure, handles)
     return figure

@@ -452,3 +452,71 @@ def test_log_axes_only_where_numbers_span_decades() -> None:
     assert figures.wants_log("perplexity", [100, 110], ["perplexity"], 20)
     assert not figures.wants_log("perplexity", [0, 110], ["perplexity"], 20)
     assert not figures.wants_log("mse", [math.nan], ["mse"], 20)
+
+
+# all or nothing
+
+
+def all_or_nothing(scores: dict[str, list[float]], **facts: Any) -> Results:
+    """Recall on a task whose trivial guess is 0.1 and whose margin is 0.3, one run a seed."""
+    usual = {"primary_metric": "recall", "primary_unit": "share", "primary_higher_is_better": True}
+    usual |= {"beats_trivial_by": 0.3} | facts
+    rows, values = [], []
+    for name, by_seed in scores.items():
+        for seed, score in enumerate(by_seed):
+            rows.append(frames.run_row(name, seed, "copy_memory", **usual))
+            run_id = rows[-1]["run_id"]
+            found = {"recall": score, "trivial_recall": 0.1}
+            values += [frames.value_row(run_id, "test", metric, value) for metric, value in found.items()]
+            part = {"slice": "length", "slice_value": "10"}
+            values.append(frames.value_row(run_id, "test", "recall", score, **part))
+    return frames.make_results(rows, values)
+
+
+def test_seeds_that_split_show_their_median_and_how_many_learned() -> None:
+    results = all_or_nothing({"rnn": [0.0, 0.82, 0.12, 0.10, 0.74], "gru": [0.9, 0.8, 1.0, 0.9, 0.9]})
+    section = render("summary", results)
+    assert cell(section.markdown, "rnn", "recall") == "0.120 (median)"
+    assert cell(section.markdown, "rnn", "sd") == "2 of 5 seeds"
+    assert cell(section.markdown, "gru", "recall") == "0.900"
+    assert cell(section.markdown, "gru", "sd") == "0.071"
+    assert "All or nothing" in section.markdown
+    assert "rnn (2 of 5)" in section.markdown
+    hollow = [line.get_xdata()[0] for line in section.figures["summary"].axes[0].lines if line.get_mfc() == "white"]
+    assert hollow == [0.12]
+    by_length = render("score_by_length", results)
+    assert cell(by_length.markdown, "rnn", "length 10") == "0.120 (median)"
+    assert cell(by_length.markdown, "gru", "length 10") == "0.900 ± 0.071"
+    drawn = {line.get_mfc(): line.get_ydata()[0] for line in by_length.figures["score_by_length"].axes[0].lines[:3]}
+    assert drawn["white"] == 0.12
+
+
+def test_whether_seeds_split_is_not_claimed_where_the_margin_or_the_guess_is_not_known() -> None:
+    scores = {"rnn": [0.0, 0.82, 0.12]}
+    for results in (
+        all_or_nothing(scores, beats_trivial_by=None),
+        all_or_nothing(scores, primary_higher_is_better=None),
+        dataclasses.replace(
+            all_or_nothing(scores), values=all_or_nothing(scores).values.query("metric != 'trivial_recall'")
+        ),
+    ):
+        summary = render("summary", results).markdown
+        assert cell(summary, "rnn", "recall") == "0.313"
+        assert "All or nothing" not in summary
+
+
+def test_a_task_that_some_seeds_learned_is_not_said_to_be_learned_by_no_cell() -> None:
+    summary = render("summary", all_or_nothing({"rnn": [0.05, 0.82, 0.12]})).markdown
+    assert "No cell learned this task with most of its seeds: the best mean or median beats" in summary
+    assert "No cell learned this task:" not in summary
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_a_row_is_split_where_some_seeds_learned_and_some_did_not(scores: list[float]) -> None:
+    view = View(all_or_nothing({"rnn": scores}))
+    found = view.outcomes(view.tasks[0])["rnn"]
+    learned = [score - 0.1 >= 0.3 for score in scores]
+    assert found.num_learned == sum(learned)
+    assert found.is_split == (any(learned) and not all(learned))
+    assert min(scores) - 1e-12 <= found.typical <= max(scores) + 1e-12
