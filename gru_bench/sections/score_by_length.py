@@ -19,17 +19,27 @@ from gru_bench.report.figures import (
     wants_log,
 )
 from gru_bench.report.groups import Group
-from gru_bench.report.markdown import Section, escape, heading, metric_header, paragraphs, table
-from gru_bench.report.parts import Parts, as_number, cut
+from gru_bench.report.markdown import Section, escape, heading, metric_header, paragraphs
+from gru_bench.report.parts import Parts, Small, as_number, cut
 from gru_bench.report.view import View
 
 TEXT = (
-    "Test scores of the same trained models on sequences of each length: mean ± standard deviation over the seeds. "
-    "In the figure the bars reach from the smallest to the largest seed, and the trivial guess is dashed."
+    "Test scores of the same trained models on sequences of each length: mean ± standard deviation over the seeds; n "
+    "is the number of test examples. In the figure the bars reach from the smallest to the largest seed, and the "
+    "trivial guess is dashed."
 )
 
 
-def render(view: View, /, *, slices: list[str], log_metrics: list[str], log_axis_from: float) -> Section:
+def render(
+    view: View,
+    /,
+    *,
+    slices: list[str],
+    log_metrics: list[str],
+    log_axis_from: float,
+    fewest_examples: int,
+    mergeable: list[str],
+) -> Section:
     """Answer: how far back does each cell reach?
 
     Args:
@@ -37,22 +47,27 @@ def render(view: View, /, *, slices: list[str], log_metrics: list[str], log_axis
         slices: Names of the slices that are a length or a distance in time steps.
         log_metrics: Metrics whose axis is always logarithmic.
         log_axis_from: Ratio of the largest to the smallest value from which any axis is.
+        fewest_examples: Test examples below which a part is merged with others or left out.
+        mergeable: Metrics that are means over test examples, so that small parts may be merged.
     """
-    found = [cut(view, task, task.metric, name) for task in view.tasks for name in slices]
+    small = Small(below=fewest_examples, mergeable=mergeable)
+    found = [cut(view, task, task.metric, name, small) for task in view.tasks for name in slices]
     found = [parts for parts in found if parts.scores]
     if not found:
         return Section("Score by length", "")
-    told = [TEXT, "![Test score against length, for each task](figures/score_by_length.png)"]
+    figures = {}
+    texts = [TEXT]
+    if any(parts.values for parts in found):
+        figures["score_by_length"] = draw(view, [parts for parts in found if parts.values], log_metrics, log_axis_from)
+        texts.append("![Test score against length, for each task](figures/score_by_length.png)")
     for parts in found:
         task = parts.task
         metric = metric_header(task.metric, task.unit, task.higher_is_better)
-        columns = ["cell", *(f"{parts.name} {at}" for at in parts.values)]
-        told.append(f"### {heading(task.task, task.generated)}: {metric} by {parts.name}")
-        told += [table(columns, parts.rows(parts.values), set(columns[1:])), scored_at(view, parts)]
+        texts.append(f"### {heading(task.task, task.generated)}: {metric} by {parts.name}")
+        texts += [parts.table(), parts.note, scored_at(view, parts)]
         if notes := task.groups[0].fact("notes"):
-            told.append(f"Of the data: {escape(notes)}.")
-    figure = draw(view, found, log_metrics, log_axis_from)
-    return Section("Score by length", paragraphs(*told), {"score_by_length": figure})
+            texts.append(f"Of the data: {escape(notes)}.")
+    return Section("Score by length", paragraphs(*texts), figures)
 
 
 def scored_at(view: View, parts: Parts) -> str:
@@ -104,9 +119,11 @@ def draw(view: View, found: list[Parts], log_metrics: list[str], log_axis_from: 
             finite = [x for _, x in places]
             if finite and min(finite) > 0 and max(finite) / min(finite) >= log_axis_from:
                 set_log(ax, "x", finite)
-            ax.set_xticks(finite, [f"{x:g}" for x in finite])
+            labels = dict(zip(parts.values, parts.ticks(), strict=True))
+            ax.set_xticks(finite, [labels[at] for at, _ in places])
             ax.set_title(heading(task.task, task.generated), loc="left")
-            ax.set_xlabel(f"{name} (time steps)")
+            each = parts.common_size()
+            ax.set_xlabel(f"{name} (time steps{'' if each is None else f'; n={each:,} each'})")
             ax.set_ylabel(f"{task.metric}\n({direction(task.higher_is_better, vertical=True)})".replace("\n()", ""))
         any_split = any(parts.is_split[label] for parts in found for label in parts.scores)
         handles = [handle(cell_looks[group.cell], group.variant, label) for label, group in names.items()]
