@@ -27,8 +27,6 @@ WIDTH = 8.0
 
 DPI = 200
 LINE_STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
-DASHES: tuple[Any, ...] = ("", (4, 1.5), (1, 1), (3, 1.25, 1.5, 1.25))
-"""The same patterns as seaborn takes them."""
 
 TRIVIAL: dict[str, Any] = {"color": "0.35", "linestyle": (0, (4, 2)), "linewidth": 1.2}
 

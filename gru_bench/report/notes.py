@@ -1,7 +1,7 @@
 """What stands under a task's table: what a reader must know before comparing its rows."""
 
 from gru_bench.report.groups import TaskGroups
-from gru_bench.report.markdown import escape, known, number
+from gru_bench.report.markdown import escape, known, number, plural
 from gru_bench.report.scores import Outcome, best_typical, gain_over_trivial
 from gru_bench.report.view import View, differing_settings
 
@@ -9,12 +9,50 @@ from gru_bench.report.view import View, differing_settings
 def notes(view: View, task: TaskGroups, outcomes: dict[str, Outcome]) -> list[str]:
     """What a reader must know before comparing the rows of one table."""
     lines = [margin_note(task, outcomes), ceiling_note(task, outcomes), *split_notes(task, outcomes)]
+    lines += ending_notes(view, task)
     lines += [f"The rows differ in {text}." for text in differing_settings(task)]
     lines += [f"Of the data: {escape(text)}." for group in task.groups[:1] if (text := group.fact("notes"))]
     seeds = {tuple(found.seeds.index) for found in outcomes.values() if len(found.seeds)}
     if len(seeds) > 1:
         lines.append("The rows do not all stand on the same seeds.")
     return ["\n".join(f"- {line}" for line in lines if line)] if any(lines) else []
+
+
+def ending_notes(view: View, task: TaskGroups) -> list[str]:
+    """How the finished runs of a task ended: still improving, by patience, no better than the trivial guess."""
+    late = [view.still_improving(group) for group in task.groups]
+    patient = [view.ended_by_patience(group) for group in task.groups]
+    guessing = [view.never_left_the_guess(task, group) for group in task.groups]
+    return [
+        ending(
+            "Still improving at the last evaluation",
+            task,
+            late,
+            "their best validation score came last, so longer training may change the scores and their order",
+        ),
+        ending(
+            "Ended by patience",
+            task,
+            patient,
+            "training stopped since the validation score had not improved for so long; with more patience it may go on",
+        ),
+        ending(
+            "Never left the trivial guess",
+            task,
+            guessing,
+            "their test score is no better than a guess that looks at no input, so they learned nothing",
+        ),
+    ]
+
+
+def ending(what: str, task: TaskGroups, counts: list[tuple[int, int]], meaning: str) -> str:
+    """``Ended by patience: 3 of 6 runs (lstm 1, gru 2)``, and what that means; nothing where it is true of none."""
+    met, known_of = sum(count for count, _ in counts), sum(number for _, number in counts)
+    if not met:
+        return ""
+    rows = [f"{group.label} {count}" for group, (count, _) in zip(task.groups, counts, strict=True) if count]
+    which = f" ({', '.join(rows)})" if len(task.groups) > 1 else ""
+    return f"{what}: {met} of {plural(known_of, 'run')}{which}: {meaning}."
 
 
 def margin_note(task: TaskGroups, outcomes: dict[str, Outcome]) -> str:

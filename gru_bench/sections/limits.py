@@ -130,25 +130,21 @@ def budgets(finished: pd.DataFrame) -> list[str]:
 
 def training(tasks: list[TaskGroups], view: View) -> str:
     """How short training was, and how many runs were still getting better when it ended."""
-    steps, best, seconds = [], [], []
-    for task in tasks:
-        for group in task.groups:
-            found = [view.seed_values(group, m, s) for m, s in (("steps", "train"), ("best_step", "train"))]
-            both = pd.concat(found, axis=1, join="inner")
-            steps += list(both.iloc[:, 0])
-            best += list(both.iloc[:, 1])
-            seconds += list(view.seed_values(group, "train_s", "speed"))
+    groups = [group for task in tasks for group in task.groups]
+    steps = [value for group in groups for value in view.seed_values(group, "steps", "train")]
+    seconds = [value for group in groups for value in view.seed_values(group, "train_s", "speed")]
     if not steps:
         return ""
-    late = sum(b >= s for s, b in zip(steps, best, strict=True))
+    counts = [view.still_improving(group) for group in groups]
+    late, of = sum(met for met, _ in counts), sum(number for _, number in counts)
     ran = " to ".join(dict.fromkeys([count(min(steps)), count(max(steps))]))
-    took = f", {span(min(seconds), max(seconds), 2).replace(' ..', ' to')} seconds" if seconds else ""
+    took = f", {span(min(seconds), max(seconds), 1).replace(' ..', ' to')} seconds" if seconds else ""
     short = ", which is short" if seconds and max(seconds) < SHORT_S else ""
     text = f"Training took {ran} steps{took} a run{short}."
     if late:
         text += (
-            f" In {late} of {plural(len(steps), 'run')} the best validation score came at the last evaluation: they "
-            "may have been still getting better, and longer training may change the order."
+            f" {late} of {plural(of, 'run')} were still improving at the last evaluation (by task: under each table of "
+            "the summary), and longer training may change the order."
         )
     return text
 

@@ -289,15 +289,56 @@ def test_score_by_length_of_known_numbers() -> None:
     assert render("score_by_length", frames.small(), slices=["lag"]).markdown == ""
 
 
-def test_learning_curves_end_where_the_first_seed_stopped() -> None:
-    from gru_bench.sections.learning_curves import task_curves
+def test_each_seed_is_drawn_to_its_own_end_and_the_mean_where_all_are_there() -> None:
+    from gru_bench.sections.learning_curves import shared_steps, task_curves
 
     results = frames.small()
     extra = pd.DataFrame(frames.curve_rows("adding-rnn-0", "valid/mse", {900: 0.1}))
+    results = dataclasses.replace(results, curves=pd.concat([results.curves, extra], ignore_index=True))
     (task,) = View(results).tasks
-    curves = task_curves(pd.concat([results.curves, extra]), task)
-    assert sorted(curves.loc[curves["row"] == "rnn", "step"].unique()) == [100, 300, 500]
-    assert "adding-gru-1" not in set(curves.columns)
+    curves = task_curves(results.curves, task)
+    assert list(curves) == ["rnn", "gru"]
+    assert {seed: list(found.index) for seed, found in curves["rnn"].items()} == {
+        0: [100, 300, 500, 900],
+        1: [100, 300, 500],
+    }
+    assert list(shared_steps(curves["rnn"]).index) == [100, 300, 500]
+    ax = render("learning_curves", results).figures["learning_curves"].axes[0]
+    ends = [list(line.get_xdata())[-1] for line in ax.lines]
+    assert ends == [900, 500, 500, 500, 500]  # two seeds of the rnn and their mean, one of the gru and its
+    assert ax.lines[2].get_ydata()[-1] == pytest.approx(0.16)
+
+
+def own_data() -> Results:
+    """Six short runs: three stay at the guess of 0.425, five are ended by patience, and one is still improving."""
+    facts = {"primary_metric": "accuracy", "primary_unit": "share", "primary_higher_is_better": True}
+    rows, values = [], []
+    for name, scores in {"lstm": [0.425, 0.825, 0.45], "gru": [0.775, 0.425, 0.425]}.items():
+        for seed, score in enumerate(scores):
+            late = (name, seed) == ("gru", 0)
+            stopped = "max_steps=100" if late else "patience=2"
+            rows.append(frames.run_row(name, seed, "own", **facts, beats_trivial_by=0.1, stopped=stopped))
+            run = rows[-1]["run_id"]
+            found = {("test", "accuracy"): score, ("test", "trivial_accuracy"): 0.425}
+            found |= {("train", "steps"): 100 if late else 30, ("train", "best_step"): 100 if late else 10}
+            values += [frames.value_row(run, split, metric, value) for (split, metric), value in found.items()]
+    return frames.make_results(rows, values)
+
+
+def test_how_runs_ended_stands_under_the_tasks_table() -> None:
+    summary = render("summary", own_data()).markdown
+    assert "- Still improving at the last evaluation: 1 of 6 runs (gru 1): " in summary
+    assert "- Ended by patience: 5 of 6 runs (lstm 3, gru 2): " in summary
+    assert "- Never left the trivial guess: 3 of 6 runs (lstm 1, gru 2): " in summary
+
+
+def test_endings_that_no_run_has_or_that_are_not_known_are_not_mentioned() -> None:
+    results = frames.small()
+    assert "Still improving at the last evaluation: 3 of 3 runs" in render("summary", results).markdown
+    plain = dataclasses.replace(results, values=results.values.query("metric == 'mse'"))
+    summary = render("summary", plain).markdown
+    for what in ("Still improving", "patience", "Never left"):
+        assert what not in summary
 
 
 def test_article_shows_its_own_task_only() -> None:
@@ -369,7 +410,7 @@ def test_limits_are_computed() -> None:
     few = render("limits", frames.small()).markdown
     assert "n is 1 to 2 seeds a row. Below 5 no difference" in few
     assert "adding 4,353 to 12,993" in few
-    assert "In 3 of 3 runs" in few
+    assert "3 of 3 runs were still improving at the last evaluation" in few
     assert "gru on adding" in few
     many = render("limits", frames.realistic(5, ("rnn", "gru"))).markdown
     assert "n is 5 seeds a row. Differences are shown, not tested" in many
