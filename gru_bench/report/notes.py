@@ -2,6 +2,7 @@
 
 from gru_bench.report.groups import TaskGroups
 from gru_bench.report.markdown import escape, known, number, plural
+from gru_bench.report.rates import rate_notes
 from gru_bench.report.scores import Outcome, best_typical, gain_over_trivial
 from gru_bench.report.view import View, differing_settings
 
@@ -10,6 +11,7 @@ def notes(view: View, task: TaskGroups, outcomes: dict[str, Outcome]) -> list[st
     """What a reader must know before comparing the rows of one table."""
     lines = [margin_note(task, outcomes), ceiling_note(task, outcomes), *split_notes(task, outcomes)]
     lines += ending_notes(view, task)
+    lines += rate_notes(task)
     lines += [f"The rows differ in {text}." for text in differing_settings(task)]
     lines += [f"Of the data: {escape(text)}." for group in task.groups[:1] if (text := group.fact("notes"))]
     seeds = {tuple(found.seeds.index) for found in outcomes.values() if len(found.seeds)}

@@ -1,9 +1,13 @@
 """Limits: what do these runs show, and what do they not show?"""
 
+from collections import Counter
+
 import pandas as pd
 
-from gru_bench.report.groups import TaskGroups, distinct
+from gru_bench.report.groups import Group, TaskGroups, distinct
 from gru_bench.report.markdown import Section, count, known, plural, span
+from gru_bench.report.rates import IN_SHORT
+from gru_bench.report.rates import origin as rate_origin
 from gru_bench.report.scores import gain_over_trivial
 from gru_bench.report.view import View
 
@@ -19,6 +23,13 @@ BUDGETS = {
         "fair comparison depends on the question"
     ),
 }
+
+
+CHOSEN = (
+    "Sizes, steps and learning rates of the shipped tasks, those with trials and those without, were chosen by looking "
+    "at these cells, so that some cell learns and not all solve the task. Nothing else was tuned for a cell, and "
+    "differences hold at these settings only."
+)
 
 
 def render(view: View, /, *, seeds_for_a_winner: int) -> Section:
@@ -81,36 +92,35 @@ def learned(tasks: list[TaskGroups], view: View) -> str:
 
 def tuning(tasks: list[TaskGroups]) -> str:
     """How the learning rates came about, and what that means."""
-    tuned = {task.task: number for task in tasks if (number := trials(task))}
-    rest = [task for task in tasks if task.task not in tuned]
-    told = []
-    if tuned:
-        counts = " to ".join(dict.fromkeys([str(min(tuned.values())), str(max(tuned.values()))]))
-        told.append(
-            f"On {', '.join(tuned)} each family has the learning rate that was best for its reference cell on "
-            f"validation data among {counts} rates, the same ones for all; the trials stand in the task's yaml, with "
-            "the settings at which they ran. Nothing else was tuned for a family, and at another size or on other data "
-            "another rate may be best."
+    rows = [group for task in tasks for group in task.groups if known(group.fact("learning_rate"))]
+    if not rows:
+        return CHOSEN
+    counts = Counter(rate_origin(group) for group in rows)
+    sources = [f"{text} for {counts[source]}" for source, text in IN_SHORT.items() if counts[source]]
+    texts = [f"The learning rate, over {plural(len(rows), 'row')}, is {', '.join(sources)}."]
+    rated = {task.task: [group for group in rows if group.task == task.task] for task in tasks}
+    unlike = [task for task, groups in rated.items() if len({chosen(group) for group in groups}) > 1]
+    if unlike:
+        texts.append(
+            f"On {', '.join(unlike)} the rates were not chosen alike for all rows, so a difference between rows may be "
+            "one of rates."
         )
-    if any(len({group.fact("learning_rate") for group in task.groups} - {None}) > 1 for task in rest):
-        told.append(
-            "Rows of one task differ in learning rate, and nothing here says that each cell had equally many tuning "
-            "trials: differences hold at these settings only."
-        )
-    elif rest:
-        where = f"On {', '.join(task.task for task in rest)} all cells" if tuned else "All cells of a task"
-        told.append(
-            f"{where} share one learning rate; none was given its own best one. Sizes, steps and learning rates "
-            "of the shipped tasks were chosen by looking at these cells, so that some cell learns and not all solve "
-            "the task. Differences hold at these settings only."
-        )
-    return " ".join(told)
+    shared = [task for task, groups in rated.items() if len(groups) > 1 and one_rate(groups)]
+    if shared:
+        texts.append(f"On {', '.join(shared)} all cells share one rate, and none was given its own best one.")
+    return " ".join([*texts, CHOSEN])
 
 
-def trials(task: TaskGroups) -> int:
-    """By how many trials each family's learning rate was chosen; 0 where not all rows had equally many."""
-    counts = {group.fact("learning_rate_trials") for group in task.groups}
-    return int(counts.pop()) if len(counts) == 1 and known(next(iter(counts))) else 0
+def chosen(group: Group) -> tuple[str, str]:
+    """How a row's rate was chosen: from what, and among how many rates and seeds."""
+    facts = [group.fact(name) for name in ("learning_rate_trials", "learning_rate_trial_seeds", "learning_rate_extra")]
+    return rate_origin(group), " ".join(str(fact) for fact in facts if known(fact))
+
+
+def one_rate(groups: list[Group]) -> bool:
+    """Whether all rows have the same rate without trials of their own."""
+    rates = {group.fact("learning_rate") for group in groups}
+    return len(rates) == 1 and set(map(rate_origin, groups)) <= {"task", "user"}
 
 
 def budgets(finished: pd.DataFrame) -> list[str]:

@@ -31,6 +31,7 @@ from gru_bench.report.markdown import (
     table,
 )
 from gru_bench.report.notes import notes
+from gru_bench.report.rates import marks, rate_text
 from gru_bench.report.scores import Outcome, typical
 from gru_bench.report.view import View
 
@@ -72,15 +73,16 @@ def render(view: View, /, *, log_metrics: list[str], log_axis_from: float) -> Se
 def task_table(task: TaskGroups, outcomes: dict[str, Outcome]) -> str:
     """One row a group, and the trivial guess."""
     score = metric_header(task.metric, task.unit, task.higher_is_better) if task.metric else "score"
-    columns = ["family", "cell", score, "sd", "range", "n", "hidden size", "parameters", "not finished"]
+    columns = ["family", "cell", score, "sd", "range", "n"]
+    columns += ["hidden size", "parameters", "learning rate", "not finished"]
+    letters = marks(task)
     rows = []
     for group in task.groups:
         found = outcomes[group.label]
         sizes = [count(group.fact("hidden_size")), count(group.fact("num_parameters"))]
-        rows.append(
-            [group.family, group.label, *found.texts(), str(len(found.seeds)), *sizes, str(group.num_unfinished)]
-        )
-    rows += [["", label, number(value), "", "", "", "", "", ""] for label, value in task.trivial.items()]
+        facts = [*sizes, rate_text(group, letters), str(group.num_unfinished)]
+        rows.append([group.family, group.label, *found.texts(), str(len(found.seeds)), *facts])
+    rows += [["", label, number(value), *[""] * (len(columns) - 3)] for label, value in task.trivial.items()]
     return table(columns, rows, set(columns[2:]))
 
 

@@ -13,7 +13,7 @@ import pytest
 from conftest import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rendering import NAMES, node, render
+from rendering import NAMES, node, render, with_facts
 
 from gru_bench.config.check import check_node
 from gru_bench.report import figures
@@ -415,21 +415,86 @@ def test_limits_are_computed() -> None:
     many = render("limits", frames.realistic(5, ("rnn", "gru"))).markdown
     assert "n is 5 seeds a row. Differences are shown, not tested" in many
     assert "On 7 of 7 tasks" in many
-    assert "All cells of a task share one learning rate" in many
 
 
-def test_limits_tell_tuned_rates_from_shared_ones() -> None:
+DISCLOSURE = "Sizes, steps and learning rates of the shipped tasks, those with trials and those without, were chosen"
+
+
+@pytest.mark.parametrize("source", ["trials", "family", "task", None])
+def test_that_settings_were_chosen_by_looking_at_these_cells_is_always_said(source: str | None) -> None:
+    assert DISCLOSURE in render("limits", with_facts(frames.small(), learning_rate_from=source)).markdown
+
+
+def test_limits_count_where_rates_come_from() -> None:
     results = frames.realistic(2, ("rnn", "gru"))
     adding = results.runs["task"] == "adding"
-    results.runs["learning_rate_trials"] = adding.map({True: 5, False: 0}).astype("Int64")
-    results.runs.loc[adding & (results.runs["cell"] == "gru"), "learning_rate"] = 0.001
-    told = render("limits", results).markdown
-    assert "On adding each family has the learning rate that was best for its reference cell" in told
-    assert "among 5 rates, the same ones for all" in told
-    assert "On copy_memory, event_order, language_modeling" in told
-    assert "nothing here says" not in told
-    results.runs.loc[adding & (results.runs["cell"] == "gru"), "learning_rate_trials"] = 4
-    assert "nothing here says that each cell had equally many tuning trials" in render("limits", results).markdown
+    gru = results.runs["cell"] == "gru"
+    sources = [("family" if a and g else "trials" if a else "task") for a, g in zip(adding, gru, strict=True)]
+    text = render("limits", with_facts(results, learning_rate_from=sources)).markdown
+    assert "over 14 rows, is the best one of the row's own trials at these settings for 1, the one of" in text
+    assert "not tuned for the cell for 1, the task's one rate for all cells for 12." in text
+    assert "On adding the rates were not chosen alike for all rows" in text
+    assert "On copy_memory, event_order, language_modeling" in text
+    trials = [5 if g else 4 for g in gru]
+    text = render("limits", with_facts(results, learning_rate_from="trials", learning_rate_trials=trials)).markdown
+    assert "language_modeling, language_modeling_char, sentiment, translation the rates were not chosen alike" in text
+    assert "share one rate" not in text
+
+
+def test_limits_claim_nothing_of_rates_whose_origin_is_not_recorded() -> None:
+    text = render("limits", with_facts(frames.small(), learning_rate_trials=5)).markdown
+    assert "over 2 rows, is one of which no origin is recorded for 2." in text
+    for claim in ("best", "share one rate", "chosen alike"):
+        assert claim not in text.split("over 2 rows")[1].split("Sizes")[0]
+
+
+@pytest.mark.parametrize(
+    ("facts", "note"),
+    [
+        (
+            {"learning_rate_from": "trials", "learning_rate_trials": 6, "learning_rate_trial_seeds": 3},
+            "(a) best among 6 rates by validation score, mean over 3 seeds a rate.",
+        ),
+        (
+            {"learning_rate_from": "trials", "learning_rate_trials": 6, "learning_rate_trial_seeds": 1},
+            "(a) best of one trial a rate, among 6 rates, by validation score: one trial is noisy.",
+        ),
+        (
+            {"learning_rate_from": "family", "learning_rate_trials": 0},
+            "(a) rate of its family, not tuned for this cell.",
+        ),
+        ({"learning_rate_from": "fallback"}, "(a) rate not tuned for this cell."),
+        ({"learning_rate_from": "user"}, "(a) given by hand."),
+        ({"learning_rate_from": "task"}, "(a) one rate for all cells of the task, tuned for none of them."),
+        (
+            {"learning_rate_from": "other settings", "learning_rate_trials": 6},
+            "(a) best of this cell's own trials at other settings, not tuned for these.",
+        ),
+    ],
+)
+def test_a_rate_is_called_best_only_where_it_is(facts: dict[str, Any], note: str) -> None:
+    summary = render("summary", with_facts(frames.small(), **facts)).markdown
+    assert f"- Learning rates: {note}\n" in summary
+    assert cell(summary, "rnn", "learning rate") == "0.003 (a)"
+
+
+def test_each_row_has_the_mark_of_its_own_rate() -> None:
+    results = frames.small()
+    gru = results.runs["cell"] == "gru"
+    extra = ["0.05 for lstm and gru alone" if g else "" for g in gru]
+    sources = ["user" if g else "trials" for g in gru]
+    facts = {"learning_rate_trials": 6, "learning_rate_trial_seeds": 2, "learning_rate_extra": extra}
+    summary = render("summary", with_facts(results, learning_rate_from=sources, **facts)).markdown
+    assert cell(summary, "rnn", "learning rate") == "0.003 (a)"
+    assert cell(summary, "gru", "learning rate") == "0.003 (b)"
+    assert "mean over 2 seeds a rate; (b) given by hand." in summary
+    assert "Beyond the common grid of rates, more was tried for gru: 0.05 for lstm and gru alone." in summary
+
+
+def test_nothing_is_claimed_of_a_rate_whose_origin_is_not_recorded() -> None:
+    summary = render("summary", with_facts(frames.small(), learning_rate_trials=5)).markdown
+    assert "Learning rates:" not in summary
+    assert cell(summary, "rnn", "learning rate") == "0.003"
 
 
 # how numbers, tables and figures are written
