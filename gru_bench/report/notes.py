@@ -1,6 +1,8 @@
 """What stands under a task's table: what a reader must know before comparing its rows."""
 
-from gru_bench.report.groups import TaskGroups
+import pandas as pd
+
+from gru_bench.report.groups import TaskGroups, distinct
 from gru_bench.report.markdown import escape, known, number, plural
 from gru_bench.report.rates import rate_notes
 from gru_bench.report.scores import Outcome, best_typical, gain_over_trivial
@@ -14,6 +16,8 @@ def notes(view: View, task: TaskGroups, outcomes: dict[str, Outcome]) -> list[st
     lines += rate_notes(task)
     lines += [f"The rows differ in {text}." for text in differing_settings(task)]
     lines += [f"Of the data: {escape(text)}." for group in task.groups[:1] if (text := group.fact("notes"))]
+    chosen = distinct(pd.concat([group.runs["test_selection"] for group in task.groups]))
+    lines += [f"The test rows were selected differently from the validation rows: {escape(text)}." for text in chosen]
     seeds = {tuple(found.seeds.index) for found in outcomes.values() if len(found.seeds)}
     if len(seeds) > 1:
         lines.append("The rows do not all stand on the same seeds.")

@@ -13,16 +13,15 @@ from gru_bench.report.view import View
 
 SHORT_S = 3600.0
 
-BUDGETS = {
-    "hidden": (
-        "Every cell got the same hidden size, which is not the same number of parameters: a gated cell has three or "
-        "four times the recurrent weights of a plain one, and an LSTM a third more than a GRU"
-    ),
-    "parameters": (
-        "Every cell got about as many parameters as the LSTM, and so another hidden size; which of the two is the "
-        "fair comparison depends on the question"
-    ),
-}
+SAME_SIZE = "Every cell got the same hidden size"
+NOT_SAME_PARAMETERS = (
+    "equal hidden size is not an equal number of parameters: a gated cell has three or four times the recurrent "
+    "weights of a plain one, and an LSTM a third more than a GRU"
+)
+SAME_PARAMETERS = (
+    "Every cell got about as many parameters as the LSTM, and so another hidden size; which of the two is the fair "
+    "comparison depends on the question"
+)
 
 
 CHOSEN = (
@@ -125,7 +124,7 @@ def one_rate(groups: list[Group]) -> bool:
 
 def budgets(finished: pd.DataFrame) -> list[str]:
     """What was equal between the cells, and what that left unequal."""
-    told = []
+    lines = []
     for budget in distinct(finished["budget"]):
         sizes = finished.loc[finished["budget"] == budget, ["task", "num_parameters"]].dropna()
         ranges = [
@@ -133,9 +132,25 @@ def budgets(finished: pd.DataFrame) -> list[str]:
             for task, part in sizes.groupby("task")["num_parameters"]
             if part.min() != part.max()
         ]
-        whole = BUDGETS.get(str(budget), f"What was equal between the cells: {budget}")
-        told.append(f"{whole} (parameters of the whole model: {'; '.join(ranges)})." if ranges else f"{whole}.")
-    return told
+        if budget == "hidden":
+            whole = hidden_budget(finished[finished["budget"] == budget])
+        else:
+            whole = SAME_PARAMETERS if budget == "parameters" else f"What was equal between the cells: {budget}"
+        lines.append(f"{whole} (parameters of the whole model: {'; '.join(ranges)})." if ranges else f"{whole}.")
+    return lines
+
+
+def hidden_budget(finished: pd.DataFrame) -> str:
+    """Whether all cells of each task really had the same hidden size."""
+    sizes = {str(task): distinct(part["hidden_size"]) for task, part in finished.groupby("task")}
+    unequal = [f"{task} {', '.join(map(count, found))}" for task, found in sizes.items() if len(found) > 1]
+    if unequal:
+        return (
+            f"Rows of one task differ in hidden size ({'; '.join(unequal)}): compare cells at one size; and "
+            f"{NOT_SAME_PARAMETERS}"
+        )
+    across = " on each task" if len({tuple(found) for found in sizes.values()}) > 1 else ""
+    return f"{SAME_SIZE}{across}, and {NOT_SAME_PARAMETERS}"
 
 
 def training(tasks: list[TaskGroups], view: View) -> str:

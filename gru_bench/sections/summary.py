@@ -23,6 +23,7 @@ from gru_bench.report.groups import Group, TaskGroups
 from gru_bench.report.markdown import (
     ARROWS,
     Section,
+    arrow,
     count,
     heading,
     metric_header,
@@ -32,7 +33,7 @@ from gru_bench.report.markdown import (
 )
 from gru_bench.report.notes import notes
 from gru_bench.report.rates import marks, rate_text
-from gru_bench.report.scores import Outcome, typical
+from gru_bench.report.scores import Outcome, plus_minus_of, typical
 from gru_bench.report.view import View
 
 INTRODUCTION = (
@@ -43,11 +44,12 @@ INTRODUCTION = (
 )
 
 
-def render(view: View, /, *, log_metrics: list[str], log_axis_from: float) -> Section:
+def render(view: View, /, *, beside: dict[str, str], log_metrics: list[str], log_axis_from: float) -> Section:
     """Answer: what did each cell score on each task, and is that better than a guess?
 
     Args:
         view: All runs.
+        beside: By primary metric, a second one that has a column of its own where it was measured.
         log_metrics: Metrics whose axis is always logarithmic.
         log_axis_from: Ratio of the largest to the smallest value from which any axis is.
     """
@@ -66,23 +68,35 @@ def render(view: View, /, *, log_metrics: list[str], log_axis_from: float) -> Se
         )
     for task in tasks:
         of_task = outcomes[task.task, task.metric]
-        parts += [f"### {heading(task.task, task.generated)}", task_table(task, of_task), *notes(view, task, of_task)]
+        parts += [
+            f"### {heading(task.task, task.generated)}",
+            task_table(view, task, of_task, beside),
+            *notes(view, task, of_task),
+        ]
     return Section("Summary", paragraphs(*parts), figures)
 
 
-def task_table(task: TaskGroups, outcomes: dict[str, Outcome]) -> str:
+def task_table(view: View, task: TaskGroups, outcomes: dict[str, Outcome], beside: dict[str, str]) -> str:
     """One row a group, and the trivial guess."""
     score = metric_header(task.metric, task.unit, task.higher_is_better) if task.metric else "score"
-    columns = ["family", "cell", score, "sd", "range", "n"]
+    second = beside.get(task.metric, "")
+    seconds = {group.label: view.seed_values(group, second) for group in task.groups} if second else {}
+    has_second = any(len(series) for series in seconds.values())
+    columns = ["family", "cell", score, "sd", "range", *[second + arrow(task.higher_is_better)] * has_second, "n"]
     columns += ["hidden size", "parameters", "learning rate", "not finished"]
     letters = marks(task)
     rows = []
     for group in task.groups:
         found = outcomes[group.label]
+        more = [plus_minus_of(seconds[group.label], found.is_split)] if has_second else []
         sizes = [count(group.fact("hidden_size")), count(group.fact("num_parameters"))]
-        facts = [*sizes, rate_text(group, letters), str(group.num_unfinished)]
-        rows.append([group.family, group.label, *found.texts(), str(len(found.seeds)), *facts])
-    rows += [["", label, number(value), *[""] * (len(columns) - 3)] for label, value in task.trivial.items()]
+        facts = [str(len(found.seeds)), *sizes, rate_text(group, letters), str(group.num_unfinished)]
+        rows.append([group.family, group.label, *found.texts(), *more, *facts])
+    for label, value in task.trivial.items():
+        guesses = [view.seed_values(group, f"trivial_{second}") for group in task.groups] if has_second else []
+        found_guesses = {float(guess) for series in guesses for guess in series}
+        more = [number(found_guesses.pop() if len(found_guesses) == 1 else None)] if has_second else []
+        rows.append(["", label, number(value), "", "", *more, *[""] * 5])
     return table(columns, rows, set(columns[2:]))
 
 

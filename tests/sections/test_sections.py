@@ -13,7 +13,7 @@ import pytest
 from conftest import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rendering import NAMES, node, render, with_facts
+from rendering import NAMES, node, render, with_facts, with_values
 
 from gru_bench.config.check import check_node
 from gru_bench.report import figures
@@ -497,6 +497,28 @@ def test_nothing_is_claimed_of_a_rate_whose_origin_is_not_recorded() -> None:
     assert cell(summary, "rnn", "learning rate") == "0.003"
 
 
+@pytest.mark.parametrize(
+    ("sizes", "sentence", "other"),
+    [
+        ({"adding": (64, 64)}, "Every cell got the same hidden size, and equal", "differ in hidden size"),
+        ({"adding": (32, 64)}, "Rows of one task differ in hidden size (adding 32, 64)", "got the same hidden size"),
+        ({"adding": (32, 32), "b": (64, 64)}, "got the same hidden size on each task,", "differ in hidden size"),
+        ({"adding": (32, 32), "b": (32, 64)}, "differ in hidden size (b 32, 64)", "got the same hidden size"),
+    ],
+)
+def test_one_hidden_size_is_claimed_only_where_it_is_true(
+    sizes: dict[str, tuple[int, int]], sentence: str, other: str
+) -> None:
+    rows = [
+        frames.run_row(name, 0, task, hidden_size=size, hidden_size_asked=size)
+        for task, both in sizes.items()
+        for name, size in zip(("rnn", "gru"), both, strict=True)
+    ]
+    text = render("limits", frames.make_results(rows, [])).markdown
+    assert sentence in text
+    assert other not in text
+
+
 # how numbers, tables and figures are written
 
 
@@ -558,6 +580,30 @@ def test_log_axes_only_where_numbers_span_decades() -> None:
     assert figures.wants_log("perplexity", [100, 110], ["perplexity"], 20)
     assert not figures.wants_log("perplexity", [0, 110], ["perplexity"], 20)
     assert not figures.wants_log("mse", [math.nan], ["mse"], 20)
+
+
+def test_balanced_accuracy_stands_beside_accuracy_where_it_was_measured() -> None:
+    results = own_data()
+    summary = render("summary", results).markdown
+    assert "balanced" not in summary
+    more = []
+    for run, value in zip(results.runs["run_id"], [0.5, 0.8, 0.5, 0.7, 0.5, 0.5], strict=True):
+        guess = {"balanced_accuracy": value, "trivial_balanced_accuracy": 0.5}
+        more += [frames.value_row(run, "test", metric, score) for metric, score in guess.items()]
+    summary = render("summary", with_values(results, *more)).markdown
+    assert "| balanced_accuracy ↑ |" in summary
+    assert cell(summary, "trivial guess", "balanced_accuracy") == "0.500"
+    assert cell(summary, "lstm", "balanced_accuracy") == "0.500 (median)"  # of .5, .8, .5: one seed learned the task
+    assert cell(summary, "lstm", "n") == "3"
+
+
+def test_a_test_set_that_was_chosen_otherwise_than_validation_is_said() -> None:
+    results = frames.small()
+    sentence = "The test rows were selected differently from the validation rows: sentences of two attractors alone."
+    assert (
+        sentence in render("summary", with_facts(results, test_selection="sentences of two attractors alone")).markdown
+    )
+    assert "selected differently" not in render("summary", results).markdown
 
 
 # all or nothing
