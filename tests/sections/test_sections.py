@@ -13,7 +13,7 @@ import pytest
 from conftest import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rendering import NAMES, node, render, with_facts, with_values
+from rendering import NAMES, node, part_size, render, with_facts, with_values
 
 from gru_bench.config.check import check_node
 from gru_bench.report import figures
@@ -357,16 +357,53 @@ def test_article_shows_its_own_task_only() -> None:
     assert "loss" not in section.split("|", 1)[1]  # not measured, no column
 
 
+def test_the_level_without_memory_of_order_is_drawn_and_named() -> None:
+    facts = {"primary_metric": "accuracy", "primary_unit": "share", "primary_higher_is_better": True}
+    runs = [frames.run_row("lstm", seed, "event_order", **facts) for seed in (0, 1)]
+    values = []
+    for run, accuracy in zip(runs, (0.8, 0.9), strict=True):
+        values.append(frames.value_row(run["run_id"], "test", "accuracy", accuracy))
+        for distance in ("5-20", "21-40"):
+            part = {"slice": "distance", "slice_value": distance}
+            values.append(frames.value_row(run["run_id"], "test", "accuracy", accuracy, **part))
+            values.append(part_size(run["run_id"], "distance", distance, 500))
+    results = frames.make_results(runs, values)
+    section = render("article", results)
+    assert "Dotted, at 0.75: without memory of order. A model without memory of order" in section.markdown
+    assert cell(section.markdown.split("### accuracy by distance")[1], "lstm", "distance 21-40") == "0.850 ± 0.071"
+    figure = section.figures["article"]
+    assert 0.75 in [line.get_ydata()[0] for line in figure.axes[0].lines]
+    assert "without memory of order (0.75)" in [text.get_text() for text in figure.legends[0].get_texts()]
+    without = render("article", results, level=None)
+    assert "Dotted" not in without.markdown
+    assert 0.75 not in [line.get_ydata()[0] for line in without.figures["article"].axes[0].lines]
+    assert render("score_by_length", results).markdown == ""  # it stands in the article's section
+
+
 def test_cost_lists_medians_and_ranks_nothing() -> None:
-    results = frames.small()
+    results = with_facts(frames.small(), shared=False)
     fast = (results.values["run_id"] == "adding-rnn-1") & (results.values["metric"] == "train_s")
     results.values.loc[fast, "value"] = 4.5
     section = render("cost", results)
+    assert cell(section.markdown, "rnn", "tokens/s") == "123,000"
+    assert "~" not in section.markdown
     assert not section.figures
     assert "not a ranking" in section.markdown
     assert cell(section.markdown, "rnn", "training s") == "3.50 (2.50 .. 4.50)"
     assert cell(section.markdown, "gru", "kernel") == "ATen loop"
-    assert cell(section.markdown, "gru", "shared machine") == "yes"
+    assert cell(section.markdown, "gru", "shared machine") == "no"
+
+
+@pytest.mark.parametrize("shared", [True, pd.NA, [False, True, True, True, True]])
+def test_times_on_a_shared_machine_have_one_digit(shared: Any) -> None:
+    results = with_facts(frames.small(), shared=shared)
+    slow = (results.values["run_id"] == "adding-rnn-1") & (results.values["metric"] == "train_s")
+    results.values.loc[slow, "value"] = 7.3
+    section = render("cost", results).markdown
+    assert cell(section, "rnn", "training s") == "~2 .. 7"
+    assert cell(section, "rnn", "tokens/s") == "~100,000"
+    assert cell(section, "rnn", "peak tensor MiB") == "1.50"
+    assert "shared the machine with other work" in section
 
 
 def test_a_kernel_that_disagrees_with_the_reference_is_marked() -> None:
