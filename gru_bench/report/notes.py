@@ -46,7 +46,7 @@ def ending_notes(view: View, task: TaskGroups) -> list[str]:
             "Never left the trivial guess",
             task,
             guessing,
-            "their test score is no better than a guess that looks at no input, so they learned nothing",
+            "their test score is no better than that of a guess that looks at no input",
         ),
     ]
 
