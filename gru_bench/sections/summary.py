@@ -149,8 +149,8 @@ def draw(
             else:
                 ax.locator_params(axis="x", nbins=5)
             ax.margins(x=0.1)
-            mark_far(ax, [value for value in guesses if value not in near], drawn, len(task.groups))
             name_rows(ax, task.groups)
+            mark_far(ax, [value for value in guesses if value not in near], drawn, len(task.groups))
             ax.set_title(heading(task.task, task.generated).replace(" (", "\n("), loc="left")
             ax.set_xlabel(f"{task.metric}\n{direction(task.higher_is_better, vertical=False)}".strip())
         seed = Line2D([], [], marker="o", color="0.35", linestyle="none", markersize=3.5, label="seed")
@@ -182,12 +182,14 @@ def is_far(value: float, drawn: list[float], log: bool, far: float) -> bool:
 
 
 def mark_far(ax: Axes, guesses: list[float], drawn: list[float], rows: int) -> None:
-    """Guesses beyond the axis: an arrow at the edge where they would be, with their value."""
+    """Guesses beyond the axis: in a line of their own, an arrow at the edge where they would be, with their value."""
+    if guesses:
+        ax.set_ylim(rows + 0.1, ax.get_ylim()[1])
     for value in guesses:
         right = value > max(drawn)
         text = f"guess {number(value)} →" if right else f"← guess {number(value)}"
-        ax.text(0.99 if right else 0.01, rows - 0.5, text, transform=ax.get_yaxis_transform(), fontsize=7.5,
-                ha="right" if right else "left", va="bottom", color="0.35")  # fmt: skip
+        ax.text(0.99 if right else 0.01, rows - 0.2, text, transform=ax.get_yaxis_transform(), fontsize=7.5,
+                ha="right" if right else "left", va="center", color="0.35")  # fmt: skip
 
 
 def name_rows(ax: Axes, groups: list[Group]) -> None:

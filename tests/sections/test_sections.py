@@ -602,6 +602,20 @@ def test_each_cell_has_its_own_look_in_the_hue_of_its_family() -> None:
     assert all(alone[name] == looks[name] for name in alone)
 
 
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=14))
+@settings(max_examples=20, deadline=None, derandomize=True)
+def test_no_legend_is_cut_off(lengths: list[int]) -> None:
+    from matplotlib.lines import Line2D
+
+    with figures.style():
+        figure, _ = figures.panels(1, 2, 1.0)
+        figures.legend_below(figure, [Line2D([], [], label="m" * (length // 2) + "i" * length) for length in lengths])
+        figure.draw_without_rendering()
+        box = figure.legends[0].get_window_extent()
+    longest = max(lengths) * 1.5
+    assert box.width <= figure.bbox.width or longest > 80  # one column is all that can be done
+
+
 def test_user_settings_of_matplotlib_do_not_matter() -> None:
     import matplotlib
 
@@ -695,7 +709,7 @@ def test_seeds_that_split_show_their_median_and_how_many_learned() -> None:
     assert cell(section.markdown, "rnn", "sd") == "2 of 5 seeds"
     assert cell(section.markdown, "gru", "recall") == "0.900"
     assert cell(section.markdown, "gru", "sd") == "0.071"
-    assert "All or nothing" in section.markdown
+    assert "Split over seeds" in section.markdown
     assert "rnn (2 of 5)" in section.markdown
     hollow = [line.get_xdata()[0] for line in section.figures["summary"].axes[0].lines if line.get_mfc() == "white"]
     assert hollow == [0.12]
@@ -717,7 +731,7 @@ def test_whether_seeds_split_is_not_claimed_where_the_margin_or_the_guess_is_not
     ):
         summary = render("summary", results).markdown
         assert cell(summary, "rnn", "recall") == "0.313"
-        assert "All or nothing" not in summary
+        assert "Split over seeds" not in summary
 
 
 def test_a_task_that_some_seeds_learned_is_not_said_to_be_learned_by_no_cell() -> None:
