@@ -44,6 +44,7 @@ class Encoder(nn.Module):
         dtype: In which type it will run; likewise.
         bidirectional: Adds a second direction to each layer. Outputs of both are concatenated, forward first.
         dropout: Probability of a zero between layers, in training only.
+        resizable: Whether a budget chose the hidden size, so that a model must have the same parts at every size.
         init_range: Draw all parameters of the cells, biases too, from U(-init_range, init_range) in place of the
             cell's own initial values; None for these.
 
@@ -69,6 +70,7 @@ class Encoder(nn.Module):
         dtype: torch.dtype,
         bidirectional: bool = False,
         dropout: float = 0.0,
+        resizable: bool = False,
         init_range: float | None = None,
     ) -> None:
         super().__init__()
@@ -76,6 +78,7 @@ class Encoder(nn.Module):
         self.bidirectional = bidirectional
         self.hidden_size = hidden_size
         self.num_layers = num_layers
+        self.resizable = resizable
         self.output_size = hidden_size * (2 if bidirectional else 1)
         sizes = [input_size] + [self.output_size] * (num_layers - 1)
 

@@ -22,9 +22,9 @@ class LanguageModel(nn.Module):
         streams: Sources of the initial values, one a part.
         embedding_size: E.
         tied: Share one matrix between embedding and output layer (Press and Wolf, 2017). It then starts as the
-            output layer's, since the embedding's larger values would saturate the softmax. Where E is not the
-            encoder's output size a linear projection stands between, without which a sweep over equal parameter
-            counts could not tie.
+            output layer's, since the embedding's larger values would saturate the softmax. A linear projection from
+            the encoder's output size to E stands between where the two differ, and for every cell of a sweep in which
+            a budget chooses the sizes: whether there is one must not depend on the size that a cell happens to get.
         scale_embedding: Multiply the embedding's output by sqrt(E), as Vaswani et al. (2017) do where it is tied. Its
             values are then as small as an output layer's, and an LSTM that hardly hears its input may learn the words'
             frequencies as one of two states that it never leaves, and score far worse than the trivial guess wherever
@@ -61,7 +61,7 @@ class LanguageModel(nn.Module):
         self.dropout = nn.Dropout(dropout)
         output_size = self.encoder.output_size
         self.projection: nn.Module = nn.Identity()
-        if tied and output_size != embedding_size:
+        if tied and (output_size != embedding_size or self.encoder.resizable):
             self.projection = linear(output_size, embedding_size, streams("projection"), init)
             output_size = embedding_size
         self.output = linear(output_size, sizes["vocab_size"], streams("output"), init)

@@ -80,6 +80,8 @@ class ModelBuilder:
             return num_parameters(self._build(cell, Loop(), hidden_size, Streams(0)))
 
     def _build(self, cell: MakeCell, backend: Backend, hidden_size: int, streams: Streams) -> nn.Module:
+        resizable = construct(self.node["budget"]).resizes
+
         def build_encoder(input_size: int, part: Streams, /, **options: Any) -> Encoder:
             return Encoder(
                 input_size,
@@ -90,6 +92,7 @@ class ModelBuilder:
                 num_layers=self.node["num_layers"],
                 device=self.place.device,
                 dtype=self.place.dtype,
+                resizable=resizable,
                 **options,
             )
 
