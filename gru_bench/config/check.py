@@ -19,7 +19,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gru_bench.config.rates import Tuning, rate_of
+from gru_bench.config.rates import TRIED, Tuning, provenance, rate_of, tuning_key
 from gru_bench.errors import UserError
 
 Node = dict[str, Any]
@@ -75,8 +75,12 @@ def to_node(config: DictConfig) -> Node:
     return typing.cast(Node, node)
 
 
-def check(config: DictConfig) -> tuple[Settings, Node]:
+def check(config: DictConfig, cell: str | None = None) -> tuple[Settings, Node]:
     """Check a training config against the types of everything that it names.
+
+    Args:
+        config: As composed.
+        cell: Name of the chosen yaml of ``conf/cell``, by which a learning rate may be given; None for the family's.
 
     Returns:
         The plain settings, and the whole config as plain dictionaries.
@@ -91,28 +95,37 @@ def check(config: DictConfig) -> tuple[Settings, Node]:
         part = node.get(name) or {}
         if name != "data" and "_target_" not in part:  # a task that makes its own data has none
             raise UserError(f"{name}: its yaml has no _target_, the class to build")
-        if name == "trainer":
-            part = node[name] = with_own_rate(node)
-        check_node(part, name)
+        if name != "trainer":
+            check_node(part, name)
+    with_own_rate(config, node, cell)
     return Settings(**plain), node
 
 
-def with_own_rate(node: Node) -> Node:
-    """The trainer's node with the learning rate of the cell's family.
+def with_own_rate(config: DictConfig, node: Node, cell: str | None) -> None:
+    """Give the trainer the learning rate of this cell, and say under ``tuning`` where it comes from.
 
-    A rate that was chosen by trials counts them (``learning_rate_trials`` beside ``tuning``): a rate from the command
-    line is nobody's choice, so there ``tuning`` is dropped.
+    Args:
+        config: As composed.
+        node: The same, resolved; changed in place.
+        cell: Name of the chosen yaml of ``conf/cell``; None for that of the family's reference cell.
 
     Raises:
-        UserError: The trials are not what :class:`~gru_bench.config.rates.Tuning` holds, or the family has no rate.
+        UserError: The trials are not what :class:`~gru_bench.config.rates.Tuning` holds, or a rate is no rate.
     """
-    trainer: Node = node["trainer"]
-    by_family = trainer.get("learning_rate")
-    if node.get("tuning") is not None:
-        check_arguments(Tuning, node["tuning"], "tuning.", "tuning")
-        if not isinstance(by_family, dict):
-            node["tuning"] = None
-    return trainer | {"learning_rate": rate_of(by_family, family(node))} if isinstance(by_family, dict) else trainer
+    trials = node.get("tuning")
+    if trials is not None:
+        check_arguments(Tuning, trials, "tuning.", "tuning")
+    tuning = None if trials is None else Tuning(**trials)
+    cell_family = family(node)
+    cell = cell or cell_family
+    rate = rate_of(node["trainer"].get("learning_rate"), cell, cell_family)
+    if rate.value is not None:
+        node["trainer"] = node["trainer"] | {"learning_rate": rate.value}
+    check_node(node["trainer"], "trainer")
+    data = OmegaConf.to_container(config.data, resolve=False) if config.get("data") else {}
+    key = tuning_key(node, typing.cast(Node, data).get("path"))
+    facts = provenance(rate, cell, cell_family, tuning, key)
+    node["tuning"] = ((trials or {}) if facts["learning_rate_from"] in TRIED else {}) | facts
 
 
 def family(node: Node) -> str:

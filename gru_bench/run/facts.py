@@ -5,6 +5,7 @@ from typing import Any
 
 import gru_bench
 from gru_bench.config.check import Node, Settings, family
+from gru_bench.config.rates import rate_facts
 from gru_bench.measure.environment import environment, git_state, machine_id, shared_machine
 from gru_bench.tasks.base import Task
 
@@ -30,7 +31,7 @@ def facts_before(
         "machine": machine_id(),
         "shared": shared_machine(workers),
         "learning_rate": node["trainer"]["learning_rate"],
-        "learning_rate_trials": len(node["tuning"]["rates"]) if node.get("tuning") else 0,
+        **rate_facts(node),
         "batch_size": task.batch_size,
         "primary_metric": metric.name,
         "primary_unit": metric.unit,

@@ -54,7 +54,7 @@ def plan(config: DictConfig, choices: dict[str, str]) -> Job:
     Raises:
         UserError: with what would be valid.
     """
-    settings, node = check(config)
+    settings, node = check(config, choices["cell"])
     workers = num_workers(HydraConfig.get().launcher)
     threads = resolve_threads(settings.threads, workers)
     set_threads(threads)
