@@ -23,7 +23,7 @@ RUN_COLUMNS = (
     "run_id", "sweep", "experiment", "group_key", "job", "task", "family", "cell", "kernel", "hidden_size_asked",
     "hidden_size", "num_parameters", "seed", "machine", "shared", "status", "error", "git_commit", "dirty", "parity",
     "settings", "notes", "primary_metric", "primary_unit", "primary_higher_is_better", "beats_trivial_by", "ceiling",
-    "generated", "learning_rate_trials", *SETTINGS,
+    "generated", "learning_rate_trials", "tuning_key", *SETTINGS,
 )  # fmt: skip
 LONGEST_LABEL = 44
 

@@ -103,19 +103,32 @@ def edges(rates: list[float], best: dict[str, float | None]) -> str:
 def for_yaml(
     task: TaskGroups, rates: list[float], rows: dict[str, Row], means: dict[str, dict[float, float | None]]
 ) -> str:
-    """The node ``tuning`` for the task's yaml, where each family's reference cell has one row and all rates."""
-    references = {
-        group.family: label for label, row in rows.items() for group in row.values() if group.cell == group.family
-    }
-    whole = {
-        family: label for family, label in references.items() if label == family and set(rows[label]) == set(rates)
-    }
-    if not whole or len(rates) < 2:
-        return ""
-    seeds = sorted(
-        {int(s) for label in whole.values() for g in rows[label].values() for s in g.runs["seed"] if known(s)}
-    )
-    best = {family: best_rate(means[label], task.higher_is_better) for family, label in whole.items()}
+    """The node ``tuning`` for the task's yaml, of the cells that have all rates; one node a setting, such as a size."""
+    whole: dict[str, dict[str, str]] = {}
+    for label, row in rows.items():
+        cell = next(iter(row.values())).cell
+        if set(row) == set(rates) and len(rates) > 1:
+            whole.setdefault(label.removeprefix(cell).strip(), {})[cell] = label
+    blocks = []
+    for setting, labels in whole.items():
+        where = f"For the task's yaml {setting}:" if setting else "For the task's yaml:"
+        lines = tuning_lines(task, rates, {cell: (rows[label], means[label]) for cell, label in labels.items()})
+        blocks.append("\n".join([where, "", "```yaml", *lines, "```"]))
+    return "\n\n".join(blocks)
+
+
+def tuning_lines(
+    task: TaskGroups, rates: list[float], tried: dict[str, tuple[Row, dict[float, float | None]]]
+) -> list[str]:
+    """The lines of one node, and those of the rates that it chooses.
+
+    Args:
+        task: For the metric.
+        rates: The grid.
+        tried: By cell, its groups and its scores by rate.
+    """
+    groups = [group for row, _ in tried.values() for group in row.values()]
+    seeds = sorted({int(seed) for group in groups for seed in group.runs["seed"] if known(seed)})
     lines = [
         "tuning:",
         f"  metric: {task.metric}",
@@ -125,9 +138,15 @@ def for_yaml(
         f"  rates: [{', '.join(f'{rate:g}' for rate in rates)}]",
         "  scores:",
     ]
-    for family, label in whole.items():
-        scores = [means[label][rate] for rate in rates]
-        lines.append(f"    {family}: [{', '.join('null' if score is None else f'{score:.5g}' for score in scores)}]")
-    chosen = ", ".join(f"{family}: {rate:g}" for family, rate in best.items() if rate is not None)
-    lines += ["trainer:", f"  learning_rate: {{{chosen}}}"]
-    return "\n".join(["For the task's yaml:", "", "```yaml", *lines, "```"])
+    settings, chosen = {}, {}
+    for cell, (row, scores) in tried.items():
+        listed = [scores[rate] for rate in rates]
+        lines.append(f"    {cell}: [{', '.join('null' if score is None else f'{score:.5g}' for score in listed)}]")
+        keys = {group.fact("tuning_key") for group in row.values()}
+        if len(keys) == 1 and known(key := keys.pop()):
+            settings[cell] = f"'{key}'"  # in quotes: 16 digits may read as a number
+        if (best := best_rate(scores, task.higher_is_better)) is not None:
+            chosen[cell] = f"{best:g}"
+    if settings:
+        lines.append(f"  settings: {{{', '.join(f'{cell}: {key}' for cell, key in settings.items())}}}")
+    return [*lines, "trainer:", f"  learning_rate: {{{', '.join(f'{cell}: {rate}' for cell, rate in chosen.items())}}}"]

@@ -90,6 +90,34 @@ def test_other_settings_make_rows_of_their_own() -> None:
     assert "gru" not in block(told)["trainer"]["learning_rate"]
 
 
+def test_any_cell_and_its_settings_are_offered() -> None:
+    results = grid(SCORES | {"gru_article": {0.001: [0.5, 0.5], 0.002: [0.9, 0.9], 0.004: [0.4, 0.4]}})
+    results.runs["tuning_key"] = "0123456789012e" + results.runs["cell"].str[:2]
+    node = block(render(results).markdown)
+    tuning = Tuning(**node["tuning"])
+    assert node["trainer"]["learning_rate"] == {"rnn": 0.001, "lstm": 0.002, "gru": 0.004, "gru_article": 0.002}
+    assert tuning.chosen() == node["trainer"]["learning_rate"]
+    cells = ["rnn", "lstm", "gru", "gru_article"]
+    assert tuning.settings == {cell: f"0123456789012e{cell[:2]}" for cell in cells}
+
+
+def test_each_size_has_lines_of_its_own() -> None:
+    runs, values = [], []
+    for size, scores in ((32, [0.5, 0.7, 0.9]), (64, [0.9, 0.6, 0.1])):
+        results = grid({"gru": {rate: [score] for rate, score in zip((0.001, 0.002, 0.004), scores, strict=True)}})
+        results.runs["settings"] = f"hidden_size {size}"
+        results.runs["run_id"] += f"-{size}"
+        results.runs["group_key"] += f"-{size}"
+        results.values["run_id"] += f"-{size}"
+        runs += results.runs.to_dict("records")
+        values += results.values.to_dict("records")
+    merged = frames.make_results(runs, values, [])
+    shown = render(merged).markdown
+    blocks = [yaml.safe_load(part.split("```")[0]) for part in shown.split("```yaml\n")[1:]]
+    assert [node["trainer"]["learning_rate"] for node in blocks] == [{"gru": 0.004}, {"gru": 0.001}]
+    assert "hidden_size 32" in shown.split("```yaml")[0].split("For the task's yaml")[1]
+
+
 @pytest.mark.parametrize("results", [frames.small(), frames.make_results([], [], [])])
 def test_without_a_choice_there_is_nothing_to_say(results: Results) -> None:
     assert render(results).markdown == ""
