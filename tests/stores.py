@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from gru_bench.store.schema import CONFIG_KEY, GROUP_KEY, JOB
 from gru_bench.store.write import Run, Store
 
 
@@ -27,9 +28,9 @@ def copy_store(template: Path, folder: Path) -> Store:
 
 def tags(key: str, **more: str) -> dict[str, str]:
     return {
-        "gru_bench.config_key": key,
-        "gru_bench.group_key": key.split("/")[0],
-        **{f"gru_bench.{name}" if name == "job" else name: value for name, value in more.items()},
+        CONFIG_KEY: key,
+        GROUP_KEY: key.split("/")[0],
+        **{JOB if name == "job" else name: value for name, value in more.items()},
     }
 
 

@@ -18,6 +18,7 @@ from gru_bench.run import sweep as sweeps
 from gru_bench.run.job import Job, plan
 from gru_bench.run.progress import show_progress
 from gru_bench.run.record import Recorder
+from gru_bench.store.schema import JOB
 from gru_bench.store.signals import SIGTERM_EXIT_CODE
 from gru_bench.store.write import Store, raise_on_signals
 from gru_bench.training.trainer import Trainer, evaluate
@@ -40,7 +41,7 @@ def train(config: DictConfig) -> int:
             if sweeps.parent is None:
                 raise RuntimeError("this job belongs to a sweep whose parent run could not be opened")
             sweep_id, num_jobs, varied = sweeps.parent
-            tags["gru_bench.job"] = str(hydra_config.job.num)
+            tags[JOB] = str(hydra_config.job.num)
             told = [text for text in hydra_config.overrides.task if text.split("=")[0] in varied]
             label = " ".join([f"[{hydra_config.job.num + 1}/{num_jobs}]", label, *told])
         else:

@@ -13,18 +13,9 @@ import pandas as pd
 
 from gru_bench.report.markdown import known, number
 from gru_bench.store.read import FAMILIES, Results
+from gru_bench.store.schema import RUN_FACTS
+from gru_bench.store.schema import SETTINGS as SETTINGS
 
-SETTINGS = (
-    "backend", "budget", "num_layers", "device", "dtype", "threads", "learning_rate", "batch_size", "data_fingerprint",
-)  # fmt: skip
-"""Columns that are equal in a fair comparison of cells, and that label rows of one cell where they differ."""
-
-RUN_COLUMNS = (
-    "run_id", "sweep", "experiment", "group_key", "job", "task", "family", "cell", "kernel", "hidden_size_asked",
-    "hidden_size", "num_parameters", "seed", "machine", "shared", "status", "error", "git_commit", "dirty", "parity",
-    "settings", "notes", "primary_metric", "primary_unit", "primary_higher_is_better", "beats_trivial_by", "ceiling",
-    "generated", "learning_rate_trials", *SETTINGS,
-)  # fmt: skip
 LONGEST_LABEL = 44
 
 VALUE_COLUMNS = ("run_id", "split", "metric", "slice", "slice_value", "value")
@@ -91,7 +82,7 @@ class TaskGroups:
 def complete(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Runs and values with every column that sections read, in an order that depends on nothing but their content."""
     runs, values = results.runs.copy(), results.values.copy()
-    for frame, columns in ((runs, RUN_COLUMNS), (values, VALUE_COLUMNS)):
+    for frame, columns in ((runs, RUN_FACTS), (values, VALUE_COLUMNS)):
         for column in columns:
             if column not in frame:
                 frame[column] = None

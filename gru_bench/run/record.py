@@ -46,18 +46,15 @@ class Recorder:
     def before(self, node: Node, facts: dict[str, Any], keys: tuple[str, str]) -> None:
         """At the start: facts, keys and the resolved config."""
         config_key, group_key = keys
-        self.run.tags(
-            {
-                "family": str(facts["family"]),
-                "gru_bench.config_key": config_key,
-                "gru_bench.group_key": group_key,
-            }
-        )
         self.title = f"{facts['cell']} {facts['task']}"
         self.backend, self.cell = str(facts["backend"]), str(facts["cell"])
         config = {key: value for key, value in node.items() if key not in ("hydra", "tracking")}
-        told = {key: value for key, value in config.items() if key != "tuning"}
-        self.run.params(facts | {f"config.{key}": value for key, value in flatten(told).items()})
+        flat = flatten({key: value for key, value in config.items() if key != "tuning"})
+        self.run.params(
+            facts
+            | {"config_key": config_key, "group_key": group_key}
+            | {f"config.{key}": value for key, value in flat.items()}
+        )
         self.run.text("config.yaml", yaml.safe_dump(config, sort_keys=False))
 
     def notes(self) -> list[str]:
@@ -94,7 +91,6 @@ class Recorder:
                 "parity_gradient_error": checked.gradient_error,
             }
         )
-        self.run.tags({"hidden_size": str(hidden_size), "num_parameters": str(number)})
         checked.require(self.backend, self.cell)
         encoder = next(module for module in model.modules() if isinstance(module, Encoder))
         batch = self.largest_batch()

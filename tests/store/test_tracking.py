@@ -22,7 +22,7 @@ from stores import copy_store, one_run, plan
 
 from gru_bench.errors import Unsupported, UserError
 from gru_bench.store import connect as store_module
-from gru_bench.store.connect import absolute_uri, shown, sqlite_file
+from gru_bench.store.connect import absolute_uri, sqlite_file, without_password
 from gru_bench.store.signals import deferred_signals, raise_on_signals
 from gru_bench.store.ui_view import UI_VIEW_TAG, group_params
 from gru_bench.store.write import Run, Store, ui_url_path
@@ -80,8 +80,8 @@ def test_a_working_folder_with_an_awkward_name(name: str, empty_folder: Path) ->
 
 
 def test_passwords_are_not_shown() -> None:
-    assert shown("postgresql://me:p@ss@host/db") == "postgresql://***@host/db"
-    assert shown("http://host:5000/x@y") == "http://host:5000/x@y"
+    assert without_password("postgresql://me:p@ss@host/db") == "postgresql://***@host/db"
+    assert without_password("http://host:5000/x@y") == "http://host:5000/x@y"
 
 
 # opening
