@@ -20,7 +20,7 @@ from gru_bench.run.progress import show_progress
 from gru_bench.run.record import Recorder
 from gru_bench.store.signals import SIGTERM_EXIT_CODE
 from gru_bench.store.write import Store, raise_on_signals
-from gru_bench.training.trainer import Trainer, evaluate
+from gru_bench.training.trainer import Trainer
 
 
 def train(config: DictConfig) -> int:
@@ -86,7 +86,7 @@ def fit_and_score(record: Recorder, job: Job, *, quiet: bool) -> str:
     torch.manual_seed(build.dropout_seed(settings.seed))
     model = builder.build(cell, backend, hidden_size, settings.seed)
     record.model(model, cell, backend, place, hidden_size)
-    trainer: Trainer = construct(node["trainer"])
+    trainer: Trainer = construct(node["trainer"], place.autocast)
     record.memory(model, trainer)
     generator = torch.Generator().manual_seed(build.data_seed(settings.seed))
     try:
@@ -100,7 +100,7 @@ def fit_and_score(record: Recorder, job: Job, *, quiet: bool) -> str:
                 progress=progress,
                 result=record.fit,
             )
-        record.test(evaluate(model, task, "test"))
+        record.test(trainer.evaluate(model, task, "test"))
     finally:
         record.after()
     return record.summary()

@@ -83,7 +83,8 @@ class Recorder:
         Raises:
             Unsupported: It computes something else; nothing of it is timed, and the run keeps the errors.
         """
-        checked = parity.check(make_cell, backend, place.device, place.dtype, quick=True)
+        mixed = place.autocast is not None
+        checked = parity.check(make_cell, backend, place.device, place.dtype, quick=True, autocast=mixed)
         number = num_parameters(model)
         self.run.params(
             {
@@ -100,7 +101,9 @@ class Recorder:
         batch = self.largest_batch()
         T, B = batch.inputs.shape[:2]  # kernels are chosen by shape
         shape = (T, B, encoder.input_size)
-        audited = audit(encoder, shape, place.device, place.dtype, lengths=batch.lengths)
+        audited = audit(
+            encoder, shape, place.device, place.parameters, lengths=batch.lengths, autocast=place.autocast
+        )
         self.run.params({"kernel": audited.kernel})
         self.run.text("kernel_audit.txt", audited.text())
 
