@@ -121,6 +121,7 @@ class Compiled(Backend):
     """
 
     name: ClassVar[str] = "compiled"
+    honors_autocast: ClassVar[bool] = True
 
     def refusal(self, cell: Cell, device: torch.device, dtype: torch.dtype) -> str | None:
         if cell.vendor is None:

@@ -13,7 +13,7 @@ from gru_bench.run.job import Job
 from gru_bench.store.schema import CONFIG_FILE, DATA_FILE, EXAMPLES_TABLE, KERNEL_FILE, SAMPLES_TABLE
 from gru_bench.store.write import Run
 from gru_bench.tasks.base import Scores, SliceScore, Task
-from gru_bench.training.trainer import WARM_UP_STEPS, Event, Fit
+from gru_bench.training.fit import WARM_UP_STEPS, Event, Fit
 
 MIB = 2**20
 
