@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -42,7 +42,7 @@ def conf_dir() -> Path:
 class Settings:
     """The plain keys of ``conf/train.yaml``, which say what one run is."""
 
-    seed: Annotated[int, Ge(0)]
+    seed: Annotated[int, Ge(0), Lt(2**32)]
     hidden_size: Annotated[int, Gt(0)]
     num_layers: Annotated[int, Gt(0)]
     device: str

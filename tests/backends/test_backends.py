@@ -23,6 +23,7 @@ from gru_bench.cells.lstm import LSTM
 from gru_bench.cells.rnn import RNN
 from gru_bench.errors import Unsupported, UserError
 from gru_bench.models.encoder import Encoder, flip, last_output, num_parameters
+from gru_bench.models.streams import Streams
 
 
 def backend(name: str) -> Backend:
@@ -55,7 +56,7 @@ def encoder(
         3,
         make,
         backend(runner),
-        seeded(),
+        Streams(0),
         hidden_size=5,
         num_layers=num_layers,
         device=CPU,

@@ -23,6 +23,7 @@ from gru_bench.cells.lstm import LSTM
 from gru_bench.cells.rnn import RNN
 from gru_bench.models.encoder import Encoder, MakeCell, num_parameters
 from gru_bench.models.init import embedding, linear
+from gru_bench.models.streams import Streams
 
 CELLS = yaml_names("cell")
 CPU = torch.device("cpu")
@@ -190,7 +191,7 @@ def test_a_model_on_the_meta_device_is_counted_and_draws_nothing(name: str) -> N
     before = generator.get_state()
     with torch.device("meta"):
         encoder = Encoder(
-            3, maker(name), Loop(), generator, hidden_size=1000, num_layers=2, device=CPU, dtype=torch.float32
+            3, maker(name), Loop(), Streams(0), hidden_size=1000, num_layers=2, device=CPU, dtype=torch.float32
         )
         head, table = linear(1000, 7, generator), embedding(50, 3, generator)
     assert all(p.is_meta for module in (encoder, head, table) for p in module.parameters())

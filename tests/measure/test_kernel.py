@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from test_cells import CPU, maker, seeded
+from test_cells import CPU, maker
 from torch import Tensor
 
 from gru_bench.backends.base import Backend, Stack, State
@@ -13,6 +13,7 @@ from gru_bench.backends.vendor import Vendor
 from gru_bench.measure.kernel import audit, cudnn_name, kernel_name, name_of, native_name
 from gru_bench.measure.trace import Audit, Event, Operator, operators, own_times
 from gru_bench.models.encoder import Encoder
+from gru_bench.models.streams import Streams
 
 
 def encoder(
@@ -22,7 +23,7 @@ def encoder(
         3,
         maker(name),
         runner,
-        seeded(),
+        Streams(0),
         hidden_size=4,
         num_layers=num_layers,
         device=CPU,
