@@ -66,7 +66,7 @@ class Fact:
         meaning: In a few words.
         unit: Of a number; ``1`` where it has none.
         tag: MLflow's tag that holds it; nothing for most.
-        param: Whether MLflow keeps it as a param.
+        param: Whether MLflow keeps it as a param. What is neither param nor tag, the reader finds out.
         setting: Whether it is equal in a fair comparison of cells, and labels rows of one cell where it differs.
         config: The key or the choice of the config that it repeats.
         node: The config's node whose class it names.
@@ -137,12 +137,12 @@ RUN_FACTS: dict[str, Fact] = by_name(
     Fact("learning_rate_trial_seeds", INTEGER, "seeds of each such trial", "seeds"),
     Fact("learning_rate_extra", TEXT, "rates that were tried for this cell or family beyond the common grid, in words"),
     Fact("tuning_key", TEXT, "digest of the settings that trials depend on"),
-    Fact("optimizer", TEXT, "name of the optimizer's class in small letters", setting=True, config="optimizer",
-         node="trainer.optimizer"),
-    Fact("schedule", TEXT, "how the rate changes while training", setting=True, config="schedule",
-         node="trainer.schedule"),
-    Fact("stopping", TEXT, "when training ends before its limit", setting=True, config="stopping",
-         node="trainer.stopping"),
+    Fact("optimizer", TEXT, "its yaml name; where the command line gives another class, that class", setting=True,
+         config="optimizer", node="trainer.optimizer"),
+    Fact("schedule", TEXT, "how the rate changes while training; named like the optimizer", setting=True,
+         config="schedule", node="trainer.schedule"),
+    Fact("stopping", TEXT, "when training ends before its limits; named like the optimizer", setting=True,
+         config="stopping", node="trainer.stopping"),
     Fact("batch_size", INTEGER, "sequences in a batch", "sequences", setting=True, config="task.batch_size",
          example=32),
     # how it ended, and from which code
@@ -237,11 +237,12 @@ def check_declared(names: Iterable[str], kind: str = RUN_KIND) -> None:
     """Refuse a fact that no reader would find.
 
     Raises:
-        ValueError: A name is neither declared for that kind nor of a free family.
+        ValueError: A name is neither of a free family nor declared for that kind as one that is written.
     """
-    unknown = sorted(name for name in names if name not in DECLARED[kind] and not name.startswith(FREE_FAMILIES))
+    written = {fact.name for fact in DECLARED[kind].values() if fact.param or fact.tag}
+    unknown = sorted(name for name in names if name not in written and not name.startswith(FREE_FAMILIES))
     if unknown:
-        raise ValueError(f"{', '.join(unknown)}: not declared for a {kind} in gru_bench/store/schema.py")
+        raise ValueError(f"{', '.join(unknown)}: not declared as what a {kind} writes in gru_bench/store/schema.py")
 
 
 def environment_columns(rows: Iterable[Mapping[str, object]]) -> dict[str, Fact]:

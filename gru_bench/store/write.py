@@ -39,6 +39,7 @@ from gru_bench.store.schema import (
 )
 from gru_bench.store.signals import deferred_signals
 from gru_bench.store.signals import raise_on_signals as raise_on_signals
+from gru_bench.store.tables import typed
 from gru_bench.store.ui_view import UI_VIEW_TAG, group_params, view_state
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ class Run:
         run_id: MLflow's id.
     """
 
-    def __init__(self, store: Store, run_id: str, kind: str = RUN_KIND) -> None:
+    def __init__(self, store: Store, run_id: str, kind: str) -> None:
         self.run_id = run_id
         self._kind = kind
         self._store = store
@@ -242,20 +243,22 @@ class Run:
     def params(self, facts: Mapping[str, object]) -> None:
         """Facts as text, each as param and tag as the schema has it; a name takes one value only.
 
-        Long ones are cut: the whole belongs into an artifact.
+        Long ones are cut: the whole belongs in an artifact.
 
         Raises:
             ValueError: A fact is not declared in :mod:`gru_bench.store.schema`. Nothing is written.
+            UserError: A value is not of the kind that the schema has. Nothing is written.
         """
         check_declared(facts, self._kind)
         declared = DECLARED[self._kind]
-        params = {name: value for name, value in facts.items() if name not in declared or declared[name].param}
-        tags = {declared[name].tag: as_text(value) for name, value in facts.items() if name in declared}
+        texts = {name: as_text(value) for name, value in facts.items()}
+        known = {declared[name]: text for name, text in texts.items() if name in declared}
+        for fact, text in known.items():
+            typed(text, fact, self.run_id)
+        params = {name: text for name, text in texts.items() if name not in declared or declared[name].param}
         with deferred_signals():
             log_params(self._client, self.run_id, params)
-            for name, text in tags.items():
-                if name:
-                    self._client.set_tag(self.run_id, name, text)
+            log_tags(self._client, self.run_id, {fact.tag: text for fact, text in known.items() if fact.tag})
 
     def curve(self, metric: str, step: int, value: float) -> None:
         """One point of a curve such as ``train/loss``; steps are optimizer steps."""
@@ -360,6 +363,14 @@ def log_params(client: "MlflowClient", run_id: str, flat: Mapping[str, object]) 
         params.append(Param(re.sub(r"[^\w\-./: ]", "_", name), text))
     for start in range(0, len(params), PARAMS_A_CALL):
         client.log_batch(run_id, params=params[start : start + PARAMS_A_CALL])
+
+
+def log_tags(client: "MlflowClient", run_id: str, tags: Mapping[str, str]) -> None:
+    """A few tags in one call."""
+    from mlflow.entities import RunTag
+
+    if tags:
+        client.log_batch(run_id, tags=[RunTag(name, text) for name, text in tags.items()])
 
 
 def as_text(value: object) -> str:

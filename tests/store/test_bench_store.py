@@ -15,7 +15,7 @@ from test_results import same, score
 from gru_bench.errors import UserError
 from gru_bench.store.bench import parse, store_figures
 from gru_bench.store.read import read
-from gru_bench.store.schema import BENCH_COLUMNS, BENCH_EXPERIMENT
+from gru_bench.store.schema import BENCH_COLUMNS, BENCH_EXPERIMENT, BENCH_KIND, KIND
 from gru_bench.store.write import Store
 
 # MLflow 3.17 uses a loader strategy that SQLAlchemy 2.1 has deprecated
@@ -58,7 +58,7 @@ def test_what_the_store_keeps_of_it(store: Store) -> None:
     run_id = store_figures(text, uri=store.uri)
     run = store.client.get_run(run_id)
     assert run.info.status == "FINISHED"
-    assert run.data.tags["gru_bench.kind"] == "bench"
+    assert run.data.tags[KIND] == BENCH_KIND
     assert run.data.tags["machine"] == HERE
     assert store.client.get_experiment(run.info.experiment_id).name == BENCH_EXPERIMENT
     params = run.data.params

@@ -111,7 +111,7 @@ def test_facts_have_their_types(store: Store) -> None:
 
 
 def test_a_fact_of_another_kind_is_named(store: Store) -> None:
-    run_id = one_run(store, "a", score(threads="auto"))
+    run_id = one_run(store, "a", lambda run: store.client.log_param(run.run_id, "threads", "auto"))
     with pytest.raises(UserError, match=rf"run {run_id}: threads='auto' is not what that column holds"):
         read(store.uri)
 
