@@ -137,7 +137,7 @@ def kernels_here(make_cell: MakeCell, backend: Backend, place: Place, shapes: li
             device=place.device,
             dtype=place.dtype,
         ).to(place.device, place.dtype)
-        name = kernel_name(encoder, shape.H, place.device, place.dtype, num_steps=shape.T, batch_size=shape.B)
+        name = kernel_name(encoder, backend, shape.H, place.device, place.dtype, num_steps=shape.T, batch_size=shape.B)
         names.setdefault(name, []).append(str(shape))
     if len(names) == 1:
         return next(iter(names))
