@@ -91,12 +91,13 @@ class Ours:
         set_threads(job.threads)
         settings, node = article(job.cell, job.arm)
         place = build.make_place(settings)
-        checked = parity.check(build.make_cell(node), construct(node["backend"]), place.device, place.dtype)
+        backend = construct(node["backend"])
+        checked = parity.check(build.make_cell(node), backend, place.device, place.dtype)
         if not checked.passed:
             worst = max(checked.output_error, checked.gradient_error)
             raise ValueError(f"parity is red: error {worst:.1e} above {checked.tolerance:.0e}; not timed")
         self.model, self.task = model_and_task(settings, node)
-        self.kernel = kernel_name(self.model.encoder, job.sizes["input_size"], place.device, place.dtype)
+        self.kernel = kernel_name(self.model.encoder, backend, job.sizes["input_size"], place.device, place.dtype)
         self.versions = {"python": platform.python_version(), "torch": importlib.metadata.version("torch")}
         self.num_parameters = num_parameters(self.model)
         self.trainer: Trainer = construct(node["trainer"])

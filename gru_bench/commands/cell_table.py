@@ -140,6 +140,7 @@ def kernels_here(make_cell: MakeCell, backend: Backend, place: Place, shapes: li
         ).to(place.device, place.parameters)
         name = kernel_name(
             encoder,
+            backend,
             shape.H,
             place.device,
             place.parameters,

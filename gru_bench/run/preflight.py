@@ -38,12 +38,14 @@ def check_parity(make_cell: MakeCell, backend: Backend, place: Place) -> Parity:
     return parity.check(make_cell, backend, place.device, place.dtype, quick=True, autocast=mixed)
 
 
-def audit_kernel(model: nn.Module, batch: Batch, place: Place) -> Audit:
+def audit_kernel(model: nn.Module, backend: Backend, batch: Batch, place: Place) -> Audit:
     """The kernel that runs the model's first recurrent layers on this batch: kernels are chosen by shape."""
     encoder = next(module for module in model.modules() if isinstance(module, Encoder))
     T, B = batch.inputs.shape[:2]
     shape = (T, B, encoder.input_size)
-    return audit(encoder, shape, place.device, place.parameters, lengths=batch.lengths, autocast=place.autocast)
+    return audit(
+        encoder, backend, shape, place.device, place.parameters, lengths=batch.lengths, autocast=place.autocast
+    )
 
 
 def peak_memory(model: nn.Module, trainer: Trainer, task: Task, batch: Batch) -> int | None:

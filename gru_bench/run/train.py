@@ -71,7 +71,7 @@ def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> Non
     parity = preflight.check_parity(make_cell, backend, place)
     record.parity(parity)
     parity.require(str(job.facts["backend"]), str(job.facts["cell"]))  # red: nothing of it is timed
-    record.kernel(preflight.audit_kernel(model, batch, place))
+    record.kernel(preflight.audit_kernel(model, backend, batch, place))
     record.memory(preflight.peak_memory(model, trainer, task, batch))
 
     fit = Fit()
