@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from test_cells import CPU, maker
+from made_cells import CPU, maker
 from torch import Tensor
 
 from gru_bench.backends.base import Backend, Mark, Stack, State
