@@ -11,14 +11,14 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 
-from gru_bench.commands import messages, outcome
+from gru_bench.commands import messages
 from gru_bench.commands.cell_table import read_shapes, say_cells
 from gru_bench.config.check import Node, Settings, check_arguments, check_node, construct, to_node
 from gru_bench.errors import UserError
 from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, environment, machine_id
 from gru_bench.measure.threads import resolve_threads, usable_cores
 from gru_bench.run.build import Place, make_place
-from gru_bench.store.connect import shown, sqlite_file
+from gru_bench.store.connect import sqlite_file, without_password
 from gru_bench.store.write import Store
 
 Dtype = Literal["float32", "float64", "bfloat16"]
@@ -52,11 +52,10 @@ class Diagnosis:
 def doctor(config: DictConfig) -> int:
     """Print the diagnosis; 0 where all is fine, 1 where something is red, 2 for bad input."""
     try:
-        outcome.code = diagnose(config)
-    except messages.BAD_INPUT as error:  # said here, since Hydra would put a line of its own before it
+        return diagnose(config)
+    except messages.BAD_INPUT as error:  # printed here, since Hydra would put a line of its own before it
         print(messages.line("doctor", error), file=sys.stderr)
-        outcome.code = 2
-    return outcome.code
+        return 2
 
 
 def diagnose(config: DictConfig) -> int:
@@ -119,10 +118,14 @@ def say_store(found: Diagnosis, tracking: Node) -> None:
         file = sqlite_file(store.uri)
         if file is None or file.exists():
             store.open()
-            found.say("store", f"{shown(store.uri)}: reachable and writable", "green")
+            found.say("store", f"{without_password(store.uri)}: reachable and writable", "green")
         elif file.parent.is_dir() and os.access(file.parent, os.W_OK):
-            found.say("store", f"{shown(store.uri)}: the first run makes it; the folder is writable", "green")
+            found.say(
+                "store", f"{without_password(store.uri)}: the first run makes it; the folder is writable", "green"
+            )
         else:
-            found.say("store", f"{shown(store.uri)}: the folder {file.parent} is not there or not writable", "red")
+            found.say(
+                "store", f"{without_password(store.uri)}: the folder {file.parent} is not there or not writable", "red"
+            )
     except UserError as error:
         found.say("store", str(error), "red")

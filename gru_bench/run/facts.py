@@ -13,7 +13,7 @@ from gru_bench.tasks.base import Task
 def facts_before(
     settings: Settings, node: Node, choices: dict[str, str], task: Task, threads: int, workers: int
 ) -> dict[str, Any]:
-    """Everything about a run that is known before its data is loaded, under the names of ``results.py``."""
+    """Everything about a run that is known before its data is loaded, named as in :mod:`gru_bench.store.schema`."""
     commit, dirty = git_state(Path(gru_bench.__file__).parent)
     metric = task.primary_metric
     return {
@@ -30,6 +30,7 @@ def facts_before(
         "threads": threads,
         "machine": machine_id(),
         "shared": shared_machine(workers),
+        **{part: part_name(part, node, choices) for part in ("optimizer", "schedule", "stopping")},
         "learning_rate": node["trainer"]["learning_rate"],
         **rate_facts(node),
         "batch_size": task.batch_size,
@@ -45,3 +46,12 @@ def facts_before(
         "dirty": "" if dirty is None else dirty,
         **{f"env_{name}": value for name, value in environment().items()},
     }
+
+
+def part_name(part: str, node: Node, choices: dict[str, str]) -> str:
+    """The yaml name of a part of the trainer; its class where the command line gave another one than the yaml does."""
+    choice, made = choices.get(part, ""), node["trainer"].get(part)
+    if not isinstance(made, dict):
+        return str(made or "")
+    of_class = str(made["_target_"]).rpartition(".")[2].lower()
+    return choice if choice.partition("_")[0] == of_class else of_class

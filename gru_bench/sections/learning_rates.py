@@ -5,19 +5,9 @@ from collections import defaultdict
 
 import pandas as pd
 
+from gru_bench.report.groups import Group, TaskGroups, settings_text
 from gru_bench.report.markdown import UNKNOWN, Section, known, metric_header, number, paragraphs, table
-from gru_bench.report.view import (
-    SETTINGS,
-    Group,
-    Measured,
-    TaskGroups,
-    by_task,
-    complete,
-    measure,
-    seed_values,
-    settings_text,
-)
-from gru_bench.store.read import Results
+from gru_bench.report.view import SETTINGS, View
 
 INTRODUCTION = (
     "Scores are those of the validation data at the best step, as means over the seeds; the test data had no say. "
@@ -27,18 +17,17 @@ INTRODUCTION = (
 Row = dict[float, Group]
 
 
-def render(results: Results, /) -> Section:
+def render(view: View, /) -> Section:
     """Answer: which learning rate suits each cell on validation data?
 
     Args:
-        results: All runs. Tasks on which every cell has one rate are left out.
+        view: All runs. Tasks on which every cell has one rate are left out.
     """
-    measured = measure(complete(results)[1])
     parts = []
-    for task in by_task(results):
+    for task in view.tasks:
         rows = by_rate(task)
         if task.metric and any(len(row) > 1 for row in rows.values()):
-            parts += [f"### {task.task}", *task_parts(task, rows, measured)]
+            parts += [f"### {task.task}", *task_parts(task, rows, view)]
     return Section("Learning rates", paragraphs(INTRODUCTION, *parts) if parts else "")
 
 
@@ -55,13 +44,11 @@ def by_rate(task: TaskGroups) -> dict[str, Row]:
     return {cell if cells.count(cell) == 1 else f"{cell} ({told})": row for (cell, told), row in found.items()}
 
 
-def task_parts(task: TaskGroups, rows: dict[str, Row], measured: Measured) -> list[str]:
+def task_parts(task: TaskGroups, rows: dict[str, Row], view: View) -> list[str]:
     """The table of one task, what stands at an edge, and the lines for the task's yaml."""
     rates = sorted({rate for row in rows.values() for rate in row})
     means = {
-        label: {
-            rate: mean_score(seed_values(measured, group, task.metric, "valid"), group) for rate, group in row.items()
-        }
+        label: {rate: mean_score(view.seed_values(group, task.metric, "valid"), group) for rate, group in row.items()}
         for label, row in rows.items()
     }
     best = {label: best_rate(found, task.higher_is_better) for label, found in means.items()}
@@ -103,32 +90,19 @@ def edges(rates: list[float], best: dict[str, float | None]) -> str:
 def for_yaml(
     task: TaskGroups, rates: list[float], rows: dict[str, Row], means: dict[str, dict[float, float | None]]
 ) -> str:
-    """The node ``tuning`` for the task's yaml, of the cells that have all rates; one node a setting, such as a size."""
-    whole: dict[str, dict[str, str]] = {}
-    for label, row in rows.items():
-        cell = next(iter(row.values())).cell
-        if set(row) == set(rates) and len(rates) > 1:
-            whole.setdefault(label.removeprefix(cell).strip(), {})[cell] = label
-    blocks = []
-    for setting, labels in whole.items():
-        where = f"For the task's yaml {setting}:" if setting else "For the task's yaml:"
-        lines = tuning_lines(task, rates, {cell: (rows[label], means[label]) for cell, label in labels.items()})
-        blocks.append("\n".join([where, "", "```yaml", *lines, "```"]))
-    return "\n\n".join(blocks)
-
-
-def tuning_lines(
-    task: TaskGroups, rates: list[float], tried: dict[str, tuple[Row, dict[float, float | None]]]
-) -> list[str]:
-    """The lines of one node, and those of the rates that it chooses.
-
-    Args:
-        task: For the metric.
-        rates: The grid.
-        tried: By cell, its groups and its scores by rate.
-    """
-    groups = [group for row, _ in tried.values() for group in row.values()]
-    seeds = sorted({int(seed) for group in groups for seed in group.runs["seed"] if known(seed)})
+    """The node ``tuning`` for the task's yaml, where each family's reference cell has one row and all rates."""
+    references = {
+        group.family: label for label, row in rows.items() for group in row.values() if group.cell == group.family
+    }
+    whole = {
+        family: label for family, label in references.items() if label == family and set(rows[label]) == set(rates)
+    }
+    if not whole or len(rates) < 2:
+        return ""
+    seeds = sorted(
+        {int(s) for label in whole.values() for g in rows[label].values() for s in g.runs["seed"] if known(s)}
+    )
+    best = {family: best_rate(means[label], task.higher_is_better) for family, label in whole.items()}
     lines = [
         "tuning:",
         f"  metric: {task.metric}",
@@ -138,15 +112,9 @@ def tuning_lines(
         f"  rates: [{', '.join(f'{rate:g}' for rate in rates)}]",
         "  scores:",
     ]
-    settings, chosen = {}, {}
-    for cell, (row, scores) in tried.items():
-        listed = [scores[rate] for rate in rates]
-        lines.append(f"    {cell}: [{', '.join('null' if score is None else f'{score:.5g}' for score in listed)}]")
-        keys = {group.fact("tuning_key") for group in row.values()}
-        if len(keys) == 1 and known(key := keys.pop()):
-            settings[cell] = f"'{key}'"  # in quotes: 16 digits may read as a number
-        if (best := best_rate(scores, task.higher_is_better)) is not None:
-            chosen[cell] = f"{best:g}"
-    if settings:
-        lines.append(f"  settings: {{{', '.join(f'{cell}: {key}' for cell, key in settings.items())}}}")
-    return [*lines, "trainer:", f"  learning_rate: {{{', '.join(f'{cell}: {rate}' for cell, rate in chosen.items())}}}"]
+    for family, label in whole.items():
+        scores = [means[label][rate] for rate in rates]
+        lines.append(f"    {family}: [{', '.join('null' if score is None else f'{score:.5g}' for score in scores)}]")
+    chosen = ", ".join(f"{family}: {rate:g}" for family, rate in best.items() if rate is not None)
+    lines += ["trainer:", f"  learning_rate: {{{chosen}}}"]
+    return "\n".join(["For the task's yaml:", "", "```yaml", *lines, "```"])

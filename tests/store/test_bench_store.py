@@ -9,13 +9,12 @@ from typing import Any
 import bench_document
 import pandas as pd
 import pytest
-from stores import copy_store, one_run, plan
-from test_results import same, score
+from stores import copy_store, one_run, plan, same, score
 
 from gru_bench.errors import UserError
 from gru_bench.store.bench import parse, store_figures
-from gru_bench.store.connect import BENCH_EXPERIMENT
-from gru_bench.store.read import BENCH_COLUMNS, read
+from gru_bench.store.read import read
+from gru_bench.store.schema import BENCH_COLUMNS, BENCH_EXPERIMENT, BENCH_KIND, KIND
 from gru_bench.store.write import Store
 
 # MLflow 3.17 uses a loader strategy that SQLAlchemy 2.1 has deprecated
@@ -42,8 +41,8 @@ def test_what_is_read_is_what_was_measured(store: Store) -> None:
     run_id = store_figures(json.dumps(document), uri=store.uri)
     table = read(store.uri).bench
     assert list(table.columns) == list(BENCH_COLUMNS)
-    for name, kind in BENCH_COLUMNS.items():
-        assert table[name].dtype == pd.Series([], dtype=kind).dtype, name
+    for name, fact in BENCH_COLUMNS.items():
+        assert table[name].dtype == pd.Series([], dtype=fact.kind).dtype, name
     assert len(table) == len(document["rows"])
     shared = {"run_id": run_id, "git_commit": document["commit"]}
     shared |= {name: document[name] for name in ("machine", "torch", "threads", "dtype", "device", "rounds")}
@@ -58,7 +57,7 @@ def test_what_the_store_keeps_of_it(store: Store) -> None:
     run_id = store_figures(text, uri=store.uri)
     run = store.client.get_run(run_id)
     assert run.info.status == "FINISHED"
-    assert run.data.tags["gru_bench.kind"] == "bench"
+    assert run.data.tags[KIND] == BENCH_KIND
     assert run.data.tags["machine"] == HERE
     assert store.client.get_experiment(run.info.experiment_id).name == BENCH_EXPERIMENT
     params = run.data.params
