@@ -108,7 +108,7 @@ def layer_arm(make_cell: MakeCell, backend: Backend, shape: Shape) -> Arm:
 
     # two products a gate forward; backward, one each for x, h, W and U
     flops = 6.0 * T * B * num_rows * (H + H)
-    return Arm(step, flops, kernel_name(stack, H, CPU, DTYPE, num_steps=T, batch_size=B))
+    return Arm(step, flops, kernel_name(stack, backend, H, CPU, DTYPE, num_steps=T, batch_size=B))
 
 
 def article_arm(cell: str, backend_node: Node) -> tuple[Arm, Shape]:
@@ -133,7 +133,7 @@ def article_arm(cell: str, backend_node: Node) -> tuple[Arm, Shape]:
     flops = (
         sum(6.0 * T * B * num_rows * (size + H) for size in inputs) - 2.0 * T * B * num_rows * D
     )  # no dx at the data
-    kernel = kernel_name(model.encoder, D, CPU, DTYPE, num_steps=T, batch_size=B)
+    kernel = kernel_name(model.encoder, construct(backend_node), D, CPU, DTYPE, num_steps=T, batch_size=B)
     return Arm(step, flops, kernel), (T, B, H)
 
 

@@ -7,6 +7,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from gru_bench.store.read import Results
 from gru_bench.store.schema import CONFIG_KEY, GROUP_KEY, JOB
 from gru_bench.store.write import Run, Store
 
@@ -62,3 +65,17 @@ def one_run(
         if caught is not error:
             raise
     return run_id
+
+
+def score(value: float = 0.5, **params: object) -> Callable[[Run], None]:
+    def inside(run: Run) -> None:
+        run.params(params)
+        run.value("test", "mse", value, unit="", higher_is_better=False)
+
+    return inside
+
+
+def same(one: Results, other: Results) -> None:
+    pd.testing.assert_frame_equal(one.runs, other.runs, check_exact=True)
+    pd.testing.assert_frame_equal(one.values, other.values, check_exact=True)
+    pd.testing.assert_frame_equal(one.curves, other.curves, check_exact=True)

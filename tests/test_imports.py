@@ -48,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
         "gru_bench.backends",
         "gru_bench.cells.base",
         "gru_bench.models.encoder",
+        "gru_bench.models.streams",
         "gru_bench.cache_dir",
     },
     "training": {"torch", "gru_bench.tasks.base", "gru_bench.training"},

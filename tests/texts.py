@@ -10,6 +10,7 @@ from gru_bench.cells.gru import GRU
 from gru_bench.data.text import Text
 from gru_bench.models.encoder import Encoder
 from gru_bench.models.language_model import LanguageModel
+from gru_bench.models.streams import Streams
 from gru_bench.tasks.text.language_modeling import LanguageModeling
 
 
@@ -35,12 +36,10 @@ def make_model(
     backend: Backend | None = None,
     **changed: Any,
 ):
-    generator = torch.Generator().manual_seed(seed)
-
-    def build_encoder(input_size: int, /, **chosen: Any) -> Encoder:
+    def build_encoder(input_size: int, streams: Streams, /, **chosen: Any) -> Encoder:
         place = {"device": torch.device("cpu"), "dtype": torch.float32}
         return Encoder(
-            input_size, cell, backend or Loop(), generator, hidden_size=hidden_size, num_layers=1, **place, **chosen
+            input_size, cell, backend or Loop(), streams, hidden_size=hidden_size, num_layers=1, **place, **chosen
         )
 
     arguments: dict[str, Any] = {
@@ -51,7 +50,7 @@ def make_model(
         "init": "uniform",
     }
     arguments |= {"init_range": None} | changed
-    return LanguageModel(task.sizes(), build_encoder, generator, **arguments)
+    return LanguageModel(task.sizes(), build_encoder, Streams(seed), **arguments)
 
 
 def letters(num: int, seed: int = 0) -> str:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 
-from gru_bench.commands import messages, outcome
+from gru_bench.commands import messages
 from gru_bench.commands.cell_table import read_shapes, say_cells
 from gru_bench.config.check import Node, Settings, check_arguments, check_node, construct, to_node
 from gru_bench.errors import UserError
@@ -52,11 +52,10 @@ class Diagnosis:
 def doctor(config: DictConfig) -> int:
     """Print the diagnosis; 0 where all is fine, 1 where something is red, 2 for bad input."""
     try:
-        outcome.code = diagnose(config)
-    except messages.BAD_INPUT as error:  # said here, since Hydra would put a line of its own before it
+        return diagnose(config)
+    except messages.BAD_INPUT as error:  # printed here, since Hydra would put a line of its own before it
         print(messages.line("doctor", error), file=sys.stderr)
-        outcome.code = 2
-    return outcome.code
+        return 2
 
 
 def diagnose(config: DictConfig) -> int:

@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from gru_bench.report.view import FAMILIES, complete, distinct, first_known
-from gru_bench.store.read import Results
+from gru_bench.report.groups import distinct, first_known
+from gru_bench.report.view import View
+from gru_bench.store.read import FAMILIES
 
 WIDTH = 8.0
 """Inches. Shown about 800 pixels wide, a point of type is a little more than a pixel."""
@@ -82,12 +83,12 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def looks(results: Results) -> dict[str, Look]:
+def looks(view: View) -> dict[str, Look]:
     """One look a cell: the family gives the hue, the reference cell has it pure, variants are shades of it.
 
     A variant's shade is found by its name, so that it hardly depends on which other cells are there.
     """
-    runs, _ = complete(results)
+    runs = view.runs
     found: dict[str, Look] = {}
     taken: set[tuple[str, int]] = set()
     for cell in distinct(runs["cell"]):

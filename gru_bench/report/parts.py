@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from gru_bench.report.groups import TaskGroups
 from gru_bench.report.markdown import known, number, plus_minus
-from gru_bench.report.view import Measured, TaskGroups, deviation, seed_values
+from gru_bench.report.scores import deviation
+from gru_bench.report.view import View
 
 
 @dataclass(frozen=True)
@@ -35,21 +37,23 @@ class Parts:
         return lines
 
 
-def cut(measured: Measured, task: TaskGroups, metric: str, name: str) -> Parts:
+def cut(view: View, task: TaskGroups, metric: str, name: str) -> Parts:
     """The parts by which one of a task's test scores was told apart; none where it was not."""
     finished = {run for group in task.groups for run in group.finished["run_id"]}
     values = {
         value
-        for (split, *rest, value), by_run in measured.items()
+        for (split, *rest, value), by_run in view.measured.items()
         if (split, *rest) == ("test", metric, name) and not finished.isdisjoint(by_run)
     }
     ordered = sorted(values, key=lambda text: (as_number(text), text))
     scores = {
-        group.label: {value: seed_values(measured, group, metric, "test", name, value) for value in ordered}
+        group.label: {value: view.seed_values(group, metric, "test", name, value) for value in ordered}
         for group in task.groups
     }
     kept = {label: row for label, row in scores.items() if any(len(series) for series in row.values())}
-    guesses = {value: _agreed(measured.get(("test", f"trivial_{metric}", name, value), {}), task) for value in ordered}
+    guesses = {
+        value: _agreed(view.measured.get(("test", f"trivial_{metric}", name, value), {}), task) for value in ordered
+    }
     return Parts(task, metric, name, ordered, kept, guesses)
 
 

@@ -1,5 +1,6 @@
 """The article's model: what does its own network score on generated sequences?"""
 
+from gru_bench.report.groups import TaskGroups, first_known, truth
 from gru_bench.report.markdown import (
     ARROWS,
     Section,
@@ -10,8 +11,8 @@ from gru_bench.report.markdown import (
     plus_minus,
     table,
 )
-from gru_bench.report.view import TaskGroups, by_task, complete, deviation, first_known, measure, seed_values, truth
-from gru_bench.store.read import Results
+from gru_bench.report.scores import deviation
+from gru_bench.report.view import View
 
 CLAIMS = (
     "The article claims that plain RNNs cannot learn long-range dependencies, that gates solve this, and that an "
@@ -24,31 +25,30 @@ PRINTED = (
 )
 
 
-def render(results: Results, /, *, task: str, metrics: list[str], notes: list[str]) -> Section:
+def render(view: View, /, *, task: str, metrics: list[str], notes: list[str]) -> Section:
     """Answer: what does the article's model score with each cell?
 
     Args:
-        results: All runs.
+        view: All runs.
         task: Name of the article's task.
         metrics: The columns of the table, as far as they were measured.
         notes: What a reader must know of the data and the training.
     """
-    tables = [score_table(results, found, metrics) for found in by_task(results) if found.task == task]
+    tables = [score_table(view, found, metrics) for found in view.tasks if found.task == task]
     if not any(tables):
         return Section("The article's model", "")
     note = "Test data, at the best validation step: mean ± standard deviation over n seeds. " + ARROWS
     return Section("The article's model", paragraphs(CLAIMS, *tables, " ".join([note, *notes, PRINTED])))
 
 
-def score_table(results: Results, task: TaskGroups, metrics: list[str]) -> str:
+def score_table(view: View, task: TaskGroups, metrics: list[str]) -> str:
     """A row a cell: its scores, its size, and the trivial guess at the end."""
-    _, values = complete(results)
-    measured = measure(values)
-    scores = {(g.label, metric): seed_values(measured, g, metric) for g in task.groups for metric in metrics}
+    scores = {(g.label, metric): view.seed_values(g, metric) for g in task.groups for metric in metrics}
     shown = [metric for metric in metrics if any(len(scores[g.label, metric]) for g in task.groups)]
     if not shown:
         return ""
     ids = {run for group in task.groups for run in group.runs["run_id"]}
+    values = view.values
     of_task = values[values["run_id"].isin(ids) & (values["split"] == "test") & (values["slice"] == "")]
     headers = []
     trivial = ["trivial guess"]

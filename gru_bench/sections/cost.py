@@ -2,9 +2,9 @@
 
 import pandas as pd
 
+from gru_bench.report.groups import Group, distinct, truth
 from gru_bench.report.markdown import UNKNOWN, Section, number, paragraphs, span, table
-from gru_bench.report.view import Group, by_task, complete, distinct, measure, seed_values, truth
-from gru_bench.store.read import Results
+from gru_bench.report.view import View
 
 TEXT = (
     "What the finished runs cost: median over the seeds, and smallest to largest in brackets. **These are not "
@@ -15,18 +15,17 @@ TEXT = (
 )
 
 
-def render(results: Results, /, *, columns: dict[str, str]) -> Section:
+def render(view: View, /, *, columns: dict[str, str]) -> Section:
     """Answer: what did each run cost in time and memory, with which kernel?
 
     Args:
-        results: All runs.
+        view: All runs.
         columns: Header of each column by what it shows, as ``split/metric``.
     """
-    measured = measure(complete(results)[1])
     rows = []
-    for task in by_task(results):
+    for task in view.tasks:
         for group in task.groups:
-            columns_of = [seed_values(measured, group, *reversed(name.split("/", 1))) for name in columns]
+            columns_of = [view.seed_values(group, *reversed(name.split("/", 1))) for name in columns]
             if any(len(series) for series in columns_of):
                 texts = [median_range(series) for series in columns_of]
                 rows.append([task.task, group.label, *texts, *circumstances(group)])

@@ -14,9 +14,9 @@ from gru_bench.report.figures import (
     style,
     wants_log,
 )
+from gru_bench.report.groups import Group, TaskGroups
 from gru_bench.report.markdown import Section, heading, paragraphs
-from gru_bench.report.view import Group, TaskGroups, by_task
-from gru_bench.store.read import Results
+from gru_bench.report.view import View
 
 TEXT = (
     "The primary metric on the validation data against optimizer steps. Line: mean over the seeds of the finished "
@@ -25,18 +25,18 @@ TEXT = (
 )
 
 
-def render(results: Results, /, *, log_metrics: list[str], log_axis_from: float) -> Section:
+def render(view: View, /, *, log_metrics: list[str], log_axis_from: float) -> Section:
     """Answer: how fast did each cell learn, in steps, and was it still learning at the end?
 
     Args:
-        results: All runs.
+        view: All runs.
         log_metrics: Metrics whose axis is always logarithmic.
         log_axis_from: Ratio of the largest to the smallest value from which any axis is.
     """
-    found = [(task, curve) for task in by_task(results) if len(curve := task_curves(results.curves, task))]
+    found = [(task, curve) for task in view.tasks if len(curve := task_curves(view.curves, task))]
     if not found:
         return Section("Learning curves", "")
-    cell_looks = looks(results)
+    cell_looks = looks(view)
     names: dict[str, Group] = {}
     with style():
         figure, axes = panels(len(found), 2, 2.5)

@@ -5,19 +5,9 @@ from collections import defaultdict
 
 import pandas as pd
 
+from gru_bench.report.groups import Group, TaskGroups, settings_text
 from gru_bench.report.markdown import UNKNOWN, Section, known, metric_header, number, paragraphs, table
-from gru_bench.report.view import (
-    SETTINGS,
-    Group,
-    Measured,
-    TaskGroups,
-    by_task,
-    complete,
-    measure,
-    seed_values,
-    settings_text,
-)
-from gru_bench.store.read import Results
+from gru_bench.report.view import SETTINGS, View
 
 INTRODUCTION = (
     "Scores are those of the validation data at the best step, as means over the seeds; the test data had no say. "
@@ -27,18 +17,17 @@ INTRODUCTION = (
 Row = dict[float, Group]
 
 
-def render(results: Results, /) -> Section:
+def render(view: View, /) -> Section:
     """Answer: which learning rate suits each cell on validation data?
 
     Args:
-        results: All runs. Tasks on which every cell has one rate are left out.
+        view: All runs. Tasks on which every cell has one rate are left out.
     """
-    measured = measure(complete(results)[1])
     parts = []
-    for task in by_task(results):
+    for task in view.tasks:
         rows = by_rate(task)
         if task.metric and any(len(row) > 1 for row in rows.values()):
-            parts += [f"### {task.task}", *task_parts(task, rows, measured)]
+            parts += [f"### {task.task}", *task_parts(task, rows, view)]
     return Section("Learning rates", paragraphs(INTRODUCTION, *parts) if parts else "")
 
 
@@ -55,13 +44,11 @@ def by_rate(task: TaskGroups) -> dict[str, Row]:
     return {cell if cells.count(cell) == 1 else f"{cell} ({told})": row for (cell, told), row in found.items()}
 
 
-def task_parts(task: TaskGroups, rows: dict[str, Row], measured: Measured) -> list[str]:
+def task_parts(task: TaskGroups, rows: dict[str, Row], view: View) -> list[str]:
     """The table of one task, what stands at an edge, and the lines for the task's yaml."""
     rates = sorted({rate for row in rows.values() for rate in row})
     means = {
-        label: {
-            rate: mean_score(seed_values(measured, group, task.metric, "valid"), group) for rate, group in row.items()
-        }
+        label: {rate: mean_score(view.seed_values(group, task.metric, "valid"), group) for rate, group in row.items()}
         for label, row in rows.items()
     }
     best = {label: best_rate(found, task.higher_is_better) for label, found in means.items()}

@@ -2,18 +2,10 @@
 
 import pandas as pd
 
+from gru_bench.report.groups import TaskGroups, distinct
 from gru_bench.report.markdown import Section, count, known, plural, span
-from gru_bench.report.view import (
-    Measured,
-    TaskGroups,
-    by_task,
-    complete,
-    distinct,
-    gain_over_trivial,
-    measure,
-    seed_values,
-)
-from gru_bench.store.read import Results
+from gru_bench.report.scores import gain_over_trivial
+from gru_bench.report.view import View
 
 SHORT_S = 3600.0
 
@@ -29,28 +21,27 @@ BUDGETS = {
 }
 
 
-def render(results: Results, /, *, seeds_for_a_winner: int) -> Section:
+def render(view: View, /, *, seeds_for_a_winner: int) -> Section:
     """Answer: what do these runs show, and what do they not show?
 
     Args:
-        results: All runs.
+        view: All runs.
         seeds_for_a_winner: Seeds below which no difference between cells may be called one.
     """
-    tasks = by_task(results)
-    runs, values = complete(results)
-    measured = measure(values)
+    tasks = view.tasks
+    runs = view.runs
     finished = runs[runs["status"] == "finished"]
     if finished.empty:
         return Section("What these runs show and do not show", "")
     lines = [
         "They show what each cell scored and cost at exactly these settings, on this data, with these seeds.",
-        learned(tasks, measured),
-        seeds(tasks, measured, seeds_for_a_winner),
+        learned(tasks, view),
+        seeds(tasks, view, seeds_for_a_winner),
         "The spread is over seeds alone: other initial values, another order or draw of the training data. The test "
         "data is the same for all, and how much scores would move on other test data is not in it.",
         *budgets(finished),
         tuning(tasks),
-        training(tasks, measured),
+        training(tasks, view),
         origin(tasks),
         kernels(finished),
         survivors(tasks),
@@ -58,9 +49,9 @@ def render(results: Results, /, *, seeds_for_a_winner: int) -> Section:
     return Section("What these runs show and do not show", "\n".join(f"- {line}" for line in lines if line))
 
 
-def seeds(tasks: list[TaskGroups], measured: Measured, wanted: int) -> str:
+def seeds(tasks: list[TaskGroups], view: View, wanted: int) -> str:
     """Whether there are enough seeds to call a difference one."""
-    counts = [len(seed_values(measured, group, task.metric)) for task in tasks for group in task.groups]
+    counts = [len(view.seed_values(group, task.metric)) for task in tasks for group in task.groups]
     counts = [number for number in counts if number]
     if not counts:
         return "No run has a test score."
@@ -73,12 +64,12 @@ def seeds(tasks: list[TaskGroups], measured: Measured, wanted: int) -> str:
     return f"n is {seen} seeds a row. Differences are shown, not tested: intervals and a verdict come later."
 
 
-def learned(tasks: list[TaskGroups], measured: Measured) -> str:
+def learned(tasks: list[TaskGroups], view: View) -> str:
     """On how many tasks any cell is clearly better than a guess."""
     yes: list[str] = []
     no: list[str] = []
     for task in tasks:
-        gain = gain_over_trivial(task, [seed_values(measured, group, task.metric) for group in task.groups])
+        gain = gain_over_trivial(task, [view.seed_values(group, task.metric) for group in task.groups])
         if gain is not None and known(task.beats_trivial_by):
             (yes if gain >= float(task.beats_trivial_by or 0) else no).append(task.task)
     if not yes and not no:
@@ -137,16 +128,16 @@ def budgets(finished: pd.DataFrame) -> list[str]:
     return told
 
 
-def training(tasks: list[TaskGroups], measured: Measured) -> str:
+def training(tasks: list[TaskGroups], view: View) -> str:
     """How short training was, and how many runs were still getting better when it ended."""
     steps, best, seconds = [], [], []
     for task in tasks:
         for group in task.groups:
-            found = [seed_values(measured, group, m, s) for m, s in (("steps", "train"), ("best_step", "train"))]
+            found = [view.seed_values(group, m, s) for m, s in (("steps", "train"), ("best_step", "train"))]
             both = pd.concat(found, axis=1, join="inner")
             steps += list(both.iloc[:, 0])
             best += list(both.iloc[:, 1])
-            seconds += list(seed_values(measured, group, "train_s", "speed"))
+            seconds += list(view.seed_values(group, "train_s", "speed"))
     if not steps:
         return ""
     late = sum(b >= s for s, b in zip(steps, best, strict=True))

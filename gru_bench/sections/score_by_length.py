@@ -17,10 +17,10 @@ from gru_bench.report.figures import (
     style,
     wants_log,
 )
+from gru_bench.report.groups import Group
 from gru_bench.report.markdown import Section, escape, heading, metric_header, paragraphs, table
 from gru_bench.report.parts import Parts, as_number, cut
-from gru_bench.report.view import Group, Measured, by_task, complete, measure, seed_values
-from gru_bench.store.read import Results
+from gru_bench.report.view import View
 
 TEXT = (
     "Test scores of the same trained models on sequences of each length: mean ± standard deviation over the seeds. "
@@ -28,17 +28,16 @@ TEXT = (
 )
 
 
-def render(results: Results, /, *, slices: list[str], log_metrics: list[str], log_axis_from: float) -> Section:
+def render(view: View, /, *, slices: list[str], log_metrics: list[str], log_axis_from: float) -> Section:
     """Answer: how far back does each cell reach?
 
     Args:
-        results: All runs.
+        view: All runs.
         slices: Names of the slices that are a length or a distance in time steps.
         log_metrics: Metrics whose axis is always logarithmic.
         log_axis_from: Ratio of the largest to the smallest value from which any axis is.
     """
-    measured = measure(complete(results)[1])
-    found = [cut(measured, task, task.metric, name) for task in by_task(results) for name in slices]
+    found = [cut(view, task, task.metric, name) for task in view.tasks for name in slices]
     found = [parts for parts in found if parts.scores]
     if not found:
         return Section("Score by length", "")
@@ -48,16 +47,16 @@ def render(results: Results, /, *, slices: list[str], log_metrics: list[str], lo
         metric = metric_header(task.metric, task.unit, task.higher_is_better)
         columns = ["cell", *(f"{parts.name} {at}" for at in parts.values)]
         told.append(f"### {heading(task.task, task.generated)}: {metric} by {parts.name}")
-        told += [table(columns, parts.rows(parts.values), set(columns[1:])), scored_at(measured, parts)]
+        told += [table(columns, parts.rows(parts.values), set(columns[1:])), scored_at(view, parts)]
         if notes := task.groups[0].fact("notes"):
             told.append(f"Of the data: {escape(notes)}.")
-    figure = draw(results, found, log_metrics, log_axis_from)
+    figure = draw(view, found, log_metrics, log_axis_from)
     return Section("Score by length", paragraphs(*told), {"score_by_length": figure})
 
 
-def scored_at(measured: Measured, parts: Parts) -> str:
+def scored_at(view: View, parts: Parts) -> str:
     """At which length the summary's score was taken, where it is that of one length."""
-    whole = {group.label: seed_values(measured, group, parts.metric) for group in parts.task.groups}
+    whole = {group.label: view.seed_values(group, parts.metric) for group in parts.task.groups}
     same = [
         at
         for at in parts.values
@@ -68,9 +67,9 @@ def scored_at(measured: Measured, parts: Parts) -> str:
     return f"The summary's scores are those of {parts.name} {same[0]}." if len(same) == 1 else ""
 
 
-def draw(results: Results, found: list[Parts], log_metrics: list[str], log_axis_from: float) -> Figure:
+def draw(view: View, found: list[Parts], log_metrics: list[str], log_axis_from: float) -> Figure:
     """One panel a task: mean score against length, with the range over seeds."""
-    cell_looks = looks(results)
+    cell_looks = looks(view)
     names: dict[str, Group] = {}
     guessed = False
     with style():

@@ -6,10 +6,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gru_bench.report.figures import TRIVIAL, handle, legend_below, looks, panels, seed_range, style
+from gru_bench.report.groups import Group, TaskGroups
 from gru_bench.report.markdown import Section, heading, paragraphs, plural, table
 from gru_bench.report.parts import Parts, as_number, cut
-from gru_bench.report.view import Group, Measured, TaskGroups, by_task, complete, measure
-from gru_bench.store.read import Results
+from gru_bench.report.view import View
 
 TEXT = (
     "Test scores of the same trained models on parts of the test data: mean ± standard deviation over the seeds; in "
@@ -20,16 +20,15 @@ SPREAD = 0.5
 """How much of the room between two parts the cells' marks take."""
 
 
-def render(results: Results, /, *, without: list[str], most_values: int) -> Section:
+def render(view: View, /, *, without: list[str], most_values: int) -> Section:
     """Answer: on which parts of the test data do the cells differ?
 
     Args:
-        results: All runs.
+        view: All runs.
         without: Slices that are left out.
         most_values: Values of one slice that are shown.
     """
-    measured = measure(complete(results)[1])
-    found = [parts for task in by_task(results) for parts in parts_of(task, measured, without)]
+    found = [parts for task in view.tasks for parts in parts_of(task, view, without)]
     if not found:
         return Section("Score by part", "")
     told = [TEXT, "![Test score of each cell on each part of the test data](figures/score_by_part.png)"]
@@ -42,23 +41,23 @@ def render(results: Results, /, *, without: list[str], most_values: int) -> Sect
         ]
         if len(parts.values) > len(shown):
             told.append(f"{plural(len(parts.values) - len(shown), 'more value')} of {parts.name}: see `results.csv`.")
-    return Section("Score by part", paragraphs(*told), {"score_by_part": draw(results, found, most_values)})
+    return Section("Score by part", paragraphs(*told), {"score_by_part": draw(view, found, most_values)})
 
 
-def parts_of(task: TaskGroups, measured: Measured, without: list[str]) -> list[Parts]:
+def parts_of(task: TaskGroups, view: View, without: list[str]) -> list[Parts]:
     """Every slice of a task's test scores, by metric and name."""
     names = {
         (metric, name)
-        for split, metric, name, _ in measured
+        for split, metric, name, _ in view.measured
         if split == "test" and name and name not in without and not metric.startswith("trivial_")
     }
-    found = [cut(measured, task, metric, name) for metric, name in sorted(names)]
+    found = [cut(view, task, metric, name) for metric, name in sorted(names)]
     return [parts for parts in found if parts.scores]
 
 
-def draw(results: Results, found: list[Parts], most_values: int) -> Figure:
+def draw(view: View, found: list[Parts], most_values: int) -> Figure:
     """One panel a slice: the parts side by side, the cells beside each other; a line where parts have an order."""
-    cell_looks = looks(results)
+    cell_looks = looks(view)
     names: dict[str, Group] = {}
     guessed = False
     with style():

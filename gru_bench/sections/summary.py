@@ -17,6 +17,7 @@ from gru_bench.report.figures import (
     style,
     wants_log,
 )
+from gru_bench.report.groups import Group, TaskGroups
 from gru_bench.report.markdown import (
     ARROWS,
     Section,
@@ -29,19 +30,8 @@ from gru_bench.report.markdown import (
     paragraphs,
     table,
 )
-from gru_bench.report.view import (
-    Group,
-    TaskGroups,
-    best_mean,
-    by_task,
-    complete,
-    describe,
-    differing_settings,
-    gain_over_trivial,
-    measure,
-    seed_values,
-)
-from gru_bench.store.read import Results
+from gru_bench.report.scores import best_mean, describe, gain_over_trivial
+from gru_bench.report.view import View, differing_settings
 
 INTRODUCTION = (
     "One table a task. Each row averages the seeds of one cell at one setting, and nothing else: mean, standard "
@@ -51,27 +41,22 @@ INTRODUCTION = (
 )
 
 
-def render(results: Results, /, *, log_metrics: list[str], log_axis_from: float) -> Section:
+def render(view: View, /, *, log_metrics: list[str], log_axis_from: float) -> Section:
     """Answer: what did each cell score on each task, and is that better than a guess?
 
     Args:
-        results: All runs.
+        view: All runs.
         log_metrics: Metrics whose axis is always logarithmic.
         log_axis_from: Ratio of the largest to the smallest value from which any axis is.
     """
-    tasks = by_task(results)
+    tasks = view.tasks
     if not tasks:
         return Section("Summary", "")
-    measured = measure(complete(results)[1])
-    scores = {
-        (t.task, t.metric, g.label): seed_values(measured, g, t.metric) if t.metric else pd.Series(dtype=float)
-        for t in tasks
-        for g in t.groups
-    }
+    scores = {(t.task, t.metric, label): series for t in tasks for label, series in view.scores(t).items()}
     parts = [INTRODUCTION]
     figures = {}
     if any(len(series) for series in scores.values()):
-        figures["summary"] = draw(results, tasks, scores, log_metrics, log_axis_from)
+        figures["summary"] = draw(view, tasks, scores, log_metrics, log_axis_from)
         parts.append("![Test score of each cell on each task, by seed](figures/summary.png)")
         parts.append(
             "*Small dots: seeds. Large markers: their mean. Dashed: what a guess scores that looks at no input.*"
@@ -139,14 +124,14 @@ def ceiling_note(task: TaskGroups, scores: dict[str, pd.Series]) -> str:
 
 
 def draw(
-    results: Results,
+    view: View,
     tasks: list[TaskGroups],
     scores: dict[tuple[str, str, str], pd.Series],
     log_metrics: list[str],
     log_axis_from: float,
 ) -> Figure:
     """One panel a task: seeds, their mean, and the trivial guess."""
-    cell_looks = looks(results)
+    cell_looks = looks(view)
     longest = max(len(group.label) for task in tasks for group in task.groups)
     most = max(len(task.groups) for task in tasks)
     with style():

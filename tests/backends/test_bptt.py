@@ -15,8 +15,8 @@ import torch
 from conftest import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_cells import CELLS, CPU, build, equations, maker, seeded
 from scipy.special import expit
-from test_cells import CELLS, CPU, build, equations, maker, seeded
 from torch import Tensor
 
 from gru_bench.backends import bptt
@@ -300,7 +300,7 @@ def there() -> str:
 
 
 def kernel_of(runner: BPTT) -> str:
-    return kernel_name(runner.stack([GRU(3, 5, seeded())], CPU, torch.float32), 3, CPU, torch.float32)
+    return kernel_name(runner.stack([GRU(3, 5, seeded())], CPU, torch.float32), runner, 3, CPU, torch.float32)
 
 
 @pytest.mark.usefixtures("fresh_build")
@@ -473,7 +473,7 @@ def test_a_partial_and_its_options_make_another_cell() -> None:
 
     assert Derived(1, 1, seeded()).name == "Derived_tanh"  # no compiled code answers to it
     stack = BPTT().stack([Derived(1, 1, seeded())], CPU, torch.float32)
-    assert kernel_name(stack, 1, CPU, torch.float32) == "hand-derived torch"
+    assert kernel_name(stack, BPTT(), 1, CPU, torch.float32) == "hand-derived torch"
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -15,7 +15,7 @@ from conftest import Command, yaml_names
 from gru_bench.commands import cli
 from gru_bench.errors import UserError
 from gru_bench.measure import parity
-from gru_bench.run import record
+from gru_bench.run import preflight
 from gru_bench.store import read as results
 from gru_bench.store.read import Results
 
@@ -146,7 +146,7 @@ def test_a_backend_that_computes_something_else_is_never_timed(
     gru_bench: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, sweep: bool
 ) -> None:
     monkeypatch.setattr(parity, "check", red)
-    monkeypatch.setattr(record, "audit", None)
+    monkeypatch.setattr(preflight, "audit", None)
     assert gru_bench("train", *(["-m", "seed=0,1"] if sweep else []), *TINY, *STEPS) == (1 if sweep else 2)
     said = capsys.readouterr().err.strip().splitlines()
     reason = "backend=loop is not offered for cell=gru here: against the readable loop in float64 its outputs are off"
@@ -319,6 +319,9 @@ BAD_INPUT = [
     (["-m", "seed=0,abc"], "seed='abc': must be a valid integer"),
     (["-m", "cell=gru,grru"], "cell=grru: no such choice (did you mean gru?)"),
     (["-m", "experiment=quick,article"], "experiment: one at a time"),
+    (["experiment=null"], "experiment=null: must be a name; valid: article, "),
+    (["cell=3"], "cell=3: must be a name; valid: gru, "),
+    (["-m", "cell=gru,null"], "cell=null: Config group override must be a string or a list"),
     (["trainer.max_steps=null"], "trainer: max_steps, max_epochs and max_seconds are all null"),
     (["task=language_modeling", "data.path=./no/such/folder"], "no/such/folder"),
     (["tracking.uri=nonsense://x"], "nonsense"),

@@ -3,9 +3,9 @@
 import frames
 import pytest
 import yaml
+from rendering import render
 
 from gru_bench.config.rates import Tuning
-from gru_bench.sections.learning_rates import render
 from gru_bench.store.read import Results
 
 SCORES = {
@@ -39,7 +39,7 @@ def block(markdown: str) -> dict:
 
 
 def test_validation_decides_by_the_mean_over_seeds() -> None:
-    told = render(grid()).markdown
+    told = render("learning_rates", grid()).markdown
     rows = {
         line.split()[1]: [cell.strip() for cell in line.split("|")[2:-1]]
         for line in told.splitlines()
@@ -56,14 +56,14 @@ def test_validation_decides_by_the_mean_over_seeds() -> None:
 
 
 def test_the_yaml_that_it_offers_is_what_a_task_takes() -> None:
-    node = block(render(grid()).markdown)
+    node = block(render("learning_rates", grid()).markdown)
     tuning = Tuning(**node["tuning"])
     assert (tuning.seeds, tuning.rates, tuning.scores["lstm"]) == ([0, 1], [0.001, 0.002, 0.004], [0.5, 0.75, 0.6])
     assert tuning.chosen() == node["trainer"]["learning_rate"] == {"rnn": 0.001, "lstm": 0.002, "gru": 0.004}
 
 
 def test_a_rate_with_a_failed_run_has_no_score() -> None:
-    node = block(render(grid(failed=("gru", 0.004))).markdown)
+    node = block(render("learning_rates", grid(failed=("gru", 0.004))).markdown)
     assert node["tuning"]["scores"]["gru"] == [0.5, 0.7, None]
     assert node["trainer"]["learning_rate"]["gru"] == 0.002
 
@@ -71,13 +71,13 @@ def test_a_rate_with_a_failed_run_has_no_score() -> None:
 def test_lower_may_be_better() -> None:
     results = grid()
     results.runs["primary_higher_is_better"] = False
-    node = block(render(results).markdown)
+    node = block(render("learning_rates", results).markdown)
     assert node["tuning"]["best"] == "lowest"
     assert node["trainer"]["learning_rate"] == {"rnn": 0.004, "lstm": 0.001, "gru": 0.001}
 
 
 def test_a_cell_without_all_rates_is_not_offered() -> None:
-    node = block(render(grid(SCORES | {"gru": {0.001: [0.5, 0.5]}})).markdown)
+    node = block(render("learning_rates", grid(SCORES | {"gru": {0.001: [0.5, 0.5]}})).markdown)
     assert list(node["trainer"]["learning_rate"]) == ["rnn", "lstm"]
 
 
@@ -85,11 +85,11 @@ def test_other_settings_make_rows_of_their_own() -> None:
     results = grid()
     few = results.runs["run_id"].str.startswith("gru-0.004")
     results.runs.loc[few, "batch_size"] = 8
-    told = render(results).markdown
+    told = render("learning_rates", results).markdown
     assert "| gru (" in told
     assert "gru" not in block(told)["trainer"]["learning_rate"]
 
 
 @pytest.mark.parametrize("results", [frames.small(), frames.make_results([], [], [])])
 def test_without_a_choice_there_is_nothing_to_say(results: Results) -> None:
-    assert render(results).markdown == ""
+    assert render("learning_rates", results).markdown == ""

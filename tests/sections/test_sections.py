@@ -10,33 +10,18 @@ from typing import Any
 import frames
 import pandas as pd
 import pytest
-import yaml
-from conftest import REPOSITORY, yaml_names
+from conftest import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rendering import NAMES, node, render
 
 from gru_bench.config.check import check_node
 from gru_bench.report import figures
 from gru_bench.report import markdown as base
-from gru_bench.report import view as groups
-from gru_bench.report.markdown import Section
+from gru_bench.report.view import View
 from gru_bench.store.read import Results
 
-NAMES = yaml_names("section")
 NOT_SECTIONS = {"__init__"}
-
-
-def node(name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((REPOSITORY / "conf" / "section" / f"{name}.yaml").read_text())
-    return loaded
-
-
-def render(name: str, results: Results, **changed: Any) -> Section:
-    """The section as its yaml makes it."""
-    options = {key: value for key, value in node(name).items() if not key.startswith("_") and key != "order"}
-    module, function = node(name)["_target_"].rsplit(".", 1)
-    section: Section = getattr(importlib.import_module(module), function)(results, **(options | changed))
-    return section
 
 
 def empty() -> Results:
@@ -165,9 +150,9 @@ def scored(runs: list[dict[str, Any]], scores: list[float]) -> Results:
 def test_n_counts_distinct_seeds(seeds: list[int], shuffle: int) -> None:
     runs = [frames.run_row("gru", seed, run_id=f"r{i}") for i, seed in enumerate(seeds)]
     random.Random(shuffle).shuffle(runs)
-    (task,) = groups.by_task(scored(runs, [0.1] * len(runs)))
-    measured = groups.measure(groups.complete(scored(runs, [0.1] * len(runs)))[1])
-    assert len(groups.seed_values(measured, task.groups[0], "mse")) == len(set(seeds))
+    view = View(scored(runs, [0.1] * len(runs)))
+    (task,) = view.tasks
+    assert len(view.seed_values(task.groups[0], "mse")) == len(set(seeds))
 
 
 def test_a_seed_that_ran_twice_weighs_once() -> None:
@@ -191,9 +176,9 @@ def test_unequal_group_keys_are_never_averaged(column: str, shuffle: int) -> Non
         for seed in (0, 1)
     ]
     results = frames.shuffled(scored(runs, [1.0, 1.0, 9.0, 9.0]), shuffle)
-    (task,) = groups.by_task(results)
-    measured = groups.measure(groups.complete(results)[1])
-    means = [groups.seed_values(measured, group, "mse").mean() for group in task.groups]
+    view = View(results)
+    (task,) = view.tasks
+    means = [view.seed_values(group, "mse").mean() for group in task.groups]
     labels = [group.label for group in task.groups]
     assert sorted(means) == [1.0, 9.0]
     assert len(set(labels)) == 2
@@ -203,32 +188,32 @@ def test_unequal_group_keys_are_never_averaged(column: str, shuffle: int) -> Non
 
 def test_equal_columns_fall_back_to_the_key() -> None:
     runs = [frames.run_row("gru", 0, run_id=f"r{k}", group_key=f"{k}abcdefgh") for k in (0, 1)]
-    (task,) = groups.by_task(scored(runs, [1.0, 2.0]))
+    (task,) = View(scored(runs, [1.0, 2.0])).tasks
     assert [group.label for group in task.groups] == ["gru (key 0abcde)", "gru (key 1abcde)"]
 
 
 def test_a_missing_job_stands_with_the_row_that_its_plan_fits() -> None:
     runs = [frames.run_row("gru", 0, run_id=b, group_key=b, backend=b) for b in ("loop", "vendor")]
     missing = {"task": "adding", "cell": "gru", "seed": 1, "status": "missing", "backend": "vendor"}
-    (task,) = groups.by_task(frames.make_results([*runs, missing], []))
+    (task,) = View(frames.make_results([*runs, missing], [])).tasks
     assert {group.label: len(group.runs) for group in task.groups} == {
         "gru (backend loop)": 1,
         "gru (backend vendor)": 2,
     }
-    (task,) = groups.by_task(frames.make_results([*runs, missing | {"backend": None}], []))
+    (task,) = View(frames.make_results([*runs, missing | {"backend": None}], [])).tasks
     assert len(task.groups) == 3
 
 
 def test_families_in_order_and_the_reference_cell_first() -> None:
     cells = ["gru_article", "gru", "lstm", "attention", "rnn_article", "rnn"]
-    (task,) = groups.by_task(frames.make_results([frames.run_row(cell, 0) for cell in cells], []))
+    (task,) = View(frames.make_results([frames.run_row(cell, 0) for cell in cells], [])).tasks
     expected = ["rnn", "rnn_article", "lstm", "gru", "gru_article", "attention"]
     assert [group.cell for group in task.groups] == expected
 
 
 def test_two_metrics_of_one_task_are_two_tables() -> None:
     runs = [frames.run_row("gru", 0, run_id="a"), frames.run_row("rnn", 0, run_id="b", primary_metric="recall")]
-    assert [task.metric for task in groups.by_task(frames.make_results(runs, []))] == ["mse", "recall"]
+    assert [task.metric for task in View(frames.make_results(runs, [])).tasks] == ["mse", "recall"]
 
 
 # known answers
@@ -309,7 +294,7 @@ def test_learning_curves_end_where_the_first_seed_stopped() -> None:
 
     results = frames.small()
     extra = pd.DataFrame(frames.curve_rows("adding-rnn-0", "valid/mse", {900: 0.1}))
-    (task,) = groups.by_task(results)
+    (task,) = View(results).tasks
     curves = task_curves(pd.concat([results.curves, extra]), task)
     assert sorted(curves.loc[curves["row"] == "rnn", "step"].unique()) == [100, 300, 500]
     assert "adding-gru-1" not in set(curves.columns)
@@ -446,9 +431,9 @@ def test_tables_are_aligned_and_cells_stay_in_their_column() -> None:
 
 def test_each_cell_has_its_own_look_in_the_hue_of_its_family() -> None:
     results = frames.realistic(1, ("rnn", "lstm", "gru", "gru_article", "gru_reset_before", "rnn_article"))
-    looks = figures.looks(results)
+    looks = figures.looks(View(results))
     assert len({(look.color, look.marker) for look in looks.values()}) == len(looks)
-    alone = figures.looks(frames.realistic(1, ("gru", "gru_article")))
+    alone = figures.looks(View(frames.realistic(1, ("gru", "gru_article"))))
     assert all(alone[name] == looks[name] for name in alone)
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import bench_document
 import pandas as pd
 import pytest
-from stores import copy_store, one_run, plan
-from test_results import same, score
+from stores import copy_store, one_run, plan, same, score
 
 from gru_bench.errors import UserError
 from gru_bench.store.bench import parse, store_figures

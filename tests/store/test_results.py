@@ -2,18 +2,18 @@ import math
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from stores import copy_store, one_run, plan
+from stores import copy_store, one_run, plan, same, score
 
 import gru_bench.store.find
 from gru_bench.errors import Unsupported, UserError
-from gru_bench.store.read import Results, read
+from gru_bench.store.read import read
 from gru_bench.store.schema import CURVE_COLUMNS, JOB, RUN_FACTS, VALUE_COLUMNS
 from gru_bench.store.write import Run, Store
 
@@ -62,23 +62,9 @@ def store(fresh_store: Path, tmp_path: Path) -> Store:
     return copy_store(fresh_store, tmp_path)
 
 
-def score(value: float = 0.5, **params: object) -> Callable[[Run], None]:
-    def inside(run: Run) -> None:
-        run.params(params)
-        run.value("test", "mse", value, unit="", higher_is_better=False)
-
-    return inside
-
-
 def only(frame: pd.DataFrame) -> dict[str, Any]:
     (row,) = frame.to_dict("records")
     return {str(name): value for name, value in row.items()}
-
-
-def same(one: Results, other: Results) -> None:
-    pd.testing.assert_frame_equal(one.runs, other.runs, check_exact=True)
-    pd.testing.assert_frame_equal(one.values, other.values, check_exact=True)
-    pd.testing.assert_frame_equal(one.curves, other.curves, check_exact=True)
 
 
 # what is read is what was written

@@ -20,6 +20,7 @@ from gru_bench.data.rows import Rows
 from gru_bench.data.vocabulary import UNK
 from gru_bench.metrics import f1_from_statistics
 from gru_bench.models.encoder import Encoder
+from gru_bench.models.streams import Streams
 from gru_bench.models.tagger import Tagger
 from gru_bench.store import read as results
 from gru_bench.tasks.base import Scores
@@ -213,17 +214,15 @@ def test_chunks_by_a_column() -> None:
 
 
 def make_tagger(task: SequenceTagging) -> Tagger:
-    generator = torch.Generator().manual_seed(3)
-
     def make_cell(input_size: int, hidden: int, source: torch.Generator) -> Cell:
         return GRU(input_size, hidden, source, init="uniform")
 
-    def build_encoder(input_size: int, /, **options: Any) -> Encoder:
+    def build_encoder(input_size: int, streams: Streams, /, **options: Any) -> Encoder:
         place: Any = {"device": torch.device("cpu"), "dtype": torch.float32}
-        return Encoder(input_size, make_cell, Loop(), generator, hidden_size=6, num_layers=1, **place, **options)
+        return Encoder(input_size, make_cell, Loop(), streams, hidden_size=6, num_layers=1, **place, **options)
 
     options: Any = {"embedding_size": 4, "bidirectional": True, "dropout": 0.3, "init": "uniform"}
-    return Tagger(task.sizes(), build_encoder, generator, **options)
+    return Tagger(task.sizes(), build_encoder, Streams(3), **options)
 
 
 def test_padding_does_not_change_scores() -> None:
