@@ -67,7 +67,7 @@ def red(cell: str, backend: str) -> list[dict[str, Any]]:
 
 
 def frame(*documents: dict[str, Any]) -> pd.DataFrame:
-    """``Results.bench`` of benchmarks, as results.py would give it."""
+    """``Results.bench`` of benchmarks, as the reader would give it."""
     rows: list[dict[str, Any]] = []
     for position, found in enumerate(documents):
         figures = parse(json.dumps(found))

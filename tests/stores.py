@@ -52,7 +52,7 @@ def one_run(
     error: BaseException | None = None,
     **more: str,
 ) -> str:
-    """A run that does what ``inside`` says and may then fail; returns its id."""
+    """A run that does what is in ``inside`` and may then fail; returns its id."""
     run_id = ""
     try:
         with store.run(experiment, key, sweep_id=sweep_id, tags=tags(key, **more)) as run:

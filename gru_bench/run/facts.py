@@ -50,8 +50,5 @@ def facts_before(
 
 def part_name(part: str, node: Node, choices: dict[str, str]) -> str:
     """The yaml name of a part of the trainer; its class where the command line gave another one than the yaml does."""
-    choice, made = choices.get(part, ""), node["trainer"].get(part)
-    if not isinstance(made, dict):
-        return str(made or "")
-    of_class = str(made["_target_"]).rpartition(".")[2].lower()
+    choice, of_class = choices.get(part, ""), str(node["trainer"][part]["_target_"]).rpartition(".")[2].lower()
     return choice if choice.partition("_")[0] == of_class else of_class

@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,17 @@ def parquet_rows(path: Path) -> Rows:
     with pyarrow.parquet.ParquetFile(path) as file:
         rows: Rows = file.read().to_pylist()
     return rows
+
+
+def write_parquet(path: Path, columns: dict[str, list[Any]]) -> None:
+    """Equally long columns as a parquet file."""
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+
+
+def in_columns(rows: Sequence[tuple[Any, ...]], columns: Mapping[str, Fact]) -> dict[str, list[Any]]:
+    """Rows as columns of a run's own table, which needs no run id."""
+    names = [name for name in columns if name != "run_id"]
+    return {name: [row[position] for row in rows] for position, name in enumerate(names)}
 
 
 def from_history(client: "MlflowClient", run: "MlflowRun") -> tuple[Rows, Rows]:

@@ -2,12 +2,11 @@
 
 import json
 import math
-import re
 import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from gru_bench.errors import UserError
 from gru_bench.store.connect import absolute_uri, artifact_root, connect, one_line, without_password
 from gru_bench.store.ending import how_it_ended, without_private_paths
+from gru_bench.store.facts import log_facts
 from gru_bench.store.find import local_folder, read_planned, run_status, sweep_runs
 from gru_bench.store.schema import (
     BEST,
     CURVE_COLUMNS,
     CURVES_FILE,
-    DECLARED,
     ERROR,
     JOB,
     KIND,
@@ -34,12 +33,11 @@ from gru_bench.store.schema import (
     TRACEBACK_FILE,
     VALUE_COLUMNS,
     VALUES_FILE,
-    Fact,
     check_declared,
 )
 from gru_bench.store.signals import deferred_signals
 from gru_bench.store.signals import raise_on_signals as raise_on_signals
-from gru_bench.store.tables import typed
+from gru_bench.store.tables import in_columns, write_parquet
 from gru_bench.store.ui_view import UI_VIEW_TAG, group_params, view_state
 
 if TYPE_CHECKING:
@@ -48,9 +46,7 @@ if TYPE_CHECKING:
 
 LOST = "the process ended without giving a reason (killed hard, out of memory, or the machine went down)"
 
-LONGEST_PARAM = 1000
-CUT = "… (cut; the whole is in config.yaml)"
-METRICS_A_CALL, PARAMS_A_CALL = 1000, 100
+METRICS_A_CALL = 1000
 
 
 class Store:
@@ -88,7 +84,7 @@ class Store:
         """The experiment's id; it is made if there is none of that name.
 
         Raises:
-            UserError: It was deleted; says how to get it back. Or the name is not valid.
+            UserError: It was deleted (the message has how to get it back), or the name is not valid.
         """
         from mlflow.exceptions import MlflowException
 
@@ -138,7 +134,7 @@ class Store:
                 tags = {KIND: SWEEP_KIND}
                 sweep_id = self.client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
                 self.client.log_text(sweep_id, json.dumps(planned, indent=1), PLANNED_FILE)
-                log_params(self.client, sweep_id, params)
+                log_facts(self.client, sweep_id, params, SWEEP_KIND)
                 self.client.set_experiment_tag(experiment_id, UI_VIEW_TAG, view_state(group_params(planned)))
         except BaseException:
             if sweep_id:
@@ -249,16 +245,8 @@ class Run:
             ValueError: A fact is not declared in :mod:`gru_bench.store.schema`. Nothing is written.
             UserError: A value is not of the kind that the schema has. Nothing is written.
         """
-        check_declared(facts, self._kind)
-        declared = DECLARED[self._kind]
-        texts = {name: as_text(value) for name, value in facts.items()}
-        known = {declared[name]: text for name, text in texts.items() if name in declared}
-        for fact, text in known.items():
-            typed(text, fact, self.run_id)
-        params = {name: text for name, text in texts.items() if name not in declared or declared[name].param}
         with deferred_signals():
-            log_params(self._client, self.run_id, params)
-            log_tags(self._client, self.run_id, {fact.tag: text for fact, text in known.items() if fact.tag})
+            log_facts(self._client, self.run_id, facts, self._kind)
 
     def curve(self, metric: str, step: int, value: float) -> None:
         """One point of a curve such as ``train/loss``; steps are optimizer steps."""
@@ -349,44 +337,3 @@ class Run:
     def _write_traceback(self, error: BaseException | None) -> None:
         if error is not None:
             self.text(TRACEBACK_FILE, without_private_paths("".join(traceback.format_exception(error))))
-
-
-def log_params(client: "MlflowClient", run_id: str, flat: Mapping[str, object]) -> None:
-    """Params as text, in as few calls as MLflow takes; None is ``null``, as in yaml."""
-    from mlflow.entities import Param
-
-    params: list[Param] = []
-    for name, value in flat.items():
-        text = as_text(value)
-        if len(text) > LONGEST_PARAM:
-            text = text[: LONGEST_PARAM - len(CUT)] + CUT
-        params.append(Param(re.sub(r"[^\w\-./: ]", "_", name), text))
-    for start in range(0, len(params), PARAMS_A_CALL):
-        client.log_batch(run_id, params=params[start : start + PARAMS_A_CALL])
-
-
-def log_tags(client: "MlflowClient", run_id: str, tags: Mapping[str, str]) -> None:
-    """A few tags in one call."""
-    from mlflow.entities import RunTag
-
-    if tags:
-        client.log_batch(run_id, tags=[RunTag(name, text) for name, text in tags.items()])
-
-
-def as_text(value: object) -> str:
-    """None is ``null``, as in yaml."""
-    return "null" if value is None else str(value)
-
-
-def in_columns(rows: Sequence[tuple[Any, ...]], columns: Mapping[str, Fact]) -> dict[str, list[Any]]:
-    """Rows as columns of a run's own table, which needs no run id."""
-    names = [name for name in columns if name != "run_id"]
-    return {name: [row[position] for row in rows] for position, name in enumerate(names)}
-
-
-def write_parquet(path: Path, columns: dict[str, list[Any]]) -> None:
-    """Equally long columns as a parquet file."""
-    import pyarrow
-    import pyarrow.parquet
-
-    pyarrow.parquet.write_table(pyarrow.table(columns), path)

@@ -116,7 +116,7 @@ def test_figures_that_were_not_written_to_the_end_do_not_count(store: Store) -> 
     assert set(read(store.uri).bench["run_id"]) == {kept}
 
 
-def test_a_table_that_cannot_be_read_is_said(store: Store, tmp_path: Path) -> None:
+def test_a_table_that_cannot_be_read_is_an_error(store: Store, tmp_path: Path) -> None:
     run_id = put(store)
     file = tmp_path / "mlartifacts" / run_id / "artifacts" / "bench.parquet"
     file.write_bytes(file.read_bytes()[:20])
@@ -135,7 +135,7 @@ def row(**facts: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("facts", "said"),
+    ("facts", "start"),
     [
         ({"rows": []}, "rows: "),
         ({"rows": None}, "rows: "),
@@ -155,11 +155,11 @@ def row(**facts: Any) -> dict[str, Any]:
         ({"rows": row()["rows"] * 2}, "rows has gru on bptt at 35x20x200 twice"),
     ],
 )
-def test_a_malformed_object_is_a_line_and_stores_nothing(empty_folder: Path, facts: dict[str, Any], said: str) -> None:
+def test_a_malformed_object_is_a_line_and_stores_nothing(empty_folder: Path, facts: dict[str, Any], start: str) -> None:
     with pytest.raises(UserError) as error:
         store_figures(json.dumps(bench_document.document(**facts)))
     message = str(error.value)
-    assert message.startswith(f"figures of bench/cells.py: {said}"), message
+    assert message.startswith(f"figures of bench/cells.py: {start}"), message
     assert "\n" not in message
     assert not list(empty_folder.iterdir())
 

@@ -29,12 +29,21 @@ def test_equal_configs_and_columns_of_their_own_are_not_named() -> None:
     assert differing({}) == {}
 
 
+MEAN = {"model.pooling._target_": "gru_bench.models.pooling.Mean", "model.pooling.axis": "0"}
+LAST = {"model.pooling._target_": "gru_bench.models.pooling.LastState", "model.pooling.of": "top"}
+
+
 def test_another_class_is_its_node_and_its_name() -> None:
-    mean = {"model.pooling._target_": "gru_bench.models.pooling.Mean", "model.pooling.axis": "0"}
-    last = {"model.pooling._target_": "gru_bench.models.pooling.LastState"}
-    assert differing({"a": mean, "b": last}) == {
-        "a": "model.pooling=Mean, model.pooling.axis=0",
-        "b": "model.pooling=LastState",
+    """What only one of the classes takes follows from the class."""
+    assert differing({"a": MEAN, "b": LAST}) == {"a": "model.pooling=Mean", "b": "model.pooling=LastState"}
+
+
+def test_options_are_compared_within_a_class() -> None:
+    configs = {"a": MEAN, "b": LAST, "c": LAST | {"model.pooling.of": "all"}}
+    assert differing(configs) == {
+        "a": "model.pooling=Mean",
+        "b": "model.pooling=LastState, model.pooling.of=top",
+        "c": "model.pooling=LastState, model.pooling.of=all",
     }
 
 
@@ -44,11 +53,14 @@ def test_a_class_that_moved_is_the_same_class() -> None:
 
 
 def test_a_class_that_a_fact_names_is_not_named_again_but_its_options_are() -> None:
-    adam = {"trainer.optimizer._target_": "torch.optim.Adam", "trainer.optimizer.weight_decay": "0.0"}
-    sgd = {"trainer.optimizer._target_": "torch.optim.SGD", "trainer.optimizer.weight_decay": "0.1"}
-    assert differing({"a": adam, "b": sgd}) == {
-        "a": "trainer.optimizer.weight_decay=0.0",
-        "b": "trainer.optimizer.weight_decay=0.1",
+    adam = {"trainer._target_": "Trainer", "trainer.optimizer._target_": "torch.optim.Adam"}
+    sgd = adam | {"trainer.optimizer._target_": "torch.optim.SGD", "trainer.optimizer.momentum": "0.0"}
+    assert differing({"a": adam, "b": sgd}) == {"a": "", "b": ""}
+    heavy = sgd | {"trainer.optimizer.momentum": "0.9"}
+    assert differing({"a": adam, "b": sgd, "c": heavy}) == {
+        "a": "",
+        "b": "trainer.optimizer.momentum=0.0",
+        "c": "trainer.optimizer.momentum=0.9",
     }
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 from stores import copy_store
 
-from gru_bench.report.view import by_task
+from gru_bench.report.view import View
 from gru_bench.store.read import Results, read
 from gru_bench.store.schema import CURVE_COLUMNS, RUN_FACTS, VALUE_COLUMNS
 
@@ -128,7 +128,7 @@ def test_a_plan_of_then_is_a_row(old: tuple[Results, str]) -> None:
 
 
 def test_the_report_groups_it(old: tuple[Results, str]) -> None:
-    (task,) = by_task(old[0])
+    (task,) = View(old[0]).tasks
     assert (task.metric, task.beats_trivial_by, task.ceiling) == ("mse", 0.1, 0.001)
     assert task.trivial_value == 0.1694832593202591
     (group,) = task.groups

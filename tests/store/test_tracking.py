@@ -484,7 +484,7 @@ def test_a_sweep_interrupted_while_it_opens(store: Store, monkeypatch: pytest.Mo
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gru_bench.store.write.log_params", interrupted)
+    monkeypatch.setattr("gru_bench.store.write.log_facts", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.open_sweep("quick", plan("rnn", "gru"), {})
     (parent,) = store.client.search_runs([store.experiment_id("quick")], run_view_type=ViewType.ALL)
