@@ -86,17 +86,10 @@ def make_trainer(steps: int) -> Trainer:
         max_steps=steps,
         max_epochs=None,
         max_seconds=None,
-        optimizer="adam",
+        optimizer=torch.optim.Adam,
         learning_rate=0.003,
-        decay=1.0,
-        decay_after=0,
-        betas=[0.9, 0.999],
-        epsilon=1e-8,
-        momentum=0.0,
-        weight_decay=0.0,
         clip_norm=1.0,
         eval_every=None,
-        patience=None,
         diverged_above=100.0,
     )
 

@@ -74,7 +74,9 @@ def write_job(folder: Path, cell: str, threads: int) -> tuple[dict[str, Any], in
         "num_layers": settings.num_layers,
         "dense": node["model"]["dense"],
     }
-    adam = {key: node["trainer"][key] for key in ("learning_rate", "betas", "epsilon")}
+    trainer = node["trainer"]
+    adam = {"learning_rate": trainer["learning_rate"], "betas": trainer["optimizer"]["betas"]}
+    adam["epsilon"] = trainer["optimizer"]["eps"]
     job = {"cell": cell, "threads": threads, "sizes": sizes, "adam": adam}
     (folder / JOB).write_text(json.dumps(job), encoding="utf-8")
     return sizes, num_parameters(model), loss

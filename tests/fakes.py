@@ -14,17 +14,10 @@ DEFAULTS: dict[str, Any] = {
     "max_steps": None,
     "max_epochs": None,
     "max_seconds": None,
-    "optimizer": "sgd",
+    "optimizer": torch.optim.SGD,
     "learning_rate": 0.1,
-    "decay": 1.0,
-    "decay_after": 0,
-    "betas": [0.9, 0.999],
-    "epsilon": 1e-8,
-    "momentum": 0.0,
-    "weight_decay": 0.0,
     "clip_norm": None,
     "eval_every": None,
-    "patience": None,
     "diverged_above": 100.0,
 }
 

@@ -113,10 +113,25 @@ class Backend(ABC):
 
     name: ClassVar[str]
     marks: ClassVar[tuple[Mark, ...]] = ()
+    honors_autocast: ClassVar[bool] = False
+    """Whether its products run in the type of ``torch.autocast`` (mixed precision). Code that takes tensors as they
+    come would run in float32 there and say nothing, so a backend must claim it; ``tests/backends`` holds it to that."""
 
     @abstractmethod
     def refusal(self, cell: Cell, device: torch.device, dtype: torch.dtype) -> str | None:
         """Why this cell cannot run here, naming what could; None if it can."""
+
+    def require_autocast(self, dtype: torch.dtype) -> None:
+        """Refuse mixed precision where it would not reach this backend's products.
+
+        Raises:
+            Unsupported: with what does run it.
+        """
+        if not self.honors_autocast:
+            raise Unsupported(
+                f"backend={self.name} does not run dtype={str(dtype)[6:]}: torch.autocast (mixed precision) does not "
+                "reach its products, which would run in float32. backend=loop runs every cell so"
+            )
 
     @abstractmethod
     def _stack(self, cells: Sequence[Cell], dropout: float) -> Stack: ...

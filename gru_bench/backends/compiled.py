@@ -123,6 +123,7 @@ class Compiled(Backend):
     name: ClassVar[str] = "compiled"
     # how inductor marks each call of what it compiled, while a profiler runs
     marks: ClassVar[tuple[Mark, ...]] = (Mark("## Call CompiledFxGraph", "compiled loop"),)
+    honors_autocast: ClassVar[bool] = True
 
     def refusal(self, cell: Cell, device: torch.device, dtype: torch.dtype) -> str | None:
         if cell.vendor is None:

@@ -69,6 +69,7 @@ class Loop(Backend):
 
     name: ClassVar[str] = "loop"
     marks: ClassVar[tuple[Mark, ...]] = (Mark(LOOP, "Python loop"),)
+    honors_autocast: ClassVar[bool] = True
 
     def refusal(self, cell: Cell, device: torch.device, dtype: torch.dtype) -> str | None:
         return None

@@ -158,6 +158,8 @@ class VendorStack(Stack):
             alive = alive[going]
             state = tuple(s_LBH[:, going] for s_LBH in state)
             h_tbH, state = self._call(x_TBD[start:end].index_select(1, alive), state)
+            # under autocast kernels differ in the type of their states
+            state = tuple(s_LBH.to(f_LBH.dtype) for s_LBH, f_LBH in zip(state, final, strict=True))
             pieces.append(h_tbH.new_zeros(end - start, B, h_tbH.shape[2]).index_copy(1, alive, h_tbH))
             # rows that go on are written again at the next cut
             final = tuple(f_LBH.index_copy(1, alive, s_LBH) for f_LBH, s_LBH in zip(final, state, strict=True))
@@ -194,6 +196,7 @@ class Vendor(Backend):
         # the operators behind torch.nn: where nothing fused ran inside, ATen looped over the steps itself
         *(Mark(f"aten::{name}", "ATen loop") for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")),
     )
+    honors_autocast: ClassVar[bool] = True
 
     def __init__(self, *, onednn: bool = True) -> None:
         self.onednn = onednn

@@ -109,7 +109,8 @@ def examine(cell: Node | Exception, backend: Node | Exception, place: Place, sha
             if isinstance(node, Exception):
                 raise node
         make_cell, runner = make(cell, "cell", _partial_=True), make(backend, "backend")
-        checked = parity.check(make_cell, runner, place.device, place.dtype, quick=True)
+        mixed = place.autocast is not None
+        checked = parity.check(make_cell, runner, place.device, place.dtype, quick=True, autocast=mixed)
         errors = f"{checked.output_error:.0e}/{checked.gradient_error:.0e}"
         if not checked.passed:  # red: not offered, and never timed
             return Entry(
@@ -135,9 +136,18 @@ def kernels_here(make_cell: MakeCell, backend: Backend, place: Place, shapes: li
             hidden_size=shape.H,
             num_layers=1,
             device=place.device,
-            dtype=place.dtype,
-        ).to(place.device, place.dtype)
-        name = kernel_name(encoder, backend, shape.H, place.device, place.dtype, num_steps=shape.T, batch_size=shape.B)
+            dtype=place.parameters,
+        ).to(place.device, place.parameters)
+        name = kernel_name(
+            encoder,
+            backend,
+            shape.H,
+            place.device,
+            place.parameters,
+            num_steps=shape.T,
+            batch_size=shape.B,
+            autocast=place.autocast,
+        )
         names.setdefault(name, []).append(str(shape))
     if len(names) == 1:
         return next(iter(names))

@@ -12,7 +12,7 @@ USAGE = {
     "doctor": "gru-bench doctor [device=cuda] [tracking.uri=...]",
 }
 GROUPS = {
-    "train": ("cell", "backend", "task", "budget", "experiment", "tracking"),
+    "train": ("cell", "backend", "task", "budget", "optimizer", "schedule", "stopping", "experiment", "tracking"),
     "report": ("section", "tracking"),
     "doctor": ("tracking",),
 }

@@ -1,11 +1,15 @@
-"""Where ``conf/`` is, the type check of a composed config, and the key of a run.
+"""Where ``conf/`` is, and the type check of a composed config.
 
 Hydra composes yaml without types: ``cell.forget_bias=maybe`` would reach the constructor as a truthy string. So every
 node with a ``_target_`` is held against the annotations of the constructor that it names, before anything is built.
+
+Classes of this project take from yaml what is keyword-only. Other libraries have no such habit (torch's optimizers
+take everything by position or keyword): there every argument with a default is a key.
 """
 
 import inspect
 import os
+import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,6 +52,27 @@ class Settings:
 
 GROUPS = ("cell", "backend", "task", "budget", "tracking", "data", "model", "trainer")
 """Nodes of a training config that are not plain settings."""
+
+GIVEN_ELSEWHERE = {"trainer.optimizer.lr": "set trainer.learning_rate"}
+"""Arguments of constructors that another key stands for."""
+
+CHOSEN_AS_GROUPS = ("trainer.optimizer", "trainer.schedule", "trainer.stopping")
+"""Nodes inside another one that are chosen by a config group of their last name."""
+
+MOVED = {
+    "trainer.betas": "set trainer.optimizer.betas",
+    "trainer.epsilon": "set trainer.optimizer.eps",
+    "trainer.momentum": "set trainer.optimizer.momentum, with optimizer=sgd or rmsprop",
+    "trainer.weight_decay": "set trainer.optimizer.weight_decay",
+    "trainer.decay": "take schedule=decay trainer.schedule.factor=...",
+    "trainer.decay_after": "take schedule=decay trainer.schedule.after=...",
+    "trainer.patience": "take stopping=patience trainer.stopping.evaluations=... trainer.stopping.steps=...",
+    "trainer.optimizer.epsilon": "set trainer.optimizer.eps, as torch calls it",
+    "trainer.optimizer.learning_rate": "set trainer.learning_rate",
+    "trainer.stopping.patience": "set trainer.stopping.evaluations",
+    "trainer.schedule.decay": "set trainer.schedule.factor",
+}
+"""What stands for a key of an earlier version, or for one that is easily guessed wrong."""
 
 DATA_FOLDER = "GRU_BENCH_DATA"
 """Environment variable: a folder of data sets, each in the hub's layout, that stand for the ones on the hub."""
@@ -144,7 +169,8 @@ def check_node(node: Any, path: str) -> None:
 def check_arguments(factory: Callable[..., Any], given: Node, prefix: str, owner: str) -> None:
     """Hold keyword arguments against a constructor's annotations.
 
-    Arguments that come at run time (sizes, modules, generators) are positional-only and do not count.
+    Arguments that come at run time (sizes, modules, generators) have no name in yaml and do not count: they are
+    positional-only, or by position or keyword without a default.
 
     Args:
         factory: A class or function.
@@ -154,26 +180,72 @@ def check_arguments(factory: Callable[..., Any], given: Node, prefix: str, owner
     """
     function = factory.__init__ if inspect.isclass(factory) else factory
     hints = typing.get_type_hints(function, include_extras=True)
-    known = {
-        name: parameter
-        for name, parameter in inspect.signature(factory).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    known = keys_of(factory)
     for key in given:
-        if key not in known:
-            raise UserError(f"{prefix}{key}: no such key; {owner} takes {', '.join(known) or 'no keys'}")
+        if key not in known or f"{prefix}{key}" in GIVEN_ELSEWHERE:
+            listed = [name for name in known if f"{prefix}{name}" not in GIVEN_ELSEWHERE]
+            raise UserError(no_such_key(f"{prefix}{key}", f"{owner} takes {', '.join(listed) or 'no keys'}"))
     for key, parameter in known.items():
         if key not in given:
             if parameter.default is inspect.Parameter.empty:
                 raise UserError(f"{prefix}{key}: missing; {owner} needs it")
             continue
-        if isinstance(given[key], dict) and "_target_" in given[key]:
+        if is_node(given[key]):
             continue  # an object of its own, checked by itself
-        adapter = pydantic.TypeAdapter(hints.get(key, Any), config=pydantic.ConfigDict(arbitrary_types_allowed=True))
+        if f"{prefix}{key}" in CHOSEN_AS_GROUPS:
+            raise UserError(f"{prefix}{key}={given[key]!r}: a choice is {key}=NAME, such as {example_of(key)}")
+        hint = as_yaml_gives_it(hints.get(key, type_of_default(parameter.default)))
+        value = tuple(given[key]) if typing.get_origin(hint) is tuple and isinstance(given[key], list) else given[key]
+        adapter = pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True))
         try:
-            adapter.validate_python(given[key], strict=True)
+            adapter.validate_python(value, strict=True)
         except pydantic.ValidationError as error:
             raise UserError(explain(error, f"{prefix}{key}")) from error
+
+
+def is_node(value: Any) -> bool:
+    """Whether a value names an object to build."""
+    return isinstance(value, dict) and "_target_" in value
+
+
+def keys_of(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The arguments that yaml may give: keyword-only ones, and others that have both a name and a default."""
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(factory).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        or (
+            parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+            and parameter.default is not inspect.Parameter.empty
+        )
+    }
+
+
+def type_of_default(default: Any) -> Any:
+    """What stands for the annotation of an argument that has none: a number for a number, else anything."""
+    return float if isinstance(default, int | float) and not isinstance(default, bool) else Any
+
+
+def as_yaml_gives_it(hint: Any) -> Any:
+    """An annotation without the tensors that torch's optimizers also take: yaml has none."""
+    parts = typing.get_args(hint)
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        kept = tuple(as_yaml_gives_it(part) for part in parts if getattr(part, "__name__", "") != "Tensor")
+        return typing.Union[kept]  # noqa: UP007  # the parts are known only now
+    if typing.get_origin(hint) is tuple:
+        return tuple[tuple(as_yaml_gives_it(part) for part in parts)]  # type: ignore[misc]
+    return hint
+
+
+def no_such_key(path: str, valid: str) -> str:
+    """One line on a key that is not there: what stands for it, or what would be valid."""
+    instead = GIVEN_ELSEWHERE.get(path) or MOVED.get(path)
+    return f"{path}: no such key; {instead or valid}"
+
+
+def example_of(group: str) -> str:
+    """``optimizer=adagrad``: the first choice of a config group."""
+    return f"{group}={min(path.stem for path in (conf_dir() / group).glob('*.yaml'))}"
 
 
 def explain(error: pydantic.ValidationError, path: str) -> str:

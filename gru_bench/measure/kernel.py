@@ -25,6 +25,7 @@ def kernel_name(
     *,
     num_steps: int = 2,
     batch_size: int = 2,
+    autocast: torch.dtype | None = None,
 ) -> str:
     """Run forward and backward and name what the profiler saw: the short form of :func:`audit`.
 
@@ -36,13 +37,14 @@ def kernel_name(
         dtype: In which floating type it runs.
         num_steps: T. Kernels may be chosen by shape.
         batch_size: B.
+        autocast: Floating type of mixed precision, or None; ``dtype`` is then that of the parameters.
 
     Returns:
         A name that the backend gives to one of its kernels, or ``not known (backend NAME)``; several, joined by
         `` + ``, where parts ran on different ones.
     """
     shape = (num_steps, batch_size, input_size)
-    return name_of(recorded(encoder_or_stack, shape, device, dtype, None), backend)
+    return name_of(recorded(encoder_or_stack, shape, device, dtype, None, autocast), backend)
 
 
 def audit(
@@ -53,6 +55,7 @@ def audit(
     dtype: torch.dtype,
     *,
     lengths: Tensor | None = None,
+    autocast: torch.dtype | None = None,
 ) -> Audit:
     """Run forward and backward on random input and say which kernel ran, and which operators took the time.
 
@@ -65,21 +68,30 @@ def audit(
         device: Where it runs.
         dtype: In which floating type it runs.
         lengths: (B,) where the sequences differ in length.
+        autocast: As for :func:`kernel_name`.
     """
-    events = recorded(encoder_or_stack, shape, device, dtype, lengths)
+    events = recorded(encoder_or_stack, shape, device, dtype, lengths, autocast)
     name = str(dtype).removeprefix("torch.")
+    if autocast is not None:
+        name = f"{str(autocast).removeprefix('torch.')} products by autocast, parameters in {name}"
     return Audit(name_of(events, backend), shape, name, device.type, lengths is not None, operators(events))
 
 
 def recorded(
-    module: nn.Module, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype, lengths: Tensor | None
+    module: nn.Module,
+    shape: tuple[int, int, int],
+    device: torch.device,
+    dtype: torch.dtype,
+    lengths: Tensor | None,
+    autocast: torch.dtype | None,
 ) -> list[Event]:
     """What the profiler saw of one forward and backward pass."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     x_TBD = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device, dtype)
 
     def run() -> None:
-        h_TBH, _ = module(x_TBD, None, lengths)
+        with torch.autocast(device.type, autocast, enabled=autocast is not None):
+            h_TBH, _ = module(x_TBD, None, lengths)
         torch.autograd.grad(cast(Tensor, h_TBH).sum(), parameters, allow_unused=True)
 
     on_cuda = device.type == "cuda"

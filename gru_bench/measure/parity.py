@@ -98,7 +98,13 @@ _checked: dict[parity_store.Key, Parity] = {}
 
 
 def check(
-    make_cell: MakeCell, backend: Backend, device: torch.device, dtype: torch.dtype, *, quick: bool = False
+    make_cell: MakeCell,
+    backend: Backend,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    quick: bool = False,
+    autocast: bool = False,
 ) -> Parity:
     """Compare outputs and all gradients of a backend with the reference. A kept answer is given at once.
 
@@ -108,15 +114,18 @@ def check(
         device: Where the backend runs.
         dtype: In which floating type it runs.
         quick: Only the shapes of :data:`QUICK`; a fraction of a second.
+        autocast: Whether it runs in mixed precision: parameters in float32, under ``torch.autocast`` in ``dtype``.
 
     Raises:
         Unsupported: The backend does not run this cell here.
     """
-    key = parity_store.question(make_cell, backend, device, dtype, quick)
+    if autocast:
+        backend.require_autocast(dtype)
+    key = parity_store.question(make_cell, backend, device, dtype, quick, autocast)
     if key not in _checked:
         errors = parity_store.recall(key)
         if errors is None:
-            errors = measure(make_cell, backend, device, dtype, quick)
+            errors = measure(make_cell, backend, device, dtype, quick, autocast)
             parity_store.keep(key, errors)
         limit = tolerance(device, dtype)
         _checked[key] = Parity(*errors, max(errors) <= limit, limit)
@@ -124,13 +133,13 @@ def check(
 
 
 def measure(
-    make_cell: MakeCell, backend: Backend, device: torch.device, dtype: torch.dtype, quick: bool
+    make_cell: MakeCell, backend: Backend, device: torch.device, dtype: torch.dtype, quick: bool, autocast: bool = False
 ) -> tuple[float, float]:
     """The largest error of outputs and of gradients over all cases."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # at these sizes several would only wait for each other
     try:
-        errors = [compare(case, make_cell, backend, device, dtype) for case in (QUICK if quick else FULL)]
+        errors = [compare(case, make_cell, backend, device, dtype, autocast) for case in (QUICK if quick else FULL)]
     finally:
         torch.set_num_threads(threads)
     return max(output for output, _ in errors), max(gradient for _, gradient in errors)
@@ -144,13 +153,20 @@ def tolerance(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def compare(
-    case: Case, make_cell: MakeCell, backend: Backend, device: torch.device, dtype: torch.dtype
+    case: Case,
+    make_cell: MakeCell,
+    backend: Backend,
+    device: torch.device,
+    dtype: torch.dtype,
+    autocast: bool = False,
 ) -> tuple[float, float]:
     """Output error and gradient error of one case; infinite where something is not a number."""
     cpu, exact = torch.device("cpu"), torch.float64
     wanted = _run(case, _encoder(case, make_cell, Loop(), cpu, dtype).to(exact), cpu, dtype, exact)
-    encoder = _encoder(case, make_cell, backend, device, dtype).to(device)
-    found = _run(case, encoder, device, dtype, dtype)
+    # in mixed precision too both sides start from values that the smaller type can hold
+    held = torch.float32 if autocast else dtype
+    encoder = _encoder(case, make_cell, backend, device, held, dtype).to(device)
+    found = _run(case, encoder, device, dtype, held, dtype if autocast else None)
     output_error, gradient_error = (
         max(relative_error(b, a) for a, b in zip(one, two, strict=True)) for one, two in zip(wanted, found, strict=True)
     )
@@ -171,8 +187,15 @@ def relative_error(found: Tensor, wanted: Tensor) -> float:
     return error if error == error else float("inf")
 
 
-def _encoder(case: Case, make_cell: MakeCell, backend: Backend, device: torch.device, dtype: torch.dtype) -> Encoder:
-    """The case's layers on the CPU, with values that ``dtype`` can hold: both sides start from the same numbers."""
+def _encoder(
+    case: Case,
+    make_cell: MakeCell,
+    backend: Backend,
+    device: torch.device,
+    dtype: torch.dtype,
+    rounded: torch.dtype | None = None,
+) -> Encoder:
+    """The case's layers on the CPU, with values that ``rounded`` (else ``dtype``) can hold, the same on both sides."""
 
     def make_noisy(input_size: int, hidden_size: int, generator: torch.Generator) -> Cell:
         cell = make_cell(input_size, hidden_size, generator)
@@ -192,11 +215,16 @@ def _encoder(case: Case, make_cell: MakeCell, backend: Backend, device: torch.de
         dtype=dtype,
         bidirectional=case.bidirectional,
     )
-    return encoder.to(dtype)
+    return encoder.to(rounded or dtype).to(dtype)
 
 
 def _run(
-    case: Case, encoder: Encoder, device: torch.device, drawn: torch.dtype, dtype: torch.dtype
+    case: Case,
+    encoder: Encoder,
+    device: torch.device,
+    drawn: torch.dtype,
+    dtype: torch.dtype,
+    autocast: torch.dtype | None = None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Outputs and gradients. Inputs are rounded to ``drawn`` before they are computed on in ``dtype``."""
     generator = torch.Generator().manual_seed(1)
@@ -214,7 +242,8 @@ def _run(
         with torch.no_grad():
             _, zeros = encoder(x_TBD[:1])  # for the number of states and their shape
         state = tuple(draw(*s_LBH.shape).requires_grad_() for s_LBH in zeros)
-    h_TBH, final = encoder(x_TBD, state, lengths)
+    with torch.autocast(device.type, autocast, enabled=autocast is not None):
+        h_TBH, final = encoder(x_TBD, state, lengths)
     outputs = [h_TBH, *final]
     # random weights: a plain sum would hide errors that cancel
     loss = torch.stack([(output * draw(*output.shape)).sum() for output in outputs]).sum()

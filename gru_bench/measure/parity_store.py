@@ -52,7 +52,12 @@ def folder() -> Path:
 
 
 def question(
-    make_cell: Callable[..., Any], backend: Backend, device: torch.device, dtype: torch.dtype, quick: bool
+    make_cell: Callable[..., Any],
+    backend: Backend,
+    device: torch.device,
+    dtype: torch.dtype,
+    quick: bool,
+    autocast: bool = False,
 ) -> Key:
     """What ``parity.check`` is asked, with all of this machine that may matter."""
     maker, options = make_cell, ""
@@ -69,6 +74,7 @@ def question(
         "package_source": package_source(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "dtype": str(dtype),
+        "autocast": autocast,
         "quick": quick,
         "torch": torch.__version__,
         "machine": machine_id(),

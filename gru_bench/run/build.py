@@ -18,10 +18,24 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.
 
 @dataclass(frozen=True)
 class Place:
-    """Where and in which floating type a run computes."""
+    """Where and in which floating type a run computes.
+
+    ``bfloat16`` is mixed precision: products are computed in it under ``torch.autocast``, parameters, gradients and
+    optimizer state are float32. In bfloat16 alone small updates would be lost: 1 + 0.001 is 1 there.
+    """
 
     device: torch.device
     dtype: torch.dtype
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """The floating type of mixed precision, or None where all is computed in one type."""
+        return self.dtype if self.dtype is torch.bfloat16 else None
+
+    @property
+    def parameters(self) -> torch.dtype:
+        """The floating type of parameters and inputs."""
+        return self.dtype if self.autocast is None else torch.float32
 
 
 def make_place(settings: Settings) -> Place:
@@ -72,7 +86,7 @@ class ModelBuilder:
         """A model with initial values drawn from ``seed``, on the CPU in float32 and then moved."""
         generator = torch.Generator().manual_seed(init_seed(seed))
         model = self._build(cell, backend, hidden_size, generator)
-        return model.to(self.place.device, self.place.dtype)
+        return model.to(self.place.device, self.place.parameters)
 
     def count(self, cell: MakeCell, hidden_size: int) -> int:
         """Trainable parameters with that cell and size. Nothing is allocated."""
@@ -89,7 +103,7 @@ class ModelBuilder:
                 hidden_size=hidden_size,
                 num_layers=self.node["num_layers"],
                 device=self.place.device,
-                dtype=self.place.dtype,
+                dtype=self.place.parameters,
                 **options,
             )
 
@@ -117,4 +131,6 @@ def check_backend(cell: MakeCell, backend: Backend, place: Place) -> None:
     Raises:
         Unsupported: with what the backend does run.
     """
-    backend.stack([cell(1, 1, torch.Generator())], place.device, place.dtype)
+    if place.autocast is not None:
+        backend.require_autocast(place.autocast)
+    backend.stack([cell(1, 1, torch.Generator())], place.device, place.parameters)

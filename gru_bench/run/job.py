@@ -18,6 +18,7 @@ from gru_bench.run.launch import Sweep
 from gru_bench.run.sweep import ADHOC
 from gru_bench.store.write import Store
 from gru_bench.tasks.base import Task
+from gru_bench.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -111,17 +112,16 @@ class Job:
         Raises:
             UserError: with what would be valid.
         """
-        trainer = self.node["trainer"]
-        construct(trainer)
-        if self.task.endless and trainer["max_steps"] is None and trainer["max_seconds"] is None:
+        trainer: Trainer = construct(self.node["trainer"])
+        if self.task.endless and trainer.limits.max_steps is None and trainer.limits.max_seconds is None:
             raise UserError(
                 f"trainer.max_epochs: {self.facts['task']} draws training data without end, so one epoch never ends: "
                 "set trainer.max_steps or trainer.max_seconds"
             )
-        if self.task.endless and trainer["decay"] < 1:
+        if self.task.endless and trainer.is_paced_by_epochs:
             raise UserError(
-                f"trainer.decay={trainer['decay']}: {self.facts['task']} draws training data without end, so its first "
-                "epoch never ends; valid: 1.0"
+                f"trainer.schedule: {self.facts['task']} draws training data without end, so its first epoch never "
+                "ends, and this schedule counts epochs; valid: schedule=constant, warmup, plateau, or cosine in steps"
             )
         build.check_backend(build.make_cell(self.node), construct(self.node["backend"]), self.place)
         self.task.load()

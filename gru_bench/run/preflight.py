@@ -34,14 +34,18 @@ def largest_batch(task: Task) -> Batch:
 
 def check_parity(make_cell: MakeCell, backend: Backend, place: Place) -> Parity:
     """How far the backend is from the reference. Red is returned, not raised."""
-    return parity.check(make_cell, backend, place.device, place.dtype, quick=True)
+    mixed = place.autocast is not None
+    return parity.check(make_cell, backend, place.device, place.dtype, quick=True, autocast=mixed)
 
 
 def audit_kernel(model: nn.Module, backend: Backend, batch: Batch, place: Place) -> Audit:
     """The kernel that runs the model's first recurrent layers on this batch: kernels are chosen by shape."""
     encoder = next(module for module in model.modules() if isinstance(module, Encoder))
     T, B = batch.inputs.shape[:2]
-    return audit(encoder, backend, (T, B, encoder.input_size), place.device, place.dtype, lengths=batch.lengths)
+    shape = (T, B, encoder.input_size)
+    return audit(
+        encoder, backend, shape, place.device, place.parameters, lengths=batch.lengths, autocast=place.autocast
+    )
 
 
 def peak_memory(model: nn.Module, trainer: Trainer, task: Task, batch: Batch) -> int | None:

@@ -12,7 +12,7 @@ from gru_bench.run import build, preflight
 from gru_bench.run.job import Job, Request, prepare
 from gru_bench.run.progress import show_progress
 from gru_bench.run.record import Recorder, write_facts
-from gru_bench.training.trainer import Fit, Trainer, evaluate
+from gru_bench.training.trainer import Fit, Trainer
 
 
 def train(asked: Request, say: Callable[[str], None]) -> str:
@@ -59,7 +59,7 @@ def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> Non
     record.data()
 
     make_cell, backend = build.make_cell(node), construct(node["backend"])
-    trainer: Trainer = construct(node["trainer"])
+    trainer: Trainer = construct(node["trainer"], place.autocast)
     builder = build.ModelBuilder(node, task.sizes(), place)
     hidden_size: int = construct(node["budget"]).solve(settings.hidden_size, make_cell, builder.count)
     torch.manual_seed(build.dropout_seed(settings.seed))
@@ -78,6 +78,6 @@ def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> Non
     try:
         with show_progress(title, trainer, quiet=quiet) as progress:
             trainer.fit(model, task, generator, clock, hooks=(record.curves,), progress=progress, result=fit)
-        record.test(evaluate(model, task, "test"))
+        record.test(trainer.evaluate(model, task, "test"))
     finally:
         record.end(fit)
