@@ -133,6 +133,10 @@ class Backend(ABC):
                 "reach its products, which would run in float32. backend=loop runs every cell so"
             )
 
+    def piece(self, batch_size: int) -> int:
+        """Steps that its code takes in one piece, where it takes a sequence in pieces: a check must reach the seams."""
+        return 1
+
     @abstractmethod
     def _stack(self, cells: Sequence[Cell], dropout: float) -> Stack: ...
 

@@ -162,6 +162,9 @@ class BPTT(Backend):
                 return f"backend=bptt native=required: {error}; native=auto runs it in plain torch"
         return None
 
+    def piece(self, batch_size: int) -> int:
+        return max(self.chunk or 1, -(-native.ROWS_A_PIECE // batch_size))
+
     def _stack(self, cells: Sequence[Cell], dropout: float) -> Stack:
         return BPTTStack(cells, dropout, compiled=self._is_compiled(cells[0]), chunk=self.chunk)
 

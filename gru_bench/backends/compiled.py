@@ -134,6 +134,9 @@ class Compiled(Backend):
         lacking = what_is_lacking(device)
         return None if lacking is None else f"backend=compiled {lacking}. backend=loop needs neither"
 
+    def piece(self, batch_size: int) -> int:
+        return STEPS
+
     def _stack(self, cells: Sequence[Cell], dropout: float) -> Stack:
         return CompiledStack(cells, dropout)
 

@@ -320,7 +320,7 @@ def test_a_user_without_a_home_is_no_error(ask: Ask, monkeypatch: pytest.MonkeyP
 
 def write_often(folder: str, index: int) -> None:
     parity_store.folder = lambda: Path(folder)  # type: ignore[assignment]
-    key = parity_store.question(GRU, Loop(), CPU, torch.float64, True)
+    key = parity_store.question(GRU, Loop(), CPU, torch.float64, "quick")
     for _ in range(50):
         parity_store.keep(key, (index / 8, index / 8))
         found = parity_store.recall(key)
