@@ -115,7 +115,7 @@ class Backend(ABC):
     marks: ClassVar[tuple[Mark, ...]] = ()
     honors_autocast: ClassVar[bool] = False
     """Whether its products run in the type of ``torch.autocast`` (mixed precision). Code that takes tensors as they
-    come would run in float32 there and say nothing, so a backend must claim it; ``tests/backends`` holds it to that."""
+    come would run in float32 there without a word, so a backend must claim it; ``tests/backends`` holds it to that."""
 
     @abstractmethod
     def refusal(self, cell: Cell, device: torch.device, dtype: torch.dtype) -> str | None:

@@ -174,11 +174,11 @@ class BPTT(Backend):
         try:
             return native.has_kernel(cell, torch.float32)
         except CannotBuild as error:
-            say_once(f"backend=bptt runs in plain torch, since native code was not built: {error}")
+            warn_once(f"backend=bptt runs in plain torch, since native code was not built: {error}")
             return False
 
 
 @functools.cache
-def say_once(text: str) -> None:
+def warn_once(text: str) -> None:
     """Log a warning, the first time in this process."""
     logging.getLogger(__name__).warning(text)

@@ -1,4 +1,4 @@
-"""Does a backend compute what the cell's equations say? Asked by the tests, by ``doctor``, and by every run.
+"""Does a backend compute what the cell's equations give? Asked by the tests, by ``doctor``, and by every run.
 
 The reference is always the readable loop on the CPU in float64, from the same values: so the loop itself is measured
 too, and every error is one of rounding (or a bug), not a difference between two roundings. Only on the CPU in float64
@@ -33,7 +33,7 @@ Measured in float32 at TxBxH = 35x20x200, 100x32x128 and 400x32x128 (rnn, lstm a
 to 5e-6 at each, so long sequences need no other limit.
 """
 TF32_TOLERANCE = 2e-2
-"""For float32 on CUDA, where torch lets cuDNN multiply with TF32's 10 bits unless told otherwise."""
+"""For float32 on CUDA, where torch lets cuDNN multiply with TF32's 10 bits unless that is switched off."""
 
 WEIGHT_NOISE = 0.2
 """Added to all parameters, so that biases that start at zero take part."""

@@ -138,7 +138,7 @@ Ask = Callable[..., int]
 
 @pytest.fixture
 def ask(monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """``parity.check``, telling how many cases were measured for it."""
+    """``parity.check``, counting how many cases were measured for it."""
     asked: list[parity.Case] = []
     compare = parity.compare
 
@@ -264,7 +264,7 @@ def test_what_has_no_lasting_name_is_kept_for_the_process_alone(ask: Ask, kept: 
 
 
 def made_by_hand(input_size: int, hidden_size: int, generator: torch.Generator) -> Cell:
-    """A function: what it calls cannot be told from its own file."""
+    """A function: what it calls does not show in its own file."""
     return GRU(input_size, hidden_size, generator)
 
 
@@ -348,13 +348,13 @@ def test_another_process_finds_the_answer(tmp_path: Path) -> None:
         "print(parity.check(GRU, Loop(), torch.device('cpu'), torch.float32, quick=True))"
     )
     environment = {**os.environ, "GRU_BENCH_CACHE": str(tmp_path / "own")}
-    said = [
+    printed = [
         subprocess.run([sys.executable, "-c", code, turn], env=environment, cwd=REPOSITORY, text=True, check=True,
                        capture_output=True).stdout
         for turn in ("first", "second")
     ]  # fmt: skip
-    assert said[0] == said[1]
-    assert "passed=True" in said[0]
+    assert printed[0] == printed[1]
+    assert "passed=True" in printed[0]
     assert [path.suffix for path in (tmp_path / "own" / "parity").iterdir()] == [".json"]
 
 

@@ -36,10 +36,10 @@ def test_a_backend_that_computes_something_else_is_never_timed(
     monkeypatch.setattr(parity, "check", red)
     monkeypatch.setattr(preflight, "audit", None)
     assert gru_bench("train", *(["-m", "seed=0,1"] if sweep else []), *TINY, *STEPS) == (1 if sweep else 2)
-    said = capsys.readouterr().err.strip().splitlines()
+    lines = capsys.readouterr().err.strip().splitlines()
     reason = "backend=loop is not offered for cell=gru here: against the readable loop in float64 its outputs are off"
-    assert len(said) == (2 if sweep else 1)
-    assert all(reason in line and "2.5e-01" in line and "2e-05" in line for line in said)
+    assert len(lines) == (2 if sweep else 1)
+    assert all(reason in line and "2.5e-01" in line and "2e-05" in line for line in lines)
     found = stored()
     for run in found.runs.to_dict("records"):
         assert (run["status"], run["parity"]) == ("unsupported", "red")
