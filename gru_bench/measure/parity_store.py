@@ -52,7 +52,12 @@ def folder() -> Path:
 
 
 def question(
-    make_cell: Callable[..., Any], backend: Backend, device: torch.device, dtype: torch.dtype, quick: bool, autocast: bool = False
+    make_cell: Callable[..., Any],
+    backend: Backend,
+    device: torch.device,
+    dtype: torch.dtype,
+    quick: bool,
+    autocast: bool = False,
 ) -> Key:
     """What ``parity.check`` is asked, with all of this machine that may matter."""
     maker, options = make_cell, ""

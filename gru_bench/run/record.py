@@ -101,9 +101,7 @@ class Recorder:
         batch = self.largest_batch()
         T, B = batch.inputs.shape[:2]  # kernels are chosen by shape
         shape = (T, B, encoder.input_size)
-        audited = audit(
-            encoder, shape, place.device, place.parameters, lengths=batch.lengths, autocast=place.autocast
-        )
+        audited = audit(encoder, shape, place.device, place.parameters, lengths=batch.lengths, autocast=place.autocast)
         self.run.params({"kernel": audited.kernel})
         self.run.text("kernel_audit.txt", audited.text())
 

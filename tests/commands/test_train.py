@@ -217,7 +217,7 @@ def test_a_wrong_flag_is_said_in_a_line(
 
 
 def test_a_run_that_diverges_is_a_row_with_its_reason_and_the_sweep_goes_on(gru_bench: Command) -> None:
-    overrides = ["trainer.optimizer=sgd", "trainer.learning_rate=1e20,0.01", "trainer.clip_norm=null"]
+    overrides = ["optimizer=sgd", "trainer.learning_rate=1e20,0.01", "trainer.clip_norm=null"]
     assert gru_bench("train", "-m", *overrides, *TINY, *STEPS) == 1
     found = stored()
     runs = found.runs.set_index("learning_rate").sort_index()
