@@ -129,8 +129,8 @@ class Backend(ABC):
         """
         if not self.honors_autocast:
             raise Unsupported(
-                f"backend={self.name} does not run dtype={str(dtype)[6:]}: torch.autocast (mixed precision) does not "
-                "reach its products, which would run in float32. backend=loop runs every cell so"
+                f"backend={self.name} does not run dtype={str(dtype)[6:]}: mixed precision (torch.autocast) does not "
+                "reach its code, which would go on in float32. backend=loop runs every cell in it"
             )
 
     def piece(self, batch_size: int) -> int:

@@ -179,9 +179,7 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContext
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
 
 
-def evaluate(
-    model: nn.Module, task: Task, split: Literal["valid", "test"], dtype: torch.dtype | None = None
-) -> Scores:
+def evaluate(model: nn.Module, task: Task, split: Literal["valid", "test"], dtype: torch.dtype | None = None) -> Scores:
     """Score one split without gradients; the model is left in the mode in which it came.
 
     Args:
