@@ -41,7 +41,13 @@ def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("cell", "runner"), PAIRS)
 def test_every_backend_passes_for_every_cell_that_it_claims(cell: str, runner: str, dtype: torch.dtype) -> None:
-    found = parity.check(maker(cell), backend(runner), CPU, dtype, quick=dtype is not torch.float32)
+    mixed = dtype is torch.bfloat16
+    if mixed and not backend(runner).honors_autocast:
+        with pytest.raises(Unsupported, match="mixed precision"):
+            parity.check(maker(cell), backend(runner), CPU, dtype, quick=True, autocast=True)
+        return
+    quick = dtype is not torch.float32
+    found = parity.check(maker(cell), backend(runner), CPU, dtype, quick=quick, autocast=mixed)
     assert found.passed
     assert found.tolerance == parity.TOLERANCES[dtype]
     assert max(found.output_error, found.gradient_error) <= found.tolerance
@@ -54,7 +60,9 @@ def test_every_backend_passes_for_every_cell_that_it_claims(cell: str, runner: s
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("cell", "runner"), PAIRS)
 def test_on_cuda_too(cell: str, runner: str, dtype: torch.dtype) -> None:
-    assert parity.check(maker(cell), backend(runner), torch.device("cuda"), dtype).passed
+    assert parity.check(
+        maker(cell), backend(runner), torch.device("cuda"), dtype, autocast=dtype is torch.bfloat16
+    ).passed
 
 
 class SlightlyOff(LoopStack):

@@ -1,13 +1,19 @@
 """A sweep: its parent run, what each job leaves behind, and what is checked before any job."""
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
 from conftest import Command
+from omegaconf import OmegaConf
 from runs import STEPS, TINY, stored
 
 from gru_bench.errors import UserError
+from gru_bench.run.job import Request
+from gru_bench.run.launch import Sweep, current_launch, launching
+from gru_bench.run.sweep import SweepCallback
+from gru_bench.run.train import train
 
 
 def test_a_sweep_has_a_parent_and_a_row_for_each_job(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,3 +81,56 @@ def test_the_planned_matrix_is_kept(gru_bench: Command) -> None:
         ("0", "rnn", "adding", "0"),
         ("1", "gru", "adding", "0"),
     ]
+
+
+class Called:
+    """What Hydra would call for each job."""
+
+    sweep: Sweep | None = None
+
+
+def test_a_callback_gives_its_sweep_to_the_job_that_is_about_to_run() -> None:
+    callback, called = SweepCallback(), Called()
+    called.sweep = Sweep("of the job before", 1, frozenset())
+    callback.on_job_start(OmegaConf.create(), task_function=called)
+    assert called.sweep is None  # a single run, or a sweep that could not be opened
+    callback.sweep = Sweep("this one", 2, frozenset({"threads"}))
+    travelled = pickle.loads(pickle.dumps(callback))
+    travelled.on_job_start(OmegaConf.create(), task_function=called)
+    assert called.sweep == Sweep("this one", 2, frozenset({"threads"}))
+
+
+def test_a_refused_sweep_leaves_its_error_with_the_launch() -> None:
+    with launching() as launch:
+        with pytest.raises(SystemExit):
+            SweepCallback().on_multirun_start(OmegaConf.create({"hydra": {"sweeper": {"_target_": "some.Other"}}}))
+        assert isinstance(launch.error, UserError)
+        assert "only Hydra's basic sweeper" in str(launch.error)
+        assert launch.opened is None
+    with pytest.raises(LookupError):
+        current_launch()
+
+
+def test_a_launch_within_another_is_its_own() -> None:
+    with launching() as outer:
+        with launching() as inner:
+            assert current_launch() is inner
+        assert current_launch() is outer
+
+
+def test_a_job_of_a_sweep_without_a_parent_is_no_single_run() -> None:
+    choices = {"cell": "gru", "task": "adding", "backend": "loop", "budget": "hidden"}
+    asked = Request(OmegaConf.create({"seed": 0}), choices, number=3)
+    assert not asked.alone
+    with pytest.raises(RuntimeError, match="parent run could not be opened"):
+        train(asked, print)
+
+
+def test_what_a_job_is_called() -> None:
+    choices = {"cell": "gru", "task": "adding", "backend": "loop", "budget": "hidden", "experiment": "quick"}
+    config = OmegaConf.create({"seed": 5})
+    alone = Request(config, choices)
+    assert (alone.name, alone.label, alone.experiment) == ("gru adding seed 5", "gru adding seed 5", "quick")
+    job = Request(config, choices, ["threads=2"], 1, Sweep("id", 3, frozenset({"threads"})))
+    assert (job.name, job.label) == ("gru adding seed 5", "[2/3] gru adding seed 5 threads=2")
+    assert job.tags == {**alone.tags, "gru_bench.job": "1"}

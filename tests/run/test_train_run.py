@@ -108,7 +108,11 @@ def test_every_cell_trains(gru_bench: Command, cell: str) -> None:
 @pytest.mark.parametrize("backend", ["loop", "vendor"])
 def test_other_floating_types(gru_bench: Command, dtype: str, backend: str) -> None:
     assert gru_bench("train", f"dtype={dtype}", f"backend={backend}", *TINY, "trainer.max_steps=2") == 0
-    assert stored().runs["dtype"].item() == dtype
+    (run,) = stored().runs.to_dict("records")
+    assert (run["dtype"], run["parity"]) == (dtype, "passed")
+    (audit,) = Path("mlartifacts").rglob("kernel_audit.txt")
+    how = "bfloat16 products by autocast, parameters in float32" if dtype == "bfloat16" else dtype
+    assert f"T=5 B=8 D=2, {how} on cpu" in audit.read_text()
 
 
 def test_equal_parameters(gru_bench: Command) -> None:
