@@ -265,10 +265,10 @@ def line(row: Row) -> str:
     head = f"{row['cell']:<5} {row['backend']:<16} {row['shape']:<11}"
     if "reason" in row:
         return f"{head} not timed: {row['reason']}"
-    told = f"{head} {row['kernel']:<19} {row['ms']:>8.2f} {row['percent_of_peak']:>5.0f}"
+    timed_row = f"{head} {row['kernel']:<19} {row['ms']:>8.2f} {row['percent_of_peak']:>5.0f}"
     if "ratio_to_vendor" not in row:
-        return told
-    return f"{told}  {row['ratio_to_vendor']:>5.2f} ({row['ratio_low']:.2f}..{row['ratio_high']:.2f})"
+        return timed_row
+    return f"{timed_row}  {row['ratio_to_vendor']:>5.2f} ({row['ratio_low']:.2f}..{row['ratio_high']:.2f})"
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -284,8 +284,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--backends", default=" ".join(BACKENDS), help="separated by blanks or, without settings, commas"
     )
     parser.add_argument("--shapes", default=",".join("x".join(map(str, shape)) for shape in GRID), help="TxBxH,...")
-    parser.add_argument("--threads", type=int, default=usable_cores(), help="all usable cores unless told")
-    parser.add_argument("--store", nargs="?", const="", help="write the figures there; mlflow.db here unless told")
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="default: all usable cores")
+    parser.add_argument("--store", nargs="?", const="", help="write the figures there; default: mlflow.db here")
     options = parser.parse_args(arguments)
     options.cells = list(dict.fromkeys(options.cells.split(",")))
     names = options.backends

@@ -151,7 +151,7 @@ def main() -> None:
         f"prepared data: {task.prepared.num_bytes:,} bytes, {task.prepared.num_bytes / ids:.2f} times those of its ids"
     )
     print(f"load in a fresh process: first {first['load_s']:.2f} s, second {second['load_s']:.3f} s")
-    said = {
+    figures = {
         "rows": rows,
         "batch_size": BATCH_SIZE,
         "threads": options.threads,
@@ -165,7 +165,7 @@ def main() -> None:
         "first_load_s": round(first["load_s"], 4),
         "second_load_s": round(second["load_s"], 4),
     }
-    print(json.dumps(said))
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

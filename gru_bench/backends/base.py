@@ -112,10 +112,10 @@ class Backend(ABC):
     """
 
     name: ClassVar[str]
+    marks: ClassVar[tuple[Mark, ...]] = ()
     honors_autocast: ClassVar[bool] = False
     """Whether its products run in the type of ``torch.autocast`` (mixed precision). Code that takes tensors as they
-    come would run in float32 there and say nothing, so a backend must claim it; ``tests/backends`` holds it to that."""
-    marks: ClassVar[tuple[Mark, ...]] = ()
+    come would run in float32 there without a word, so a backend must claim it; ``tests/backends`` holds it to that."""
 
     @abstractmethod
     def refusal(self, cell: Cell, device: torch.device, dtype: torch.dtype) -> str | None:
@@ -129,9 +129,13 @@ class Backend(ABC):
         """
         if not self.honors_autocast:
             raise Unsupported(
-                f"backend={self.name} does not run dtype={str(dtype)[6:]}: torch.autocast (mixed precision) does not "
-                "reach its products, which would run in float32. backend=loop runs every cell so"
+                f"backend={self.name} does not run dtype={str(dtype)[6:]}: mixed precision (torch.autocast) does not "
+                "reach its code, which would go on in float32. backend=loop runs every cell in it"
             )
+
+    def piece(self, batch_size: int) -> int:
+        """Steps that its code takes in one piece, where it takes a sequence in pieces: a check must reach the seams."""
+        return 1
 
     @abstractmethod
     def _stack(self, cells: Sequence[Cell], dropout: float) -> Stack: ...

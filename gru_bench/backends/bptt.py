@@ -162,6 +162,9 @@ class BPTT(Backend):
                 return f"backend=bptt native=required: {error}; native=auto runs it in plain torch"
         return None
 
+    def piece(self, batch_size: int) -> int:
+        return max(self.chunk or 1, -(-native.ROWS_A_PIECE // batch_size))
+
     def _stack(self, cells: Sequence[Cell], dropout: float) -> Stack:
         return BPTTStack(cells, dropout, compiled=self._is_compiled(cells[0]), chunk=self.chunk)
 
@@ -171,11 +174,11 @@ class BPTT(Backend):
         try:
             return native.has_kernel(cell, torch.float32)
         except CannotBuild as error:
-            say_once(f"backend=bptt runs in plain torch, since native code was not built: {error}")
+            warn_once(f"backend=bptt runs in plain torch, since native code was not built: {error}")
             return False
 
 
 @functools.cache
-def say_once(text: str) -> None:
+def warn_once(text: str) -> None:
     """Log a warning, the first time in this process."""
     logging.getLogger(__name__).warning(text)

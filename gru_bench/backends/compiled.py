@@ -121,9 +121,9 @@ class Compiled(Backend):
     """
 
     name: ClassVar[str] = "compiled"
-    honors_autocast: ClassVar[bool] = True
     # how inductor marks each call of what it compiled, while a profiler runs
     marks: ClassVar[tuple[Mark, ...]] = (Mark("## Call CompiledFxGraph", "compiled loop"),)
+    honors_autocast: ClassVar[bool] = True
 
     def refusal(self, cell: Cell, device: torch.device, dtype: torch.dtype) -> str | None:
         if cell.vendor is None:
@@ -133,6 +133,9 @@ class Compiled(Backend):
             )
         lacking = what_is_lacking(device)
         return None if lacking is None else f"backend=compiled {lacking}. backend=loop needs neither"
+
+    def piece(self, batch_size: int) -> int:
+        return STEPS
 
     def _stack(self, cells: Sequence[Cell], dropout: float) -> Stack:
         return CompiledStack(cells, dropout)

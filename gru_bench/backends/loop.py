@@ -68,8 +68,8 @@ class Loop(Backend):
     """Runs every cell, on every device, in every floating type."""
 
     name: ClassVar[str] = "loop"
-    honors_autocast: ClassVar[bool] = True
     marks: ClassVar[tuple[Mark, ...]] = (Mark(LOOP, "Python loop"),)
+    honors_autocast: ClassVar[bool] = True
 
     def refusal(self, cell: Cell, device: torch.device, dtype: torch.dtype) -> str | None:
         return None

@@ -189,7 +189,6 @@ class Vendor(Backend):
     """
 
     name: ClassVar[str] = "vendor"
-    honors_autocast: ClassVar[bool] = True
     marks: ClassVar[tuple[Mark, ...]] = (
         Mark("aten::_cudnn_rnn", lambda _, on_device: cudnn_name(on_device)),
         Mark("aten::miopen_rnn", "MIOpen"),
@@ -197,6 +196,7 @@ class Vendor(Backend):
         # the operators behind torch.nn: where nothing fused ran inside, ATen looped over the steps itself
         *(Mark(f"aten::{name}", "ATen loop") for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")),
     )
+    honors_autocast: ClassVar[bool] = True
 
     def __init__(self, *, onednn: bool = True) -> None:
         self.onednn = onednn

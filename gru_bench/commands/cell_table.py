@@ -38,7 +38,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Entry:
-    """What there is to say of one cell on one backend in one floating type, and more of it below the table."""
+    """What the table has of one cell on one backend in one floating type, and more of it below the table."""
 
     text: str
     color: str
@@ -61,7 +61,7 @@ def read_shapes(asked: str | int | list[str | int]) -> list[Shape]:
     return shapes
 
 
-def say_cells(console: Console, places: Mapping[str, Place], shapes: list[Shape]) -> list[str]:
+def print_cells(console: Console, places: Mapping[str, Place], shapes: list[Shape]) -> list[str]:
     """Print a line for each cell on each backend, and what is not offered, with the reason, below.
 
     Args:
@@ -74,8 +74,8 @@ def say_cells(console: Console, places: Mapping[str, Place], shapes: list[Shape]
     """
     cells, backends = list(choices("cell")), list(choices("backend"))
     widths = [max(len(name) for name, _ in group) for group in (cells, backends)]
-    told = " and ".join(map(str, shapes))
-    console.print(f"\nkernels of a forward and backward pass at TxBxH = {told};", soft_wrap=True)
+    listed = " and ".join(map(str, shapes))
+    console.print(f"\nkernels of a forward and backward pass at TxBxH = {listed};", soft_wrap=True)
     console.print("largest error of outputs/gradients, relative to the readable loop in float64\n", soft_wrap=True)
     heading = [f"{'cell':<{widths[0]}}", f"{'backend':<{widths[1]}}", *(f"{name:<{COLUMN}}" for name in places)]
     console.print("  ".join(heading).rstrip(), style="bold", soft_wrap=True)

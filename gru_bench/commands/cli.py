@@ -59,7 +59,9 @@ def usage() -> str:
     """What ``gru-bench --help`` prints."""
     width = max(map(len, VERBS))
     lines = [f"  {verb:<{width}}  {text}" for verb, text in VERBS.items()]
-    return "\n".join(["usage: gru-bench VERB [key=value ...]", "", *lines, "", "gru-bench VERB --help tells more."])
+    return "\n".join(
+        ["usage: gru-bench VERB [key=value ...]", "", *lines, "", "gru-bench VERB --help lists its keys and choices."]
+    )
 
 
 def run_hydra(verb: str, arguments: list[str]) -> int:

@@ -16,7 +16,7 @@ BAD_INPUT = (UserError, HydraException, OmegaConfBaseException, yaml.YAMLError)
 """Exceptions that mean bad input: exit code 2."""
 
 FAILED_RUN = (Diverged,)
-"""Exceptions that are a result, not a bug: said in a line, without a traceback."""
+"""Exceptions that are a result, not a bug: printed as a line, without a traceback."""
 
 
 def line(verb: str, error: BaseException) -> str:

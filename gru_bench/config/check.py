@@ -206,9 +206,15 @@ def check_arguments(factory: Callable[..., Any], given: Node, prefix: str, owner
         if is_node(given[key]):
             continue  # an object of its own, checked by itself
         if f"{prefix}{key}" in CHOSEN_AS_GROUPS:
-            raise UserError(f"{prefix}{key}={given[key]!r}: a choice is {key}=NAME, such as {example_of(key)}")
+            names = sorted(path.stem for path in (conf_dir() / key).glob("*.yaml"))
+            wish = f"{key}={given[key]}" if given[key] in names else f"{key}=NAME, one of {', '.join(names)}"
+            raise UserError(f"{prefix}{key}={given[key]!r}: write {wish}".replace("=None:", "=null:"))
         hint = as_yaml_gives_it(hints.get(key, type_of_default(parameter.default)))
-        value = tuple(given[key]) if typing.get_origin(hint) is tuple and isinstance(given[key], list) else given[key]
+        value = given[key]
+        if typing.get_origin(hint) is tuple and isinstance(value, list):
+            value = tuple(value)
+            if len(value) != len(typing.get_args(hint)):
+                raise UserError(f"{prefix}{key}={given[key]!r}: must be {len(typing.get_args(hint))} values")
         adapter = pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True))
         try:
             adapter.validate_python(value, strict=True)
@@ -254,11 +260,6 @@ def no_such_key(path: str, valid: str) -> str:
     """One line on a key that is not there: what stands for it, or what would be valid."""
     instead = GIVEN_ELSEWHERE.get(path) or MOVED.get(path)
     return f"{path}: no such key; {instead or valid}"
-
-
-def example_of(group: str) -> str:
-    """``optimizer=adagrad``: the first choice of a config group."""
-    return f"{group}={min(path.stem for path in (conf_dir() / group).glob('*.yaml'))}"
 
 
 def explain(error: pydantic.ValidationError, path: str) -> str:

@@ -57,7 +57,7 @@ def audit(
     lengths: Tensor | None = None,
     autocast: torch.dtype | None = None,
 ) -> Audit:
-    """Run forward and backward on random input and say which kernel ran, and which operators took the time.
+    """Run forward and backward on random input and name the kernel that ran, and which operators took the time.
 
     The module's gradients, its mode and the random state are left as they were.
 

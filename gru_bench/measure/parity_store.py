@@ -56,10 +56,19 @@ def question(
     backend: Backend,
     device: torch.device,
     dtype: torch.dtype,
-    quick: bool,
+    cases: str,
     autocast: bool = False,
 ) -> Key:
-    """What ``parity.check`` is asked, with all of this machine that may matter."""
+    """What ``parity`` is asked, with all of this machine that may matter.
+
+    Args:
+        make_cell: Makes one cell.
+        backend: What is compared.
+        device: Where it runs.
+        dtype: In which floating type.
+        cases: Which shapes, in words that name them.
+        autocast: Whether in mixed precision.
+    """
     maker, options = make_cell, ""
     if isinstance(make_cell, functools.partial):
         maker = make_cell.func
@@ -75,7 +84,7 @@ def question(
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "dtype": str(dtype),
         "autocast": autocast,
-        "quick": quick,
+        "cases": cases,
         "torch": torch.__version__,
         "machine": machine_id(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
@@ -110,7 +119,7 @@ def keep(key: Key, errors: tuple[float, float]) -> None:
 
 
 def described(thing: object) -> tuple[str, str]:
-    """The full name of a class, and a digest of the files that define it; no digest where they cannot be told."""
+    """The full name of a class, and a digest of the files that define it; no digest where these cannot be found."""
     name = f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', repr(thing))}"
     if not isinstance(thing, type):
         return name, ""  # a function may call anything

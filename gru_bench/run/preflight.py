@@ -17,7 +17,7 @@ from gru_bench.measure.kernel import audit
 from gru_bench.measure.memory import PeakMemory, live_bytes
 from gru_bench.measure.parity import Parity
 from gru_bench.measure.trace import Audit
-from gru_bench.models.encoder import Encoder, MakeCell
+from gru_bench.models.encoder import Encoder, MakeCell, num_parameters
 from gru_bench.run.build import Place
 from gru_bench.tasks.base import TRAIN_DATA_SEED, Batch, Task
 from gru_bench.training.trainer import Trainer
@@ -32,10 +32,37 @@ def largest_batch(task: Task) -> Batch:
     return max(itertools.islice(stream, BATCHES), key=lambda batch: batch.inputs.numel())
 
 
-def check_parity(make_cell: MakeCell, backend: Backend, place: Place) -> Parity:
-    """How far the backend is from the reference. Red is returned, not raised."""
+def check_parity(model: nn.Module, make_cell: MakeCell, backend: Backend, batch: Batch, place: Place) -> Parity:
+    """How far the backend is from the reference: at small shapes of every kind, then at those that the model runs.
+
+    Red is returned, not raised; the rest is then left out.
+    """
     mixed = place.autocast is not None
-    return parity.check(make_cell, backend, place.device, place.dtype, quick=True, autocast=mixed)
+    found = parity.check(make_cell, backend, place.device, place.dtype, quick=True, autocast=mixed)
+    threads = torch.get_num_threads()
+    for encoder in model.modules():
+        if found.passed and isinstance(encoder, Encoder):
+            case = parity.bounded(case_of(encoder, batch), backend, num_parameters(encoder), threads)
+            found = found.worse(parity.check_shape(case, make_cell, backend, place.device, place.dtype, autocast=mixed))
+    return found
+
+
+def case_of(encoder: Encoder, batch: Batch) -> parity.Case:
+    """The shape at which this batch runs.
+
+    Where all sequences are of one length, a state is given: a language model carries it along.
+    """
+    T, B = batch.inputs.shape[:2]
+    return parity.Case(
+        T=T,
+        B=B,
+        input_size=encoder.input_size,
+        hidden_size=encoder.hidden_size,
+        num_layers=encoder.num_layers,
+        bidirectional=encoder.bidirectional,
+        given_state=batch.lengths is None,
+        lengths=None if batch.lengths is None else tuple(batch.lengths.tolist()),
+    )
 
 
 def audit_kernel(model: nn.Module, backend: Backend, batch: Batch, place: Place) -> Audit:

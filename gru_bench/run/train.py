@@ -68,7 +68,8 @@ def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> Non
     record.model(hidden_size, num_parameters(model))
 
     batch = preflight.largest_batch(task)
-    parity = preflight.check_parity(make_cell, backend, place)
+    with record.clock_stopped():
+        parity = preflight.check_parity(model, make_cell, backend, batch, place)
     record.parity(parity)
     parity.require(str(job.facts["backend"]), str(job.facts["cell"]))  # red: nothing of it is timed
     record.kernel(preflight.audit_kernel(model, backend, batch, place))
