@@ -4,7 +4,7 @@ import pandas as pd
 
 from gru_bench.report.groups import Group, Measured, TaskGroups, by_task, value_text
 from gru_bench.report.markdown import known
-from gru_bench.report.scores import seed_values
+from gru_bench.report.scores import Outcome, outcome, seed_values
 from gru_bench.store.read import Results
 from gru_bench.store.schema import RUN_FACTS, SETTINGS
 
@@ -36,9 +36,33 @@ class View:
         """One value a seed of a row's finished runs; see :func:`gru_bench.report.scores.seed_values`."""
         return seed_values(self.measured, group, metric, split, slice, slice_value)
 
-    def scores(self, task: TaskGroups) -> dict[str, pd.Series]:
-        """Test scores of a task by the label of each row, one a seed; empty where nothing was scored."""
-        return {group.label: self.seed_values(group, task.metric) for group in task.groups}
+    def outcomes(self, task: TaskGroups) -> dict[str, Outcome]:
+        """Test scores of a task by the label of each row."""
+        return {group.label: outcome(self.measured, task, group) for group in task.groups}
+
+    def _of(self, group: Group, split: str, metric: str) -> dict[str, float]:
+        """A measured number of a row's finished runs, by run."""
+        found = self.measured.get((split, metric, "", ""), {})
+        return {run: found[run] for run in group.finished["run_id"] if run in found}
+
+    def still_improving(self, group: Group) -> tuple[int, int]:
+        """Of how many finished runs the best validation score came at the last step, and of how many this is known."""
+        best, steps = self._of(group, "train", "best_step"), self._of(group, "train", "steps")
+        both = best.keys() & steps.keys()
+        return sum(best[run] >= steps[run] for run in both), len(both)
+
+    def ended_by_patience(self, group: Group) -> tuple[int, int]:
+        """How many finished runs patience ended, and of how many the reason is known."""
+        reasons = [str(reason) for reason in group.finished["stopped"] if known(reason)]
+        return sum("patience" in reason for reason in reasons), len(reasons)
+
+    def never_left_the_guess(self, task: TaskGroups, group: Group) -> tuple[int, int]:
+        """How many finished runs scored no better than the trivial guess on their data, and of how many it is known."""
+        if task.higher_is_better is None:
+            return 0, 0
+        scores, guesses = self._of(group, "test", task.metric), self._of(group, "test", f"trivial_{task.metric}")
+        gains = [scores[run] - guesses[run] for run in scores.keys() & guesses.keys()]
+        return sum((gain if task.higher_is_better else -gain) <= 0 for gain in gains), len(gains)
 
 
 def complete(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -5,11 +5,13 @@ import dataclasses
 import frames
 import pandas as pd
 import pytest
-from rendering import render
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rendering import part_size, render, with_values
 
 from gru_bench.store.read import Results
 
-OPTIONS = {"without": ["length"], "most_values": 3}
+OPTIONS = {"without": ["length"], "most_values": 3, "fewest_examples": 30, "mergeable": ["mse"]}
 
 
 def sliced(slices: dict[str, float], *, name: str = "attractors", metric: str = "mse") -> Results:
@@ -98,3 +100,75 @@ def test_a_guess_on_which_the_runs_do_not_agree_is_not_shown() -> None:
     for run_id, guess in zip(results.runs["run_id"], (5.0, 5.0, 5.0, 6.0), strict=True):
         results = with_guess(results, {"2": guess}, run_id)
     assert "trivial guess" not in rows(render("score_by_part", results, **OPTIONS).markdown)
+
+
+# how many examples stand behind a part
+
+
+def sized(sizes: dict[str, int], metric: str = "mse") -> Results:
+    """Parts with their sizes; the score of part k is k, plus 1 for the gru and 0.5 for the second seed."""
+    results = sliced({value: float(value) for value in sizes}, metric=metric)
+    rows = [part_size(run, "attractors", value, n) for run in results.runs["run_id"] for value, n in sizes.items()]
+    return with_values(results, *rows)
+
+
+def test_each_part_shows_its_n() -> None:
+    section = render("score_by_part", sized({"1": 1200, "2": 31}), **OPTIONS)
+    assert rows(section.markdown)["test examples (n)"] == ["1,200", "31"]
+    ax = section.figures["score_by_part"].axes[0]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["1\nn=1,200", "2\nn=31"]
+    assert "by n" not in section.markdown  # sizes are no scores
+
+
+def test_sizes_that_are_all_alike_stand_at_the_axis() -> None:
+    ax = render("score_by_part", sized({"1": 40, "2": 40}), **OPTIONS).figures["score_by_part"].axes[0]
+    assert ax.get_xlabel() == "attractors (n=40 each)"
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["1", "2"]
+
+
+def test_small_parts_are_merged_by_their_sizes() -> None:
+    section = render("score_by_part", sized({"1": 500, "2": 29, "3": 1}), **OPTIONS)
+    found = rows(section.markdown)
+    assert found["cell"] == ["attractors 1", "other (2 parts, n=30)"]
+    assert found["test examples (n)"] == ["500", "30"]
+    # (29 * 2 + 1 * 3) / 30 = 2.0333 for the first seed of the lstm, and 2.5333 for the second
+    assert found["lstm"] == ["1.25 ± 0.35", "2.28 ± 0.35"]
+    assert "merged, weighted by their sizes: 2 (n=29), 3 (n=1)." in section.markdown
+    assert [text.get_text() for text in section.figures["score_by_part"].axes[0].get_xticklabels()] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "metric", "why"),
+    [
+        ({"1": 500, "2": 2, "3": 1}, "mse", "says little: 2 (n=2), 3 (n=1)."),
+        ({"1": 500, "2": 29}, "mse", "says little: 2 (n=29)."),
+        ({"1": 500, "2": 29, "3": 29}, "bleu", "and bleu is no mean over examples by which to merge them: 2 (n=29)"),
+    ],
+)
+def test_small_parts_that_cannot_be_merged_are_left_out(sizes: dict[str, int], metric: str, why: str) -> None:
+    section = render("score_by_part", sized(sizes, metric), **OPTIONS)
+    assert rows(section.markdown)["cell"] == ["attractors 1"]
+    assert why in section.markdown
+
+
+def test_parts_that_are_all_small_give_neither_table_nor_figure() -> None:
+    section = render("score_by_part", sized({"1": 3}), **OPTIONS)
+    assert "|" not in section.markdown
+    assert not section.figures
+    assert "1 (n=3)" in section.markdown
+
+
+def test_unknown_sizes_are_said_and_nothing_is_left_out() -> None:
+    section = render("score_by_part", sliced({"1": 1.0, "2": 2.0}), **OPTIONS)
+    assert "How many test examples each part has is not known" in section.markdown
+    assert rows(section.markdown)["cell"] == ["attractors 1", "attractors 2"]
+    assert "not known" not in render("score_by_part", sized({"1": 99}), **OPTIONS).markdown
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.dictionaries(st.integers(0, 9), st.integers(1, 60), min_size=1, max_size=6))
+def test_no_column_stands_on_fewer_examples_than_asked(sizes: dict[int, int]) -> None:
+    found = rows(render("score_by_part", sized({str(v): n for v, n in sizes.items()}), **OPTIONS).markdown)
+    shown = [int(n.replace(",", "")) for n in found.get("test examples (n)", [])]
+    assert all(n >= 30 for n in shown)
+    assert len(shown) == len(found.get("cell", []))
