@@ -154,11 +154,18 @@ def check_arguments(factory: Callable[..., Any], given: Node, prefix: str, owner
     """
     function = factory.__init__ if inspect.isclass(factory) else factory
     hints = typing.get_type_hints(function, include_extras=True)
-    known = {
-        name: parameter
-        for name, parameter in inspect.signature(factory).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    known = {}
+    for name, parameter in inspect.signature(factory).parameters.items():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            known[name] = parameter
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD and typing.get_origin(hints[name]) is typing.Unpack:
+            (common,) = typing.get_args(hints[name])
+            hints |= typing.get_type_hints(common, include_extras=True)
+            known |= {
+                key: inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY)
+                for key in hints
+                if key in common.__required_keys__
+            }
     for key in given:
         if key not in known:
             raise UserError(f"{prefix}{key}: no such key; {owner} takes {', '.join(known) or 'no keys'}")

@@ -6,24 +6,23 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import REPOSITORY
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from gru_bench.data.rows import Rows
 from gru_bench.data.slices import coded
 from gru_bench.errors import UserError
+from gru_bench.tasks.base import Goal
 from gru_bench.tasks.text.agreement import Agreement
 
 pytestmark = pytest.mark.usefixtures("own_caches")
 
 
 def make(source: Any, **columns: Any) -> Agreement:
-    node = OmegaConf.to_container(OmegaConf.load(REPOSITORY / "conf" / "task" / "agreement.yaml").task)
-    assert isinstance(node, dict)
     where = {"path": source} if isinstance(source, str) else {}
     data = Rows(*([] if where else [source]), **where, **({"text": "text", "label": "label"} | columns))
-    return Agreement(data, **{str(k): v for k, v in node.items() if k != "_target_"})
+    goal = Goal(margin=0.01, beats_trivial_by=0.3, ceiling=0.995)
+    limits: dict[str, Any] = {"max_length": None, "max_vocab_size": 10_000, "min_count": 2}
+    return Agreement(data, tokenizer="whitespace", lowercase=False, batch_size=32, goal=goal, **limits)
 
 
 class AlwaysFirst(nn.Module):

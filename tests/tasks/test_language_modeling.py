@@ -11,8 +11,12 @@ from torch import Tensor, nn
 from gru_bench.data import streams
 from gru_bench.data.text import Text
 from gru_bench.errors import UserError
+from gru_bench.losses import IGNORED
+from gru_bench.tasks.base import Goal
+from gru_bench.tasks.objectives import model_language
+from gru_bench.tasks.objectives.model_language import EVAL_COLUMNS
 from gru_bench.tasks.text import language_modeling
-from gru_bench.tasks.text.language_modeling import EVAL_COLUMNS, IGNORED, LanguageModeling
+from gru_bench.tasks.text.language_modeling import LanguageModeling
 
 pytestmark = pytest.mark.usefixtures("own_caches")
 
@@ -104,7 +108,7 @@ def test_the_number_of_columns_changes_left_context_only(monkeypatch: pytest.Mon
     bigram = Bigram(task.sizes()["vocab_size"])
     with torch.no_grad():
         expected = task.score(bigram, "test")
-        monkeypatch.setattr(language_modeling, "EVAL_COLUMNS", columns)
+        monkeypatch.setattr(model_language, "EVAL_COLUMNS", columns)
         scores = task.score(bigram, "test")
     assert scores.metrics == pytest.approx(expected.metrics, rel=1e-6)
     assert scores.examples["nats"] == pytest.approx(expected.examples["nats"], rel=1e-6)
@@ -330,7 +334,7 @@ def test_a_cut_vocabulary_is_said(tmp_path: Path) -> None:
     lines = ["a a a b", "a a c d"] * 300
     (tmp_path / "train.txt").write_text("\n".join(lines))
     options = {"level": "word", "tokenizer": "whitespace", "seq_len": 4, "batch_size": 4, "max_train_tokens": None}
-    options |= {"max_eval_tokens": None, "margin": 1.0, "beats_trivial_by": 1.0, "ceiling": 1.0, "min_count": 1}
+    options |= {"max_eval_tokens": None, "goal": Goal(margin=1.0, beats_trivial_by=1.0, ceiling=1.0), "min_count": 1}
     whole, cut = (
         LanguageModeling(Text(path=str(tmp_path), name=None, text=None), max_vocab_size=size, **options)
         for size in (None, 4)

@@ -15,10 +15,11 @@ from gru_bench.cells.lstm import LSTM
 from gru_bench.data.number_words import Language, number_words, shuffled_numbers
 from gru_bench.data.vocabulary import BOS, EOS, UNK
 from gru_bench.errors import UserError
+from gru_bench.losses import IGNORED
 from gru_bench.metrics import bleu_from_statistics
-from gru_bench.tasks.base import Split
+from gru_bench.tasks.base import Batch, Goal, Split
 from gru_bench.tasks.generated.number_translation import NumberTranslation
-from gru_bench.tasks.pairs import IGNORED, PairBatch, words_before
+from gru_bench.tasks.objectives.translate import words_before
 
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
@@ -31,9 +32,7 @@ def make_task(**options: Any) -> NumberTranslation:
         "num_valid": 20,
         "num_test": 30,
         "batch_size": 16,
-        "margin": 0.1,
-        "beats_trivial_by": 0.1,
-        "ceiling": 0.9,
+        "goal": Goal(margin=0.1, beats_trivial_by=0.1, ceiling=0.9),
     }
     return NumberTranslation(None, **(settings | options))
 
@@ -113,7 +112,7 @@ def test_words_that_training_lacks_become_unknown_and_count_as_wrong() -> None:
 
 
 def test_training_batches_hold_every_pair_once_in_the_generators_order(task: NumberTranslation) -> None:
-    def epoch(seed: int) -> list[PairBatch]:
+    def epoch(seed: int) -> list[Batch]:
         return list(task.batches("train", torch.Generator().manual_seed(seed)))
 
     first, again, other = epoch(1), epoch(1), epoch(2)

@@ -11,10 +11,10 @@ from gru_bench.data import sentiment_grammar as grammar
 from gru_bench.data.sentiment_grammar import make_sentences, ratings, sentiment
 from gru_bench.data.vocabulary import PAD
 from gru_bench.errors import UserError
-from gru_bench.tasks.base import TEST_DATA_SEED
+from gru_bench.tasks.base import TEST_DATA_SEED, Goal
 from gru_bench.tasks.generated.sentiment import Sentiment
 
-LIMITS = {"batch_size": 16, "margin": 0.01, "beats_trivial_by": 0.1, "ceiling": 0.99}
+LIMITS = {"batch_size": 16, "goal": Goal(margin=0.01, beats_trivial_by=0.1, ceiling=0.99)}
 DISTANCES = [0, 3, 8]
 
 

@@ -18,16 +18,17 @@ from gru_bench.cells.base import Cell
 from gru_bench.cells.gru import GRU
 from gru_bench.data.rows import Rows
 from gru_bench.data.vocabulary import UNK
+from gru_bench.losses import IGNORED
 from gru_bench.metrics import f1_from_statistics
 from gru_bench.models.encoder import Encoder
 from gru_bench.models.tagger import Tagger
 from gru_bench.store import read as results
-from gru_bench.tasks.base import Scores
-from gru_bench.tasks.text.sequence_tagging import IGNORED, SequenceTagging, tags_by_word
+from gru_bench.tasks.base import Goal, Scores
+from gru_bench.tasks.text.sequence_tagging import SequenceTagging, tags_by_word
 
 pytestmark = pytest.mark.usefixtures("own_caches")
 
-LIMITS = {"batch_size": 8, "margin": 0.01, "beats_trivial_by": 0.1, "ceiling": 0.99}
+LIMITS = {"batch_size": 8, "goal": Goal(margin=0.01, beats_trivial_by=0.1, ceiling=0.99)}
 OPTIONS: dict[str, Any] = {
     "score": "accuracy",
     "lowercase": True,

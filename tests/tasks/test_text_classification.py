@@ -8,18 +8,21 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import REPOSITORY, Command
+from conftest import REPOSITORY, Command, composed
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from gru_bench.config.check import check
 from gru_bench.data.rows import Rows
 from gru_bench.data.vocabulary import UNK
+from gru_bench.run.build import make_task
 from gru_bench.store import read as results
+from gru_bench.tasks.base import Goal
 from gru_bench.tasks.text.text_classification import TextClassification
 
 pytestmark = pytest.mark.usefixtures("own_caches")
 
-LIMITS = {"batch_size": 8, "margin": 0.01, "beats_trivial_by": 0.1, "ceiling": 0.99}
+LIMITS = {"batch_size": 8, "goal": Goal(margin=0.01, beats_trivial_by=0.1, ceiling=0.99)}
 OPTIONS: dict[str, Any] = {
     "tokenizer": "words",
     "lowercase": True,
@@ -152,6 +155,7 @@ def test_a_second_start_does_not_import_datasets(shared_data: Path) -> None:
     code = (
         "import sys\n"
         "from gru_bench.data.rows import Rows\n"
+        "from gru_bench.tasks.base import Goal\n"
         "from gru_bench.tasks.text.text_classification import TextClassification\n"
         f"data = Rows(path={str(shared_data / 'trec')!r}, text='text', label='coarse_label')\n"
         f"TextClassification(data, **{OPTIONS | LIMITS!r}).load()\n"
@@ -164,13 +168,12 @@ def test_a_second_start_does_not_import_datasets(shared_data: Path) -> None:
     assert told == ["True\n", "False\n"]
 
 
-@pytest.mark.parametrize(("task", "name"), [("sst2", "sst2"), ("trec", "trec"), ("rotten_tomatoes", "rotten_tomatoes")])
-def test_prepared_data_takes_little_memory(shared_data: Path, task: str, name: str) -> None:
-    node = OmegaConf.load(REPOSITORY / "conf" / "task" / f"{task}.yaml")
-    data = Rows(path=str(shared_data / name), text=node.data.text, label=node.data.label)
-    options = OmegaConf.to_container(node.task)
-    assert isinstance(options, dict)
-    loaded = TextClassification(data, **{str(k): v for k, v in options.items() if k != "_target_"})
+@pytest.mark.parametrize("name", ["sst2", "trec", "rotten_tomatoes"])
+@pytest.mark.usefixtures("hydra_conf")
+def test_prepared_data_takes_little_memory(shared_data: Path, name: str) -> None:
+    _, node = check(composed(f"task={name}", f"data.path={shared_data / name}"))
+    loaded = make_task(node)
+    assert isinstance(loaded, TextClassification)
     loaded.load()
     ids = sum(texts.values.nbytes for texts in loaded.texts.values())
     assert loaded.prepared.num_bytes <= 1.5 * ids

@@ -2,9 +2,7 @@
 
 from typing import ClassVar
 
-import numpy as np
-
-from gru_bench.tasks.base import SliceScore, Split
+from gru_bench.tasks.base import Part, Split
 from gru_bench.tasks.text.text_classification import TextClassification
 
 UNKNOWN = "-1"
@@ -27,9 +25,5 @@ class Agreement(TextClassification):
 
     roles: ClassVar[tuple[str, ...]] = ("text", "label", "slice")
 
-    def _slices(self, split: Split, right_R: np.ndarray) -> list[SliceScore]:
-        return [
-            SliceScore(part.metric, "attractors", part.slice_value, part.value)
-            for part in super()._slices(split, right_R)
-            if part.slice_value != UNKNOWN
-        ]
+    def parts(self, split: Split) -> list[Part]:
+        return [Part("attractors", part.value, part.rows) for part in super().parts(split) if part.value != UNKNOWN]
