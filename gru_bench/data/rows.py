@@ -35,12 +35,14 @@ class Loaded:
             ``incomplete`` ones), ``also_in_train``; for ``train`` also ``before_fraction``. With words and tags also
             ``empty`` rows, which are not used, and words with ``unseen_tags``, which no training row has.
         notes: What was decided and a reader should know, one sentence each.
+        whole: All training rows, where ``tables`` has a fraction of them: vocabularies are learned from these.
     """
 
     tables: dict[str, "pa.Table"]
     classes: list[str] | None
     counts: dict[str, dict[str, int]]
     notes: list[str] = field(default_factory=list)
+    whole: "pa.Table | None" = None
 
 
 class Rows:
@@ -57,7 +59,8 @@ class Rows:
         valid_share: Part of the training rows that becomes the validation split where the source has none.
         test_share: Likewise for the test split.
         fraction: Part of the training rows that is used, for learning curves over data size. A smaller fraction's
-            rows are all among a larger one's; validation and test rows stay the same.
+            rows are all among a larger one's; validation and test rows, and what all training rows decide (classes,
+            vocabularies), stay the same.
         text: Column of texts. A column inside another is named with a dot, such as ``translation.en``.
         label: Column of labels: the data set's own classes, texts, or numbers. Missing ones, and -1 where the column
             has named classes or where training has no -1, are rows without a label: counted, and not used.
@@ -196,12 +199,16 @@ class Rows:
         classes = None
         if "label" in self.columns or "tags" in self.columns:
             raw, classes = self._encode_labels(raw, sources_train, own_names, lacking)
+        every: pa.Table | None = None
         if self.fraction < 1:
-            before = len(raw["train"])
+            every, before = raw["train"], len(raw["train"])
             kept = fraction_of(hashes["train"], self.fraction)
             raw["train"], hashes["train"] = raw["train"].take(kept), hashes["train"][kept]
             counts["train"]["before_fraction"] = before
-            notes.append(f"data.fraction={self.fraction:g}: {len(kept):,} of {before:,} training rows are used")
+            notes.append(
+                f"data.fraction={self.fraction:g}: {len(kept):,} of {before:,} training rows are used, "
+                "the vocabulary is that of all"
+            )
             if len(kept) < 2:
                 raise UserError(
                     f"data.fraction={self.fraction:g}: {len(kept)} of {before:,} training rows; valid: 2 or more"
@@ -216,7 +223,7 @@ class Rows:
                 if "tags" in self.columns:
                     assert classes is not None
                     counts[split]["unseen_tags"] = tags.count_unseen(split, raw[split], raw["train"], classes, notes)
-        return Loaded({split: raw[split].drop_columns([NUMBER]) for split in SPLITS}, classes, counts, notes)
+        return Loaded({split: raw[split].drop_columns([NUMBER]) for split in SPLITS}, classes, counts, notes, every)
 
     @property
     def _where(self) -> str:

@@ -144,7 +144,9 @@ def test_fractions_are_nested_and_leave_the_other_splits_alone() -> None:
         assert smaller < larger
     for split in ("valid", "test"):
         assert len({tuple(texts(loaded, split)) for loaded in by_fraction.values()}) == 1
-    assert "data.fraction=0.05: 20 of 400 training rows are used" in by_fraction[0.05].notes
+    assert (
+        "data.fraction=0.05: 20 of 400 training rows are used, the vocabulary is that of all" in by_fraction[0.05].notes
+    )
     assert by_fraction[0.05].counts["train"] == {"unlabeled": 0, "before_fraction": 400, "rows": 20}
 
 

@@ -294,6 +294,15 @@ def test_what_is_cut_or_missing_is_counted() -> None:
     assert scores.samples["sentence"][-1] == f"{UNK} dog"
 
 
+def test_the_vocabulary_is_that_of_all_training_rows_at_every_fraction() -> None:
+    train = [row(f"the w{i} sees", "DET NOUN VERB") for i in range(100)]
+    splits = {"train": train, "valid": rows(5), "test": TEST}
+    part, whole = (make(splits, {"fraction": fraction}) for fraction in (0.1, 1.0))
+    assert part.facts["train_rows"] == 10
+    assert part.vocabulary.tokens == whole.vocabulary.tokens
+    assert part.facts["test_unknown_words"] == whole.facts["test_unknown_words"]
+
+
 def test_case_is_kept_where_asked() -> None:
     assert "The" in make(SPLITS, lowercase=False).vocabulary.index
     assert "The" not in make(SPLITS).vocabulary.index

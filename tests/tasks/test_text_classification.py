@@ -143,11 +143,14 @@ def test_the_fingerprint_follows_the_rows() -> None:
     assert make(splits).fingerprint() == first
 
 
-def test_the_vocabulary_is_that_of_the_rows_used() -> None:
+def test_the_vocabulary_is_that_of_all_training_rows_at_every_fraction() -> None:
     splits = {"train": rows(400), "valid": rows(11, 50), "test": rows(13, 61)}
     small, whole = (make(splits, {"fraction": f}) for f in (0.1, 1.0))  # type: ignore[dict-item]
     assert small.facts["train_rows"] == 40
-    assert len(small.vocabulary) < len(whole.vocabulary)
+    assert small.vocabulary.tokens == whole.vocabulary.tokens
+    assert small.facts["test_unknown_tokens"] == whole.facts["test_unknown_tokens"]
+    readable = [small.readable("train", row) for row in range(40)]
+    assert set(readable) < {whole.readable("train", row) for row in range(400)}
     assert small.facts["test_rows"] == whole.facts["test_rows"] == 13
 
 

@@ -206,14 +206,17 @@ def test_words_that_spell_a_special_entry_are_unknown() -> None:
 
 
 @pytest.mark.parametrize("vocabulary", ["words", "whitespace", "bpe"])
-def test_vocabularies_are_those_of_the_training_rows_used(vocabulary: str) -> None:
+def test_vocabularies_are_those_of_all_training_rows_at_every_fraction(vocabulary: str) -> None:
     size = 400 if vocabulary == "bpe" else None
     options = {"vocabulary": vocabulary, "max_vocab_size": size}
     first = make(**options)
     other = make(SPLITS | {"test": rows(9, 200)}, **options)
     assert first.source_codec.vocabulary.tokens == other.source_codec.vocabulary.tokens
     part = make(SPLITS, {"fraction": 0.3}, **options)
-    assert len(part.target_codec.vocabulary) < len(first.target_codec.vocabulary)
+    assert part.facts["train_rows"] < first.facts["train_rows"]
+    for codec in ("source_codec", "target_codec"):
+        assert getattr(part, codec).vocabulary.tokens == getattr(first, codec).vocabulary.tokens
+    assert set(texts(part, "train")) < set(texts(first, "train"))
     assert part.facts["test_rows"] == first.facts["test_rows"]
 
 

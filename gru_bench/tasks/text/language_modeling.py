@@ -27,7 +27,8 @@ class LanguageModeling(ModelLanguage):
 
     How the stream is read and scored: :class:`~gru_bench.tasks.objectives.model_language.ModelLanguage`.
 
-    The vocabulary is that of the training split; all else is ``<unk>`` and scored as such, so perplexities compare
+    The vocabulary is that of the whole training split, whatever part of it is used: over fewer words perplexity would
+    fall as data shrinks. All else is ``<unk>`` and scored as such, so perplexities compare
     only over one vocabulary. The trivial guess is the training text's token frequencies, each count one more.
 
     Args:
@@ -90,14 +91,12 @@ class LanguageModeling(ModelLanguage):
 
     def _prepare(self) -> Prepared:
         texts = self.data.load()
-        take_apart = streams.make_take_apart(self.level, self.tokenizer, texts["train"])
+        take_apart = streams.make_take_apart(self.level, self.tokenizer, self.data.whole)
         vocabulary, train = streams.learn(
-            texts["train"],
-            take_apart,
-            max_tokens=self.max_train_tokens,
-            max_vocab_size=self.max_vocab_size,
-            min_count=self.min_count,
+            self.data.whole, take_apart, max_vocab_size=self.max_vocab_size, min_count=self.min_count
         )
+        if texts["train"] is not self.data.whole or self.max_train_tokens is not None:
+            train = streams.encode(texts["train"], take_apart, vocabulary, max_tokens=self.max_train_tokens)
         read = {"train": train}
         for split in SPLITS[1:]:
             read[split] = streams.encode(texts[split], take_apart, vocabulary, max_tokens=self.max_eval_tokens)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gru_bench.data import buckets
 from gru_bench.data.digest import digest
-from gru_bench.data.encode import Fitted, encode, learn
+from gru_bench.data.encode import Fitted, learn_and_encode
 from gru_bench.data.prepared import Prepared, cached, ragged_arrays
 from gru_bench.data.ragged import Ragged, smallest
 from gru_bench.data.rows import SPLITS, Loaded, Rows, contents
@@ -37,10 +37,10 @@ class SequenceTagging(Tag):
         He     reckons  the   current  account  deficit  will  narrow  .
         B-NP   B-VP     B-NP  I-NP     I-NP     I-NP     B-VP  I-VP    O
 
-    The vocabulary is that of the training rows that are used; other words are ``<unk>``, and what is right of them
-    is told apart (slice ``word``): only the sentence around an unknown word says anything about its tag. Rows without
-    a word are not used; of a row with more than ``max_length`` words the rest is neither read nor scored. How many
-    there are of either is counted and recorded; see :class:`~gru_bench.data.rows.Rows` for what else is.
+    The vocabulary is that of all training rows, whatever part of them is used; other words are ``<unk>``, and
+    what is right of them is shown apart (slice ``word``): only the sentence around an unknown word says anything about
+    its tag. Rows without a word are not used; of a row with more than ``max_length`` words the rest is neither read nor
+    scored. How many there are of either is counted and recorded; see :class:`~gru_bench.data.rows.Rows` for what else is.
 
     Two guesses to compare with: the trivial one looks at no word and always says the training words' most frequent
     tag; ``baseline_word_tag_accuracy`` among the facts is that of giving each word its own most frequent tag in
@@ -109,16 +109,14 @@ class SequenceTagging(Tag):
         if self.has_chunks:
             check_chunk_tags(self.data.columns["tags"], loaded.classes)
         words = {split: contents(loaded.tables[split], "tokens") for split in SPLITS}
-        vocabulary, train = learn(
-            words["train"],
+        vocabulary, fitted = learn_and_encode(
+            words,
+            None if loaded.whole is None else contents(loaded.whole, "tokens"),
             self._read,
             max_length=self.max_length,
             max_vocab_size=self.max_vocab_size,
             min_count=self.min_count,
         )
-        fitted = {"train": train}
-        for split in SPLITS[1:]:
-            fitted[split] = encode(words[split], self._read, vocabulary, max_length=self.max_length)
         arrays: dict[str, np.ndarray] = {}
         for split in SPLITS:
             arrays |= ragged_arrays(split, fitted[split].sequences)

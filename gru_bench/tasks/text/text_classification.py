@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gru_bench.data import buckets
 from gru_bench.data.digest import digest
-from gru_bench.data.encode import Fitted, Tokenizer, encode, learn, make_tokenize
+from gru_bench.data.encode import Fitted, Tokenizer, learn_and_encode, make_tokenize
 from gru_bench.data.prepared import Prepared, cached, ragged_arrays
 from gru_bench.data.ragged import smallest
 from gru_bench.data.rows import SPLITS, Loaded, Rows, contents
@@ -28,10 +28,10 @@ class TextClassification(Classify):
 
         it 's a charming and often affecting journey .    ->  positive
 
-    The vocabulary is that of the training texts that are used; other words are ``<unk>``. A text without a word is
-    read as one ``<unk>``; one of more than ``max_length`` words loses its end, in all splits alike, so that no row of
-    the test split is left out. How many there are of either is counted and recorded, as are rows without a label
-    (not used) and rows that also occur in the training split (kept); see :class:`~gru_bench.data.rows.Rows`.
+    The vocabulary is that of all training texts, whatever part of them is used; other words are ``<unk>``. A text
+    without a word is read as one ``<unk>``; one of more than ``max_length`` words loses its end, in all splits alike,
+    so that no row of the test split is left out. How many there are of either is counted and recorded, as are rows
+    without a label (not used) and rows that also occur in the training split (kept); see :class:`~gru_bench.data.rows.Rows`.
 
     The trivial guess is always the training rows' most frequent class.
 
@@ -93,17 +93,14 @@ class TextClassification(Classify):
         loaded = self.data.load()
         assert loaded.classes is not None
         tokenize = make_tokenize(self.tokenizer, lowercase=self.lowercase)
-        vocabulary, train = learn(
-            contents(loaded.tables["train"], "text"),
+        vocabulary, fitted = learn_and_encode(
+            {split: contents(loaded.tables[split], "text") for split in SPLITS},
+            None if loaded.whole is None else contents(loaded.whole, "text"),
             tokenize,
             max_length=self.max_length,
             max_vocab_size=self.max_vocab_size,
             min_count=self.min_count,
         )
-        fitted = {"train": train}
-        for split in SPLITS[1:]:
-            texts = contents(loaded.tables[split], "text")
-            fitted[split] = encode(texts, tokenize, vocabulary, max_length=self.max_length)
         arrays: dict[str, np.ndarray] = {}
         for split in SPLITS:
             arrays |= ragged_arrays(split, fitted[split].sequences)

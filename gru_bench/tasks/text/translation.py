@@ -37,9 +37,9 @@ class Translation(Translate):
 
         two men are cooking .  ->  zwei männer kochen .
 
-    The vocabulary of each side is that of the training rows that are used; other words are ``<unk>``, also in what
-    is said. All translations are decoded greedily, with at most five words more than the longest training target,
-    and are held against the raw text of the data set: ``bleu`` (sacrebleu, its tokenizer ``13a``) and ``chrf``
+    The vocabulary of each side is that of all training rows, whatever part of them is used; other words are ``<unk>``,
+    also in translations. All translations are decoded greedily, with at most five words more than the longest training
+    target, and are held against the raw text of the data set: ``bleu`` (sacrebleu, its tokenizer ``13a``) and ``chrf``
     (chrF2), both without regard to case where the task has none. ``loss``, ``perplexity`` and ``token_accuracy`` are
     measured with the right words before, ``<eos>`` included, and depend on the vocabulary: they compare cells, not
     vocabularies.
