@@ -28,6 +28,27 @@ def accuracy(predicted: Labels, actual: Labels) -> float:
     return float((predicted_N == actual_N).double().mean())
 
 
+def balanced_accuracy(predicted: Labels, actual: Labels) -> float:
+    """Mean over the classes that occur of the fraction of their members that are right.
+
+    Always the same class scores one by the number of classes, however frequent that class is.
+
+    Args:
+        predicted: Class ids, of any shape.
+        actual: Class ids from 0, of the same shape.
+
+    Raises:
+        ValueError: The two differ in shape, or are empty.
+
+    Source: Brodersen et al. (2010), doi:10.1109/ICPR.2010.764.
+    """
+    predicted_N, actual_N = _pair(predicted, actual)
+    members_C = torch.bincount(actual_N)
+    right_C = torch.bincount(actual_N[predicted_N == actual_N], minlength=len(members_C)).double()
+    occurs_C = members_C > 0
+    return float((right_C[occurs_C] / members_C[occurs_C]).mean())
+
+
 def macro_f1(predicted: Labels, actual: Labels, num_classes: int) -> float:
     """Mean over classes of F1 = 2 TP / (2 TP + FP + FN), each class weighing the same.
 

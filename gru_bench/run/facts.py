@@ -39,6 +39,7 @@ def facts_before(
         "beats_trivial_by": task.goal.beats_trivial_by,
         "ceiling": task.goal.ceiling,
         "data_source": task.source_id(),
+        "test_selection": task.test_selection,
         "generated": task.generated,
         "git_commit": commit or "",
         "dirty": "" if dirty is None else dirty,

@@ -197,6 +197,8 @@ class Task(ABC):
     """Whether a generator makes the data; reports say so wherever the task is shown."""
     endless: ClassVar[bool] = False
     """Whether one pass over the training data never ends, since it is drawn afresh."""
+    test_selection: str = ""
+    """In words where test examples were chosen otherwise than those of training and validation; else empty."""
 
     def __init__(self, data: Any, /, **common: Unpack[Common]) -> None:
         self.data = data
@@ -256,10 +258,16 @@ class Task(ABC):
 
     @abstractmethod
     def trivial(self) -> dict[str, float]:
-        """What a guess that looks at no input scores on the test split, by metric name. Available after load."""
+        """What the best constant answer scores on the test split, by metric name. Available after load.
+
+        Constant: the same for every example, whatever it reads. Best: of all constants the one that scores highest on
+        this very split, such as the class that most of its labels have, so that none beats it. Where there are too
+        many to try (translations) it is the best of some. ``loss``, and perplexity with it, has no constant answer but
+        probabilities: those of the training split, each count one more.
+        """
 
     def trivial_slices(self) -> list[SliceScore]:
-        """What that same guess scores on each part of the test split that :meth:`score` tells apart.
+        """The same for each part of the test split on which :meth:`score` also scores: the best constant of that part.
 
         Without it nobody sees whether a part is hard for a cell or hard to guess. Available after load.
         """

@@ -92,7 +92,12 @@ def test_noise_is_standard_normal() -> None:
 def test_scores_of_a_perfect_and_a_constant_model() -> None:
     task = make()
     scores = task.score(Reader(), "test")
-    assert scores.metrics == {"accuracy": 1.0, "macro_f1": 1.0, "loss": pytest.approx(0, abs=1e-9)}
+    assert scores.metrics == {
+        "accuracy": 1.0,
+        "balanced_accuracy": 1.0,
+        "macro_f1": 1.0,
+        "loss": pytest.approx(0, abs=1e-9),
+    }
     assert [(s.slice, s.slice_value) for s in scores.slices] == [
         ("distance", "3-5"),
         ("distance", "6-11"),
@@ -100,7 +105,7 @@ def test_scores_of_a_perfect_and_a_constant_model() -> None:
         ("distance", "24-30"),
     ]
     assert {len(column) for column in scores.examples.values()} == {400}
-    counts = task._labels["train"].bincount(minlength=2)
+    counts = task.labels("test").bincount(minlength=2)
     constant = task.score(Reader(int(counts.argmax())), "test")
     assert constant.metrics["accuracy"] == task.trivial()["accuracy"]
     assert constant.metrics["accuracy"] == pytest.approx(sum(constant.examples["correct"]) / 400)

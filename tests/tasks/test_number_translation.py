@@ -195,10 +195,13 @@ def test_loss_is_the_mean_over_words_that_are_there(task: NumberTranslation) -> 
 def test_trivial_guess(task: NumberTranslation) -> None:
     trivial = task.trivial()
     words = [word for pair in task.pairs["test"] for word in [*pair.target, EOS]]
-    said = [word for pair in task.pairs["train"] for word in [*pair.target, EOS]]
-    commonest = max(set(said), key=said.count)
+    commonest = max(set(words), key=words.count)
     assert trivial["token_accuracy"] == pytest.approx(words.count(commonest) / len(words))
-    assert trivial["exact_match"] == 0.0  # no test target stands in train
+    assert trivial["exact_match"] == pytest.approx(1 / 30)  # no two test targets are the same
+    lengths = [len(pair.target) for pair in task.pairs["test"]]
+    assert {part.slice_value: (part.value, part.n) for part in task.trivial_slices()} == {
+        str(n): (pytest.approx(1 / lengths.count(n)), lengths.count(n)) for n in lengths
+    }
     assert 1 < trivial["bleu"] < 30
     assert 0 < trivial["loss"] < torch.tensor(float(len(task.target_vocabulary))).log()
 

@@ -216,7 +216,12 @@ class Oracle(nn.Module):
 def test_scores_of_a_perfect_and_a_constant_model() -> None:
     task = make()
     scores = task.score(Oracle(task), "test")
-    assert scores.metrics == {"accuracy": 1.0, "macro_f1": 1.0, "loss": pytest.approx(0, abs=1e-9)}
+    assert scores.metrics == {
+        "accuracy": 1.0,
+        "balanced_accuracy": 1.0,
+        "macro_f1": 1.0,
+        "loss": pytest.approx(0, abs=1e-9),
+    }
     assert {(s.slice, s.slice_value) for s in scores.slices} == {
         *(("distance", str(d)) for d in DISTANCES),
         *(("construction", c) for c in grammar.CONSTRUCTIONS),

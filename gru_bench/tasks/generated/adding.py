@@ -24,9 +24,9 @@ class Adding(Regress):
         marker  0    1    0    0    1    0       ->  1.2
 
     Values are uniform on [0, 1]; the two markers stand at distinct positions drawn uniformly. Training data is drawn
-    afresh at every step, each batch at one of ``lengths``. The guess that looks at nothing says 1 and has a mean
-    squared error of 2 * Var(U[0, 1]) = 1/6. The score is that of the longest of ``lengths``; the others, and the test
-    lengths ``beyond`` them that training never sees, are slices.
+    afresh at every step, each batch at one of ``lengths``. The best constant answer, about 1, has a mean
+    squared error of about 2 * Var(U[0, 1]) = 1/6. The score is that of the longest of ``lengths``; the others, and the
+    test lengths ``beyond`` them that training never sees, are slices.
 
     Source: Hochreiter and Schmidhuber (1997); markers anywhere as in Bai et al. (2018).
 

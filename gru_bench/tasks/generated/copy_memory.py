@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gru_bench.data.digest import digest, tensor_bytes
 from gru_bench.tasks.base import Batch, Common, Counts, Metric, Part, PositiveInt, Scores, SliceScore, Split, Task
 from gru_bench.tasks.generated.by_length import ByLength
+from gru_bench.tasks.objectives.guesses import share_of_commonest
 from gru_bench.tasks.objectives.tag import mean_nats
 
 GENERATOR_VERSION = "copy_memory/1"
@@ -111,9 +112,11 @@ class CopyMemory(Task):
         )
 
     def trivial(self) -> dict[str, float]:
-        """Blank until the cue, then one and the same symbol: the one that the longest delay's test set has most."""
+        """Blank until the cue, then always the symbol that the test set has most.
+
+        ``loss``: the place of the symbols is known, and nothing of which they are: ln 8 for each of the M.
+        """
         M, T = self.num_symbols, self.examples.lengths[-1]
-        # a guess that knows the place of the symbols but not which they are pays ln 8 for each of the M
         loss = M * torch.tensor(float(NUM_SYMBOLS)).log().item() / (T + 2 * M)
         return {"recall": self._constant(self.examples.longest("test")), "loss": loss}
 
@@ -122,8 +125,7 @@ class CopyMemory(Task):
 
     def _constant(self, part: Part) -> float:
         symbols_NM = torch.cat([batch.targets[-self.num_symbols :].T for batch in self.examples.whole["test"]])
-        commonest = symbols_NM[self.examples.longest("test").rows].flatten().bincount().argmax()
-        return float((symbols_NM[part.rows] == commonest).double().mean())
+        return share_of_commonest(symbols_NM[part.rows].flatten().numpy())
 
 
 def make_batch(delay: int, num_symbols: int, batch_size: int, generator: torch.Generator | None) -> Batch:

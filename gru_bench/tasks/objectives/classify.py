@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gru_bench.metrics import accuracy, macro_f1
+from gru_bench.metrics import accuracy, balanced_accuracy, macro_f1
 from gru_bench.tasks.base import Batch, Counts, Metric, Part, Scores, SliceScore, Split, Task
-from gru_bench.tasks.objectives.guesses import add_one_surprise
+from gru_bench.tasks.objectives.guesses import add_one_surprise, share_of_commonest
 from gru_bench.tasks.objectives.samples import spread
 
 NUM_SAMPLES = 20
@@ -20,6 +20,7 @@ def metrics_of(examples: str, example: str) -> tuple[Metric, ...]:
     """The metrics, with the examples' names in their units: ``texts``, ``text``."""
     return (
         Metric("accuracy", f"share of {examples}", higher_is_better=True),
+        Metric("balanced_accuracy", f"share of {examples}, mean of classes", higher_is_better=True),
         Metric("macro_f1", "F1, mean of classes", higher_is_better=True),
         Metric("loss", f"nats per {example}", higher_is_better=False),
     )
@@ -89,6 +90,7 @@ class Classify(Task):
     def _judge(self, predicted_N: Tensor, labels_N: Tensor) -> dict[str, float]:
         return {
             "accuracy": accuracy(predicted_N, labels_N),
+            "balanced_accuracy": balanced_accuracy(predicted_N, labels_N),
             "macro_f1": macro_f1(predicted_N, labels_N, len(self.classes)),
         }
 
@@ -104,15 +106,15 @@ class Classify(Task):
         }
 
     def trivial(self) -> dict[str, float]:
-        """Always the class that training has most of, with the classes' frequencies in training as probabilities."""
+        """Always the class that most of the test labels have: no constant has a higher accuracy or macro F1.
+
+        ``loss``: the classes' frequencies in training, plus one, as probabilities.
+        """
         labels_N = self.labels("test")
         surprise_C = add_one_surprise(self.labels("train").bincount(minlength=len(self.classes)))
-        guesses_N = torch.full_like(labels_N, self._commonest())
+        guesses_N = torch.full_like(labels_N, int(labels_N.bincount().argmax()))
         return self._judge(guesses_N, labels_N) | {"loss": float(surprise_C[labels_N].mean())}
 
     def trivial_slices(self) -> list[SliceScore]:
-        right_N: np.ndarray = (self.labels("test") == self._commonest()).numpy()
-        return [part.score("accuracy", float(right_N[part.rows].mean())) for part in self.parts("test")]
-
-    def _commonest(self) -> int:
-        return int(self.labels("train").bincount().argmax())
+        labels_N: np.ndarray = self.labels("test").numpy()
+        return [part.score("accuracy", share_of_commonest(labels_N[part.rows])) for part in self.parts("test")]

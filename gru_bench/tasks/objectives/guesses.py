@@ -1,4 +1,4 @@
-"""What a guess that looks at no input pays."""
+"""What a guess that looks at no input scores."""
 
 import numpy as np
 import torch
@@ -13,3 +13,8 @@ def add_one_surprise(counts_V: Tensor | np.ndarray) -> Tensor:
     """
     counted_V = torch.as_tensor(counts_V).double() + 1
     return -(counted_V / counted_V.sum()).log()
+
+
+def share_of_commonest(ids_N: np.ndarray) -> float:
+    """Share of the ids that are the commonest of them: the accuracy of the best constant answer."""
+    return float(np.bincount(ids_N).max() / len(ids_N))

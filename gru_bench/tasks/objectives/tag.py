@@ -12,7 +12,7 @@ from gru_bench.data.ragged import Ragged
 from gru_bench.losses import IGNORED
 from gru_bench.metrics import Chunks, chunk_f1, f1_from_statistics
 from gru_bench.tasks.base import Batch, Counts, Metric, Part, Scores, SliceScore, Split, Task
-from gru_bench.tasks.objectives.guesses import add_one_surprise
+from gru_bench.tasks.objectives.guesses import add_one_surprise, share_of_commonest
 from gru_bench.tasks.objectives.samples import cut, spread
 
 ACCURACY = Metric("accuracy", "share of words", higher_is_better=True)
@@ -38,6 +38,7 @@ class Tag(Task):
     classes: list[str]
     tags: dict[str, Ragged]
     has_chunks: bool
+    _tried: list[Chunks] | None = None
 
     @abstractmethod
     def order(self, split: Split) -> Tensor:
@@ -105,8 +106,7 @@ class Tag(Task):
         slices = [part.score("accuracy", float(right_N[part.rows].mean())) for part in self.word_parts(split)]
         if chunks is not None:
             slices += [part.score("chunk_f1", f1_of(chunks, part)) for part in self.row_parts(split)]
-            number = chunks.number_by_type
-            slices += [SliceScore("chunk_f1", "chunk", kind, f1, number[kind]) for kind, f1 in chunks.by_type.items()]
+            slices += by_type(chunks.number_by_type, chunks.by_type)
         return slices
 
     def _samples(self, split: Split, guessed: Ragged) -> dict[str, list[Any]]:
@@ -121,25 +121,43 @@ class Tag(Task):
         return samples
 
     def trivial(self) -> dict[str, float]:
-        """Always the tag that most training words have, with the tags' frequencies in training as probabilities."""
+        """Always the same tag: for each score the one that is best on the test split.
+
+        ``accuracy``: the tag that most test words have; ``chunk_f1``: the best of all tags that occur there. ``loss``:
+        the tags' frequencies in training, plus one, as probabilities.
+        """
         counts_C = np.bincount(self.tags["train"].values, minlength=len(self.classes))
-        truth, guesses = self.tags["test"], self._guesses()
+        tags_N = self.tags["test"].values
         scores = {
-            "accuracy": float((guesses.values == truth.values).mean()),
-            "loss": float(add_one_surprise(counts_C).numpy()[truth.values].mean()),
+            "accuracy": share_of_commonest(tags_N),
+            "loss": float(add_one_surprise(counts_C).numpy()[tags_N].mean()),
         }
-        return scores | ({"chunk_f1": chunks_of(guesses, truth, self.classes).f1} if self.has_chunks else {})
+        return scores | ({"chunk_f1": max(chunks.f1 for chunks in self._constants())} if self.has_chunks else {})
 
     def trivial_slices(self) -> list[SliceScore]:
-        truth, guesses = self.tags["test"], self._guesses()
-        chunks = chunks_of(guesses, truth, self.classes) if self.has_chunks else None
-        return self._slices("test", guesses.values == truth.values, chunks)
+        tags_N = self.tags["test"].values
+        slices = [part.score("accuracy", share_of_commonest(tags_N[part.rows])) for part in self.word_parts("test")]
+        if self.has_chunks:
+            tried = self._constants()
+            slices += [
+                part.score("chunk_f1", max(f1_of(chunks, part) for chunks in tried)) for part in self.row_parts("test")
+            ]
+            number = tried[0].number_by_type
+            slices += by_type(number, {kind: max(chunks.by_type.get(kind, 0.0) for chunks in tried) for kind in number})
+        return slices
 
-    def _guesses(self) -> Ragged:
-        """The tag that most training words have, for each test word."""
-        truth = self.tags["test"]
-        commonest = np.bincount(self.tags["train"].values).argmax()
-        return Ragged(np.full_like(truth.values, commonest), truth.offsets)
+    def _constants(self) -> list[Chunks]:
+        """The chunks of always one and the same tag, for each tag of the test split."""
+        if self._tried is None:
+            truth = self.tags["test"]
+            guesses = [Ragged(np.full_like(truth.values, tag), truth.offsets) for tag in np.unique(truth.values)]
+            self._tried = [chunks_of(guess, truth, self.classes) for guess in guesses]
+        return self._tried
+
+
+def by_type(number: dict[str, int], f1: dict[str, float]) -> list[SliceScore]:
+    """F1 of each type of chunk that a split has; types that are only predicted are no part of it."""
+    return [SliceScore("chunk_f1", "chunk", kind, f1[kind], n) for kind, n in number.items() if n]
 
 
 def f1_of(chunks: Chunks, part: Part) -> float:

@@ -40,7 +40,8 @@ class SequenceTagging(Tag):
     The vocabulary is that of all training rows, whatever part of them is used; other words are ``<unk>``, and
     what is right of them is shown apart (slice ``word``): only the sentence around an unknown word says anything about
     its tag. Rows without a word are not used; of a row with more than ``max_length`` words the rest is neither read nor
-    scored. How many there are of either is counted and recorded; see :class:`~gru_bench.data.rows.Rows` for what else is.
+    scored. How many there are of either is counted and recorded; see :class:`~gru_bench.data.rows.Rows` for what else
+    is.
 
     Two guesses to compare with: the trivial one looks at no word and always says the training words' most frequent
     tag; ``baseline_word_tag_accuracy`` among the facts is that of giving each word its own most frequent tag in

@@ -21,6 +21,16 @@ from gru_bench.tasks.objectives.classify import Classify, metrics_of
 from gru_bench.tasks.objectives.samples import cut
 
 
+class Texts(Common):
+    """What the yaml of labeled texts gives; see :class:`TextClassification`."""
+
+    tokenizer: Tokenizer
+    lowercase: bool
+    max_length: PositiveInt | None
+    max_vocab_size: Annotated[int, Gt(2)] | None
+    min_count: Annotated[int, Ge(1)]
+
+
 class TextClassification(Classify):
     """Say to which class a text belongs.
 
@@ -31,9 +41,8 @@ class TextClassification(Classify):
     The vocabulary is that of all training texts, whatever part of them is used; other words are ``<unk>``. A text
     without a word is read as one ``<unk>``; one of more than ``max_length`` words loses its end, in all splits alike,
     so that no row of the test split is left out. How many there are of either is counted and recorded, as are rows
-    without a label (not used) and rows that also occur in the training split (kept); see :class:`~gru_bench.data.rows.Rows`.
-
-    The trivial guess is always the training rows' most frequent class.
+    without a label (not used) and rows that also occur in the training split (kept); see
+    :class:`~gru_bench.data.rows.Rows`.
 
     Args:
         tokenizer: ``words`` for raw text, ``whitespace`` for text that was tokenized before, ``chars`` for characters.
@@ -47,25 +56,14 @@ class TextClassification(Classify):
     roles: ClassVar[tuple[str, ...]] = ("text", "label")
     """Columns that the data must name."""
 
-    def __init__(
-        self,
-        data: Rows,
-        /,
-        *,
-        tokenizer: Tokenizer,
-        lowercase: bool,
-        max_length: PositiveInt | None,
-        max_vocab_size: Annotated[int, Gt(2)] | None,
-        min_count: Annotated[int, Ge(1)],
-        **common: Unpack[Common],
-    ) -> None:
-        super().__init__(data, **common)
+    def __init__(self, data: Rows, /, **texts: Unpack[Texts]) -> None:
+        super().__init__(data, batch_size=texts["batch_size"], goal=texts["goal"])
         data.require(*self.roles)
-        self.tokenizer = tokenizer
-        self.lowercase = lowercase
-        self.max_length = max_length
-        self.max_vocab_size = max_vocab_size
-        self.min_count = min_count
+        self.tokenizer = texts["tokenizer"]
+        self.lowercase = texts["lowercase"]
+        self.max_length = texts["max_length"]
+        self.max_vocab_size = texts["max_vocab_size"]
+        self.min_count = texts["min_count"]
 
     def source_id(self) -> str:
         return self.data.source_id()

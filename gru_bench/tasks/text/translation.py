@@ -22,10 +22,15 @@ from gru_bench.losses import IGNORED
 from gru_bench.metrics import Bleu, bleu_from_statistics, corpus_bleu, corpus_chrf
 from gru_bench.tasks.base import TRAIN_DATA_SEED, Batch, Common, Metric, Part, PositiveInt, SliceScore, Split
 from gru_bench.tasks.objectives.samples import spread
-from gru_bench.tasks.objectives.translate import SPARE_WORDS, Statistics, Translate
+from gru_bench.tasks.objectives.translate import (
+    SPARE_WORDS,
+    TRIVIAL_CANDIDATES,
+    TRIVIAL_REFERENCES,
+    Statistics,
+    Translate,
+)
 
 SMALLEST_BPE = len(SPECIALS) + NUM_BYTES
-TRIVIAL_CANDIDATES, TRIVIAL_REFERENCES = 30, 100
 LENGTH_BINS = (9, 12, 15, 20, 30)
 """Most words of a source in each of the slices; longer ones are one more."""
 
@@ -49,7 +54,7 @@ class Translation(Translate):
     Each of these is counted and recorded, as are rows that lack a side (not used) and rows whose source also occurs
     in the training split (kept); see :class:`~gru_bench.data.rows.Rows`.
 
-    The trivial guess is always the same training target, for each score the best of 30; see :meth:`trivial`.
+    The trivial guess is always the same training target, for each score the best of 30; see :func:`best_constants`.
 
     Args:
         vocabulary: What a sentence is taken apart into: ``words`` of raw text (words and runs of one punctuation
@@ -121,8 +126,11 @@ class Translation(Translate):
     def _prepare(self) -> Prepared:
         prepared, texts = prepare(self.data.load(), self.limits)
         arrays, facts = prepared.arrays, prepared.facts
-        facts["trivial"], facts["trivial_statistics"] = constant_scores(
-            texts["train"]["target"], texts["test"]["target"], lowercase=self.limits.lowercase
+        facts["trivial"], facts["trivial_by_length"] = best_constants(
+            texts["train"]["target"],
+            texts["test"]["target"],
+            by_source_length(arrays["test.words"]),
+            lowercase=self.limits.lowercase,
         )
         codec, targets = Codec(facts["codecs"]["target"]), prepared.ragged("test.target")
         written = [codec.text(targets[row][:-1].tolist()) for row in range(len(targets))]
@@ -204,14 +212,15 @@ class Translation(Translate):
     def trivial(self) -> dict[str, float]:
         """Always the same translation, and always the same word.
 
-        ``bleu`` and ``chrf``: of 30 training targets the one that scores highest against 100 others, whatever the
-        source says. ``token_accuracy``: the commonest training word. ``loss`` and ``perplexity``: every word with its
-        frequency in training, plus one.
+        ``bleu`` and ``chrf``: of 30 training targets the best one; see :func:`best_constants`. ``token_accuracy``: the
+        commonest word of the test targets. ``loss`` and ``perplexity``: every word with its frequency in training,
+        plus one.
         """
         return self.prepared.facts["trivial"] | self.guess_words()
 
     def trivial_slices(self) -> list[SliceScore]:
-        return [self.judge_part(self.prepared.facts["trivial_statistics"], part) for part in self.parts("test")]
+        scores = self.prepared.facts["trivial_by_length"]
+        return [part.score("bleu", score) for part, score in zip(self.parts("test"), scores, strict=True)]
 
 
 def perplexity(loss: float) -> float:
@@ -219,17 +228,20 @@ def perplexity(loss: float) -> float:
     return math.exp(loss) if loss < 700 else math.inf
 
 
-def constant_scores(
-    train: list[str], references: list[str], *, lowercase: bool
-) -> tuple[dict[str, float], dict[str, list[int]]]:
-    """What always the same training target scores, chosen for each score by other training targets.
+def best_constants(
+    train: list[str], references: list[str], parts: list[Part], *, lowercase: bool
+) -> tuple[dict[str, float], list[float]]:
+    """What always the same translation scores: of 30 training targets the best, overall and on each part.
+
+    So many sentences take minutes, so 100 of the references choose: overall, and those of a part for that part. The
+    chosen ones are held against all references, and the best of them counts.
 
     Returns:
-        The scores, and the statistics of the BLEU among them; see :class:`~gru_bench.metrics.Bleu`.
+        ``bleu`` and ``chrf``, and the BLEU of each part.
     """
-    candidates = spread(len(train), TRIVIAL_CANDIDATES)
-    others = sorted(set(range(len(train))) - set(candidates)) or candidates
-    seen = [train[others[at]] for at in spread(len(others), TRIVIAL_REFERENCES)]
+    candidates = [train[row] for row in spread(len(train), TRIVIAL_CANDIDATES)]
+    rows = np.array(spread(len(references), TRIVIAL_REFERENCES))
+    few = [references[row] for row in rows]
 
     def bleu(text: str, of: list[str]) -> Bleu:
         return corpus_bleu([text] * len(of), of, tokenize="13a", lowercase=lowercase)
@@ -237,10 +249,14 @@ def constant_scores(
     def chrf(text: str, of: list[str]) -> float:
         return corpus_chrf([text] * len(of), of, lowercase=lowercase).score
 
-    texts = [train[row] for row in candidates]
-    best_bleu = bleu(max(texts, key=lambda text: bleu(text, seen).score), references)
-    best_chrf = chrf(max(texts, key=lambda text: chrf(text, seen)), references)
-    return {"bleu": best_bleu.score, "chrf": best_chrf}, best_bleu.statistics
+    tried = {text: bleu(text, few) for text in candidates}
+    seen = [Part("", "", np.flatnonzero(np.isin(rows, part.rows))) for part in parts]
+    chosen = {max(tried, key=lambda text: tried[text].score)}
+    chosen |= {max(tried, key=lambda text: bleu_of(tried[text].statistics, part)) for part in seen if len(part.rows)}
+    judged = [bleu(text, references) for text in chosen]
+    best_chrf = chrf(max(candidates, key=lambda text: chrf(text, few)), references)
+    by_part = [max(bleu_of(one.statistics, part) for one in judged) for part in parts]
+    return {"bleu": max(one.score for one in judged), "chrf": best_chrf}, by_part
 
 
 def by_source_length(words_R: np.ndarray) -> list[Part]:
