@@ -121,3 +121,17 @@ def test_prepared_data_takes_little_memory(shared_data: Path, name: str) -> None
     ids = sum(texts.values.nbytes for texts in loaded.texts.values())
     assert loaded.prepared.num_bytes <= 1.5 * ids
     assert loaded.facts["padding_share"] < 0.12
+
+
+@pytest.mark.usefixtures("hydra_conf")
+def test_sst2_as_the_hub_has_it_tests_on_its_validation_sentences(tmp_path: Path) -> None:
+    for split, count, start, label in (("train", 90, 0, 0), ("validation", 12, 100, 0), ("test", 9, 200, None)):
+        rows = [{"sentence": f"film {i} was w{i % 7} w{i % 7}", "label": -1 if label is None else i % 2}
+                for i in range(start, start + count)]  # fmt: skip
+        pd.DataFrame(rows).to_parquet(tmp_path / f"{split}.parquet", index=False)
+    _, node = check(composed("task=sst2", f"data.path={tmp_path}"))
+    task = make_task(node)
+    task.load()
+    assert (task.facts["test_rows"], task.facts["valid_rows"], task.facts["train_rows"]) == (12, 9, 81)
+    assert isinstance(task, TextClassification)
+    assert task.texts["test"][0].tolist()[1] == task.vocabulary.unk  # film 100, which no training row has
