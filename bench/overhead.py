@@ -28,7 +28,7 @@ from gru_bench.measure.timing import StepClock
 from gru_bench.models.classifier import Classifier
 from gru_bench.models.encoder import Encoder, MakeCell
 from gru_bench.models.streams import Streams
-from gru_bench.tasks.base import Batch, Scores, Split
+from gru_bench.tasks.base import Batch, Goal, Scores, Split
 from gru_bench.tasks.generated.adding import Adding
 from gru_bench.training.trainer import Trainer
 
@@ -38,7 +38,12 @@ class FixedBatches(Adding):
 
     def __init__(self, steps: int) -> None:
         super().__init__(
-            None, lengths=[50], beyond=[], num_eval=1, batch_size=32, margin=0.01, beats_trivial_by=0.1, ceiling=0.001
+            None,
+            lengths=[50],
+            beyond=[],
+            num_eval=1,
+            batch_size=32,
+            goal=Goal(margin=0.01, beats_trivial_by=0.1, ceiling=0.001),
         )
         fresh = super().batches("train", torch.Generator().manual_seed(0))
         self.fixed = [next(fresh) for _ in range(steps)]

@@ -12,7 +12,8 @@ from gru_bench.cells.gru import GRU
 from gru_bench.models.encoder import Encoder
 from gru_bench.models.seq2seq import Seq2Seq
 from gru_bench.models.streams import Streams
-from gru_bench.tasks.pairs import PairBatch, collate
+from gru_bench.tasks.base import Batch
+from gru_bench.tasks.objectives.translate import collate
 
 SIZES = {"source_vocab_size": 11, "target_vocab_size": 9}
 Attention = Literal["none", "luong", "bahdanau"]
@@ -60,7 +61,7 @@ def make_model(
     return model.to(dtype)
 
 
-def random_batch(lengths: list[int], target_lengths: list[int]) -> PairBatch:
+def random_batch(lengths: list[int], target_lengths: list[int]) -> Batch:
     generator = torch.Generator().manual_seed(5)
     return collate(
         [torch.randint(4, 11, (n,), generator=generator) for n in lengths],

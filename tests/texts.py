@@ -11,6 +11,7 @@ from gru_bench.data.text import Text
 from gru_bench.models.encoder import Encoder
 from gru_bench.models.language_model import LanguageModel
 from gru_bench.models.streams import Streams
+from gru_bench.tasks.base import Goal
 from gru_bench.tasks.text.language_modeling import LanguageModeling
 
 
@@ -21,8 +22,8 @@ def given(train: str, valid: str = "valid\n", test: str = "test\n") -> Text:
 def make_task(data: Text, level: Literal["word", "char"] = "char", **changed: Any) -> LanguageModeling:
     streams = {"seq_len": 7, "batch_size": 4, "max_train_tokens": None, "max_eval_tokens": None}
     vocabulary = {"tokenizer": "auto", "max_vocab_size": None, "min_count": 1}
-    limits = {"margin": 0.1, "beats_trivial_by": 1.0, "ceiling": 1.0}
-    task = LanguageModeling(data, level=level, **(streams | vocabulary | limits | changed))
+    goal = {"goal": Goal(margin=0.1, beats_trivial_by=1.0, ceiling=1.0)}
+    task = LanguageModeling(data, level=level, **(streams | vocabulary | goal | changed))
     task.load()
     return task
 

@@ -194,6 +194,8 @@ def check_arguments(factory: Callable[..., Any], given: Node, prefix: str, owner
     function = factory.__init__ if inspect.isclass(factory) else factory
     hints = typing.get_type_hints(function, include_extras=True)
     known = keys_of(factory)
+    for common in shared_keys(factory, hints):
+        hints |= typing.get_type_hints(common, include_extras=True)
     for key in given:
         if key not in known or f"{prefix}{key}" in GIVEN_ELSEWHERE:
             listed = [name for name in known if f"{prefix}{name}" not in GIVEN_ELSEWHERE]
@@ -227,9 +229,24 @@ def is_node(value: Any) -> bool:
     return isinstance(value, dict) and "_target_" in value
 
 
+def shared_keys(factory: Callable[..., Any], hints: dict[str, Any]) -> list[Any]:
+    """The ``TypedDict`` of ``**common: Unpack[...]``, by which constructors share arguments; an empty list without."""
+    return [
+        typing.get_args(hints[name])[0]
+        for name, parameter in inspect.signature(factory).parameters.items()
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD and typing.get_origin(hints.get(name)) is typing.Unpack
+    ]
+
+
 def keys_of(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The arguments that yaml may give: keyword-only ones, and others that have both a name and a default."""
+    """The arguments that yaml may give: keyword-only ones, shared ones, and others with both a name and a default."""
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    shared = shared_keys(factory, typing.get_type_hints(function, include_extras=True))
     return {
+        key: inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY)
+        for common in shared
+        for key in common.__required_keys__
+    } | {
         name: parameter
         for name, parameter in inspect.signature(factory).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
