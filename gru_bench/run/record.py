@@ -12,7 +12,15 @@ from gru_bench.config.keys import flatten
 from gru_bench.measure.parity import Parity
 from gru_bench.measure.trace import Audit
 from gru_bench.run.job import Job
-from gru_bench.store.schema import CONFIG_FILE, DATA_FILE, EXAMPLES_TABLE, KERNEL_FILE, SAMPLES_TABLE
+from gru_bench.store.schema import (
+    CONFIG_FILE,
+    DATA_FILE,
+    EXAMPLES_TABLE,
+    KERNEL_FILE,
+    PART_SIZE,
+    PART_SIZE_UNIT,
+    SAMPLES_TABLE,
+)
 from gru_bench.store.write import Run
 from gru_bench.tasks.base import Scores, SliceScore, Task
 from gru_bench.training.fit import WARM_UP_STEPS, Event, Fit
@@ -110,6 +118,16 @@ class Recorder:
             self._value("test", name, value, name)
         for part in scores.slices:
             self._part(part.metric, part)
+        for (name, part_value), size in {(part.slice, part.slice_value): part.n for part in scores.slices}.items():
+            self.run.value(
+                "test",
+                PART_SIZE,
+                size,
+                unit=PART_SIZE_UNIT,
+                higher_is_better=None,
+                slice=name,
+                slice_value=part_value,
+            )
         if scores.examples:
             self.run.table(EXAMPLES_TABLE, scores.examples)
         if scores.samples:

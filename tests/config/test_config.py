@@ -1,15 +1,19 @@
 """The type check, the keys of a run, and every yaml on disk."""
 
+import importlib
+import inspect
 from pathlib import Path
 
 import pytest
 from conftest import CONF, REPOSITORY, composed, yaml_names
-from hydra.utils import get_object
 from omegaconf import OmegaConf
 
+from gru_bench.backends.base import Backend
+from gru_bench.cells.base import Cell
 from gru_bench.commands.help import first_comment
 from gru_bench.config.check import Node, check, check_arguments, check_node, conf_dir, construct
 from gru_bench.errors import UserError
+from gru_bench.tasks.base import Task
 
 
 def test_conf_is_found() -> None:
@@ -31,36 +35,20 @@ def test_every_yaml_says_in_words_what_it_is(path: Path) -> None:
     assert len(first_comment(path)) > 10
 
 
-@pytest.mark.parametrize("room", ["tasks", "cells", "backends", "sections"])
-def test_every_module_of_a_registry_is_named_by_a_yaml(room: str) -> None:
-    group = room.rstrip("s")
-    named = {OmegaConf.load(path) for path in ()}
-    for name in yaml_names(group):
-        node = OmegaConf.load(CONF / group / f"{name}.yaml")
-        if "defaults" in node:  # another yaml, cut down
-            continue
-        target = (node.get("task") or node)["_target_"] if group == "task" else node["_target_"]
-        named.add(target.rsplit(".", 1)[0])
-        get_object(target)
-    folder = REPOSITORY / "gru_bench" / room
-    modules = {
-        f"gru_bench.{room}.{path.stem}"
-        for path in folder.glob("*.py")
-        if path.stem
-        not in (
-            "__init__",
-            "base",
-            "pairs",
-            "parity",
-            "parity_store",
-            "benchmarks",
-            "figures",
-            "groups",
-            "header",
-            "parts",
-        )
-    }
-    assert modules <= named
+@pytest.mark.parametrize(("group", "base"), [("cell", Cell), ("backend", Backend), ("task", Task)])
+@pytest.mark.usefixtures("hydra_conf")
+def test_every_class_of_a_registry_is_named_by_a_yaml(group: str, base: type) -> None:
+    named = {composed(f"{group}={name}")[group]["_target_"] for name in yaml_names(group)}
+    room = f"gru_bench.{group}s"
+    classes = set()
+    for path in (REPOSITORY / "gru_bench" / f"{group}s").rglob("*.py"):
+        module = path.relative_to(REPOSITORY).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+        for name, found in inspect.getmembers(importlib.import_module(module), inspect.isclass):
+            concrete = issubclass(found, base) and not inspect.isabstract(found) and found is not base
+            if concrete and found.__module__ == module:
+                classes.add(f"{module}.{name}")
+    assert classes
+    assert classes <= named, f"no yaml of {room} names them"
 
 
 BAD = [
