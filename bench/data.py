@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from gru_bench.data.rows import Rows
+from gru_bench.tasks.base import Goal
 from gru_bench.tasks.text.text_classification import TextClassification
 
 BATCH_SIZE = 32
@@ -44,9 +45,7 @@ def make_task(options: argparse.Namespace) -> TextClassification:
         max_vocab_size=None,
         min_count=1,
         batch_size=BATCH_SIZE,
-        margin=0.01,
-        beats_trivial_by=0.1,
-        ceiling=0.99,
+        goal=Goal(margin=0.01, beats_trivial_by=0.1, ceiling=0.99),
     )
 
 

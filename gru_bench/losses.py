@@ -23,9 +23,9 @@ def mean_nats(h_TBE: Tensor, layer: nn.Linear, targets_TB: Tensor) -> Tensor:
     """Mean negative log-probability of the targets that are not ignored, given what the output layer is fed.
 
     Where the logits fit in :data:`CHUNK_BYTES`, in half precision, or under autocast, this is the layer and
-    ``F.cross_entropy``. Else they are made chunk by chunk and each chunk gives its part of the gradients at once, so that neither they nor their
-    gradients ever lie in memory as a whole: for 1,120 positions over 33,278 words that would be four times 149 MB. It
-    takes 0.85 of the time so, and what is left is the three matrix products.
+    ``F.cross_entropy``. Else they are made chunk by chunk and each chunk gives its part of the gradients at once, so
+    that neither they nor their gradients ever lie in memory as a whole: for 1,120 positions over 33,278 words that
+    would be four times 149 MB. It takes 0.85 of the time so, and what is left is the three matrix products.
     """
     num_scored = (targets_TB != IGNORED).sum()
     rows = chunk_rows(layer)

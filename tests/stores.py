@@ -7,6 +7,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from gru_bench.store.read import Results
+from gru_bench.store.schema import CONFIG_KEY, GROUP_KEY, JOB
 from gru_bench.store.write import Run, Store
 
 
@@ -27,9 +31,9 @@ def copy_store(template: Path, folder: Path) -> Store:
 
 def tags(key: str, **more: str) -> dict[str, str]:
     return {
-        "gru_bench.config_key": key,
-        "gru_bench.group_key": key.split("/")[0],
-        **{f"gru_bench.{name}" if name == "job" else name: value for name, value in more.items()},
+        CONFIG_KEY: key,
+        GROUP_KEY: key.split("/")[0],
+        **{JOB if name == "job" else name: value for name, value in more.items()},
     }
 
 
@@ -48,7 +52,7 @@ def one_run(
     error: BaseException | None = None,
     **more: str,
 ) -> str:
-    """A run that does what ``inside`` says and may then fail; returns its id."""
+    """A run that does what is in ``inside`` and may then fail; returns its id."""
     run_id = ""
     try:
         with store.run(experiment, key, sweep_id=sweep_id, tags=tags(key, **more)) as run:
@@ -61,3 +65,17 @@ def one_run(
         if caught is not error:
             raise
     return run_id
+
+
+def score(value: float = 0.5, **params: object) -> Callable[[Run], None]:
+    def inside(run: Run) -> None:
+        run.params(params)
+        run.value("test", "mse", value, unit="", higher_is_better=False)
+
+    return inside
+
+
+def same(one: Results, other: Results) -> None:
+    pd.testing.assert_frame_equal(one.runs, other.runs, check_exact=True)
+    pd.testing.assert_frame_equal(one.values, other.values, check_exact=True)
+    pd.testing.assert_frame_equal(one.curves, other.curves, check_exact=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -18,6 +17,7 @@ from gru_bench.errors import Unsupported, UserError
 from gru_bench.measure import parity
 from gru_bench.measure.kernel import kernel_name
 from gru_bench.models.encoder import Encoder, MakeCell
+from gru_bench.models.streams import Streams
 from gru_bench.run.build import Place
 
 COLUMN = 36
@@ -132,7 +132,7 @@ def kernels_here(make_cell: MakeCell, backend: Backend, place: Place, shapes: li
             shape.H,
             make_cell,
             backend,
-            torch.Generator().manual_seed(0),
+            Streams(0),
             hidden_size=shape.H,
             num_layers=1,
             device=place.device,

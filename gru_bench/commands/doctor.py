@@ -18,7 +18,7 @@ from gru_bench.errors import UserError
 from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, environment, machine_id
 from gru_bench.measure.threads import resolve_threads, usable_cores
 from gru_bench.run.build import Place, make_place
-from gru_bench.store.connect import shown, sqlite_file
+from gru_bench.store.connect import sqlite_file, without_password
 from gru_bench.store.write import Store
 
 Dtype = Literal["float32", "float64", "bfloat16"]
@@ -115,13 +115,13 @@ def print_store(found: Diagnosis, tracking: Node) -> None:
     """Whether runs can be written. A file that does not exist is not made."""
     try:
         store: Store = construct(tracking)
-        file = sqlite_file(store.uri)
+        file, where = sqlite_file(store.uri), without_password(store.uri)
         if file is None or file.exists():
             store.open()
-            found.line("store", f"{shown(store.uri)}: reachable and writable", "green")
+            found.line("store", f"{where}: reachable and writable", "green")
         elif file.parent.is_dir() and os.access(file.parent, os.W_OK):
-            found.line("store", f"{shown(store.uri)}: the first run makes it; the folder is writable", "green")
+            found.line("store", f"{where}: the first run makes it; the folder is writable", "green")
         else:
-            found.line("store", f"{shown(store.uri)}: the folder {file.parent} is not there or not writable", "red")
+            found.line("store", f"{where}: the folder {file.parent} is not there or not writable", "red")
     except UserError as error:
         found.line("store", str(error), "red")

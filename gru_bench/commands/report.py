@@ -11,9 +11,10 @@ from gru_bench.commands import messages
 from gru_bench.config.check import check_arguments, check_node, construct, to_node
 from gru_bench.errors import UserError
 from gru_bench.report.figures import save
+from gru_bench.report.groups import distinct
 from gru_bench.report.header import header
 from gru_bench.report.markdown import Section
-from gru_bench.report.view import distinct
+from gru_bench.report.view import View
 from gru_bench.store.read import Results, read
 
 SORTED_BY = [
@@ -77,24 +78,25 @@ def make(config: DictConfig) -> Path:
         check_node(section, f"sections.{name}")
     select = {key: None if value is None else str(value) for key, value in select.items()}  # experiment=1 is a name
     results = read(construct(tracking).uri, **select)
-    rendered = [construct(sections[name])(results) for name in sorted(sections, key=lambda name: (orders[name], name))]
+    view = View(results)
+    rendered = [construct(sections[name])(view) for name in sorted(sections, key=lambda name: (orders[name], name))]
     experiments = distinct(results.runs["experiment"])
     folder = Path(node["output"] or Path("reports", select["experiment"] or "_".join(map(str, experiments))))
     try:
-        write(folder, results, select, rendered)
+        write(folder, results, view, select, rendered)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise UserError(f"output={folder}: cannot be written to ({error.strerror}); output=FOLDER names one") from error
     return folder
 
 
-def write(folder: Path, results: Results, select: dict[str, str | None], sections: list[Section]) -> None:
+def write(folder: Path, results: Results, view: View, select: dict[str, str | None], sections: list[Section]) -> None:
     """Write all files of a report; figures of an earlier one in the same folder go."""
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     if (folder / "report.md").is_file():
         for old in [*figures.glob("*.svg"), *figures.glob("*.png")]:
             old.unlink()
-    parts = [header(results, select)]
+    parts = [header(view, select)]
     for section in sections:
         if section.markdown:
             parts.append(f"## {section.title}\n\n{section.markdown}")

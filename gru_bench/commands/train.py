@@ -10,7 +10,7 @@ from gru_bench.errors import UserError
 from gru_bench.run.job import request
 from gru_bench.run.launch import Launch, Sweep
 from gru_bench.run.train import train
-from gru_bench.store.connect import absolute_uri, shown
+from gru_bench.store.connect import absolute_uri, without_password
 from gru_bench.store.signals import SIGTERM_EXIT_CODE, raise_on_signals
 
 
@@ -67,7 +67,7 @@ def close_sweep(launch: Launch, code: int) -> int:
     counts = sweep.close(lost=stopped and f"{stopped}: the whole sweep was ended")
     listed = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
     print(f"sweep {sweep.experiment}: {listed or 'no runs'}")
-    where = "" if sweep.store.uri == absolute_uri(None) else f" tracking.uri={shown(sweep.store.uri)}"
+    where = "" if sweep.store.uri == absolute_uri(None) else f" tracking.uri={without_password(sweep.store.uri)}"
     print(f"its report: gru-bench report sweep={sweep.sweep_id}{where}")
     if counts["missing"] or counts["killed"]:
         print(

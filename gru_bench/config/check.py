@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gru_bench.config.rates import Tuning, rate_of
+from gru_bench.config.rates import TRIED, Tuning, provenance, rate_of, tuning_key
 from gru_bench.errors import UserError
 
 Node = dict[str, Any]
@@ -42,7 +42,7 @@ def conf_dir() -> Path:
 class Settings:
     """The plain keys of ``conf/train.yaml``, which say what one run is."""
 
-    seed: Annotated[int, Ge(0)]
+    seed: Annotated[int, Ge(0), Lt(2**32)]
     hidden_size: Annotated[int, Gt(0)]
     num_layers: Annotated[int, Gt(0)]
     device: str
@@ -100,8 +100,12 @@ def to_node(config: DictConfig) -> Node:
     return typing.cast(Node, node)
 
 
-def check(config: DictConfig) -> tuple[Settings, Node]:
+def check(config: DictConfig, cell: str | None = None) -> tuple[Settings, Node]:
     """Check a training config against the types of everything that it names.
+
+    Args:
+        config: As composed.
+        cell: Name of the chosen yaml of ``conf/cell``, by which a learning rate may be given; None for the family's.
 
     Returns:
         The plain settings, and the whole config as plain dictionaries.
@@ -116,28 +120,37 @@ def check(config: DictConfig) -> tuple[Settings, Node]:
         part = node.get(name) or {}
         if name != "data" and "_target_" not in part:  # a task that makes its own data has none
             raise UserError(f"{name}: its yaml has no _target_, the class to build")
-        if name == "trainer":
-            part = node[name] = with_own_rate(node)
-        check_node(part, name)
+        if name != "trainer":
+            check_node(part, name)
+    with_own_rate(config, node, cell)
     return Settings(**plain), node
 
 
-def with_own_rate(node: Node) -> Node:
-    """The trainer's node with the learning rate of the cell's family.
+def with_own_rate(config: DictConfig, node: Node, cell: str | None) -> None:
+    """Give the trainer the learning rate of this cell, and say under ``tuning`` where it comes from.
 
-    A rate that was chosen by trials counts them (``learning_rate_trials`` beside ``tuning``): a rate from the command
-    line is nobody's choice, so there ``tuning`` is dropped.
+    Args:
+        config: As composed.
+        node: The same, resolved; changed in place.
+        cell: Name of the chosen yaml of ``conf/cell``; None for that of the family's reference cell.
 
     Raises:
-        UserError: The trials are not what :class:`~gru_bench.config.rates.Tuning` holds, or the family has no rate.
+        UserError: The trials are not what :class:`~gru_bench.config.rates.Tuning` holds, or a rate is no rate.
     """
-    trainer: Node = node["trainer"]
-    by_family = trainer.get("learning_rate")
-    if node.get("tuning") is not None:
-        check_arguments(Tuning, node["tuning"], "tuning.", "tuning")
-        if not isinstance(by_family, dict):
-            node["tuning"] = None
-    return trainer | {"learning_rate": rate_of(by_family, family(node))} if isinstance(by_family, dict) else trainer
+    trials = node.get("tuning")
+    if trials is not None:
+        check_arguments(Tuning, trials, "tuning.", "tuning")
+    tuning = None if trials is None else Tuning(**trials)
+    cell_family = family(node)
+    cell = cell or cell_family
+    rate = rate_of(node["trainer"].get("learning_rate"), cell, cell_family)
+    if rate.value is not None:
+        node["trainer"] = node["trainer"] | {"learning_rate": rate.value}
+    check_node(node["trainer"], "trainer")
+    data = OmegaConf.to_container(config.data, resolve=False) if config.get("data") else {}
+    key = tuning_key(node, typing.cast(Node, data).get("path"))
+    facts = provenance(rate, cell, cell_family, tuning, key)
+    node["tuning"] = ((trials or {}) if facts["learning_rate_from"] in TRIED else {}) | facts
 
 
 def family(node: Node) -> str:
@@ -181,6 +194,8 @@ def check_arguments(factory: Callable[..., Any], given: Node, prefix: str, owner
     function = factory.__init__ if inspect.isclass(factory) else factory
     hints = typing.get_type_hints(function, include_extras=True)
     known = keys_of(factory)
+    for common in shared_keys(factory, hints):
+        hints |= typing.get_type_hints(common, include_extras=True)
     for key in given:
         if key not in known or f"{prefix}{key}" in GIVEN_ELSEWHERE:
             listed = [name for name in known if f"{prefix}{name}" not in GIVEN_ELSEWHERE]
@@ -214,9 +229,24 @@ def is_node(value: Any) -> bool:
     return isinstance(value, dict) and "_target_" in value
 
 
+def shared_keys(factory: Callable[..., Any], hints: dict[str, Any]) -> list[Any]:
+    """The ``TypedDict`` of ``**common: Unpack[...]``, by which constructors share arguments; an empty list without."""
+    return [
+        typing.get_args(hints[name])[0]
+        for name, parameter in inspect.signature(factory).parameters.items()
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD and typing.get_origin(hints.get(name)) is typing.Unpack
+    ]
+
+
 def keys_of(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The arguments that yaml may give: keyword-only ones, and others that have both a name and a default."""
+    """The arguments that yaml may give: keyword-only ones, shared ones, and others with both a name and a default."""
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    shared = shared_keys(factory, typing.get_type_hints(function, include_extras=True))
     return {
+        key: inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY)
+        for common in shared
+        for key in common.__required_keys__
+    } | {
         name: parameter
         for name, parameter in inspect.signature(factory).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY

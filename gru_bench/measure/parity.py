@@ -25,6 +25,7 @@ from gru_bench.cells.base import Cell
 from gru_bench.errors import Unsupported
 from gru_bench.measure import parity_store
 from gru_bench.models.encoder import Encoder, MakeCell
+from gru_bench.models.streams import Streams
 
 TOLERANCES = {torch.float64: 1e-13, torch.float32: 2e-5, torch.bfloat16: 0.1}
 """Largest error by floating type: roughly a hundred roundings, since they add up over the steps and back.
@@ -298,7 +299,7 @@ def _encoder(
         case.input_size,
         make_noisy,
         backend,
-        torch.Generator().manual_seed(0),
+        Streams(0),
         hidden_size=case.hidden_size,
         num_layers=case.num_layers,
         device=device,

@@ -20,7 +20,7 @@ from gru_bench.cache_dir import cache_dir, replace_text
 from gru_bench.measure.environment import machine_id
 
 PACKAGE = Path(__file__).resolve().parent.parent
-SOURCES = ("backends", "cells", "models/encoder.py", "measure/parity.py")
+SOURCES = ("backends", "cells", "models/encoder.py", "models/streams.py", "measure/parity.py")
 """What the answer depends on in this package: files of these suffixes in these folders."""
 SUFFIXES = (".py", ".cpp", ".h")
 

@@ -17,16 +17,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from gru_bench.report.view import FAMILIES, complete, distinct, first_known
-from gru_bench.store.read import Results
+from gru_bench.report.groups import distinct, first_known
+from gru_bench.report.scores import typical
+from gru_bench.report.view import View
+from gru_bench.store.read import FAMILIES
 
 WIDTH = 8.0
 """Inches. Shown about 800 pixels wide, a point of type is a little more than a pixel."""
 
 DPI = 200
 LINE_STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
-DASHES: tuple[Any, ...] = ("", (4, 1.5), (1, 1), (3, 1.25, 1.5, 1.25))
-"""The same patterns as seaborn takes them."""
 
 TRIVIAL: dict[str, Any] = {"color": "0.35", "linestyle": (0, (4, 2)), "linewidth": 1.2}
 
@@ -82,12 +82,12 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def looks(results: Results) -> dict[str, Look]:
+def looks(view: View) -> dict[str, Look]:
     """One look a cell: the family gives the hue, the reference cell has it pure, variants are shades of it.
 
     A variant's shade is found by its name, so that it hardly depends on which other cells are there.
     """
-    runs, _ = complete(results)
+    runs = view.runs
     found: dict[str, Look] = {}
     taken: set[tuple[str, int]] = set()
     for cell in distinct(runs["cell"]):
@@ -129,8 +129,30 @@ def handle(look: Look, variant: int, label: str) -> Line2D:
     return Line2D([], [], color=look.color, marker=look.marker, markersize=5.5, linestyle=line, label=label)
 
 
+def mark_of(look: Look, median: bool, edge: float) -> dict[str, Any]:
+    """How a row's mark is filled: in its color for a mean, hollow for a median."""
+    if median:
+        return {"markerfacecolor": "white", "markeredgecolor": look.color, "markeredgewidth": 1.2}
+    return {"markeredgecolor": "white", "markeredgewidth": edge}
+
+
+def median_handle() -> Line2D:
+    """The legend's entry for hollow marks."""
+    label = "hollow: median, seeds split"
+    return Line2D(
+        [], [], marker="o", color="0.35", markerfacecolor="white", linestyle="none", markersize=5.5, label=label
+    )
+
+
 def seed_range(
-    ax: Axes, points: list[tuple[float, pd.Series]], look: Look, variant: int, *, joined: bool, width: float
+    ax: Axes,
+    points: list[tuple[float, pd.Series]],
+    look: Look,
+    variant: int,
+    *,
+    joined: bool,
+    width: float,
+    median: bool = False,
 ) -> bool:
     """Draw one row: the mean over the seeds at each place, with a bar from the smallest to the largest.
 
@@ -142,6 +164,7 @@ def seed_range(
         variant: Which row of its cell it is.
         joined: Whether a line joins the means: only where the places have an order.
         width: Of that line.
+        median: Draw the median, as a hollow mark: for a row of which some seeds learned the task and others did not.
 
     Returns:
         Whether there was anything to draw.
@@ -149,7 +172,7 @@ def seed_range(
     points = [(x, scores) for x, scores in points if len(scores) and scores.map(math.isfinite).all()]
     if not points:
         return False
-    means = [float(scores.mean()) for _, scores in points]
+    means = [typical(scores, median) for _, scores in points]
     # a mean of equal numbers may differ from them in the last bit, and a bar must not have a negative length
     below = [max(0.0, mean - float(scores.min())) for mean, (_, scores) in zip(means, points, strict=True)]
     above = [max(0.0, float(scores.max()) - mean) for mean, (_, scores) in zip(means, points, strict=True)]
@@ -160,8 +183,7 @@ def seed_range(
         color=look.color,
         marker=look.marker,
         markersize=5.5,
-        markeredgecolor="white",
-        markeredgewidth=0.4,
+        **mark_of(look, median, 0.4),
         linestyle=LINE_STYLES[look.line(variant)] if joined else "none",
         linewidth=width,
         elinewidth=1.0,

@@ -4,14 +4,14 @@ import shlex
 
 import pandas as pd
 
+from gru_bench.report.groups import distinct, truth
 from gru_bench.report.markdown import known, plural, table
-from gru_bench.report.view import complete, distinct, truth
-from gru_bench.store.read import Results
+from gru_bench.report.view import View
 
 
-def header(results: Results, select: dict[str, str | None]) -> str:
+def header(view: View, select: dict[str, str | None]) -> str:
     """What the report is about. No date: the same store gives the same bytes."""
-    runs, _ = complete(results)
+    runs = view.runs
     experiments, sweeps = distinct(runs["experiment"]), distinct(runs["sweep"])
     names = ", ".join(map(str, experiments)) or str(select["experiment"])
     statuses = runs["status"].value_counts()

@@ -5,8 +5,27 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from gru_bench.report.markdown import known, number, plus_minus
-from gru_bench.report.view import Measured, TaskGroups, deviation, seed_values
+from gru_bench.report.groups import TaskGroups
+from gru_bench.report.markdown import count, known, number, table
+from gru_bench.report.scores import plus_minus_of
+from gru_bench.report.view import View
+
+PART_SIZE = "n"
+"""The metric under which the store keeps how many test examples a part has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Small:
+    """What is done with parts of few test examples.
+
+    Attributes:
+        below: Examples; a part with fewer is neither a column nor drawn. They are merged into one column where the
+            metric allows it and together they have as many, else left out.
+        mergeable: Metrics that are means over test examples, so that parts may be merged by weighting.
+    """
+
+    below: int
+    mergeable: list[str]
 
 
 @dataclass(frozen=True)
@@ -15,9 +34,14 @@ class Parts:
 
     Attributes:
         name: By what it is cut.
-        values: The parts, in the order of their numbers, else of their names.
+        values: The parts that are large enough or of which no size is known, in the order of their numbers, else of
+            their names.
         scores: ``scores[row][value]`` has a value a seed; rows without any are left out.
+        is_split: By row, whether some of its seeds learned the task and others did not.
         trivial: What the trivial guess scores, by value; None where no run kept it, or where the rows differ in data.
+        sizes: Test examples by value; the smallest where runs differ; None where not known.
+        merged: Header of the column of merged parts, a key of ``scores`` and ``sizes``; empty where nothing is merged.
+        note: What a reader must know of sizes, in sentences.
     """
 
     task: TaskGroups
@@ -25,32 +49,108 @@ class Parts:
     name: str
     values: list[str]
     scores: dict[str, dict[str, pd.Series]]
+    is_split: dict[str, bool]
     trivial: dict[str, float | None]
+    sizes: dict[str, int | None]
+    merged: str
+    note: str
 
-    def rows(self, shown: list[str]) -> list[list[str]]:
-        """The lines of a table with a column for each of these parts."""
-        lines = [[label, *(plus_minus_of(row[value]) for value in shown)] for label, row in self.scores.items()]
+    def table(self, most: int | None = None) -> str:
+        """A row a cell, a column a part: the first ``most`` ones and the merged ones; nothing without a column."""
+        shown = self.values[:most] + ([self.merged] if self.merged else [])
+        if not shown:
+            return ""
+        rows = []
+        if any(self.sizes[value] is not None for value in shown):
+            rows.append(["test examples (n)", *(count(self.sizes[value]) for value in shown)])
+        for label, row in self.scores.items():
+            rows.append([label, *(plus_minus_of(row[value], self.is_split[label]) for value in shown)])
         if any(known(self.trivial[value]) for value in shown):
-            lines.append(["trivial guess", *(number(self.trivial[value]) for value in shown)])
-        return lines
+            rows.append(["trivial guess", *(number(self.trivial[value]) for value in shown)])
+        columns = ["cell", *(value if value == self.merged else f"{self.name} {value}" for value in shown)]
+        return table(columns, rows, set(columns[1:]))
+
+    def ticks(self, most: int | None = None) -> list[str]:
+        """A label for each part of a figure: its value, and its size unless all are alike."""
+        shown = self.values[:most]
+        if self.common_size(most) is not None:
+            return shown
+        return [value if self.sizes[value] is None else f"{value}\nn={self.sizes[value]:,}" for value in shown]
+
+    def common_size(self, most: int | None = None) -> int | None:
+        """How many test examples each part of a figure has, where all have as many."""
+        found = {self.sizes[value] for value in self.values[:most]}
+        return found.pop() if len(found) == 1 else None
 
 
-def cut(measured: Measured, task: TaskGroups, metric: str, name: str) -> Parts:
-    """The parts by which one of a task's test scores was told apart; none where it was not."""
+def cut(view: View, task: TaskGroups, metric: str, name: str, small: Small) -> Parts:
+    """The parts by which one of a task's test scores was cut; none where it was not."""
     finished = {run for group in task.groups for run in group.finished["run_id"]}
-    values = {
+    found = {
         value
-        for (split, *rest, value), by_run in measured.items()
+        for (split, *rest, value), by_run in view.measured.items()
         if (split, *rest) == ("test", metric, name) and not finished.isdisjoint(by_run)
     }
-    ordered = sorted(values, key=lambda text: (as_number(text), text))
+    ordered = sorted(found, key=lambda text: (as_number(text), text))
     scores = {
-        group.label: {value: seed_values(measured, group, metric, "test", name, value) for value in ordered}
+        group.label: {value: view.seed_values(group, metric, "test", name, value) for value in ordered}
         for group in task.groups
     }
     kept = {label: row for label, row in scores.items() if any(len(series) for series in row.values())}
-    guesses = {value: _agreed(measured.get(("test", f"trivial_{metric}", name, value), {}), task) for value in ordered}
-    return Parts(task, metric, name, ordered, kept, guesses)
+    guesses = {
+        value: _agreed(view.measured.get(("test", f"trivial_{metric}", name, value), {}), task) for value in ordered
+    }
+    counted = {value: view.measured.get(("test", PART_SIZE, name, value), {}) for value in ordered}
+    sizes = {
+        value: round(min(n for run, n in by_run.items() if run in finished))
+        if not finished.isdisjoint(by_run)
+        else None
+        for value, by_run in counted.items()
+    }
+    few = [value for value in ordered if (n := sizes[value]) is not None and n < small.below]
+    together = sum(sizes[value] or 0 for value in few)
+    alike = all(len({n for run, n in counted[value].items() if run in finished}) == 1 for value in few)
+    merged = ""
+    if len(few) > 1 and metric in small.mergeable and alike and together >= small.below:
+        merged = f"other ({len(few)} parts, n={together:,})"
+        weights = {value: sizes[value] or 0 for value in few}
+        for row in kept.values():
+            row[merged] = weighted_mean({value: row[value] for value in few}, weights)
+        sizes[merged], guesses[merged] = together, None  # the best constant of each part is none of the whole
+    outcomes = view.outcomes(task)
+    return Parts(
+        task,
+        metric,
+        name,
+        [value for value in ordered if value not in few],
+        kept,
+        {label: outcome.is_split for label, outcome in outcomes.items()},
+        guesses,
+        sizes,
+        merged,
+        size_note(metric, few, sizes, ordered, merged, small),
+    )
+
+
+def weighted_mean(parts: dict[str, pd.Series], weights: dict[str, int]) -> pd.Series:
+    """The score of several parts together, for the seeds that have all of them."""
+    columns = pd.concat(parts, axis=1, join="inner")
+    return columns.mul(pd.Series(weights)).sum(axis=1) / sum(weights.values())
+
+
+def size_note(
+    metric: str, few: list[str], sizes: dict[str, int | None], ordered: list[str], merged: str, small: Small
+) -> str:
+    """Which parts are merged or left out for their size, and whether sizes are known at all."""
+    if ordered and all(sizes[value] is None for value in ordered):
+        return "How many test examples each part has is not known: these runs did not record it."
+    if not few:
+        return ""
+    names = ", ".join(f"{value} (n={sizes[value]})" for value in few)
+    if merged:
+        return f"Parts of fewer than {small.below} test examples are merged, weighted by their sizes: {names}."
+    why = "" if metric in small.mergeable else f", and {metric} is no mean over examples by which to merge them"
+    return f"Left out, since a part of fewer than {small.below} test examples says little{why}: {names}."
 
 
 def _agreed(by_run: dict[str, float], task: TaskGroups) -> float | None:
@@ -66,10 +166,3 @@ def as_number(text: str) -> float:
         return float(text.split("-")[0].rstrip("+") or text)
     except ValueError:
         return math.inf
-
-
-def plus_minus_of(series: pd.Series) -> str:
-    """Mean and standard deviation over seeds."""
-    if series.empty:
-        return number(None)
-    return plus_minus(series.mean(), deviation(series))

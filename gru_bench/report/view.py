@@ -1,97 +1,74 @@
-"""Which runs may be averaged, in which order their rows stand, and what each row is called.
-
-Only seeds are averaged. Runs of one ``group_key`` differ in nothing else; one cell with several keys on one task is
-several rows, and the row's label says what differs.
-"""
-
-import math
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+"""The view of the results that all sections share: read, looked up and grouped once."""
 
 import pandas as pd
 
-from gru_bench.report.markdown import known, number
-from gru_bench.store.read import FAMILIES, Results
-
-SETTINGS = (
-    "backend", "budget", "num_layers", "device", "dtype", "threads", "learning_rate", "batch_size", "data_fingerprint",
-)  # fmt: skip
-"""Columns that are equal in a fair comparison of cells, and that label rows of one cell where they differ."""
-
-RUN_COLUMNS = (
-    "run_id", "sweep", "experiment", "group_key", "job", "task", "family", "cell", "kernel", "hidden_size_asked",
-    "hidden_size", "num_parameters", "seed", "machine", "shared", "status", "error", "git_commit", "dirty", "parity",
-    "settings", "notes", "primary_metric", "primary_unit", "primary_higher_is_better", "beats_trivial_by", "ceiling",
-    "generated", "learning_rate_trials", *SETTINGS,
-)  # fmt: skip
-LONGEST_LABEL = 44
+from gru_bench.report.groups import Group, Measured, TaskGroups, by_task, value_text
+from gru_bench.report.markdown import known
+from gru_bench.report.scores import Outcome, outcome, seed_values
+from gru_bench.store.read import Results
+from gru_bench.store.schema import RUN_FACTS, SETTINGS
 
 VALUE_COLUMNS = ("run_id", "split", "metric", "slice", "slice_value", "value")
 
-Measured = dict[tuple[str, str, str, str], dict[str, float]]
-"""Value of each run by split, metric, slice and slice_value."""
 
-
-@dataclass(frozen=True)
-class Group:
-    """Runs that differ in nothing but their seed: one row of a table.
+class View:
+    """What sections read. Building it changes nothing of the results, and sections change nothing of it.
 
     Attributes:
-        label: The cell's name, and what sets this row apart where the cell has several.
-        variant: Position among the rows of the same cell on the same task.
-        runs: All of them, whatever their status, by seed.
+        runs: One row a run, with every column of :data:`~gru_bench.store.schema.RUN_FACTS` and those of the
+            environment, in an order that depends on nothing but their content.
+        values: One row a measured number, likewise.
+        curves: One row a point of a curve.
+        bench: The stored figures of ``bench/cells.py``.
+        measured: The values, to be looked up by split, metric and slice.
+        tasks: The tasks by name, each with the rows of its tables.
     """
 
-    task: str
-    family: str
-    cell: str
-    key: str
-    label: str
-    variant: int
-    runs: pd.DataFrame
+    def __init__(self, results: Results):
+        self.runs, self.values = complete(results)
+        self.curves, self.bench = results.curves.copy(), results.bench.copy()
+        self.measured = measure(self.values)
+        self.tasks = by_task(self.runs, self.measured, SETTINGS)
 
-    @cached_property
-    def finished(self) -> pd.DataFrame:
-        return self.runs[self.runs["status"] == "finished"]
+    def seed_values(
+        self, group: Group, metric: str, split: str = "test", slice: str = "", slice_value: str = ""
+    ) -> pd.Series:
+        """One value a seed of a row's finished runs; see :func:`gru_bench.report.scores.seed_values`."""
+        return seed_values(self.measured, group, metric, split, slice, slice_value)
 
-    @property
-    def num_unfinished(self) -> int:
-        return len(self.runs) - len(self.finished)
+    def outcomes(self, task: TaskGroups) -> dict[str, Outcome]:
+        """Test scores of a task by the label of each row."""
+        return {group.label: outcome(self.measured, task, group) for group in task.groups}
 
-    def fact(self, column: str) -> Any:
-        """The value that these runs share, as far as it is known; None where it is not."""
-        return first_known(self.runs[column])
+    def _of(self, group: Group, split: str, metric: str) -> dict[str, float]:
+        """A measured number of a row's finished runs, by run."""
+        found = self.measured.get((split, metric, "", ""), {})
+        return {run: found[run] for run in group.finished["run_id"] if run in found}
 
+    def still_improving(self, group: Group) -> tuple[int, int]:
+        """Of how many finished runs the best validation score came at the last step, and of how many this is known."""
+        best, steps = self._of(group, "train", "best_step"), self._of(group, "train", "steps")
+        both = best.keys() & steps.keys()
+        return sum(best[run] >= steps[run] for run in both), len(both)
 
-@dataclass(frozen=True)
-class TaskGroups:
-    """One task, and the rows of its tables.
+    def ended_by_patience(self, group: Group) -> tuple[int, int]:
+        """How many finished runs patience ended, and of how many the reason is known."""
+        reasons = [str(reason) for reason in group.finished["stopped"] if known(reason)]
+        return sum("patience" in reason for reason in reasons), len(reasons)
 
-    Attributes:
-        trivial: What a guess that looks at no input scores, by label; one entry unless the rows differ in data.
-    """
-
-    task: str
-    metric: str
-    unit: str
-    higher_is_better: bool | None
-    generated: bool | None
-    beats_trivial_by: float | None
-    ceiling: float | None
-    trivial: dict[str, float]
-    groups: list[Group]
-
-    @property
-    def trivial_value(self) -> float | None:
-        """The trivial score, where the task has one only."""
-        return next(iter(self.trivial.values())) if len(self.trivial) == 1 else None
+    def never_left_the_guess(self, task: TaskGroups, group: Group) -> tuple[int, int]:
+        """How many finished runs scored no better than the trivial guess on their data, and of how many it is known."""
+        if task.higher_is_better is None:
+            return 0, 0
+        scores, guesses = self._of(group, "test", task.metric), self._of(group, "test", f"trivial_{task.metric}")
+        gains = [scores[run] - guesses[run] for run in scores.keys() & guesses.keys()]
+        return sum((gain if task.higher_is_better else -gain) <= 0 for gain in gains), len(gains)
 
 
 def complete(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Runs and values with every column that sections read, in an order that depends on nothing but their content."""
     runs, values = results.runs.copy(), results.values.copy()
-    for frame, columns in ((runs, RUN_COLUMNS), (values, VALUE_COLUMNS)):
+    for frame, columns in ((runs, RUN_FACTS), (values, VALUE_COLUMNS)):
         for column in columns:
             if column not in frame:
                 frame[column] = None
@@ -101,144 +78,6 @@ def complete(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
         values[column] = values[column].fillna("").astype(str)
     runs = runs.sort_values(["task", "cell", "group_key", "seed", "job", "run_id"], ignore_index=True)
     return runs, values.sort_values(list(VALUE_COLUMNS), ignore_index=True)
-
-
-def is_known(column: pd.Series) -> pd.Series:
-    """Which values are there; a mask whatever the column's type, and of an empty column too."""
-    return pd.Series([known(value) for value in column], index=column.index, dtype=bool)
-
-
-def first_known(column: pd.Series) -> Any:
-    """The first value that is there, or None."""
-    return next((value for value in column if known(value)), None)
-
-
-def distinct(column: pd.Series) -> list[Any]:
-    """The different values that are there, sorted."""
-    return sorted({value for value in column if known(value)}, key=lambda value: (str(type(value)), value))
-
-
-def truth(value: Any) -> bool | None:
-    """A flag of a frame, whose column may hold text or nothing."""
-    if not known(value):
-        return None
-    return value.strip().lower() in ("true", "1") if isinstance(value, str) else bool(value)
-
-
-def by_task(results: Results) -> list[TaskGroups]:
-    """Tasks by name, each with its rows: families in their order, the reference cell first."""
-    runs, values = complete(results)
-    runs = runs[is_known(runs["task"]) & is_known(runs["cell"])]
-    measured = measure(values)
-    tasks = []
-    for task in distinct(runs["task"]):
-        of_task = runs[runs["task"] == task]
-        for position, metric in enumerate(distinct(of_task["primary_metric"]) or [None]):
-            belongs = of_task["primary_metric"] == metric
-            if position == 0:  # a run that ended before its metric was known stands with the task's first one
-                belongs |= ~is_known(of_task["primary_metric"])
-            tasks.append(task_groups(str(task), metric, of_task[belongs], measured))
-    return tasks
-
-
-def task_groups(task: str, metric: str | None, runs: pd.DataFrame, measured: Measured) -> TaskGroups:
-    """One task's rows and its trivial guess."""
-
-    def fact(column: str) -> Any:
-        return first_known(runs[column])
-
-    by_run = measured.get(("test", f"trivial_{metric}", "", ""), {})
-    guesses: dict[str, float] = {}
-    for run_id, data in zip(runs["run_id"], runs["data_fingerprint"], strict=True):
-        if run_id in by_run:
-            guesses.setdefault(str(data) if known(data) else "", by_run[run_id])
-    if len(set(guesses.values())) == 1:
-        trivial = {"trivial guess": next(iter(guesses.values()))}
-    else:
-        trivial = {f"trivial guess (data {data[:6]})": guesses[data] for data in sorted(guesses)}
-    ordered = [
-        group for cell in distinct(runs["cell"]) for group in cell_groups(task, cell, runs[runs["cell"] == cell])
-    ]
-    ordered.sort(key=lambda group: (family_rank(group.family), group.cell != group.family, group.cell, group.variant))
-    return TaskGroups(
-        task,
-        str(metric or ""),
-        str(fact("primary_unit") or ""),
-        truth(fact("primary_higher_is_better")),
-        truth(fact("generated")),
-        fact("beats_trivial_by"),
-        fact("ceiling"),
-        trivial,
-        ordered,
-    )
-
-
-def family_rank(family: str) -> tuple[int, str]:
-    """Where a family stands: the three known ones in their order, then others by name."""
-    return (FAMILIES.index(family) if family in FAMILIES else len(FAMILIES), family)
-
-
-def cell_groups(task: str, cell: str, runs: pd.DataFrame) -> list[Group]:
-    """The rows of one cell on one task."""
-    runs = runs.assign(group_key=[key if known(key) else "" for key in runs["group_key"]])
-    keys = distinct(runs["group_key"])
-    # a job that left no run has no key: it belongs to the one row that its plan fits, else to a row of its own
-    for index in runs.index[runs["group_key"] == ""]:
-        fits = [key for key in keys if agrees(runs.loc[index], runs[runs["group_key"] == key])]
-        if len(fits) == 1:
-            runs.loc[index, "group_key"] = fits[0]
-    parts = {str(key): part for key, part in runs.groupby("group_key", sort=True)}
-    family = first_known(runs["family"]) or next((f for f in FAMILIES if cell.split("_")[0] == f), "")
-    named = labels(cell, parts)
-    order = sorted(named, key=lambda key: (named[key], key))
-    return [Group(task, str(family), cell, key, named[key], i, parts[key]) for i, key in enumerate(order)]
-
-
-def agrees(run: pd.Series, group: pd.DataFrame) -> bool:
-    """Whether a run's known settings are those of a group."""
-    for column in ("backend", "budget"):
-        shared = first_known(group[column])
-        if known(run[column]) and known(shared) and run[column] != shared:
-            return False
-    return True
-
-
-def labels(cell: str, parts: dict[str, pd.DataFrame]) -> dict[str, str]:
-    """A name for each group of one cell: what differs among known columns, else in the config, else the key."""
-    if len(parts) == 1:
-        return dict.fromkeys(parts, cell)
-    shared = {c: [first_known(part[c]) for part in parts.values()] for c in SETTINGS}
-    columns = [c for c, found in shared.items() if len({str(value) for value in found if known(value)}) > 1]
-    told = {key: settings_text(part, columns) for key, part in parts.items()}
-    sized = {key: settings_text(part, [*columns, "hidden_size"]) for key, part in parts.items()}
-    if len(set(sized.values())) > len(set(told.values())):  # it is a column of its own; named where nothing else tells
-        told = sized
-    told = {key: ", ".join(filter(None, [text, first_known(parts[key]["settings"])])) for key, text in told.items()}
-    texts = list(told.values())
-    for key, text in told.items():
-        if not text or texts.count(text) > 1:
-            told[key] = ", ".join(filter(None, [text, f"key {key[:6]}" if key else "settings unknown"]))
-    return {key: f"{cell} ({shortened(text, key)})" for key, text in told.items()}
-
-
-def shortened(text: str, key: str) -> str:
-    """A label's text cut to what a figure has room for; the whole is in ``results.csv`` under ``settings``."""
-    return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 9]}… {key[:6]}"
-
-
-def settings_text(part: pd.DataFrame, columns: list[str]) -> str:
-    """``backend loop, learning_rate 0.01``: what is known of some settings."""
-    facts = {column: first_known(part[column]) for column in columns}
-    return ", ".join(f"{column} {value_text(column, value)}" for column, value in facts.items() if known(value))
-
-
-def value_text(column: str, value: Any) -> str:
-    """A setting, short enough for a label."""
-    if column == "data_fingerprint":
-        return str(value)[:6]
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value)
 
 
 def measure(values: pd.DataFrame) -> Measured:
@@ -251,35 +90,6 @@ def measure(values: pd.DataFrame) -> Measured:
     return found
 
 
-def seed_values(
-    measured: Measured, group: Group, metric: str, split: str = "test", slice: str = "", slice_value: str = ""
-) -> pd.Series:
-    """One value a seed of the finished runs, by seed; a seed that ran twice counts once, with its mean."""
-    by_run = measured.get((split, metric, slice, slice_value), {})
-    by_seed: dict[int, list[float]] = {}
-    for run_id, seed in zip(group.finished["run_id"], group.finished["seed"], strict=True):
-        if run_id in by_run and known(seed):
-            by_seed.setdefault(int(seed), []).append(by_run[run_id])
-    return pd.Series({seed: math.fsum(found) / len(found) for seed, found in sorted(by_seed.items())}, dtype=float)
-
-
-def best_mean(task: TaskGroups, scores: list[pd.Series]) -> float | None:
-    """The best of the rows' means; None where nothing finished or no direction is known."""
-    means = [float(series.mean()) for series in scores if len(series)]
-    means = [mean for mean in means if not math.isnan(mean)]
-    if not means or task.higher_is_better is None:
-        return None
-    return max(means) if task.higher_is_better else min(means)
-
-
-def gain_over_trivial(task: TaskGroups, scores: list[pd.Series]) -> float | None:
-    """By how much the best mean is better than the trivial guess, in the metric's own unit."""
-    best, trivial = best_mean(task, scores), task.trivial_value
-    if best is None or trivial is None:
-        return None
-    return best - trivial if task.higher_is_better else trivial - best
-
-
 def differing_settings(task: TaskGroups) -> list[str]:
     """In what the rows of one task differ besides the cell, each as ``backend: loop (rnn, gru), vendor (lstm)``."""
     found = []
@@ -289,19 +99,6 @@ def differing_settings(task: TaskGroups) -> list[str]:
             if known(value := group.fact(column)):
                 cells.setdefault(value_text(column, value), {})[group.cell] = None
         if len(cells) > 1:
-            told = [f"{text} ({', '.join(names)})" for text, names in cells.items()]
-            found.append(f"{column}: {', '.join(told)}")
+            values = [f"{text} ({', '.join(names)})" for text, names in cells.items()]
+            found.append(f"{column}: {', '.join(values)}")
     return found
-
-
-def deviation(values: pd.Series) -> float | None:
-    """Standard deviation over seeds; None for one seed, or where a value is infinite."""
-    return float(values.std(ddof=1)) if len(values) > 1 and values.map(math.isfinite).all() else None
-
-
-def describe(values: pd.Series) -> tuple[str, str, str]:
-    """Mean, standard deviation over seeds and smallest to largest, as text."""
-    if values.empty:
-        return number(None), number(None), number(None)
-    low_high = f"{number(values.min())} .. {number(values.max())}" if len(values) > 1 else number(None)
-    return number(values.mean()), number(deviation(values), 2), low_high

@@ -11,6 +11,7 @@ from gru_bench.backends.loop import Loop
 from gru_bench.config.check import Node, Settings, construct
 from gru_bench.errors import UserError
 from gru_bench.models.encoder import Encoder, MakeCell, num_parameters
+from gru_bench.models.streams import Streams, stream_seed
 from gru_bench.tasks.base import Task
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
@@ -84,45 +85,42 @@ class ModelBuilder:
 
     def build(self, cell: MakeCell, backend: Backend, hidden_size: int, seed: int) -> nn.Module:
         """A model with initial values drawn from ``seed``, on the CPU in float32 and then moved."""
-        generator = torch.Generator().manual_seed(init_seed(seed))
-        model = self._build(cell, backend, hidden_size, generator)
+        model = self._build(cell, backend, hidden_size, Streams(seed, "model."))
         return model.to(self.place.device, self.place.parameters)
 
     def count(self, cell: MakeCell, hidden_size: int) -> int:
         """Trainable parameters with that cell and size. Nothing is allocated."""
         with torch.device("meta"):
-            return num_parameters(self._build(cell, Loop(), hidden_size, torch.Generator("cpu")))
+            return num_parameters(self._build(cell, Loop(), hidden_size, Streams(0)))
 
-    def _build(self, cell: MakeCell, backend: Backend, hidden_size: int, generator: torch.Generator) -> nn.Module:
-        def build_encoder(input_size: int, /, **options: Any) -> Encoder:
+    def _build(self, cell: MakeCell, backend: Backend, hidden_size: int, streams: Streams) -> nn.Module:
+        resizable = construct(self.node["budget"]).resizes
+
+        def build_encoder(input_size: int, part: Streams, /, **options: Any) -> Encoder:
             return Encoder(
                 input_size,
                 cell,
                 backend,
-                generator,
+                part,
                 hidden_size=hidden_size,
                 num_layers=self.node["num_layers"],
                 device=self.place.device,
                 dtype=self.place.parameters,
+                resizable=resizable,
                 **options,
             )
 
-        return construct(self.node["model"], self.sizes, build_encoder, generator)
-
-
-def init_seed(seed: int) -> int:
-    """Seed of the initial values: its own stream, so that data and initial values do not share draws."""
-    return 2 * seed + 1
+        return construct(self.node["model"], self.sizes, build_encoder, streams)
 
 
 def dropout_seed(seed: int) -> int:
-    """Seed of torch's own generator, from which dropout draws: far from the two streams below."""
-    return 1_500_000_000 + seed
+    """Seed of torch's own generator, from which dropout draws."""
+    return stream_seed(seed, "dropout")
 
 
 def data_seed(seed: int) -> int:
     """Seed of the order, or the draws, of the training data."""
-    return 2 * seed
+    return stream_seed(seed, "data")
 
 
 def check_backend(cell: MakeCell, backend: Backend, place: Place) -> None:

@@ -16,6 +16,7 @@ from gru_bench.run import build
 from gru_bench.run.facts import facts_before
 from gru_bench.run.launch import Sweep
 from gru_bench.run.sweep import ADHOC
+from gru_bench.store.schema import JOB
 from gru_bench.store.write import Store
 from gru_bench.tasks.base import Task
 from gru_bench.training.trainer import Trainer
@@ -67,7 +68,7 @@ class Request:
         """What is known of the run before its config is checked."""
         tags = {key: self.choices[key] for key in ("cell", "task", "backend", "budget")}
         tags["seed"] = str(self.config.seed)
-        return tags if self.number is None else tags | {"gru_bench.job": str(self.number)}
+        return tags if self.number is None else tags | {JOB: str(self.number)}
 
     def store(self) -> Store:
         """The store, not yet opened.
@@ -133,8 +134,8 @@ def plan(asked: Request) -> Job:
     Raises:
         UserError: with what would be valid.
     """
-    settings, node = check(asked.config)
     choices = dict(asked.choices)
+    settings, node = check(asked.config, choices["cell"])
     workers = num_workers(HydraConfig.get().launcher)
     threads = resolve_threads(settings.threads, workers)
     set_threads(threads)

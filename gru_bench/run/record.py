@@ -12,9 +12,10 @@ from gru_bench.config.keys import flatten
 from gru_bench.measure.parity import Parity
 from gru_bench.measure.trace import Audit
 from gru_bench.run.job import Job
+from gru_bench.store.schema import CONFIG_FILE, DATA_FILE, EXAMPLES_TABLE, KERNEL_FILE, SAMPLES_TABLE
 from gru_bench.store.write import Run
 from gru_bench.tasks.base import Scores, SliceScore, Task
-from gru_bench.training.trainer import WARM_UP_STEPS, Event, Fit
+from gru_bench.training.fit import WARM_UP_STEPS, Event, Fit
 
 MIB = 2**20
 
@@ -22,17 +23,11 @@ MIB = 2**20
 def write_facts(run: Run, job: Job) -> None:
     """Before the data is there: facts, keys and the resolved config, so that a run that fails says what it was."""
     config_key, group_key = job.keys
-    run.tags(
-        {
-            "family": str(job.facts["family"]),
-            "gru_bench.config_key": config_key,
-            "gru_bench.group_key": group_key,
-        }
-    )
     config = {key: value for key, value in job.node.items() if key not in ("hydra", "tracking")}
     settings = {key: value for key, value in config.items() if key != "tuning"}
-    run.params(job.facts | {f"config.{key}": value for key, value in flatten(settings).items()})
-    run.text("config.yaml", yaml.safe_dump(config, sort_keys=False))
+    keys = {"config_key": config_key, "group_key": group_key}
+    run.params(job.facts | keys | {f"config.{key}": value for key, value in flatten(settings).items()})
+    run.text(CONFIG_FILE, yaml.safe_dump(config, sort_keys=False))
 
 
 class Recorder:
@@ -60,7 +55,7 @@ class Recorder:
         self.run.params({"data_fingerprint": self.task.fingerprint(), "notes": "; ".join(notes)})
         if self.task.facts:
             self.run.params({f"data.{name}": value for name, value in self.task.facts.items()})
-            self.run.text("data.yaml", yaml.safe_dump({"notes": notes, "facts": self.task.facts}, sort_keys=False))
+            self.run.text(DATA_FILE, yaml.safe_dump({"notes": notes, "facts": self.task.facts}, sort_keys=False))
         self.trivial = self.task.trivial()
         for name, value in self.trivial.items():
             self._value("test", f"trivial_{name}", value, name)
@@ -69,9 +64,7 @@ class Recorder:
 
     def model(self, hidden_size: int, num_parameters: int) -> None:
         """Once the model is built: its sizes."""
-        sizes = {"hidden_size": hidden_size, "num_parameters": num_parameters}
-        self.run.params(sizes)
-        self.run.tags({name: str(size) for name, size in sizes.items()})
+        self.run.params({"hidden_size": hidden_size, "num_parameters": num_parameters})
 
     def parity(self, found: Parity) -> None:
         """Before training: how far the backend is from the reference."""
@@ -93,7 +86,7 @@ class Recorder:
     def kernel(self, found: Audit) -> None:
         """Before training: the kernel that runs."""
         self.run.params({"kernel": found.kernel})
-        self.run.text("kernel_audit.txt", found.text())
+        self.run.text(KERNEL_FILE, found.text())
 
     def memory(self, peak_bytes: int | None) -> None:
         """Before training: the peak memory of one training step, where it could be measured."""
@@ -118,9 +111,9 @@ class Recorder:
         for part in scores.slices:
             self._part(part.metric, part)
         if scores.examples:
-            self.run.table("test_examples", scores.examples)
+            self.run.table(EXAMPLES_TABLE, scores.examples)
         if scores.samples:
-            self.run.table("test_samples", scores.samples)
+            self.run.table(SAMPLES_TABLE, scores.samples)
 
     def end(self, fit: Fit) -> None:
         """At the end, however training and test ended: the best validation scores, and what it cost."""

@@ -12,7 +12,8 @@ from gru_bench.run import build, preflight
 from gru_bench.run.job import Job, Request, prepare
 from gru_bench.run.progress import show_progress
 from gru_bench.run.record import Recorder, write_facts
-from gru_bench.training.trainer import Fit, Trainer
+from gru_bench.training.fit import Fit
+from gru_bench.training.trainer import Trainer
 
 
 def train(asked: Request, say: Callable[[str], None]) -> str:

@@ -1,5 +1,9 @@
 """The article's model: what does its own network score on generated sequences?"""
 
+import math
+
+from gru_bench.report.groups import TaskGroups, first_known, truth
+from gru_bench.report.length_figure import Level, draw_lengths
 from gru_bench.report.markdown import (
     ARROWS,
     Section,
@@ -7,11 +11,11 @@ from gru_bench.report.markdown import (
     metric_header,
     number,
     paragraphs,
-    plus_minus,
     table,
 )
-from gru_bench.report.view import TaskGroups, by_task, complete, deviation, first_known, measure, seed_values, truth
-from gru_bench.store.read import Results
+from gru_bench.report.parts import Small, cut
+from gru_bench.report.scores import plus_minus_of
+from gru_bench.report.view import View
 
 CLAIMS = (
     "The article claims that plain RNNs cannot learn long-range dependencies, that gates solve this, and that an "
@@ -24,31 +28,65 @@ PRINTED = (
 )
 
 
-def render(results: Results, /, *, task: str, metrics: list[str], notes: list[str]) -> Section:
+def render(
+    view: View,
+    /,
+    *,
+    task: str,
+    metrics: list[str],
+    notes: list[str],
+    slice: str,
+    level: float | None,
+    level_name: str,
+    level_reason: str,
+    fewest_examples: int,
+    mergeable: list[str],
+) -> Section:
     """Answer: what does the article's model score with each cell?
 
     Args:
-        results: All runs.
+        view: All runs.
         task: Name of the article's task.
         metrics: The columns of the table, as far as they were measured.
         notes: What a reader must know of the data and the training.
+        slice: By what the figure and its table are cut.
+        level: Score that is drawn across the figure; None for none.
+        level_name: What reaches that score.
+        level_reason: Why it does.
+        fewest_examples: Test examples below which a part is merged with others or left out.
+        mergeable: Metrics that are means over test examples, so that small parts may be merged.
     """
-    tables = [score_table(results, found, metrics) for found in by_task(results) if found.task == task]
+    mine = [found for found in view.tasks if found.task == task]
+    tables = [score_table(view, found, metrics) for found in mine]
     if not any(tables):
         return Section("The article's model", "")
     note = "Test data, at the best validation step: mean ± standard deviation over n seeds. " + ARROWS
-    return Section("The article's model", paragraphs(CLAIMS, *tables, " ".join([note, *notes, PRINTED])))
+    texts = [CLAIMS, *tables, " ".join([note, *notes, PRINTED])]
+    small = Small(below=fewest_examples, mergeable=mergeable)
+    cuts = [cut(view, found, found.metric, slice, small) for found in mine]
+    cuts = [parts for parts in cuts if parts.scores and parts.values]
+    figures = {}
+    if cuts:
+        line = None if level is None else Level(level, level_name)
+        figures["article"] = draw_lengths(view, cuts, [], math.inf, line)
+        dotted = "" if level is None else f" Dotted, at {level:g}: {level_name}. {level_reason}"
+        texts += [
+            f"### {cuts[0].metric} by {slice}",
+            f"![Test score of each cell by {slice}](figures/article.png)",
+            f"*Bars: smallest to largest seed. Dashed: the trivial guess.{dotted}*",
+        ]
+        texts += [text for parts in cuts for text in (parts.table(), parts.note)]
+    return Section("The article's model", paragraphs(*texts), figures)
 
 
-def score_table(results: Results, task: TaskGroups, metrics: list[str]) -> str:
+def score_table(view: View, task: TaskGroups, metrics: list[str]) -> str:
     """A row a cell: its scores, its size, and the trivial guess at the end."""
-    _, values = complete(results)
-    measured = measure(values)
-    scores = {(g.label, metric): seed_values(measured, g, metric) for g in task.groups for metric in metrics}
+    scores = {(g.label, metric): view.seed_values(g, metric) for g in task.groups for metric in metrics}
     shown = [metric for metric in metrics if any(len(scores[g.label, metric]) for g in task.groups)]
     if not shown:
         return ""
     ids = {run for group in task.groups for run in group.runs["run_id"]}
+    values, outcomes = view.values, view.outcomes(task)
     of_task = values[values["run_id"].isin(ids) & (values["split"] == "test") & (values["slice"] == "")]
     headers = []
     trivial = ["trivial guess"]
@@ -62,7 +100,7 @@ def score_table(results: Results, task: TaskGroups, metrics: list[str]) -> str:
     rows = []
     for group in task.groups:
         series = [scores[group.label, metric] for metric in shown]
-        texts = [plus_minus(s.mean(), deviation(s)) if len(s) else number(None) for s in series]
+        texts = [plus_minus_of(s, outcomes[group.label].is_split) for s in series]
         size, parameters = group.fact("hidden_size"), group.fact("num_parameters")
         rows.append([group.label, *texts, str(max(map(len, series))), count(size), count(parameters)])
     rows.append([*trivial, "", "", ""])

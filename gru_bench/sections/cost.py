@@ -2,9 +2,9 @@
 
 import pandas as pd
 
+from gru_bench.report.groups import Group, distinct, truth
 from gru_bench.report.markdown import UNKNOWN, Section, number, paragraphs, span, table
-from gru_bench.report.view import Group, by_task, complete, distinct, measure, seed_values, truth
-from gru_bench.store.read import Results
+from gru_bench.report.view import View
 
 TEXT = (
     "What the finished runs cost: median over the seeds, and smallest to largest in brackets. **These are not "
@@ -13,27 +13,43 @@ TEXT = (
     "kernel and its GRU is not, so the faster row says more about the library than about the cell. Ratios of speed "
     "need runs that alternate in one process, which these did not."
 )
+SHARED = (
+    "~: times and throughput of runs that shared the machine with other work, or of which that is not known, are given "
+    "to one digit, smallest to largest. More digits would measure the other work: two identical cells have taken 38 s "
+    "and 106 s that way."
+)
 
 
-def render(results: Results, /, *, columns: dict[str, str]) -> Section:
+def render(view: View, /, *, columns: dict[str, str]) -> Section:
     """Answer: what did each run cost in time and memory, with which kernel?
 
     Args:
-        results: All runs.
+        view: All runs.
         columns: Header of each column by what it shows, as ``split/metric``.
     """
-    measured = measure(complete(results)[1])
     rows = []
-    for task in by_task(results):
+    rough = False
+    for task in view.tasks:
         for group in task.groups:
-            columns_of = [seed_values(measured, group, *reversed(name.split("/", 1))) for name in columns]
+            columns_of = [view.seed_values(group, *reversed(name.split("/", 1))) for name in columns]
             if any(len(series) for series in columns_of):
-                texts = [median_range(series) for series in columns_of]
+                shared = set(map(truth, group.finished["shared"])) != {False}
+                rough = rough or shared
+                texts = [
+                    order_of(series) if shared and name.startswith("speed/") else median_range(series)
+                    for name, series in zip(columns, columns_of, strict=True)
+                ]
                 rows.append([task.task, group.label, *texts, *circumstances(group)])
     if not rows:
         return Section("Cost", "")
     headers = ["task", "cell", *columns.values(), "kernel", "threads", "shared machine"]
-    return Section("Cost", paragraphs(TEXT, table(headers, rows, set(columns.values()) | {"threads"})))
+    costs = table(headers, rows, set(columns.values()) | {"threads"})
+    return Section("Cost", paragraphs(TEXT, costs, SHARED if rough else ""))
+
+
+def order_of(series: pd.Series) -> str:
+    """``~100,000`` or ``~40 .. 100``: smallest to largest to one digit, of what was measured beside other work."""
+    return UNKNOWN if series.empty else f"~{span(series.min(), series.max(), 1)}"
 
 
 def median_range(series: pd.Series) -> str:

@@ -4,23 +4,23 @@ from typing import Any
 
 import pandas as pd
 
+from gru_bench.report.groups import distinct, truth
 from gru_bench.report.markdown import UNKNOWN, Section, known, paragraphs, table
-from gru_bench.report.view import by_task, complete, distinct, truth
-from gru_bench.store.read import Results
+from gru_bench.report.view import View
 
 FACTS = {"machine": "machine (hash of CPU and GPU model)", "device": "device", "dtype": "dtype", "threads": "threads"}
 PREFIX = "env_"
 
 
-def render(results: Results, /, *, same: list[str], most_values: int) -> Section:
+def render(view: View, /, *, same: list[str], most_values: int) -> Section:
     """Answer: where and with what did the runs happen, was it the same for all, and which run is which row?
 
     Args:
-        results: All runs.
+        view: All runs.
         same: Columns that should hold one value; more than one is a warning.
         most_values: How many different values of one fact are listed.
     """
-    runs, _ = complete(results)
+    runs = view.runs
     ran = runs[runs["status"] != "missing"]
     if ran.empty:
         return Section("Environment", "")
@@ -42,7 +42,7 @@ def render(results: Results, /, *, same: list[str], most_values: int) -> Section
             table(["what", "value"], rows),
             "### Which runs stand behind each row",
             "The first characters of each run's id; whole ids, with every value, are in `results.csv`.",
-            run_table(results),
+            run_table(view),
         ),
     )
 
@@ -79,9 +79,9 @@ def warning(runs: pd.DataFrame, column: str, name: str) -> str:
     )
 
 
-def run_table(results: Results) -> str:
+def run_table(view: View) -> str:
     """For each row of the summary, its finished runs by seed."""
-    tasks = by_task(results)
+    tasks = view.tasks
     finished = [str(run) for task in tasks for group in task.groups for run in group.finished["run_id"]]
     length = next((n for n in range(8, 64) if len({run[:n] for run in finished}) == len(set(finished))), 64)
     rows = []

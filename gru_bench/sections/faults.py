@@ -3,8 +3,7 @@
 import pandas as pd
 
 from gru_bench.report.markdown import UNKNOWN, Section, known, paragraphs, plural, table
-from gru_bench.report.view import complete
-from gru_bench.store.read import Results
+from gru_bench.report.view import View
 
 TITLE = "Failed, unsupported and missing runs"
 MEANING = {
@@ -16,14 +15,14 @@ MEANING = {
 }
 
 
-def render(results: Results, /, *, longest_reason: int) -> Section:
+def render(view: View, /, *, longest_reason: int) -> Section:
     """Answer: which planned runs gave no score, and why?
 
     Args:
-        results: All runs.
+        view: All runs.
         longest_reason: Characters of a reason that are shown; the whole one is in results.csv.
     """
-    runs, _ = complete(results)
+    runs = view.runs
     bad = runs[runs["status"] != "finished"]
     if runs.empty:
         return Section(TITLE, "")

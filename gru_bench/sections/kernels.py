@@ -20,9 +20,10 @@ from gru_bench.report.benchmarks import (
     shape_name,
     where,
 )
+from gru_bench.report.groups import distinct, family_rank, is_known
 from gru_bench.report.markdown import UNKNOWN, Section, known, number, paragraphs, plural, span, table
-from gru_bench.report.view import complete, distinct, family_rank, is_known
-from gru_bench.store.read import FAMILIES, Results
+from gru_bench.report.view import View
+from gru_bench.store.read import FAMILIES
 
 COMMAND = "`python bench/cells.py --store`"
 TEXT = (
@@ -50,18 +51,18 @@ PRODUCTS = {"rnn": 1, "lstm": 4, "gru": 3}
 """Matrix products a step: one a gate, at equal sizes all of the same cost."""
 
 
-def render(results: Results, /, *, compared: list[str]) -> Section:
+def render(view: View, /, *, compared: list[str]) -> Section:
     """Answer: which kernel ran, what is a comparison on the vendor's backend worth here, how fast are the others?
 
     Args:
-        results: All runs.
+        view: All runs.
         compared: The two cells whose times are compared kernel by kernel.
     """
-    runs, _ = complete(results)
+    runs = view.runs
     ran = runs[(is_known(runs["kernel"]) | (runs["parity"] == "red")) & is_known(runs["cell"])]
     if ran.empty:
         return Section("Kernels", "")
-    places = places_of(results.bench)
+    places = places_of(view.bench)
     parts = [TEXT, audit(ran), meanings(ran, places), "### What a comparison on the vendor's backend is worth"]
     parts.append("\n".join(f"- {line}" for line in worth(ran, places)))
     parts += [by_kernel(place, compared) for place in places]

@@ -1,67 +1,66 @@
 """Learning curves: how fast did each cell learn?"""
 
 import pandas as pd
-import seaborn as sns
+from matplotlib.axes import Axes
 
 from gru_bench.report.figures import (
-    DASHES,
+    LINE_STYLES,
+    Look,
     direction,
     handle,
     legend_below,
     looks,
+    mark_of,
+    median_handle,
     panels,
     set_log,
     style,
     wants_log,
 )
+from gru_bench.report.groups import Group, TaskGroups, distinct
 from gru_bench.report.markdown import Section, heading, paragraphs
-from gru_bench.report.view import Group, TaskGroups, by_task
-from gru_bench.store.read import Results
+from gru_bench.report.scores import typical
+from gru_bench.report.view import View
+
+Curves = dict[int, pd.Series]
+"""By seed, the values by step."""
 
 TEXT = (
-    "The primary metric on the validation data against optimizer steps. Line: mean over the seeds of the finished "
-    "runs; band: smallest to largest. A line ends where the first of its seeds stopped. Equal steps are not equal "
+    "The primary metric on the validation data against optimizer steps. Thin lines: one a seed of the finished runs, "
+    "each to its own end. Thick line with marks: the mean over the seeds, up to the last step that all of them "
+    "reached; beyond it there is none, since a mean over the seeds that went on would be one of other runs. Hollow "
+    "marks: the median in its place, where some seeds learned the task and others did not. Equal steps are not equal "
     "time: what a step costs is listed under Cost."
 )
 
 
-def render(results: Results, /, *, log_metrics: list[str], log_axis_from: float) -> Section:
+def render(view: View, /, *, log_metrics: list[str], log_axis_from: float) -> Section:
     """Answer: how fast did each cell learn, in steps, and was it still learning at the end?
 
     Args:
-        results: All runs.
+        view: All runs.
         log_metrics: Metrics whose axis is always logarithmic.
         log_axis_from: Ratio of the largest to the smallest value from which any axis is.
     """
-    found = [(task, curve) for task in by_task(results) if len(curve := task_curves(results.curves, task))]
+    found = [(task, curves) for task in view.tasks if (curves := task_curves(view.curves, task))]
     if not found:
         return Section("Learning curves", "")
-    cell_looks = looks(results)
+    cell_looks = looks(view)
     names: dict[str, Group] = {}
+    any_split = False
     with style():
         figure, axes = panels(len(found), 2, 2.5)
-        for ax, (task, curve) in zip(axes, found, strict=True):
-            groups = [group for group in task.groups if group.label in set(curve["row"])]
-            names |= {group.label: group for group in groups}
-            sns.lineplot(
-                curve,
-                x="step",
-                y="value",
-                hue="row",
-                style="row",
-                hue_order=[group.label for group in groups],
-                style_order=[group.label for group in groups],
-                palette=[cell_looks[group.cell].color for group in groups],
-                markers=[cell_looks[group.cell].marker for group in groups],
-                dashes=[DASHES[cell_looks[group.cell].line(group.variant)] for group in groups],
-                markersize=5,
-                markeredgewidth=0.4,
-                errorbar=("pi", 100),
-                err_kws={"alpha": 0.18, "linewidth": 0},
-                legend=False,
-                ax=ax,
-            )
-            values = [float(value) for value in curve["value"]]
+        for ax, (task, curves) in zip(axes, found, strict=True):
+            outcomes = view.outcomes(task)
+            values: list[float] = []
+            for group in task.groups:
+                if group.label not in curves:
+                    continue
+                names[group.label] = group
+                is_split = outcomes[group.label].is_split
+                any_split = any_split or is_split
+                draw_row(ax, curves[group.label], cell_looks[group.cell], group.variant, is_split)
+                values += [float(value) for seed in curves[group.label].values() for value in seed]
             if wants_log(task.metric, values, log_metrics, log_axis_from):
                 set_log(ax, "y", values)
             ax.locator_params(axis="x", nbins=6)
@@ -69,24 +68,38 @@ def render(results: Results, /, *, log_metrics: list[str], log_axis_from: float)
             ax.set_xlabel("optimizer steps")
             ax.set_ylabel(f"{task.metric}\n({direction(task.higher_is_better, vertical=True)})".replace("\n()", ""))
         handles = [handle(cell_looks[group.cell], group.variant, label) for label, group in names.items()]
+        handles += [median_handle()] if any_split else []
         legend_below(figure, handles, 5 if max(map(len, names)) <= 18 else 2)
     picture = "![Validation score against steps, for each task](figures/learning_curves.png)"
     return Section("Learning curves", paragraphs(TEXT, picture), {"learning_curves": figure})
 
 
-def task_curves(curves: pd.DataFrame, task: TaskGroups) -> pd.DataFrame:
-    """Validation scores of one task's finished runs: row, seed, step, value; only steps that all seeds reached."""
-    parts = []
+def draw_row(ax: Axes, seeds: Curves, look: Look, variant: int, is_split: bool) -> None:
+    """A thin line a seed, and what stands for all of them up to the step that all reached."""
+    for seed in seeds.values():
+        ax.plot(seed.index, seed, color=look.color, alpha=0.45, linewidth=0.8)
+    middle = shared_steps(seeds).apply(typical, axis=1, is_split=is_split)
+    line = LINE_STYLES[look.line(variant)]
+    ax.plot(middle.index, middle, color=look.color, marker=look.marker, markersize=5, linestyle=line, linewidth=1.5,
+            **mark_of(look, is_split, 0.4))  # fmt: skip
+
+
+def shared_steps(seeds: Curves) -> pd.DataFrame:
+    """A row a step that every seed was evaluated at, a column a seed."""
+    return pd.concat(seeds, axis=1, join="inner").sort_index()
+
+
+def task_curves(curves: pd.DataFrame, task: TaskGroups) -> dict[str, Curves]:
+    """Validation scores of one task's finished runs: by row and seed, a series over steps, to each seed's own end."""
+    found: dict[str, Curves] = {}
+    of_metric = curves[curves["metric"] == f"valid/{task.metric}"] if len(curves) else curves
     for group in task.groups:
         runs = group.finished[["run_id", "seed"]].dropna()
-        if curves.empty or runs.empty:
+        if of_metric.empty or runs.empty:
             continue
-        mine = curves[curves["metric"] == f"valid/{task.metric}"].merge(runs, on="run_id").dropna(subset=["value"])
-        if mine.empty:
-            continue
-        per_seed = mine.groupby(["step", "seed"], as_index=False)["value"].mean()
-        reached = per_seed.groupby("step")["seed"].transform("nunique")
-        parts.append(per_seed[reached == per_seed["seed"].nunique()].assign(row=group.label))
-    columns = ["row", "seed", "step", "value"]
-    joined = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
-    return joined[columns].sort_values(["row", "step", "seed"], ignore_index=True)
+        mine = of_metric.merge(runs, on="run_id").dropna(subset=["value"])
+        seeds = distinct(mine["seed"])
+        by_seed = {int(seed): mine[mine["seed"] == seed].groupby("step")["value"].mean() for seed in seeds}
+        if by_seed:
+            found[group.label] = by_seed
+    return found

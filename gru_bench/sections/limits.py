@@ -1,56 +1,57 @@
 """Limits: what do these runs show, and what do they not show?"""
 
+from collections import Counter
+
 import pandas as pd
 
+from gru_bench.report.groups import Group, TaskGroups, distinct
 from gru_bench.report.markdown import Section, count, known, plural, span
-from gru_bench.report.view import (
-    Measured,
-    TaskGroups,
-    by_task,
-    complete,
-    distinct,
-    gain_over_trivial,
-    measure,
-    seed_values,
-)
-from gru_bench.store.read import Results
+from gru_bench.report.rates import IN_SHORT
+from gru_bench.report.rates import origin as rate_origin
+from gru_bench.report.scores import gain_over_trivial
+from gru_bench.report.view import View
 
 SHORT_S = 3600.0
 
-BUDGETS = {
-    "hidden": (
-        "Every cell got the same hidden size, which is not the same number of parameters: a gated cell has three or "
-        "four times the recurrent weights of a plain one, and an LSTM a third more than a GRU"
-    ),
-    "parameters": (
-        "Every cell got about as many parameters as the LSTM, and so another hidden size; which of the two is the "
-        "fair comparison depends on the question"
-    ),
-}
+SAME_SIZE = "Every cell got the same hidden size"
+NOT_SAME_PARAMETERS = (
+    "equal hidden size is not an equal number of parameters: a gated cell has three or four times the recurrent "
+    "weights of a plain one, and an LSTM a third more than a GRU"
+)
+SAME_PARAMETERS = (
+    "Every cell got about as many parameters as the LSTM, and so another hidden size; which of the two is the fair "
+    "comparison depends on the question"
+)
 
 
-def render(results: Results, /, *, seeds_for_a_winner: int) -> Section:
+CHOSEN = (
+    "Sizes, steps and learning rates of the shipped tasks, those with trials and those without, were chosen by looking "
+    "at these cells, so that some cell learns and not all solve the task. Nothing else was tuned for a cell, and "
+    "differences hold at these settings only."
+)
+
+
+def render(view: View, /, *, seeds_for_a_winner: int) -> Section:
     """Answer: what do these runs show, and what do they not show?
 
     Args:
-        results: All runs.
+        view: All runs.
         seeds_for_a_winner: Seeds below which no difference between cells may be called one.
     """
-    tasks = by_task(results)
-    runs, values = complete(results)
-    measured = measure(values)
+    tasks = view.tasks
+    runs = view.runs
     finished = runs[runs["status"] == "finished"]
     if finished.empty:
         return Section("What these runs show and do not show", "")
     lines = [
         "They show what each cell scored and cost at exactly these settings, on this data, with these seeds.",
-        learned(tasks, measured),
-        seeds(tasks, measured, seeds_for_a_winner),
+        learned(tasks, view),
+        seeds(tasks, view, seeds_for_a_winner),
         "The spread is over seeds alone: other initial values, another order or draw of the training data. The test "
         "data is the same for all, and how much scores would move on other test data is not in it.",
         *budgets(finished),
         tuning(tasks),
-        training(tasks, measured),
+        training(tasks, view),
         origin(tasks),
         kernels(finished),
         survivors(tasks),
@@ -58,9 +59,9 @@ def render(results: Results, /, *, seeds_for_a_winner: int) -> Section:
     return Section("What these runs show and do not show", "\n".join(f"- {line}" for line in lines if line))
 
 
-def seeds(tasks: list[TaskGroups], measured: Measured, wanted: int) -> str:
+def seeds(tasks: list[TaskGroups], view: View, wanted: int) -> str:
     """Whether there are enough seeds to call a difference one."""
-    counts = [len(seed_values(measured, group, task.metric)) for task in tasks for group in task.groups]
+    counts = [len(view.seed_values(group, task.metric)) for task in tasks for group in task.groups]
     counts = [number for number in counts if number]
     if not counts:
         return "No run has a test score."
@@ -73,58 +74,57 @@ def seeds(tasks: list[TaskGroups], measured: Measured, wanted: int) -> str:
     return f"n is {seen} seeds a row. Differences are shown, not tested: intervals and a verdict come later."
 
 
-def learned(tasks: list[TaskGroups], measured: Measured) -> str:
+def learned(tasks: list[TaskGroups], view: View) -> str:
     """On how many tasks any cell is clearly better than a guess."""
     yes: list[str] = []
     no: list[str] = []
     for task in tasks:
-        gain = gain_over_trivial(task, [seed_values(measured, group, task.metric) for group in task.groups])
+        gain = gain_over_trivial(task, view.outcomes(task).values())
         if gain is not None and known(task.beats_trivial_by):
             (yes if gain >= float(task.beats_trivial_by or 0) else no).append(task.task)
     if not yes and not no:
         return ""
-    tasks_said = plural(len(yes) + len(no), "task")
-    text = f"On {len(yes)} of {tasks_said} the best cell beats the trivial guess by the task's margin"
+    all_tasks = plural(len(yes) + len(no), "task")
+    text = f"On {len(yes)} of {all_tasks} the best cell beats the trivial guess by the task's margin"
     return f"{text}; on {', '.join(no)} none does, so nothing there tells the cells apart." if no else f"{text}."
 
 
 def tuning(tasks: list[TaskGroups]) -> str:
     """How the learning rates came about, and what that means."""
-    tuned = {task.task: number for task in tasks if (number := trials(task))}
-    rest = [task for task in tasks if task.task not in tuned]
-    told = []
-    if tuned:
-        counts = " to ".join(dict.fromkeys([str(min(tuned.values())), str(max(tuned.values()))]))
-        told.append(
-            f"On {', '.join(tuned)} each family has the learning rate that was best for its reference cell on "
-            f"validation data among {counts} rates, the same ones for all; the trials stand in the task's yaml, with "
-            "the settings at which they ran. Nothing else was tuned for a family, and at another size or on other data "
-            "another rate may be best."
+    rows = [group for task in tasks for group in task.groups if known(group.fact("learning_rate"))]
+    if not rows:
+        return CHOSEN
+    counts = Counter(rate_origin(group) for group in rows)
+    sources = [f"{text} for {counts[source]}" for source, text in IN_SHORT.items() if counts[source]]
+    texts = [f"The learning rate, over {plural(len(rows), 'row')}, is {', '.join(sources)}."]
+    rated = {task.task: [group for group in rows if group.task == task.task] for task in tasks}
+    unlike = [task for task, groups in rated.items() if len({chosen(group) for group in groups}) > 1]
+    if unlike:
+        texts.append(
+            f"On {', '.join(unlike)} the rates were not chosen alike for all rows, so a difference between rows may be "
+            "one of rates."
         )
-    if any(len({group.fact("learning_rate") for group in task.groups} - {None}) > 1 for task in rest):
-        told.append(
-            "Rows of one task differ in learning rate, and nothing here says that each cell had equally many tuning "
-            "trials: differences hold at these settings only."
-        )
-    elif rest:
-        where = f"On {', '.join(task.task for task in rest)} all cells" if tuned else "All cells of a task"
-        told.append(
-            f"{where} share one learning rate; none was given its own best one. Sizes, steps and learning rates "
-            "of the shipped tasks were chosen by looking at these cells, so that some cell learns and not all solve "
-            "the task. Differences hold at these settings only."
-        )
-    return " ".join(told)
+    shared = [task for task, groups in rated.items() if len(groups) > 1 and one_rate(groups)]
+    if shared:
+        texts.append(f"On {', '.join(shared)} all cells share one rate, and none was given its own best one.")
+    return " ".join([*texts, CHOSEN])
 
 
-def trials(task: TaskGroups) -> int:
-    """By how many trials each family's learning rate was chosen; 0 where not all rows had equally many."""
-    counts = {group.fact("learning_rate_trials") for group in task.groups}
-    return int(counts.pop()) if len(counts) == 1 and known(next(iter(counts))) else 0
+def chosen(group: Group) -> tuple[str, str]:
+    """How a row's rate was chosen: from what, and among how many rates and seeds."""
+    facts = [group.fact(name) for name in ("learning_rate_trials", "learning_rate_trial_seeds", "learning_rate_extra")]
+    return rate_origin(group), " ".join(str(fact) for fact in facts if known(fact))
+
+
+def one_rate(groups: list[Group]) -> bool:
+    """Whether all rows have the same rate without trials of their own."""
+    rates = {group.fact("learning_rate") for group in groups}
+    return len(rates) == 1 and set(map(rate_origin, groups)) <= {"task", "user"}
 
 
 def budgets(finished: pd.DataFrame) -> list[str]:
     """What was equal between the cells, and what that left unequal."""
-    told = []
+    lines = []
     for budget in distinct(finished["budget"]):
         sizes = finished.loc[finished["budget"] == budget, ["task", "num_parameters"]].dropna()
         ranges = [
@@ -132,32 +132,44 @@ def budgets(finished: pd.DataFrame) -> list[str]:
             for task, part in sizes.groupby("task")["num_parameters"]
             if part.min() != part.max()
         ]
-        whole = BUDGETS.get(str(budget), f"What was equal between the cells: {budget}")
-        told.append(f"{whole} (parameters of the whole model: {'; '.join(ranges)})." if ranges else f"{whole}.")
-    return told
+        if budget == "hidden":
+            whole = hidden_budget(finished[finished["budget"] == budget])
+        else:
+            whole = SAME_PARAMETERS if budget == "parameters" else f"What was equal between the cells: {budget}"
+        lines.append(f"{whole} (parameters of the whole model: {'; '.join(ranges)})." if ranges else f"{whole}.")
+    return lines
 
 
-def training(tasks: list[TaskGroups], measured: Measured) -> str:
+def hidden_budget(finished: pd.DataFrame) -> str:
+    """Whether all cells of each task really had the same hidden size."""
+    sizes = {str(task): distinct(part["hidden_size"]) for task, part in finished.groupby("task")}
+    unequal = [f"{task} {', '.join(map(count, found))}" for task, found in sizes.items() if len(found) > 1]
+    if unequal:
+        return (
+            f"Rows of one task differ in hidden size ({'; '.join(unequal)}): compare cells at one size; and "
+            f"{NOT_SAME_PARAMETERS}"
+        )
+    across = " on each task" if len({tuple(found) for found in sizes.values()}) > 1 else ""
+    return f"{SAME_SIZE}{across}, and {NOT_SAME_PARAMETERS}"
+
+
+def training(tasks: list[TaskGroups], view: View) -> str:
     """How short training was, and how many runs were still getting better when it ended."""
-    steps, best, seconds = [], [], []
-    for task in tasks:
-        for group in task.groups:
-            found = [seed_values(measured, group, m, s) for m, s in (("steps", "train"), ("best_step", "train"))]
-            both = pd.concat(found, axis=1, join="inner")
-            steps += list(both.iloc[:, 0])
-            best += list(both.iloc[:, 1])
-            seconds += list(seed_values(measured, group, "train_s", "speed"))
+    groups = [group for task in tasks for group in task.groups]
+    steps = [value for group in groups for value in view.seed_values(group, "steps", "train")]
+    seconds = [value for group in groups for value in view.seed_values(group, "train_s", "speed")]
     if not steps:
         return ""
-    late = sum(b >= s for s, b in zip(steps, best, strict=True))
+    counts = [view.still_improving(group) for group in groups]
+    late, of = sum(met for met, _ in counts), sum(number for _, number in counts)
     ran = " to ".join(dict.fromkeys([count(min(steps)), count(max(steps))]))
-    took = f", {span(min(seconds), max(seconds), 2).replace(' ..', ' to')} seconds" if seconds else ""
+    took = f", {span(min(seconds), max(seconds), 1).replace(' ..', ' to')} seconds" if seconds else ""
     short = ", which is short" if seconds and max(seconds) < SHORT_S else ""
     text = f"Training took {ran} steps{took} a run{short}."
     if late:
         text += (
-            f" In {late} of {plural(len(steps), 'run')} the best validation score came at the last evaluation: they "
-            "may have been still getting better, and longer training may change the order."
+            f" {late} of {plural(of, 'run')} were still improving at the last evaluation (by task: under each table of "
+            "the summary), and longer training may change the order."
         )
     return text
 

@@ -5,60 +5,74 @@ import math
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gru_bench.report.figures import TRIVIAL, handle, legend_below, looks, panels, seed_range, style
-from gru_bench.report.markdown import Section, heading, paragraphs, plural, table
-from gru_bench.report.parts import Parts, as_number, cut
-from gru_bench.report.view import Group, Measured, TaskGroups, by_task, complete, measure
-from gru_bench.store.read import Results
+from gru_bench.report.figures import TRIVIAL, handle, legend_below, looks, median_handle, panels, seed_range, style
+from gru_bench.report.groups import Group, TaskGroups
+from gru_bench.report.markdown import Section, heading, paragraphs, plural
+from gru_bench.report.parts import PART_SIZE, Parts, Small, as_number, cut
+from gru_bench.report.view import View
 
 TEXT = (
     "Test scores of the same trained models on parts of the test data: mean ± standard deviation over the seeds; in "
-    "the figure, bars from the smallest to the largest seed. Parts differ in size and in how hard they are to guess "
-    "(dashed: the trivial guess, where it is known), so compare cells within a part, not parts with each other."
+    "the figure, bars from the smallest to the largest seed; n is the number of test examples in a part. Parts differ "
+    "in size and in how hard they are to guess (dashed: the trivial guess, where it is known), so compare cells within "
+    "a part, not parts with each other. A difference that rests on few examples may well be chance, whatever the "
+    "spread over seeds."
 )
 SPREAD = 0.5
 """How much of the room between two parts the cells' marks take."""
 
 
-def render(results: Results, /, *, without: list[str], most_values: int) -> Section:
+def render(
+    view: View, /, *, without: list[str], most_values: int, fewest_examples: int, mergeable: list[str]
+) -> Section:
     """Answer: on which parts of the test data do the cells differ?
 
     Args:
-        results: All runs.
+        view: All runs.
         without: Slices that are left out.
         most_values: Values of one slice that are shown.
+        fewest_examples: Test examples below which a part is merged with others or left out.
+        mergeable: Metrics that are means over test examples, so that small parts may be merged.
     """
-    measured = measure(complete(results)[1])
-    found = [parts for task in by_task(results) for parts in parts_of(task, measured, without)]
+    small = Small(below=fewest_examples, mergeable=mergeable)
+    found = [parts for task in view.tasks for parts in parts_of(task, view, without, small)]
     if not found:
         return Section("Score by part", "")
-    told = [TEXT, "![Test score of each cell on each part of the test data](figures/score_by_part.png)"]
+    figures = {}
+    texts = [TEXT]
+    if any(parts.values for parts in found):
+        figures["score_by_part"] = draw(view, [parts for parts in found if parts.values], most_values)
+        texts.append("![Test score of each cell on each part of the test data](figures/score_by_part.png)")
     for parts in found:
-        shown = parts.values[:most_values]
-        columns = ["cell", *(f"{parts.name} {value}" for value in shown)]
-        told += [
+        texts += [
             f"### {heading(parts.task.task, parts.task.generated)}: {parts.metric} by {parts.name}",
-            table(columns, parts.rows(shown), set(columns[1:])),
+            parts.table(most_values),
+            parts.note,
         ]
-        if len(parts.values) > len(shown):
-            told.append(f"{plural(len(parts.values) - len(shown), 'more value')} of {parts.name}: see `results.csv`.")
-    return Section("Score by part", paragraphs(*told), {"score_by_part": draw(results, found, most_values)})
+        more = len(parts.values) - most_values
+        if more > 0:
+            texts.append(f"{plural(more, 'more value')} of {parts.name}: see `results.csv`.")
+    return Section("Score by part", paragraphs(*texts), figures)
 
 
-def parts_of(task: TaskGroups, measured: Measured, without: list[str]) -> list[Parts]:
+def parts_of(task: TaskGroups, view: View, without: list[str], small: Small) -> list[Parts]:
     """Every slice of a task's test scores, by metric and name."""
     names = {
         (metric, name)
-        for split, metric, name, _ in measured
-        if split == "test" and name and name not in without and not metric.startswith("trivial_")
+        for split, metric, name, _ in view.measured
+        if split == "test"
+        and name
+        and name not in without
+        and metric != PART_SIZE
+        and not metric.startswith("trivial_")
     }
-    found = [cut(measured, task, metric, name) for metric, name in sorted(names)]
+    found = [cut(view, task, metric, name, small) for metric, name in sorted(names)]
     return [parts for parts in found if parts.scores]
 
 
-def draw(results: Results, found: list[Parts], most_values: int) -> Figure:
+def draw(view: View, found: list[Parts], most_values: int) -> Figure:
     """One panel a slice: the parts side by side, the cells beside each other; a line where parts have an order."""
-    cell_looks = looks(results)
+    cell_looks = looks(view)
     names: dict[str, Group] = {}
     guessed = False
     with style():
@@ -70,7 +84,15 @@ def draw(results: Results, found: list[Parts], most_values: int) -> Figure:
             for place, group in enumerate(groups):
                 aside = SPREAD * (place + 0.5 - len(groups) / 2) / len(groups)
                 points = [(x + aside, parts.scores[group.label][value]) for x, value in enumerate(shown)]
-                if seed_range(ax, points, cell_looks[group.cell], group.variant, joined=ordered, width=1.0):
+                if seed_range(
+                    ax,
+                    points,
+                    cell_looks[group.cell],
+                    group.variant,
+                    joined=ordered,
+                    width=1.0,
+                    median=parts.is_split[group.label],
+                ):
                     names[group.label] = group
             for x, value in enumerate(shown):
                 guess = parts.trivial[value]
@@ -78,12 +100,20 @@ def draw(results: Results, found: list[Parts], most_values: int) -> Figure:
                     ax.hlines(guess, x - SPREAD / 2 - 0.1, x + SPREAD / 2 + 0.1, **TRIVIAL, zorder=1)
                     guessed = True
             long = max(map(len, shown)) * len(shown) > 36
-            ax.set_xticks(range(len(shown)), shown, rotation=30 if long else 0, ha="right" if long else "center")
+            ax.set_xticks(
+                range(len(shown)),
+                parts.ticks(most_values),
+                rotation=30 if long else 0,
+                ha="right" if long else "center",
+            )
             ax.set_title(heading(parts.task.task, parts.task.generated), loc="left")
-            ax.set_xlabel(parts.name)
+            each = parts.common_size(most_values)
+            ax.set_xlabel(parts.name if each is None else f"{parts.name} (n={each:,} each)")
             ax.set_ylabel(parts.metric)
+        any_split = any(parts.is_split[label] for parts in found for label in parts.scores)
         handles = [handle(cell_looks[group.cell], group.variant, label) for label, group in names.items()]
         if guessed:
             handles.append(Line2D([], [], **TRIVIAL, label="trivial guess"))
+        handles += [median_handle()] if any_split else []
         legend_below(figure, handles)
     return figure

@@ -12,36 +12,29 @@ from gru_bench.report.figures import (
     direction,
     legend_below,
     looks,
+    mark_of,
+    median_handle,
     panels,
     set_log,
     style,
     wants_log,
 )
+from gru_bench.report.groups import Group, TaskGroups
 from gru_bench.report.markdown import (
     ARROWS,
     Section,
+    arrow,
     count,
-    escape,
     heading,
-    known,
     metric_header,
     number,
     paragraphs,
     table,
 )
-from gru_bench.report.view import (
-    Group,
-    TaskGroups,
-    best_mean,
-    by_task,
-    complete,
-    describe,
-    differing_settings,
-    gain_over_trivial,
-    measure,
-    seed_values,
-)
-from gru_bench.store.read import Results
+from gru_bench.report.notes import notes
+from gru_bench.report.rates import marks, rate_text
+from gru_bench.report.scores import Outcome, plus_minus_of, typical
+from gru_bench.report.view import View
 
 INTRODUCTION = (
     "One table a task. Each row averages the seeds of one cell at one setting, and nothing else: mean, standard "
@@ -51,102 +44,71 @@ INTRODUCTION = (
 )
 
 
-def render(results: Results, /, *, log_metrics: list[str], log_axis_from: float) -> Section:
+def render(view: View, /, *, beside: dict[str, str], log_metrics: list[str], log_axis_from: float) -> Section:
     """Answer: what did each cell score on each task, and is that better than a guess?
 
     Args:
-        results: All runs.
+        view: All runs.
+        beside: By primary metric, a second one that has a column of its own where it was measured.
         log_metrics: Metrics whose axis is always logarithmic.
         log_axis_from: Ratio of the largest to the smallest value from which any axis is.
     """
-    tasks = by_task(results)
+    tasks = view.tasks
     if not tasks:
         return Section("Summary", "")
-    measured = measure(complete(results)[1])
-    scores = {
-        (t.task, t.metric, g.label): seed_values(measured, g, t.metric) if t.metric else pd.Series(dtype=float)
-        for t in tasks
-        for g in t.groups
-    }
+    outcomes = {(t.task, t.metric): view.outcomes(t) for t in tasks}
     parts = [INTRODUCTION]
     figures = {}
-    if any(len(series) for series in scores.values()):
-        figures["summary"] = draw(results, tasks, scores, log_metrics, log_axis_from)
+    if any(len(found.seeds) for of_task in outcomes.values() for found in of_task.values()):
+        figures["summary"] = draw(view, tasks, outcomes, log_metrics, log_axis_from)
         parts.append("![Test score of each cell on each task, by seed](figures/summary.png)")
         parts.append(
-            "*Small dots: seeds. Large markers: their mean. Dashed: what a guess scores that looks at no input.*"
+            "*Small dots: seeds. Large markers: their mean; hollow ones: their median, where some seeds learned the "
+            "task and others did not. Dashed: what a guess scores that looks at no input.*"
         )
     for task in tasks:
-        of_task = {group.label: scores[task.task, task.metric, group.label] for group in task.groups}
-        parts += [f"### {heading(task.task, task.generated)}", task_table(task, of_task), *notes(task, of_task)]
+        of_task = outcomes[task.task, task.metric]
+        parts += [
+            f"### {heading(task.task, task.generated)}",
+            task_table(view, task, of_task, beside),
+            *notes(view, task, of_task),
+        ]
     return Section("Summary", paragraphs(*parts), figures)
 
 
-def task_table(task: TaskGroups, scores: dict[str, pd.Series]) -> str:
+def task_table(view: View, task: TaskGroups, outcomes: dict[str, Outcome], beside: dict[str, str]) -> str:
     """One row a group, and the trivial guess."""
     score = metric_header(task.metric, task.unit, task.higher_is_better) if task.metric else "score"
-    columns = ["family", "cell", score, "sd", "range", "n", "hidden size", "parameters", "not finished"]
+    second = beside.get(task.metric, "")
+    seconds = {group.label: view.seed_values(group, second) for group in task.groups} if second else {}
+    has_second = any(len(series) for series in seconds.values())
+    columns = ["family", "cell", score, "sd", "range", *[second + arrow(task.higher_is_better)] * has_second, "n"]
+    columns += ["hidden size", "parameters", "learning rate", "not finished"]
+    letters = marks(task)
     rows = []
     for group in task.groups:
-        series = scores[group.label]
+        found = outcomes[group.label]
+        more = [plus_minus_of(seconds[group.label], found.is_split)] if has_second else []
         sizes = [count(group.fact("hidden_size")), count(group.fact("num_parameters"))]
-        rows.append([group.family, group.label, *describe(series), str(len(series)), *sizes, str(group.num_unfinished)])
-    rows += [["", label, number(value), "", "", "", "", "", ""] for label, value in task.trivial.items()]
+        facts = [str(len(found.seeds)), *sizes, rate_text(group, letters), str(group.num_unfinished)]
+        rows.append([group.family, group.label, *found.texts(), *more, *facts])
+    for label, value in task.trivial.items():
+        guesses = [view.seed_values(group, f"trivial_{second}") for group in task.groups] if has_second else []
+        found_guesses = {float(guess) for series in guesses for guess in series}
+        more = [number(found_guesses.pop() if len(found_guesses) == 1 else None)] if has_second else []
+        rows.append(["", label, number(value), "", "", *more, *[""] * 5])
     return table(columns, rows, set(columns[2:]))
 
 
-def notes(task: TaskGroups, scores: dict[str, pd.Series]) -> list[str]:
-    """What a reader must know before comparing the rows of one table."""
-    told = [margin_note(task, scores), ceiling_note(task, scores)]
-    told += [f"The rows differ in {text}." for text in differing_settings(task)]
-    told += [f"Of the data: {escape(text)}." for group in task.groups[:1] if (text := group.fact("notes"))]
-    seeds = {tuple(series.index) for series in scores.values() if len(series)}
-    if len(seeds) > 1:
-        told.append("The rows do not all stand on the same seeds.")
-    return ["\n".join(f"- {note}" for note in told if note)] if any(told) else []
-
-
-def margin_note(task: TaskGroups, scores: dict[str, pd.Series]) -> str:
-    """Whether any cell learned something: by how much the best mean beats the trivial guess."""
-    gain = gain_over_trivial(task, list(scores.values()))
-    if gain is None or not known(task.beats_trivial_by):
-        return ""
-    wanted = float(task.beats_trivial_by or 0)
-    asked = f"a useful model beats it by at least {wanted:g}"
-    if gain >= wanted:
-        return f"The best mean beats the trivial guess by {number(gain)} ({asked})."
-    if gain > 0:
-        return f"No cell learned this task: the best mean beats the trivial guess by {number(gain)} only ({asked})."
-    return f"No cell learned this task: no mean beats the trivial guess ({asked})."
-
-
-def ceiling_note(task: TaskGroups, scores: dict[str, pd.Series]) -> str:
-    """Whether the task still tells the families apart."""
-    families: dict[str, list[pd.Series]] = {}
-    for group in task.groups:
-        families.setdefault(group.family, []).append(scores[group.label])
-    best = {family: best_mean(task, found) for family, found in families.items()}
-    if not known(task.ceiling) or any(value is None for value in best.values()):
-        return ""
-    ceiling, better = float(task.ceiling or 0), task.higher_is_better
-    at = [f for f, value in best.items() if value is not None and (value >= ceiling if better else value <= ceiling)]
-    bound = f"{'at least' if better else 'at most'} {ceiling:g}"
-    if not at:
-        return ""
-    if len(at) == len(best):
-        return f"Every family is at the ceiling ({bound}): here this task cannot tell them apart."
-    return f"At the ceiling ({bound}): {', '.join(at)}. The other families are not."
-
-
 def draw(
-    results: Results,
+    view: View,
     tasks: list[TaskGroups],
-    scores: dict[tuple[str, str, str], pd.Series],
+    outcomes: dict[tuple[str, str], dict[str, Outcome]],
     log_metrics: list[str],
     log_axis_from: float,
 ) -> Figure:
     """One panel a task: seeds, their mean, and the trivial guess."""
-    cell_looks = looks(results)
+    cell_looks = looks(view)
     longest = max(len(group.label) for task in tasks for group in task.groups)
     most = max(len(task.groups) for task in tasks)
     with style():
@@ -154,18 +116,18 @@ def draw(
         for ax, task in zip(axes, tasks, strict=True):
             drawn: list[float] = [value for value in task.trivial.values() if math.isfinite(value)]
             for row, group in enumerate(task.groups):
-                series = scores[task.task, task.metric, group.label]
+                found = outcomes[task.task, task.metric][group.label]
                 look = cell_looks[group.cell]
-                finite = [value for value in series if math.isfinite(value)]
+                finite = [value for value in found.seeds if math.isfinite(value)]
                 drawn += finite
                 if not finite:
                     ax.text(0.5, row, "no score", transform=ax.get_yaxis_transform(), ha="center", va="center",
                             color="0.35", fontsize=8.5)  # fmt: skip
                     continue
                 ax.scatter(finite, [row + 0.24] * len(finite), s=11, color=look.color, alpha=0.75, linewidth=0)
-                mean = sum(finite) / len(finite)
-                ax.plot([mean], [row], marker=look.marker, color=look.color, markersize=7, markeredgecolor="white",
-                        markeredgewidth=0.6, linestyle="none")  # fmt: skip
+                middle = typical(pd.Series(finite), found.is_split)
+                ax.plot([middle], [row], marker=look.marker, color=look.color, markersize=7, linestyle="none",
+                        **mark_of(look, found.is_split, 0.6))  # fmt: skip
             for value in task.trivial.values():
                 if math.isfinite(value):
                     ax.axvline(value, **TRIVIAL, zorder=1)
@@ -182,7 +144,8 @@ def draw(
             [], [], marker="o", color="0.35", linestyle="none", markersize=7, label="mean of the seeds"
         )
         trivial = Line2D([], [], **TRIVIAL, label="trivial guess")
-        legend_below(figure, [seed, mean_handle, trivial])
+        split = any(found.is_split for of_task in outcomes.values() for found in of_task.values())
+        legend_below(figure, [seed, mean_handle, trivial, *([median_handle()] if split else [])])
     return figure
 
 

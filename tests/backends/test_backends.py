@@ -1,21 +1,19 @@
 """What every backend promises: the same outputs, gradients and training as the readable loop."""
 
 import copy
-import itertools
 import pickle
 from collections.abc import Callable
 
 import pytest
 import torch
-from conftest import REPOSITORY, yaml_names
-from hydra.utils import instantiate
+from backend_pairs import AGAINST_LOOP, PAIRS, backend, draw
+from conftest import yaml_names
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
-from test_cells import CELLS, CPU, maker, seeded
+from made_cells import CELLS, CPU, maker, seeded
 from torch import Tensor, nn
 
-from gru_bench.backends.base import Backend, Stack, State, check_input, zero_padding
+from gru_bench.backends.base import Stack, State, check_input, zero_padding
 from gru_bench.backends.vendor import Vendor, VendorStack
 from gru_bench.cells.base import Cell
 from gru_bench.cells.gru import GRU
@@ -23,20 +21,7 @@ from gru_bench.cells.lstm import LSTM
 from gru_bench.cells.rnn import RNN
 from gru_bench.errors import Unsupported, UserError
 from gru_bench.models.encoder import Encoder, flip, last_output, num_parameters
-
-
-def backend(name: str) -> Backend:
-    return instantiate(OmegaConf.load(REPOSITORY / "conf" / "backend" / f"{name}.yaml"))
-
-
-def runs(cell_name: str, backend_name: str) -> bool:
-    """Whether the backend claims the cell."""
-    cell = maker(cell_name)(1, 1, seeded())
-    return backend(backend_name).refusal(cell, CPU, torch.float64) is None
-
-
-PAIRS = [(c, b) for c, b in itertools.product(CELLS, yaml_names("backend")) if runs(c, b)]
-AGAINST_LOOP = [(c, b) for c, b in PAIRS if b != "loop"]
+from gru_bench.models.streams import Streams
 
 
 def encoder(
@@ -55,17 +40,13 @@ def encoder(
         3,
         make,
         backend(runner),
-        seeded(),
+        Streams(0),
         hidden_size=5,
         num_layers=num_layers,
         device=CPU,
         dtype=dtype,
         bidirectional=bidirectional,
     ).to(dtype)
-
-
-def draw(*shape: int, seed: int = 9) -> Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=torch.float64)
 
 
 def tensors(module: Encoder, *, grad: bool = False) -> list[Tensor]:

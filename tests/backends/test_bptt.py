@@ -15,8 +15,8 @@ import torch
 from conftest import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_cells import CELLS, CPU, build, equations, maker, seeded
 from scipy.special import expit
-from test_cells import CELLS, CPU, build, equations, maker, seeded
 from torch import Tensor
 
 from gru_bench.backends import bptt

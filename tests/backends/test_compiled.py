@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from test_backends import AGAINST_LOOP, draw
-from test_cells import CELLS, CPU, maker, seeded
+from backend_pairs import AGAINST_LOOP, draw
+from made_cells import CELLS, CPU, maker, seeded
 from torch import Tensor
 
 from gru_bench.backends import compiled

@@ -2,57 +2,23 @@
 
 import inspect
 import re
-import runpy
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
-from conftest import REPOSITORY, yaml_names
-from hydra.utils import instantiate
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
+from made_cells import CELLS, CPU, build, equations, maker, seeded
 
 from gru_bench.backends.loop import Loop
 from gru_bench.cells.base import Cell, Init
 from gru_bench.cells.gru import GRU
 from gru_bench.cells.lstm import LSTM
 from gru_bench.cells.rnn import RNN
-from gru_bench.models.encoder import Encoder, MakeCell, num_parameters
+from gru_bench.models.encoder import Encoder, num_parameters
 from gru_bench.models.init import embedding, linear
-
-CELLS = yaml_names("cell")
-CPU = torch.device("cpu")
-Array = npt.NDArray[np.float64]
-EQUATIONS = REPOSITORY / "tests" / "equations"
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def maker(name: str) -> MakeCell:
-    """The yaml's cell, still to be given its sizes."""
-    return instantiate(OmegaConf.load(REPOSITORY / "conf" / "cell" / f"{name}.yaml"), _partial_=True)
-
-
-def build(name: str, input_size: int = 3, hidden_size: int = 5, seed: int = 0) -> Cell:
-    """A float64 cell whose every parameter is away from zero."""
-    cell = maker(name)(input_size, hidden_size, seeded(seed)).double()
-    with torch.no_grad():
-        for parameter in cell.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=seeded(seed + 1), dtype=torch.float64))
-    return cell
-
-
-def equations(name: str) -> Callable[..., tuple[Array, ...]]:
-    """The independent statement of a cell: ``step`` in ``tests/equations/NAME.py``."""
-    file = EQUATIONS / f"{name}.py"
-    assert file.is_file(), f"write the equations of cell={name} out in tests/equations/{name}.py"
-    return runpy.run_path(str(file))["step"]
+from gru_bench.models.streams import Streams
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -126,9 +92,7 @@ def test_the_declarations_fit_the_tensors(name: str) -> None:
     assert cell.W.shape == (len(cell.gates) * 5, 3)
     assert cell.U.shape == (len(cell.gates) * 5, 5)
     assert len(set(cell.gates)) == len(cell.gates)
-    assert cell.family in ("rnn", "lstm", "gru")
-    if name in ("rnn", "lstm", "gru"):
-        assert cell.family == name  # each family is stood for by its reference cell
+    assert build(cell.family).family == cell.family  # each family is stood for by its reference cell
     assert [tuple(s.shape) for s in cell.initial_state(2)] == [(2, 5)] * len(cell.states)
     assert all((s == 0).all() for s in cell.initial_state(2))
 
@@ -190,7 +154,7 @@ def test_a_model_on_the_meta_device_is_counted_and_draws_nothing(name: str) -> N
     before = generator.get_state()
     with torch.device("meta"):
         encoder = Encoder(
-            3, maker(name), Loop(), generator, hidden_size=1000, num_layers=2, device=CPU, dtype=torch.float32
+            3, maker(name), Loop(), Streams(0), hidden_size=1000, num_layers=2, device=CPU, dtype=torch.float32
         )
         head, table = linear(1000, 7, generator), embedding(50, 3, generator)
     assert all(p.is_meta for module in (encoder, head, table) for p in module.parameters())

@@ -13,12 +13,13 @@ import frames
 import pandas as pd
 import pytest
 from conftest import REPOSITORY
-from test_sections import NAMES, node, render
+from rendering import write
 
-from gru_bench.commands import cli, report
+from gru_bench.commands import cli
 from gru_bench.report.header import header
 from gru_bench.report.markdown import Section
-from gru_bench.store.read import Results
+from gru_bench.report.view import View
+from gru_bench.store.schema import CONFIG_KEY, GROUP_KEY, JOB
 from gru_bench.store.write import Store
 
 # of MLflow's own queries, under newer releases of SQLAlchemy
@@ -26,15 +27,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:D
 
 Command = Callable[..., int]
 GOLDEN = REPOSITORY / "tests" / "golden" / "report.md"
-SELECT: dict[str, str | None] = {"experiment": "quick", "sweep": None}
-
-
-def sections(results: Results) -> list[Section]:
-    return [render(name, results) for name in sorted(NAMES, key=lambda name: node(name)["order"])]
-
-
-def write(folder: Path, results: Results) -> None:
-    report.write(folder, results, SELECT, sections(results))
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -50,8 +42,8 @@ def test_golden_markdown(tmp_path: Path) -> None:
 
 def test_bytes_are_the_same_in_another_process(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; import frames, test_report;"
-        "test_report.write(Path(sys.argv[1]), frames.shuffled(frames.small(), int(sys.argv[2])))"
+        "import sys; from pathlib import Path; import frames, rendering;"
+        "rendering.write(Path(sys.argv[1]), frames.shuffled(frames.small(), int(sys.argv[2])))"
     )
     path = f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'tests'}"
     command = [sys.executable, "-W", "error", "-c", code, str(tmp_path / "other"), "1"]
@@ -107,7 +99,7 @@ def test_a_folder_of_something_else_keeps_its_files(tmp_path: Path) -> None:
     ],
 )
 def test_the_header_says_how_to_make_it_again(select: dict[str, str | None], said: str) -> None:
-    text = header(frames.small(), select)
+    text = header(View(frames.small()), select)
     assert f"`{said}`" in text
     assert "3 finished, 1 failed, 1 missing" in text
     assert "0123456789ab" in text
@@ -123,7 +115,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     planned = [{"job": str(seed), "cell": "gru", "task": "adding", "seed": str(seed)} for seed in (0, 1)]
     sweep = store.open_sweep("small", planned, {})
     row = frames.run_row("gru", 0)
-    tags = {"gru_bench.config_key": "a", "gru_bench.group_key": "b", "gru_bench.job": "0"}
+    tags = {CONFIG_KEY: "a", GROUP_KEY: "b", JOB: "0"}
     with store.run("small", "gru adding", sweep_id=sweep, tags=tags) as run:
         not_params = ("run_id", "sweep", "experiment", "config_key", "group_key", "job", "status", "error")
         run.params({key: value for key, value in row.items() if key not in not_params})
@@ -180,8 +172,8 @@ def test_a_section_of_the_users_own(run: Command, made: tuple[str, str], empty_f
     assert text.index("## Own") < text.index("## Summary")
 
 
-def own_section(results: Results, /, *, word: str) -> Section:
-    return Section("Own", f"{word}, {len(results.runs)} runs")
+def own_section(view: View, /, *, word: str) -> Section:
+    return Section("Own", f"{word}, {len(view.runs)} runs")
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from gru_bench.config.canonical import canonical, class_name
 from gru_bench.config.check import Node, check
-from gru_bench.config.keys import canonical, class_name, flatten, run_keys
+from gru_bench.config.keys import flatten, run_keys
 
 CHOICES = {"cell": "gru", "backend": "loop", "task": "adding", "budget": "hidden"}
 

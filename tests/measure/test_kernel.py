@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from test_cells import CPU, maker, seeded
+from made_cells import CPU, maker
 from torch import Tensor
 
 from gru_bench.backends.base import Backend, Mark, Stack, State
@@ -17,6 +17,7 @@ from gru_bench.backends.vendor import Vendor
 from gru_bench.measure.kernel import audit, kernel_name, name_of
 from gru_bench.measure.trace import Audit, Event, Operator, operators, own_times
 from gru_bench.models.encoder import Encoder
+from gru_bench.models.streams import Streams
 
 
 def encoder(
@@ -26,7 +27,7 @@ def encoder(
         3,
         maker(name),
         runner,
-        seeded(),
+        Streams(0),
         hidden_size=4,
         num_layers=num_layers,
         device=CPU,

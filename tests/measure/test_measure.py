@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import REPOSITORY
-from test_cells import CPU, seeded
+from made_cells import CPU, seeded
 from torch import Tensor, nn
 
 from gru_bench.backends.vendor import Vendor

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from backend_pairs import AGAINST_LOOP, PAIRS, backend
 from conftest import REPOSITORY, yaml_names
-from test_backends import AGAINST_LOOP, PAIRS, backend
-from test_cells import CPU, maker
+from made_cells import CPU, maker
 from torch import Tensor
 
 from gru_bench.backends.base import Stack, State

@@ -12,7 +12,7 @@ import pytest
 from bench_document import GRID, geometric_mean
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_sections import render
+from rendering import render
 
 from gru_bench.report import benchmarks, figures
 from gru_bench.store.read import Results

@@ -9,8 +9,8 @@ import frames
 import pandas as pd
 import pytest
 from bench_document import GRID, RATIOS, VENDOR_MS, document, frame, geometric_mean, red, row
+from rendering import render
 from stores import copy_store, one_run
-from test_sections import render
 
 from gru_bench.errors import UserError
 from gru_bench.report import benchmarks

@@ -6,24 +6,25 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import REPOSITORY
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from gru_bench.data.rows import Rows
 from gru_bench.data.slices import coded
 from gru_bench.errors import UserError
+from gru_bench.tasks.base import Goal
 from gru_bench.tasks.text.agreement import Agreement
 
 pytestmark = pytest.mark.usefixtures("own_caches")
 
 
 def make(source: Any, **columns: Any) -> Agreement:
-    node = OmegaConf.to_container(OmegaConf.load(REPOSITORY / "conf" / "task" / "agreement.yaml").task)
-    assert isinstance(node, dict)
     where = {"path": source} if isinstance(source, str) else {}
     data = Rows(*([] if where else [source]), **where, **({"text": "text", "label": "label"} | columns))
-    return Agreement(data, **{str(k): v for k, v in node.items() if k != "_target_"})
+    goal = Goal(margin=0.01, beats_trivial_by=0.3, ceiling=0.995)
+    limits: dict[str, Any] = {"max_length": None, "max_vocab_size": 10_000, "min_count": 2}
+    return Agreement(
+        data, test_selection="made", tokenizer="whitespace", lowercase=False, batch_size=32, goal=goal, **limits
+    )
 
 
 class AlwaysFirst(nn.Module):
@@ -55,10 +56,12 @@ def test_accuracy_by_number_of_attractors() -> None:
         scores = task.score(AlwaysFirst(), "test")
         assert task.score(AlwaysFirst(), "valid").slices == []
     assert scores.metrics["accuracy"] == 0.5 == task.trivial()["accuracy"]
-    assert [(part.slice, part.slice_value, part.value) for part in scores.slices] == [
-        ("attractors", "2", 0.75),
-        ("attractors", "10", 0.0),
+    assert [(part.slice, part.slice_value, part.value, part.n) for part in scores.slices] == [
+        ("attractors", "2", 0.75, 4),
+        ("attractors", "10", 0.0, 1),
     ]
+    # always plural is right with ten attractors, whatever training has most
+    assert [part.value for part in task.trivial_slices()] == [0.75, 1.0]
 
 
 def test_the_column_of_attractors_must_be_named() -> None:
@@ -85,3 +88,13 @@ def test_the_real_set(shared_data: Path, tmp_path: Path) -> None:
         {str(n): share for n, share in singular.items()}
     )
     assert len(scores.slices) == 5
+
+
+def test_the_guess_on_the_real_set(shared_data: Path) -> None:
+    task = make(str(shared_data / "linzen_numpred"), slice="n_attractors")
+    task.load()
+    trivial = task.trivial()
+    assert (trivial["accuracy"], trivial["balanced_accuracy"]) == (pytest.approx(40_216 / 64_750), pytest.approx(0.5))
+    parts = {part.slice_value: (round(part.value, 3), part.n) for part in task.trivial_slices()}
+    assert parts["4"] == (0.932, 561)
+    assert [n for _, n in parts.values()] == [52_599, 9_380, 2_051, 561, 159]

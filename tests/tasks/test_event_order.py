@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from gru_bench.errors import UserError
-from gru_bench.tasks.base import Split
+from gru_bench.tasks.base import Goal, Split
 from gru_bench.tasks.generated.event_order import LAST_STEPS, EventOrder, event_patterns
 
-LIMITS = {"batch_size": 16, "margin": 0.01, "beats_trivial_by": 0.1, "ceiling": 0.99}
+LIMITS = {"batch_size": 16, "goal": Goal(margin=0.01, beats_trivial_by=0.1, ceiling=0.99)}
 
 
 def make(strength: float = 30.0, num_train: int = 50, num_test: int = 400, **options: int) -> EventOrder:
@@ -37,7 +37,7 @@ class Reader(nn.Module):
         self.unused = nn.Parameter(torch.zeros(()))
         self.constant = constant
 
-    def forward(self, x_TBD: Tensor) -> Tensor:
+    def forward(self, x_TBD: Tensor, lengths: None) -> Tensor:
         _, kinds_2B = find_events(x_TBD)
         rising_B = (kinds_2B[0] < kinds_2B[1]).float()
         if self.constant is not None:
@@ -92,7 +92,12 @@ def test_noise_is_standard_normal() -> None:
 def test_scores_of_a_perfect_and_a_constant_model() -> None:
     task = make()
     scores = task.score(Reader(), "test")
-    assert scores.metrics == {"accuracy": 1.0, "loss": pytest.approx(0, abs=1e-9)}
+    assert scores.metrics == {
+        "accuracy": 1.0,
+        "balanced_accuracy": 1.0,
+        "macro_f1": 1.0,
+        "loss": pytest.approx(0, abs=1e-9),
+    }
     assert [(s.slice, s.slice_value) for s in scores.slices] == [
         ("distance", "3-5"),
         ("distance", "6-11"),
@@ -100,7 +105,7 @@ def test_scores_of_a_perfect_and_a_constant_model() -> None:
         ("distance", "24-30"),
     ]
     assert {len(column) for column in scores.examples.values()} == {400}
-    counts = task._labels["train"].bincount(minlength=2)
+    counts = task.labels("test").bincount(minlength=2)
     constant = task.score(Reader(int(counts.argmax())), "test")
     assert constant.metrics["accuracy"] == task.trivial()["accuracy"]
     assert constant.metrics["accuracy"] == pytest.approx(sum(constant.examples["correct"]) / 400)
@@ -109,7 +114,7 @@ def test_scores_of_a_perfect_and_a_constant_model() -> None:
 
 def test_loss_is_the_binary_cross_entropy_of_a_sigmoid() -> None:
     class Half(nn.Module):
-        def forward(self, x_TBD: Tensor) -> Tensor:
+        def forward(self, x_TBD: Tensor, lengths: None) -> Tensor:
             return torch.full((x_TBD.shape[1], 1), 0.7)
 
     batch = next(make().batches("valid"))

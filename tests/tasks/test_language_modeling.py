@@ -11,8 +11,12 @@ from torch import Tensor, nn
 from gru_bench.data import streams
 from gru_bench.data.text import Text
 from gru_bench.errors import UserError
+from gru_bench.losses import IGNORED
+from gru_bench.tasks.base import Goal
+from gru_bench.tasks.objectives import model_language
+from gru_bench.tasks.objectives.model_language import EVAL_COLUMNS
 from gru_bench.tasks.text import language_modeling
-from gru_bench.tasks.text.language_modeling import EVAL_COLUMNS, IGNORED, LanguageModeling
+from gru_bench.tasks.text.language_modeling import LanguageModeling
 
 pytestmark = pytest.mark.usefixtures("own_caches")
 
@@ -104,7 +108,7 @@ def test_the_number_of_columns_changes_left_context_only(monkeypatch: pytest.Mon
     bigram = Bigram(task.sizes()["vocab_size"])
     with torch.no_grad():
         expected = task.score(bigram, "test")
-        monkeypatch.setattr(language_modeling, "EVAL_COLUMNS", columns)
+        monkeypatch.setattr(model_language, "EVAL_COLUMNS", columns)
         scores = task.score(bigram, "test")
     assert scores.metrics == pytest.approx(expected.metrics, rel=1e-6)
     assert scores.examples["nats"] == pytest.approx(expected.examples["nats"], rel=1e-6)
@@ -173,14 +177,31 @@ def test_auto_takes_white_space_where_the_text_is_tokenized() -> None:
     assert forced.vocabulary.tokens == ["<unk>", "<eos>", "don't", "stop."]
 
 
-def test_vocabulary_is_that_of_the_used_training_text() -> None:
+def test_vocabulary_is_that_of_the_whole_training_text_whatever_part_is_used() -> None:
     task = make_task(given("aabbc\n", valid="xyz\n"), max_train_tokens=4, max_eval_tokens=2)
-    assert task.vocabulary.tokens == ["<unk>", "a", "b"]
+    assert task.vocabulary.tokens == ["<unk>", "a", "b", "\n", "c"]
     assert [task.num_tokens(split) for split in ("train", "valid", "test")] == [4, 2, 2]
-    assert task.sizes() == {"vocab_size": 3}
+    assert task.sizes() == {"vocab_size": 5}
     capped = make_task(given("aaabbc\n"), max_vocab_size=2)
     assert capped.vocabulary.tokens == ["<unk>", "a"]
     assert make_task(given("aaabbc\n"), min_count=2).vocabulary.tokens == ["<unk>", "a", "b"]
+
+
+@pytest.mark.parametrize("level", ["word", "char"])
+def test_a_fraction_changes_neither_the_size_of_the_model_nor_makes_the_guess_better(
+    level: Literal["word", "char"],
+) -> None:
+    def task(fraction: float) -> LanguageModeling:
+        return make_task(Text(fraction=fraction), level, seq_len=20, batch_size=32, max_vocab_size=2000, min_count=2)
+
+    whole = task(1.0)
+    for fraction in (0.05, 0.1, 0.3):
+        part = task(fraction)
+        assert part.num_tokens("train") < 1.3 * fraction * whole.num_tokens("train")
+        assert part.sizes() == whole.sizes()
+        assert part.facts["test_unknown_tokens"] == whole.facts["test_unknown_tokens"]
+        assert part.trivial()[part.primary] >= whole.trivial()[whole.primary]
+        assert torch.equal(next(part.batches("test")).targets, next(whole.batches("test")).targets)
 
 
 def test_fingerprint_follows_each_split_and_the_vocabulary() -> None:
@@ -330,7 +351,7 @@ def test_a_cut_vocabulary_is_said(tmp_path: Path) -> None:
     lines = ["a a a b", "a a c d"] * 300
     (tmp_path / "train.txt").write_text("\n".join(lines))
     options = {"level": "word", "tokenizer": "whitespace", "seq_len": 4, "batch_size": 4, "max_train_tokens": None}
-    options |= {"max_eval_tokens": None, "margin": 1.0, "beats_trivial_by": 1.0, "ceiling": 1.0, "min_count": 1}
+    options |= {"max_eval_tokens": None, "goal": Goal(margin=1.0, beats_trivial_by=1.0, ceiling=1.0), "min_count": 1}
     whole, cut = (
         LanguageModeling(Text(path=str(tmp_path), name=None, text=None), max_vocab_size=size, **options)
         for size in (None, 4)

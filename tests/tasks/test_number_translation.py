@@ -15,10 +15,11 @@ from gru_bench.cells.lstm import LSTM
 from gru_bench.data.number_words import Language, number_words, shuffled_numbers
 from gru_bench.data.vocabulary import BOS, EOS, UNK
 from gru_bench.errors import UserError
+from gru_bench.losses import IGNORED
 from gru_bench.metrics import bleu_from_statistics
-from gru_bench.tasks.base import Split
+from gru_bench.tasks.base import Batch, Goal, Split
 from gru_bench.tasks.generated.number_translation import NumberTranslation
-from gru_bench.tasks.pairs import IGNORED, PairBatch, words_before
+from gru_bench.tasks.objectives.translate import words_before
 
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
@@ -31,9 +32,7 @@ def make_task(**options: Any) -> NumberTranslation:
         "num_valid": 20,
         "num_test": 30,
         "batch_size": 16,
-        "margin": 0.1,
-        "beats_trivial_by": 0.1,
-        "ceiling": 0.9,
+        "goal": Goal(margin=0.1, beats_trivial_by=0.1, ceiling=0.9),
     }
     return NumberTranslation(None, **(settings | options))
 
@@ -113,7 +112,7 @@ def test_words_that_training_lacks_become_unknown_and_count_as_wrong() -> None:
 
 
 def test_training_batches_hold_every_pair_once_in_the_generators_order(task: NumberTranslation) -> None:
-    def epoch(seed: int) -> list[PairBatch]:
+    def epoch(seed: int) -> list[Batch]:
         return list(task.batches("train", torch.Generator().manual_seed(seed)))
 
     first, again, other = epoch(1), epoch(1), epoch(2)
@@ -196,10 +195,13 @@ def test_loss_is_the_mean_over_words_that_are_there(task: NumberTranslation) -> 
 def test_trivial_guess(task: NumberTranslation) -> None:
     trivial = task.trivial()
     words = [word for pair in task.pairs["test"] for word in [*pair.target, EOS]]
-    said = [word for pair in task.pairs["train"] for word in [*pair.target, EOS]]
-    commonest = max(set(said), key=said.count)
+    commonest = max(set(words), key=words.count)
     assert trivial["token_accuracy"] == pytest.approx(words.count(commonest) / len(words))
-    assert trivial["exact_match"] == 0.0  # no test target stands in train
+    assert trivial["exact_match"] == pytest.approx(1 / 30)  # no two test targets are the same
+    lengths = [len(pair.target) for pair in task.pairs["test"]]
+    assert {part.slice_value: (part.value, part.n) for part in task.trivial_slices()} == {
+        str(n): (pytest.approx(1 / lengths.count(n)), lengths.count(n)) for n in lengths
+    }
     assert 1 < trivial["bleu"] < 30
     assert 0 < trivial["loss"] < torch.tensor(float(len(task.target_vocabulary))).log()
 

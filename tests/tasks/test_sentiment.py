@@ -11,10 +11,10 @@ from gru_bench.data import sentiment_grammar as grammar
 from gru_bench.data.sentiment_grammar import make_sentences, ratings, sentiment
 from gru_bench.data.vocabulary import PAD
 from gru_bench.errors import UserError
-from gru_bench.tasks.base import TEST_DATA_SEED
+from gru_bench.tasks.base import TEST_DATA_SEED, Goal
 from gru_bench.tasks.generated.sentiment import Sentiment
 
-LIMITS = {"batch_size": 16, "margin": 0.01, "beats_trivial_by": 0.1, "ceiling": 0.99}
+LIMITS = {"batch_size": 16, "goal": Goal(margin=0.01, beats_trivial_by=0.1, ceiling=0.99)}
 DISTANCES = [0, 3, 8]
 
 
@@ -216,7 +216,12 @@ class Oracle(nn.Module):
 def test_scores_of_a_perfect_and_a_constant_model() -> None:
     task = make()
     scores = task.score(Oracle(task), "test")
-    assert scores.metrics == {"accuracy": 1.0, "macro_f1": 1.0, "loss": pytest.approx(0, abs=1e-9)}
+    assert scores.metrics == {
+        "accuracy": 1.0,
+        "balanced_accuracy": 1.0,
+        "macro_f1": 1.0,
+        "loss": pytest.approx(0, abs=1e-9),
+    }
     assert {(s.slice, s.slice_value) for s in scores.slices} == {
         *(("distance", str(d)) for d in DISTANCES),
         *(("construction", c) for c in grammar.CONSTRUCTIONS),

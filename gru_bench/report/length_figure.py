@@ -1,0 +1,87 @@
+"""The figure of scores against length or distance, one panel a task."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from gru_bench.report.figures import (
+    TRIVIAL,
+    direction,
+    handle,
+    legend_below,
+    looks,
+    median_handle,
+    panels,
+    seed_range,
+    set_log,
+    style,
+    wants_log,
+)
+from gru_bench.report.groups import Group
+from gru_bench.report.markdown import heading
+from gru_bench.report.parts import Parts, as_number
+from gru_bench.report.view import View
+
+LEVEL: dict[str, Any] = {"color": "0.35", "linestyle": ":", "linewidth": 1.4}
+
+
+@dataclass(frozen=True)
+class Level:
+    """A score that is drawn across a panel, and what reaches it."""
+
+    value: float
+    name: str
+
+
+def draw_lengths(
+    view: View, found: list[Parts], log_metrics: list[str], log_axis_from: float, level: Level | None = None
+) -> Figure:
+    """One panel a task: mean score against length, with the range over seeds."""
+    cell_looks = looks(view)
+    names: dict[str, Group] = {}
+    guessed = False
+    with style():
+        figure, axes = panels(len(found), 2, 2.9)
+        for ax, parts in zip(axes, found, strict=True):
+            task, name = parts.task, parts.name
+            places = [(at, as_number(at)) for at in parts.values if math.isfinite(as_number(at))]
+            guesses = [(x, g) for at, x in places if (g := parts.trivial[at]) is not None and math.isfinite(g)]
+            drawn = [guess for _, guess in guesses]
+            for group in task.groups:
+                row = parts.scores.get(group.label, {})
+                points = [(x, row[at]) for at, x in places if at in row]
+                look, split = cell_looks[group.cell], parts.is_split[group.label]
+                if seed_range(ax, points, look, group.variant, joined=True, width=1.4, median=split):
+                    names[group.label] = group
+                    drawn += [float(value) for _, series in points for value in series if math.isfinite(value)]
+            if len(guesses) > 1:
+                ax.plot(*zip(*guesses, strict=True), **TRIVIAL, zorder=1)
+            elif guesses:
+                ax.axhline(guesses[0][1], **TRIVIAL, zorder=1)
+            guessed = guessed or bool(guesses)
+            if level is not None:
+                ax.axhline(level.value, **LEVEL, zorder=1)
+                drawn.append(level.value)
+            if wants_log(task.metric, drawn, log_metrics, log_axis_from):
+                set_log(ax, "y", drawn)
+            finite = [x for _, x in places]
+            if finite and min(finite) > 0 and max(finite) / min(finite) >= log_axis_from:
+                set_log(ax, "x", finite)
+            labels = dict(zip(parts.values, parts.ticks(), strict=True))
+            ax.set_xticks(finite, [labels[at] for at, _ in places])
+            ax.set_title(heading(task.task, task.generated), loc="left")
+            each = parts.common_size()
+            ax.set_xlabel(f"{name} (time steps{'' if each is None else f'; n={each:,} each'})")
+            ax.set_ylabel(f"{task.metric}\n({direction(task.higher_is_better, vertical=True)})".replace("\n()", ""))
+        any_split = any(parts.is_split[label] for parts in found for label in parts.scores)
+        handles = [handle(cell_looks[group.cell], group.variant, label) for label, group in names.items()]
+        if guessed:
+            handles.append(Line2D([], [], **TRIVIAL, label="trivial guess"))
+        if level is not None:
+            handles.append(Line2D([], [], **LEVEL, label=f"{level.name} ({level.value:g})"))
+        handles += [median_handle()] if any_split else []
+        legend_below(figure, handles, 5 if max(map(len, names), default=0) <= 18 else 2)
+    return figure

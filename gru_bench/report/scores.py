@@ -1,0 +1,105 @@
+"""What is computed from the scores of a row's seeds: means, deviations, the gain over the trivial guess."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from gru_bench.report.groups import Group, Measured, TaskGroups
+from gru_bench.report.markdown import known, number, plus_minus
+
+
+def seed_values(
+    measured: Measured, group: Group, metric: str, split: str = "test", slice: str = "", slice_value: str = ""
+) -> pd.Series:
+    """One value a seed of the finished runs, by seed; a seed that ran twice counts once, with its mean."""
+    by_run = measured.get((split, metric, slice, slice_value), {})
+    by_seed: dict[int, list[float]] = {}
+    for run_id, seed in zip(group.finished["run_id"], group.finished["seed"], strict=True):
+        if run_id in by_run and known(seed):
+            by_seed.setdefault(int(seed), []).append(by_run[run_id])
+    return pd.Series({seed: math.fsum(found) / len(found) for seed, found in sorted(by_seed.items())}, dtype=float)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the seeds of one row scored on the test data.
+
+    Attributes:
+        seeds: One score a seed; empty where nothing was scored.
+        num_learned: How many of them beat the trivial guess by as much as the task asks; None where the guess, that
+            margin or the direction is not known.
+    """
+
+    seeds: pd.Series
+    num_learned: int | None = None
+
+    @property
+    def is_split(self) -> bool:
+        """Whether some seeds learned the task and others did not: then a mean stands where no seed is."""
+        return self.num_learned is not None and 0 < self.num_learned < len(self.seeds)
+
+    @property
+    def typical(self) -> float:
+        """The mean over the seeds, or their median where they split; NaN of none."""
+        return typical(self.seeds, self.is_split)
+
+    def texts(self) -> tuple[str, str, str]:
+        """Mean, standard deviation and range; where the seeds split, median and share of the seeds that learned."""
+        if self.seeds.empty:
+            return number(None), number(None), number(None)
+        many = len(self.seeds) > 1
+        low_high = f"{number(self.seeds.min())} .. {number(self.seeds.max())}" if many else number(None)
+        if self.is_split:
+            return f"{number(self.typical)} (median)", f"{self.num_learned} of {len(self.seeds)} seeds", low_high
+        return number(self.typical), number(deviation(self.seeds), 2), low_high
+
+
+def outcome(measured: Measured, task: TaskGroups, group: Group) -> Outcome:
+    """The scores of one row, each set against the trivial guess on its own run's data."""
+    seeds = seed_values(measured, group, task.metric)
+    if task.higher_is_better is None or not known(task.beats_trivial_by) or seeds.empty:
+        return Outcome(seeds)
+    guesses = seed_values(measured, group, f"trivial_{task.metric}").reindex(seeds.index)
+    if task.trivial_value is not None:
+        guesses = guesses.fillna(task.trivial_value)
+    if guesses.isna().any():
+        return Outcome(seeds)
+    gains = seeds - guesses if task.higher_is_better else guesses - seeds
+    return Outcome(seeds, int((gains >= float(task.beats_trivial_by or 0)).sum()))
+
+
+def typical(seeds: pd.Series, is_split: bool) -> float:
+    """The value that stands for a row: the mean over its seeds, or the median where some learned and some did not."""
+    return float(seeds.median() if is_split else seeds.mean())
+
+
+def plus_minus_of(seeds: pd.Series, is_split: bool) -> str:
+    """``0.82 ± 0.031``; the median alone, named as such, where the row's seeds split."""
+    if seeds.empty:
+        return number(None)
+    if is_split:
+        return f"{number(typical(seeds, True))} (median)"
+    return plus_minus(seeds.mean(), deviation(seeds))
+
+
+def best_typical(task: TaskGroups, outcomes: Iterable[Outcome]) -> float | None:
+    """The best of the rows' means (or medians); None where nothing finished or no direction is known."""
+    found = [outcome.typical for outcome in outcomes if not math.isnan(outcome.typical)]
+    if not found or task.higher_is_better is None:
+        return None
+    return max(found) if task.higher_is_better else min(found)
+
+
+def gain_over_trivial(task: TaskGroups, outcomes: Iterable[Outcome]) -> float | None:
+    """By how much the best mean (or median) is better than the trivial guess, in the metric's own unit."""
+    best, trivial = best_typical(task, outcomes), task.trivial_value
+    if best is None or trivial is None:
+        return None
+    return best - trivial if task.higher_is_better else trivial - best
+
+
+def deviation(values: pd.Series) -> float | None:
+    """Standard deviation over seeds; None for one seed, or where a value is infinite."""
+    return float(values.std(ddof=1)) if len(values) > 1 and values.map(math.isfinite).all() else None

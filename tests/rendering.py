@@ -1,0 +1,55 @@
+"""How tests render sections and whole reports: each section with the options of its yaml."""
+
+import dataclasses
+import importlib
+from pathlib import Path
+from typing import Any
+
+import frames
+import pandas as pd
+import yaml
+from conftest import REPOSITORY, yaml_names
+
+from gru_bench.commands import report
+from gru_bench.report.markdown import Section
+from gru_bench.report.view import View
+from gru_bench.store.read import Results
+
+NAMES = yaml_names("section")
+SELECT: dict[str, str | None] = {"experiment": "quick", "sweep": None}
+
+
+def node(name: str) -> dict[str, Any]:
+    """The yaml of a section."""
+    loaded: dict[str, Any] = yaml.safe_load((REPOSITORY / "conf" / "section" / f"{name}.yaml").read_text())
+    return loaded
+
+
+def render(name: str, results: Results, **changed: Any) -> Section:
+    """The section as its yaml makes it."""
+    options = {key: value for key, value in node(name).items() if not key.startswith("_") and key != "order"}
+    module, function = node(name)["_target_"].rsplit(".", 1)
+    section: Section = getattr(importlib.import_module(module), function)(View(results), **(options | changed))
+    return section
+
+
+def write(folder: Path, results: Results) -> None:
+    """A whole report, as the command writes it."""
+    names = sorted(NAMES, key=lambda name: node(name)["order"])
+    report.write(folder, results, View(results), SELECT, [render(name, results) for name in names])
+
+
+def with_facts(results: Results, **facts: Any) -> Results:
+    """The results with facts of their runs replaced: one value for all runs, or one a run."""
+    return dataclasses.replace(results, runs=results.runs.assign(**facts))
+
+
+def with_values(results: Results, *rows: dict[str, Any]) -> Results:
+    """The results with more values, such as :func:`frames.value_row` makes."""
+    return dataclasses.replace(results, values=pd.concat([results.values, pd.DataFrame(list(rows))], ignore_index=True))
+
+
+def part_size(run_id: str, slice: str, value: str, n: int) -> dict[str, Any]:
+    """A row of values: how many test examples a part has."""
+    facts = {"slice": slice, "slice_value": value, "unit": "examples", "higher_is_better": None}
+    return frames.value_row(run_id, "test", "n", n, **facts)
