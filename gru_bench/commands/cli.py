@@ -25,7 +25,13 @@ WITH_VALUE = {"--cfg", "-c", "--config-dir", "-cd", "--package", "-p"}
 
 def main() -> None:
     """Entry point of ``gru-bench``."""
-    sys.exit(run(sys.argv[1:]))
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # whatever read the output has ended, as ``head`` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be flushed at exit
+        code = 1
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

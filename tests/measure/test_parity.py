@@ -55,6 +55,13 @@ def test_every_backend_passes_for_every_cell_that_it_claims(cell: str, runner: s
         assert min(found.output_error, found.gradient_error) > 0
 
 
+@pytest.mark.parametrize(("cell", "runner"), PAIRS)
+def test_a_longer_sequence_and_a_wider_layer_are_within_the_same_limit(cell: str, runner: str) -> None:
+    case = parity.Case(T=80, B=24, input_size=33, hidden_size=72, num_layers=2, given_state=True)
+    found = parity.check_shape(case, maker(cell), backend(runner), CPU, torch.float32)
+    assert 0 < max(found.output_error, found.gradient_error) < found.tolerance / 2
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -370,6 +377,14 @@ def test_red_is_refused_by_name() -> None:
     with pytest.raises(Unsupported, match=r"backend=mine is not offered for cell=gru here: .* 2\.5e-01 .* 1\.0e-09"):
         parity.Parity(0.25, 1e-9, False, 2e-5).require("mine", "gru")
     parity.Parity(1e-9, 1e-9, True, 2e-5).require("mine", "gru")
+
+
+def test_of_two_answers_the_worse_counts() -> None:
+    small, large = parity.Parity(1e-7, 3e-7, True, 2e-5), parity.Parity(2e-7, 1e-3, False, 2e-5, "T=9")
+    assert small.worse(large) == parity.Parity(2e-7, 1e-3, False, 2e-5, "T=9")
+    assert large.worse(small) == parity.Parity(2e-7, 1e-3, False, 2e-5, "T=9")
+    with pytest.raises(Unsupported, match=r"Small shapes are green; this was seen at T=9$"):
+        large.require("mine", "gru")
 
 
 def test_a_check_leaves_random_state_and_threads_alone() -> None:

@@ -154,6 +154,8 @@ def test_such_a_backend_is_never_timed(gru_bench: Command, fault: str, more: lis
     assert set(runs.index) == {"finished", "unsupported"}
     assert runs.loc["unsupported", "parity"] == "red"
     assert runs.loc["unsupported", "kernel"] == ""
+    seen = runs.loc["unsupported", "error"].partition("Small shapes are green; this was seen at ")[2]
+    assert seen == f"T=70 B={12 if more else 8} D=2 H=6, layers=1, 1 thread"
     assert runs.loc["finished", "kernel"] == "Python loop"
 
 
