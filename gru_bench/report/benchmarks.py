@@ -166,6 +166,8 @@ def draw(places: list[Place], place: Place) -> Figure | None:
             ax.set_yticks(range(len(names)), [shape_name(n) for n in names] if position % 3 == 0 else [""] * len(names))
             ax.set_ylim(len(names) - 0.5, -0.5)
             ax.set_title(cell, loc="left")
+            if position % 3 == 0:
+                ax.set_ylabel("shape: time steps x sequences x hidden size")
             ax.set_xlabel("speed, vendor = 1\nfaster →")
         for ax in axes:  # one scale, so that the cells can be read side by side
             set_log(ax, "x", values)

@@ -26,6 +26,8 @@ WIDTH = 8.0
 """Inches. Shown about 800 pixels wide, a point of type is a little more than a pixel."""
 
 DPI = 200
+SYMBOL_WIDTH, LETTER_WIDTH = 0.7, 0.078
+"""Inches of a legend's entry: its symbol with the room around it, and a letter of its text, rounded up."""
 LINE_STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
 
 TRIVIAL: dict[str, Any] = {"color": "0.35", "linestyle": (0, (4, 2)), "linewidth": 1.2}
@@ -226,9 +228,21 @@ def set_log(axes: Axes, which: str, values: list[float]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def legend_below(figure: Figure, handles: list[Any], columns: int = 5) -> None:
-    """One legend for all panels, under them, where it covers no data."""
-    columns = min(columns, len(handles))
+def legend_below(figure: Figure, handles: list[Any]) -> None:
+    """One legend for all panels, under them, where it covers no data; in as many columns as fit side by side."""
+    widths = [SYMBOL_WIDTH + LETTER_WIDTH * len(handle.get_label()) for handle in handles]
+    columns = next(c for c in range(min(5, len(handles)), 0, -1) if c == 1 or legend_width(widths, c) <= WIDTH)
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + 0.19 * (math.ceil(len(handles) / columns) - 1))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def legend_width(widths: list[float], columns: int) -> float:
+    """Inches of a legend whose entries fill one column after the other, the first ones being the longer columns."""
+    short, longer = divmod(len(widths), columns)
+    total, start = 0.0, 0
+    for column in range(columns):
+        end = start + short + (column < longer)
+        total += max(widths[start:end])
+        start = end
+    return total

@@ -2,41 +2,53 @@
 
 import shlex
 
-import pandas as pd
-
-from gru_bench.report.groups import distinct, truth
-from gru_bench.report.markdown import known, plural, table
+from gru_bench.report.groups import Group, distinct, family_rank
+from gru_bench.report.markdown import paragraphs, plural, table
 from gru_bench.report.view import View
 
 
 def header(view: View, select: dict[str, str | None]) -> str:
-    """What the report is about. No date: the same store gives the same bytes."""
+    """What was asked and which runs answer it. No date: the same store gives the same bytes."""
     runs = view.runs
     experiments, sweeps = distinct(runs["experiment"]), distinct(runs["sweep"])
     names = ", ".join(map(str, experiments)) or str(select["experiment"])
     statuses = runs["status"].value_counts()
     counts = [f"{statuses[status]} {status}" for status in sorted(statuses.index, key=lambda s: (s != "finished", s))]
-    torch = runs["env_torch"] if "env_torch" in runs else pd.Series(dtype=str)
+    question = f"# Report: {names}\n\nWhat do {listed(cells(view))} score on {listed(distinct(runs['task']))}?"
+    seeds = len(distinct(runs["seed"]))
     rows = [
-        ["experiment", names],
-        ["sweep", ", ".join(map(str, sweeps)) or "none: single runs"],
-        ["runs", f"{plural(len(runs), 'run')}: {', '.join(counts)}"],
-        ["git commit", commits(runs)],
+        ["runs", f"{plural(len(runs), 'run')}: {', '.join(counts)}; {plural(seeds, 'seed')}"],
         ["device", ", ".join(map(str, distinct(runs["device"]))) or "not known"],
-        ["torch", ", ".join(map(str, distinct(torch))) or "not known"],
         ["made by", f"`{command(select, [str(sweep) for sweep in sweeps], names)}`"],
     ]
     note = (
-        "Every number of a run is in `results.csv`, a line a value. Generated; edit the code that wrote it, not this."
+        "Commits, versions and ids stand under Environment. Every number of a run is in `results.csv`, a line a value. "
+        "Generated; edit the code that wrote it, not this."
     )
-    return f"# Report: {names}\n\n{table(['what', 'value'], rows)}\n\n{note}"
+    return paragraphs(question, table(["what", "value"], rows), note)
 
 
-def commits(runs: pd.DataFrame) -> str:
-    """The commits that runs were started from, each with whether the files differed from it."""
-    found = {(str(c)[:12], truth(d)) for c, d in zip(runs["git_commit"], runs["dirty"], strict=True) if known(c)}
-    texts = [c + (" with uncommitted changes" if dirty else "") for c, dirty in sorted(found, key=str)]
-    return ", ".join(texts) or "not known"
+def cells(view: View) -> list[str]:
+    """The cells in the order of the tables."""
+    return list(dict.fromkeys(group.cell for group in sorted(every_group(view), key=order)))
+
+
+def every_group(view: View) -> list[Group]:
+    """The rows of all tasks."""
+    return [group for task in view.tasks for group in task.groups]
+
+
+def order(group: Group) -> tuple[object, ...]:
+    """Families in their order, the reference cell first."""
+    return (family_rank(group.family), group.cell != group.family, group.cell)
+
+
+def listed(names: list[str]) -> str:
+    """``rnn, lstm and gru``; how many there are where they are many."""
+    found = [str(name) for name in names]
+    if not found:
+        return "the runs"
+    return " and ".join(filter(None, [", ".join(found[:-1]), found[-1]]))
 
 
 def command(select: dict[str, str | None], sweeps: list[str], names: str) -> str:

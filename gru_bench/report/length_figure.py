@@ -83,5 +83,5 @@ def draw_lengths(
         if level is not None:
             handles.append(Line2D([], [], **LEVEL, label=f"{level.name} ({level.value:g})"))
         handles += [median_handle()] if any_split else []
-        legend_below(figure, handles, 5 if max(map(len, names), default=0) <= 18 else 2)
+        legend_below(figure, handles)
     return figure

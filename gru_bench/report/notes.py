@@ -46,7 +46,7 @@ def ending_notes(view: View, task: TaskGroups) -> list[str]:
             "Never left the trivial guess",
             task,
             guessing,
-            "their test score is no better than a guess that looks at no input, so they learned nothing",
+            "their test score is no better than that of a guess that looks at no input",
         ),
     ]
 
@@ -86,10 +86,10 @@ def split_notes(task: TaskGroups, outcomes: dict[str, Outcome]) -> list[str]:
     if not split:
         return []
     return [
-        "All or nothing: some seeds learned the task (they beat the trivial guess by "
-        f"{float(task.beats_trivial_by or 0):g}) and others of the same row did not: {', '.join(split)}. Such a row "
-        "shows the median in place of the mean, and the share of the seeds that learned the task in place of sd; a "
-        "mean would stand where no seed is."
+        f"Split over seeds: some beat the trivial guess by {float(task.beats_trivial_by or 0):g}, which counts as "
+        f"having learned the task, and others of the same row do not: {', '.join(split)}. Such a row shows the median "
+        "in place of the mean, and the share of the seeds that learned the task in place of sd; a mean may stand where "
+        "no seed is."
     ]
 
 

@@ -13,13 +13,13 @@ CLAIMS = {
 """By the fact ``learning_rate_from``; of ``trials``, see :func:`claim`."""
 
 IN_SHORT = {
-    "trials": "the best one of the row's own trials at these settings",
-    "other settings": "the best one of the row's own trials at other settings",
-    "family": "the one of the row's family, not tuned for the cell",
+    "trials": "the best of the row's own trials at these settings",
+    "other settings": "the best of the row's own trials at other settings",
+    "family": "its family's, not tuned for the cell",
     "task": "the task's one rate for all cells",
-    "fallback": "one that was not tuned for the cell",
-    "user": "one given by hand",
-    "": "one of which no origin is recorded",
+    "fallback": "not tuned for the cell",
+    "user": "given by hand",
+    "": "of no recorded origin",
 }
 
 

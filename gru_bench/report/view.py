@@ -91,9 +91,11 @@ def measure(values: pd.DataFrame) -> Measured:
 
 
 def differing_settings(task: TaskGroups) -> list[str]:
-    """In what the rows of one task differ besides the cell, each as ``backend: loop (rnn, gru), vendor (lstm)``."""
+    """In what the rows of a task differ besides cell and rate, each as ``backend: loop (rnn, gru), vendor (lstm)``."""
     found = []
     for column in SETTINGS:
+        if column == "learning_rate":  # a column of the table
+            continue
         cells: dict[str, dict[str, None]] = {}
         for group in task.groups:
             if known(value := group.fact(column)):

@@ -73,7 +73,7 @@ def render(
         texts += [
             f"### {cuts[0].metric} by {slice}",
             f"![Test score of each cell by {slice}](figures/article.png)",
-            f"*Bars: smallest to largest seed. Dashed: the trivial guess.{dotted}*",
+            f"*Bars: smallest to largest seed. Dashed in grey: the trivial guess, where it is known.{dotted}*",
         ]
         texts += [text for parts in cuts for text in (parts.table(), parts.note)]
     return Section("The article's model", paragraphs(*texts), figures)

@@ -27,14 +27,15 @@ def render(view: View, /, *, same: list[str], most_values: int) -> Section:
     facts = dict(FACTS) | {
         c: c.removeprefix(PREFIX).replace("_", " ") for c in sorted(map(str, runs)) if c.startswith(PREFIX)
     }
-    rows = [["git commit", listed([commit(value) for value in distinct(ran["git_commit"])], most_values)]]
+    rows = [["sweep", listed([str(sweep) for sweep in distinct(runs["sweep"])], most_values)]]
+    rows += [["git commit", listed([commit(value) for value in distinct(ran["git_commit"])], most_values)]]
     rows += [["uncommitted changes", listed(flags(ran["dirty"]), most_values)]]
     rows += [["shared with other work", listed(flags(ran["shared"]), most_values)]]
     rows += [[name, listed([plain(v) for v in distinct(ran[c])], most_values)] for c, name in facts.items()]
     rows = [row for row in rows if row[1] != UNKNOWN]
     warnings = [warning(ran, column, facts.get(column, column.replace("_", " "))) for column in same if column in ran]
     if True in set(map(truth, ran["dirty"])):
-        warnings.append("- Warning: some runs started from uncommitted changes; their commit does not tell the code.")
+        warnings.append("- Warning: some runs started from uncommitted changes; their commit is not the code that ran.")
     return Section(
         "Environment",
         paragraphs(

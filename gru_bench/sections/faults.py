@@ -33,9 +33,9 @@ def render(view: View, /, *, longest_reason: int) -> Section:
     order = {status: rank for rank, status in enumerate(MEANING)}
     bad = bad.sort_values("status", key=lambda column: column.map(lambda s: order.get(s, len(order))), kind="stable")
     rows = [fault_row(run, longest_reason) for _, run in bad.iterrows()]
-    said = f"{len(bad)} of {plural(len(runs), 'planned run')} did not finish; they are in no mean above."
+    sentence = f"{len(bad)} of {plural(len(runs), 'planned run')} did not finish; they are in no mean above."
     columns = ["status", "task", "cell", "backend", "seed", "run", "reason"]
-    return Section(TITLE, paragraphs(said, table(columns, rows, {"seed"})))
+    return Section(TITLE, paragraphs(sentence, table(columns, rows, {"seed"})))
 
 
 def fault_row(run: pd.Series, longest_reason: int) -> list[str]:

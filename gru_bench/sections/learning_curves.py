@@ -69,7 +69,7 @@ def render(view: View, /, *, log_metrics: list[str], log_axis_from: float) -> Se
             ax.set_ylabel(f"{task.metric}\n({direction(task.higher_is_better, vertical=True)})".replace("\n()", ""))
         handles = [handle(cell_looks[group.cell], group.variant, label) for label, group in names.items()]
         handles += [median_handle()] if any_split else []
-        legend_below(figure, handles, 5 if max(map(len, names)) <= 18 else 2)
+        legend_below(figure, handles)
     picture = "![Validation score against steps, for each task](figures/learning_curves.png)"
     return Section("Learning curves", paragraphs(TEXT, picture), {"learning_curves": figure})
 

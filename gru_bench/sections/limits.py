@@ -95,8 +95,8 @@ def tuning(tasks: list[TaskGroups]) -> str:
     if not rows:
         return CHOSEN
     counts = Counter(rate_origin(group) for group in rows)
-    sources = [f"{text} for {counts[source]}" for source, text in IN_SHORT.items() if counts[source]]
-    texts = [f"The learning rate, over {plural(len(rows), 'row')}, is {', '.join(sources)}."]
+    sources = [f"{text} ({counts[source]})" for source, text in IN_SHORT.items() if counts[source]]
+    texts = [f"Learning rates of {plural(len(rows), 'row')}: {', '.join(sources)}."]
     rated = {task.task: [group for group in rows if group.task == task.task] for task in tasks}
     unlike = [task for task, groups in rated.items() if len({chosen(group) for group in groups}) > 1]
     if unlike:
@@ -146,11 +146,11 @@ def hidden_budget(finished: pd.DataFrame) -> str:
     unequal = [f"{task} {', '.join(map(count, found))}" for task, found in sizes.items() if len(found) > 1]
     if unequal:
         return (
-            f"Rows of one task differ in hidden size ({'; '.join(unequal)}): compare cells at one size; and "
+            f"Rows of one task differ in hidden size ({'; '.join(unequal)}): compare cells at one size; but "
             f"{NOT_SAME_PARAMETERS}"
         )
     across = " on each task" if len({tuple(found) for found in sizes.values()}) > 1 else ""
-    return f"{SAME_SIZE}{across}, and {NOT_SAME_PARAMETERS}"
+    return f"{SAME_SIZE}{across}; but {NOT_SAME_PARAMETERS}"
 
 
 def training(tasks: list[TaskGroups], view: View) -> str:

@@ -44,7 +44,15 @@ INTRODUCTION = (
 )
 
 
-def render(view: View, /, *, beside: dict[str, str], log_metrics: list[str], log_axis_from: float) -> Section:
+def render(
+    view: View,
+    /,
+    *,
+    beside: dict[str, str],
+    log_metrics: list[str],
+    log_axis_from: float,
+    far_guess: float,
+) -> Section:
     """Answer: what did each cell score on each task, and is that better than a guess?
 
     Args:
@@ -52,6 +60,7 @@ def render(view: View, /, *, beside: dict[str, str], log_metrics: list[str], log
         beside: By primary metric, a second one that has a column of its own where it was measured.
         log_metrics: Metrics whose axis is always logarithmic.
         log_axis_from: Ratio of the largest to the smallest value from which any axis is.
+        far_guess: From how many times the span of the scores a trivial guess is marked at the figure's edge.
     """
     tasks = view.tasks
     if not tasks:
@@ -60,11 +69,12 @@ def render(view: View, /, *, beside: dict[str, str], log_metrics: list[str], log
     parts = [INTRODUCTION]
     figures = {}
     if any(len(found.seeds) for of_task in outcomes.values() for found in of_task.values()):
-        figures["summary"] = draw(view, tasks, outcomes, log_metrics, log_axis_from)
+        figures["summary"] = draw(view, tasks, outcomes, log_metrics, log_axis_from, far_guess)
         parts.append("![Test score of each cell on each task, by seed](figures/summary.png)")
         parts.append(
             "*Small dots: seeds. Large markers: their mean; hollow ones: their median, where some seeds learned the "
-            "task and others did not. Dashed: what a guess scores that looks at no input.*"
+            "task and others did not. Dashed: what a guess scores that looks at no input; "
+            "where it lies far beyond the scores, an arrow with its value.*"
         )
     for task in tasks:
         of_task = outcomes[task.task, task.metric]
@@ -106,6 +116,7 @@ def draw(
     outcomes: dict[tuple[str, str], dict[str, Outcome]],
     log_metrics: list[str],
     log_axis_from: float,
+    far_guess: float,
 ) -> Figure:
     """One panel a task: seeds, their mean, and the trivial guess."""
     cell_looks = looks(view)
@@ -114,7 +125,7 @@ def draw(
     with style():
         figure, axes = panels(len(tasks), 3 if longest <= 16 else 2 if longest <= 30 else 1, 1.1 + 0.24 * most)
         for ax, task in zip(axes, tasks, strict=True):
-            drawn: list[float] = [value for value in task.trivial.values() if math.isfinite(value)]
+            drawn: list[float] = []
             for row, group in enumerate(task.groups):
                 found = outcomes[task.task, task.metric][group.label]
                 look = cell_looks[group.cell]
@@ -128,15 +139,18 @@ def draw(
                 middle = typical(pd.Series(finite), found.is_split)
                 ax.plot([middle], [row], marker=look.marker, color=look.color, markersize=7, linestyle="none",
                         **mark_of(look, found.is_split, 0.6))  # fmt: skip
-            for value in task.trivial.values():
-                if math.isfinite(value):
-                    ax.axvline(value, **TRIVIAL, zorder=1)
-            if wants_log(task.metric, drawn, log_metrics, log_axis_from):
-                set_log(ax, "x", drawn)
+            guesses = [value for value in task.trivial.values() if math.isfinite(value)]
+            log = wants_log(task.metric, [*drawn, *guesses], log_metrics, log_axis_from)
+            near = [value for value in guesses if not is_far(value, drawn, log, far_guess)]
+            for value in near:
+                ax.axvline(value, **TRIVIAL, zorder=1)
+            if log:
+                set_log(ax, "x", [*drawn, *near])
             else:
                 ax.locator_params(axis="x", nbins=5)
-            name_rows(ax, task.groups)
             ax.margins(x=0.1)
+            name_rows(ax, task.groups)
+            mark_far(ax, [value for value in guesses if value not in near], drawn, len(task.groups))
             ax.set_title(heading(task.task, task.generated).replace(" (", "\n("), loc="left")
             ax.set_xlabel(f"{task.metric}\n{direction(task.higher_is_better, vertical=False)}".strip())
         seed = Line2D([], [], marker="o", color="0.35", linestyle="none", markersize=3.5, label="seed")
@@ -147,6 +161,35 @@ def draw(
         split = any(found.is_split for of_task in outcomes.values() for found in of_task.values())
         legend_below(figure, [seed, mean_handle, trivial, *([median_handle()] if split else [])])
     return figure
+
+
+def is_far(value: float, drawn: list[float], log: bool, far: float) -> bool:
+    """Whether a guess lies so far from all scores that an axis that reached it would press them together.
+
+    Args:
+        value: The guess.
+        drawn: The scores.
+        log: Whether the axis is logarithmic.
+        far: From how many times the scores' own span on.
+    """
+    if not drawn:
+        return False
+    low, high, at = min(drawn), max(drawn), value
+    if log:
+        low, high, at = math.log(low), math.log(high), math.log(at)
+    outside = max(low - at, at - high)
+    return high > low and outside > far * (high - low)
+
+
+def mark_far(ax: Axes, guesses: list[float], drawn: list[float], rows: int) -> None:
+    """Guesses beyond the axis: in a line of their own, an arrow at the edge where they would be, with their value."""
+    if guesses:
+        ax.set_ylim(rows + 0.1, ax.get_ylim()[1])
+    for value in guesses:
+        right = value > max(drawn)
+        text = f"guess {number(value)} →" if right else f"← guess {number(value)}"
+        ax.text(0.99 if right else 0.01, rows - 0.2, text, transform=ax.get_yaxis_transform(), fontsize=7.5,
+                ha="right" if right else "left", va="center", color="0.35")  # fmt: skip
 
 
 def name_rows(ax: Axes, groups: list[Group]) -> None:

@@ -91,18 +91,29 @@ def test_a_folder_of_something_else_keeps_its_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("select", "said"),
+    ("select", "command"),
     [
         ({"experiment": "quick", "sweep": None}, "gru-bench report experiment=quick"),
         ({"experiment": None, "sweep": "5eeb"}, "gru-bench report sweep=5eeb"),
         ({"experiment": None, "sweep": None}, "gru-bench report sweep=5eeb"),
     ],
 )
-def test_the_header_says_how_to_make_it_again(select: dict[str, str | None], said: str) -> None:
+def test_the_header_says_how_to_make_it_again(select: dict[str, str | None], command: str) -> None:
     text = header(View(frames.small()), select)
-    assert f"`{said}`" in text
-    assert "3 finished, 1 failed, 1 missing" in text
-    assert "0123456789ab" in text
+    assert f"`{command}`" in text
+    assert "3 finished, 1 failed, 1 missing; 3 seeds" in text
+
+
+def test_the_head_asks_the_question_and_leaves_ids_to_the_end(tmp_path: Path) -> None:
+    write(tmp_path, frames.small())
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    head, rest = text.split("## Summary")
+    assert "What do rnn and gru score on adding?" in head
+    assert "0123456789ab" not in head
+    assert "5eeb" not in head
+    environment = rest.split("## Environment")[1]
+    assert "0123456789ab" in environment
+    assert "5eeb" in environment
 
 
 # the verb, on a real store
@@ -177,7 +188,7 @@ def own_section(view: View, /, *, word: str) -> Section:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["experiment=nothing"], "experiment=nothing"),
         (["sweep=0"], "sweep=0: no such sweep"),
@@ -189,14 +200,14 @@ def own_section(view: View, /, *, word: str) -> Section:
     ],
 )
 def test_bad_input_is_a_line_and_exit_2(
-    run: Command, arguments: list[str], said: str, empty_folder: Path, capsys: pytest.CaptureFixture[str]
+    run: Command, arguments: list[str], message: str, empty_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (empty_folder / "taken").write_text("a file")
     assert run(*arguments) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) <= 2
     assert lines[0].startswith("gru-bench report: ")
-    assert said in lines[0]
+    assert message in lines[0]
 
 
 def test_no_store_is_not_made_by_reporting(run: Command, capsys: pytest.CaptureFixture[str]) -> None:

@@ -434,7 +434,7 @@ def test_environment_warns_where_runs_differ() -> None:
     mixed.runs.loc[1, "dirty"] = True
     section = render("environment", mixed).markdown
     assert "2 different values of torch" in section
-    assert "uncommitted changes; their commit does not tell" in section
+    assert "uncommitted changes; their commit is not the code that ran" in section
 
 
 def test_environment_traces_rows_to_run_ids() -> None:
@@ -468,8 +468,8 @@ def test_limits_count_where_rates_come_from() -> None:
     gru = results.runs["cell"] == "gru"
     sources = [("family" if a and g else "trials" if a else "task") for a, g in zip(adding, gru, strict=True)]
     text = render("limits", with_facts(results, learning_rate_from=sources)).markdown
-    assert "over 14 rows, is the best one of the row's own trials at these settings for 1, the one of" in text
-    assert "not tuned for the cell for 1, the task's one rate for all cells for 12." in text
+    assert "Learning rates of 14 rows: the best of the row's own trials at these settings (1), its family's" in text
+    assert "not tuned for the cell (1), the task's one rate for all cells (12)." in text
     assert "On adding the rates were not chosen alike for all rows" in text
     assert "On copy_memory, event_order, language_modeling" in text
     trials = [5 if g else 4 for g in gru]
@@ -480,9 +480,9 @@ def test_limits_count_where_rates_come_from() -> None:
 
 def test_limits_claim_nothing_of_rates_whose_origin_is_not_recorded() -> None:
     text = render("limits", with_facts(frames.small(), learning_rate_trials=5)).markdown
-    assert "over 2 rows, is one of which no origin is recorded for 2." in text
+    assert "Learning rates of 2 rows: of no recorded origin (2)." in text
     for claim in ("best", "share one rate", "chosen alike"):
-        assert claim not in text.split("over 2 rows")[1].split("Sizes")[0]
+        assert claim not in text.split("of 2 rows")[1].split("Sizes")[0]
 
 
 @pytest.mark.parametrize(
@@ -537,9 +537,9 @@ def test_nothing_is_claimed_of_a_rate_whose_origin_is_not_recorded() -> None:
 @pytest.mark.parametrize(
     ("sizes", "sentence", "other"),
     [
-        ({"adding": (64, 64)}, "Every cell got the same hidden size, and equal", "differ in hidden size"),
+        ({"adding": (64, 64)}, "Every cell got the same hidden size; but equal", "differ in hidden size"),
         ({"adding": (32, 64)}, "Rows of one task differ in hidden size (adding 32, 64)", "got the same hidden size"),
-        ({"adding": (32, 32), "b": (64, 64)}, "got the same hidden size on each task,", "differ in hidden size"),
+        ({"adding": (32, 32), "b": (64, 64)}, "got the same hidden size on each task;", "differ in hidden size"),
         ({"adding": (32, 32), "b": (32, 64)}, "differ in hidden size (b 32, 64)", "got the same hidden size"),
     ],
 )
@@ -602,6 +602,20 @@ def test_each_cell_has_its_own_look_in_the_hue_of_its_family() -> None:
     assert all(alone[name] == looks[name] for name in alone)
 
 
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=14))
+@settings(max_examples=20, deadline=None, derandomize=True)
+def test_no_legend_is_cut_off(lengths: list[int]) -> None:
+    from matplotlib.lines import Line2D
+
+    with figures.style():
+        figure, _ = figures.panels(1, 2, 1.0)
+        figures.legend_below(figure, [Line2D([], [], label="m" * (length // 2) + "i" * length) for length in lengths])
+        figure.draw_without_rendering()
+        box = figure.legends[0].get_window_extent()
+    longest = max(lengths) * 1.5
+    assert box.width <= figure.bbox.width or longest > 80  # one column is all that can be done
+
+
 def test_user_settings_of_matplotlib_do_not_matter() -> None:
     import matplotlib
 
@@ -643,6 +657,32 @@ def test_a_test_set_that_was_chosen_otherwise_than_validation_is_said() -> None:
     assert "selected differently" not in render("summary", results).markdown
 
 
+def perplexities(guess: float) -> Results:
+    facts = {"primary_metric": "perplexity", "primary_unit": "perplexity"}
+    rows = [frames.run_row(name, 0, "words", **facts) for name in ("rnn", "lstm", "gru")]
+    values = []
+    for row, score in zip(rows, (110.0, 105.0, 100.0), strict=True):
+        found = {"perplexity": score, "trivial_perplexity": guess}
+        values += [frames.value_row(row["run_id"], "test", metric, value) for metric, value in found.items()]
+    return frames.make_results(rows, values)
+
+
+def test_a_far_trivial_guess_does_not_press_the_cells_together() -> None:
+    ax = render("summary", perplexities(640.0)).figures["summary"].axes[0]
+    assert ax.get_xlim()[1] < 130
+    assert "guess 640 →" in [text.get_text() for text in ax.texts]
+    ax = render("summary", perplexities(12.0)).figures["summary"].axes[0]
+    assert ax.get_xlim()[0] > 90
+    assert "← guess 12.0" in [text.get_text() for text in ax.texts]
+
+
+def test_a_near_trivial_guess_is_drawn_to_scale() -> None:
+    ax = render("summary", perplexities(115.0)).figures["summary"].axes[0]
+    assert ax.get_xlim()[1] > 115
+    assert 115.0 in [line.get_xdata()[0] for line in ax.lines]
+    assert not ax.texts
+
+
 # all or nothing
 
 
@@ -669,7 +709,7 @@ def test_seeds_that_split_show_their_median_and_how_many_learned() -> None:
     assert cell(section.markdown, "rnn", "sd") == "2 of 5 seeds"
     assert cell(section.markdown, "gru", "recall") == "0.900"
     assert cell(section.markdown, "gru", "sd") == "0.071"
-    assert "All or nothing" in section.markdown
+    assert "Split over seeds" in section.markdown
     assert "rnn (2 of 5)" in section.markdown
     hollow = [line.get_xdata()[0] for line in section.figures["summary"].axes[0].lines if line.get_mfc() == "white"]
     assert hollow == [0.12]
@@ -691,7 +731,7 @@ def test_whether_seeds_split_is_not_claimed_where_the_margin_or_the_guess_is_not
     ):
         summary = render("summary", results).markdown
         assert cell(summary, "rnn", "recall") == "0.313"
-        assert "All or nothing" not in summary
+        assert "Split over seeds" not in summary
 
 
 def test_a_task_that_some_seeds_learned_is_not_said_to_be_learned_by_no_cell() -> None:
