@@ -39,12 +39,12 @@ class Codec:
     """A vocabulary, and how its ids become a text again.
 
     Args:
-        told: What :func:`learn_side` told of it.
+        learned: The first of what :func:`learn_side` returns.
     """
 
-    def __init__(self, told: dict[str, Any]) -> None:
-        self._pieces = Pieces(told["pieces"]) if "pieces" in told else None
-        self.vocabulary = Vocabulary(told["tokens"] if self._pieces is None else self._pieces.tokens)
+    def __init__(self, learned: dict[str, Any]) -> None:
+        self._pieces = Pieces(learned["pieces"]) if "pieces" in learned else None
+        self.vocabulary = Vocabulary(learned["tokens"] if self._pieces is None else self._pieces.tokens)
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of ids: words joined by spaces, or the text that pieces spell."""
@@ -114,17 +114,17 @@ def learn_side(
     if limits.kind == "bpe":
         assert limits.max_vocab_size is not None
         case = str.lower if limits.lowercase else str
-        told = learn_pieces(
+        learned = learn_pieces(
             map(case, texts.get("whole", texts["train"])),
             max_size=limits.max_vocab_size,
             min_count=limits.min_count,
             specials=SPECIALS,
         )
-        pieces = Pieces(told)
+        pieces = Pieces(learned)
         spell: Tokenize = lambda text: [*pieces.tokenize(case(text)), *end]  # noqa: E731
         vocabulary = Vocabulary(pieces.tokens)
         return (
-            {"pieces": told},
+            {"pieces": learned},
             {split: encode(texts[split], spell, vocabulary, max_length=None) for split in SPLITS},
             [],
         )

@@ -43,7 +43,7 @@ def keep_ends(text: str) -> Iterator[str]:
 def check_unknown(trained: int, met: int, tokens: int, min_count: int, what: str) -> list[str]:
     """Refuse a vocabulary in which ``<unk>`` is never trained and yet met.
 
-    Its vector would stay as it was drawn, and what the model says of every unknown word would be chance. Dropping out
+    Its vector would stay as it was drawn, and what the model makes of every unknown word would be chance. Dropping out
     words that training has once does as well as leaving them out, and would be one more thing to know (trials: see
     ``conf/kind/text_classification.yaml``).
 

@@ -27,7 +27,7 @@ CHUNK_TAG = re.compile(r"O|[BIES](-.+)?")
 
 
 class SequenceTagging(Tag):
-    """Say of each word in a sentence what it is.
+    """Predict a tag for each word of a sentence.
 
     One example of English EWT's parts of speech, and one of CoNLL-2000's chunks::
 
@@ -43,8 +43,8 @@ class SequenceTagging(Tag):
     scored. How many there are of either is counted and recorded; see :class:`~gru_bench.data.rows.Rows` for what else
     is.
 
-    Two guesses to compare with: the trivial one looks at no word and always says the training words' most frequent
-    tag; ``baseline_word_tag_accuracy`` among the facts is that of giving each word its own most frequent tag in
+    Two guesses to compare with: the trivial one looks at no word and is always the tag that most test words
+    have; ``baseline_word_tag_accuracy`` among the facts is that of giving each word its own most frequent tag in
     training (and a word that training lacks the tag that ``<unk>`` had most often there, or else the trivial one).
 
     Args:

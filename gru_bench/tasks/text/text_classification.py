@@ -32,7 +32,7 @@ class Texts(Common):
 
 
 class TextClassification(Classify):
-    """Say to which class a text belongs.
+    """Predict to which class a text belongs.
 
     One example of SST-2, tokenized by ``whitespace``::
 
