@@ -43,7 +43,7 @@ def make_task(options: argparse.Namespace) -> TextClassification:
         lowercase=True,
         max_length=None,
         max_vocab_size=None,
-        min_count=1,
+        min_count=2,
         batch_size=BATCH_SIZE,
         goal=Goal(margin=0.01, beats_trivial_by=0.1, ceiling=0.99),
     )

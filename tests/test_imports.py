@@ -39,7 +39,6 @@ ALLOWED: dict[str, set[str]] = {
         "gru_bench.data",
         "gru_bench.losses",
         "gru_bench.cache_dir",
-        "gru_bench.tasks.base",
     },
     "tasks": {"torch", "gru_bench.data", "gru_bench.losses", "gru_bench.metrics", "gru_bench.tasks"},
     "measure": {

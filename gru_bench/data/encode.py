@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gru_bench.data.ragged import Ragged, pack
-from gru_bench.data.vocabulary import PAD, UNK, WORD, Vocabulary
+from gru_bench.data.vocabulary import PAD, UNK, WORD, Vocabulary, check_unknown
 
 Tokenizer = Literal["words", "whitespace", "chars"]
 Tokenize = Callable[[str], Sequence[str]]
@@ -92,7 +92,8 @@ def learn_and_encode(
     max_vocab_size: int | None,
     min_count: int,
     specials: Sequence[str] = SPECIALS,
-) -> tuple[Vocabulary, dict[str, Fitted]]:
+    what: str = "words",
+) -> tuple[Vocabulary, dict[str, Fitted], list[str]]:
     """Vocabulary of the training texts, and the sequences of all splits.
 
     Args:
@@ -104,14 +105,26 @@ def learn_and_encode(
         max_vocab_size: Most entries.
         min_count: Rarer words become ``<unk>``.
         specials: Entries that are there whatever the texts.
+        what: What the tokens are called in messages.
+
+    Returns:
+        The vocabulary, the sequences by split, and notes.
+
+    Raises:
+        UserError: ``<unk>`` is met that was never trained; see :func:`~gru_bench.data.vocabulary.check_unknown`.
     """
     limits: Any = {"max_vocab_size": max_vocab_size, "min_count": min_count, "specials": specials}
     learned = texts["train"] if whole is None else whole
     vocabulary, train = learn(learned, tokenize, max_length=max_length, **limits)
     rest = [split for split in texts if split != "train" or whole is not None]
-    return vocabulary, {"train": train} | {
+    trained = int((train.sequences.values == vocabulary.unk).sum())
+    fitted = {"train": train} | {
         split: encode(texts[split], tokenize, vocabulary, max_length=max_length) for split in rest
     }
+    others = [fitted[split] for split in fitted if split != "train"]
+    met = sum(int((other.sequences.values == vocabulary.unk).sum()) - other.empty for other in others)
+    tokens = sum(len(other.sequences.values) for other in others)
+    return vocabulary, fitted, check_unknown(trained, met, tokens, min_count, what)
 
 
 def encode(

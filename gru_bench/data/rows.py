@@ -72,7 +72,7 @@ class Rows:
             names its tags, or its only word went to a split that was carved: then it is counted.
         source: Column of texts to translate.
         target: Column of their translations. Rows that lack a side are counted, and not used.
-        slice: Column by whose values scores are told apart, or null.
+        slice: Column by whose values scores are also shown, or null.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Rows:
             raise UserError("data.path: name a folder, a file, or a data set on the hub (organization/name)")
 
     def require(self, *roles: str) -> None:
-        """Let a task say which columns it needs.
+        """Check that the columns that a task needs are named.
 
         Raises:
             UserError: One of them is not named.
@@ -157,7 +157,7 @@ class Rows:
         """Read all rows, share them out, and count what a reader should know of.
 
         Raises:
-            UserError: The data is not there, not readable, lacks a column, or cannot be used; says what and where.
+            UserError: The data is not there, not readable, lacks a column, or cannot be used.
         """
         notes: list[str] = []
         found = self._read()
@@ -369,12 +369,12 @@ class Rows:
                 for value, label in zip(values, given, strict=True):
                     if value is None or (role == "label" and value not in present):
                         shown = classes[value] if value is not None else label
-                        told = labels.list_some([classes[v] for v in sorted(v for v in present if v is not None)])
+                        listed = labels.list_some([classes[v] for v in sorted(v for v in present if v is not None)])
                         number = raw[split].column(NUMBER)[row].as_py()
                         place = f"train split, which was carved for {split}," if split in carved else f"{split} split"
                         raise UserError(
                             f"data.{role}={self.columns[role]}: row {number:,} of the {place} has the "
-                            f"{role.removesuffix('s')} {shown!r}, which no training row has; training has {told}"
+                            f"{role.removesuffix('s')} {shown!r}, which no training row has; training has {listed}"
                         )
             column = pa.array([row[0] for row in ids] if role == "label" else ids)
             encoded[split] = raw[split].set_column(raw[split].column_names.index(role), role, column)

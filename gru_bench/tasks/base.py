@@ -1,6 +1,6 @@
 """What a task is: data and an objective.
 
-A task's class says where its examples come from and how they are told apart; its base class, one of
+A task's class says where its examples come from and how they are taken apart; its base class, one of
 :mod:`gru_bench.tasks.objectives`, has the loss, the score and the trivial guess.
 
 Generators: the training stream depends on the run's seed alone, never on the cell; validation and test data are the

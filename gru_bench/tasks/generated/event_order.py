@@ -25,7 +25,7 @@ PAIRS = ((0, 1), (1, 2))
 
 
 class EventOrder(Classify):
-    """Say whether two events came in alphabetical order.
+    """Predict whether two events came in alphabetical order.
 
     Events are of three kinds A, B and C. A sequence holds A and B, or B and C, amid noise::
 

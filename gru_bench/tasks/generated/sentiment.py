@@ -19,7 +19,7 @@ CLASSES = ["negative", "positive"]
 
 
 class Sentiment(Classify):
-    """Say whether a generated sentence is positive or negative.
+    """Predict whether a generated sentence is positive or negative.
 
     One example of each construction, with distance 4::
 
@@ -37,7 +37,7 @@ class Sentiment(Classify):
 
     Labels are balanced, and nearly so for each word: a plain sentence and its negation, ``but`` and ``although`` pull
     each word both ways. Only plain sentences are more than their mirror image, so a logistic regression on the bag of
-    words gets 0.56 right of the sentences of ``conf/task/sentiment.yaml`` (``tests/tasks/test_sentiment.py``
+    words gets 0.56 right of the sentences of ``conf/task/sentiment.yaml`` (``tests/tasks/generated/test_sentiment.py``
     measures it).
 
     Splits are drawn from their own fixed seeds, the test set first, so that it does not depend on the amount of

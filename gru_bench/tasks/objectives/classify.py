@@ -27,7 +27,7 @@ def metrics_of(examples: str, example: str) -> tuple[Metric, ...]:
 
 
 class Classify(Task):
-    """Say to which class a sequence belongs.
+    """Predict to which class a sequence belongs.
 
     The model gives logits (B, C); its loss is their cross-entropy. Attribute ``classes``: names of the C classes,
     available after :meth:`load`.

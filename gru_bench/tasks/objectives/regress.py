@@ -11,7 +11,7 @@ from gru_bench.tasks.base import Batch, Counts, Metric, Part, Scores, SliceScore
 
 
 class Regress(Task):
-    """Say a number; the loss is its squared error."""
+    """Predict a number; the loss is its squared error."""
 
     metrics: tuple[Metric, ...] = (
         Metric("mse", "squared error", higher_is_better=False),
@@ -21,7 +21,7 @@ class Regress(Task):
 
     @abstractmethod
     def numbers(self, split: Split) -> Tensor:
-        """(N,) numbers to be said of a split's examples, in the order of the evaluation batches."""
+        """(N,) numbers to predict for a split's examples, in the order of the evaluation batches."""
 
     @abstractmethod
     def parts(self, split: Split) -> list[Part]:

@@ -28,7 +28,7 @@ def mean_nats(model: nn.Module, batch: Batch) -> Tensor:
 
 
 class Tag(Task):
-    """Say of each word what it is.
+    """Predict a tag for each word.
 
     The model gives logits (T, B, C); the loss is their cross-entropy over the words without padding. Attributes
     after :meth:`load`: ``classes``, names of the C tags; ``tags``, their ids by split. ``has_chunks``: whether

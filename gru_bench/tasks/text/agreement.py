@@ -11,14 +11,14 @@ UNKNOWN = "-1"
 
 
 class Agreement(TextClassification):
-    """Say whether the verb that comes next is singular or plural.
+    """Predict whether the verb that comes next is singular or plural.
 
     An attractor is a noun between subject and verb whose number is not the subject's::
 
         the keys to the old wooden cabinet  ->  plural (one attractor: cabinet)
 
-    A rule that looks at the last noun fails on every sentence with an attractor next to its verb, so the score is told
-    apart by their number: slice ``attractors``, from the column ``data.slice``, where -1 says that it is not known.
+    A rule that looks at the last noun fails on every sentence with an attractor next to its verb, so the score is shown
+    by their number: slice ``attractors``, from the column ``data.slice``, where -1 means that it is not known.
     All else is as in :class:`~gru_bench.tasks.text.text_classification.TextClassification`.
 
     Source: Linzen, Dupoux, Goldberg (2016), arXiv:1611.01368.

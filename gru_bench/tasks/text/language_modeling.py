@@ -10,7 +10,7 @@ from gru_bench.data.digest import digest
 from gru_bench.data.prepared import Prepared, cached
 from gru_bench.data.streams import Level, Stream, Tokenizer
 from gru_bench.data.text import SPLITS, Text
-from gru_bench.data.vocabulary import EOS, UNK, Vocabulary
+from gru_bench.data.vocabulary import EOS, UNK, Vocabulary, check_unknown
 from gru_bench.errors import UserError
 from gru_bench.tasks.base import Common, Metric, PositiveInt, Split
 from gru_bench.tasks.objectives.model_language import PRIMARY, ModelLanguage
@@ -38,7 +38,8 @@ class LanguageModeling(ModelLanguage):
             holds ``<unk>``, else ``words``. A newline is ``<eos>`` in all of them.
         seq_len: T, steps of one training piece.
         max_vocab_size: Most entries of the vocabulary with ``<unk>``; null for no limit.
-        min_count: Tokens that are rarer in the training text become ``<unk>``.
+        min_count: Tokens that are rarer in the training text become ``<unk>``. With 1, and no ``<unk>`` in the text, no
+            model would ever train on it: refused where validation or test meet it.
         max_train_tokens: Use only so many tokens from the head of the training stream; null for all.
         max_eval_tokens: Likewise for the validation and the test stream.
     """
@@ -95,17 +96,21 @@ class LanguageModeling(ModelLanguage):
         vocabulary, train = streams.learn(
             self.data.whole, take_apart, max_vocab_size=self.max_vocab_size, min_count=self.min_count
         )
+        trained = int((train.ids == vocabulary.unk).sum())
         if texts["train"] is not self.data.whole or self.max_train_tokens is not None:
             train = streams.encode(texts["train"], take_apart, vocabulary, max_tokens=self.max_train_tokens)
         read = {"train": train}
         for split in SPLITS[1:]:
             read[split] = streams.encode(texts[split], take_apart, vocabulary, max_tokens=self.max_eval_tokens)
+        others = np.concatenate([read[split].ids for split in SPLITS[1:]])
+        met = int((others == vocabulary.unk).sum())
+        unknown = check_unknown(trained, met, len(others), self.min_count, f"{self.level}s")
         start = vocabulary.index.get("\n" if self.level == "char" else EOS, vocabulary.unk)
         arrays = {split: np.insert(stream.ids, 0, start) for split, stream in read.items()}
         facts = {
             "vocabulary": vocabulary.tokens,
             "source_notes": self.data.notes,
-            "notes": self._notes_of(read, vocabulary),
+            "notes": [*self._notes_of(read, vocabulary), *unknown],
             "counts": counts_of(read, vocabulary),
             # over 64-bit ids, whatever the type in which they are kept
             "fingerprint": digest(*vocabulary.tokens, *(arrays[split].astype(np.int64).tobytes() for split in SPLITS)),

@@ -27,7 +27,7 @@ CHUNK_TAG = re.compile(r"O|[BIES](-.+)?")
 
 
 class SequenceTagging(Tag):
-    """Say of each word in a sentence what it is.
+    """Predict a tag for each word of a sentence.
 
     One example of English EWT's parts of speech, and one of CoNLL-2000's chunks::
 
@@ -43,8 +43,8 @@ class SequenceTagging(Tag):
     scored. How many there are of either is counted and recorded; see :class:`~gru_bench.data.rows.Rows` for what else
     is.
 
-    Two guesses to compare with: the trivial one looks at no word and always says the training words' most frequent
-    tag; ``baseline_word_tag_accuracy`` among the facts is that of giving each word its own most frequent tag in
+    Two guesses to compare with: the trivial one looks at no word and is always the tag that most test words
+    have; ``baseline_word_tag_accuracy`` among the facts is that of giving each word its own most frequent tag in
     training (and a word that training lacks the tag that ``<unk>`` had most often there, or else the trivial one).
 
     Args:
@@ -54,7 +54,8 @@ class SequenceTagging(Tag):
         lowercase: Whether upper case is read as lower case.
         max_length: Words of a row that are read; null for all.
         max_vocab_size: Most entries of the vocabulary, ``<pad>`` and ``<unk>`` included; null for no limit.
-        min_count: Words that are rarer in the training rows become ``<unk>``. With 1 no model ever trains on ``<unk>``.
+        min_count: Words that are rarer in the training rows become ``<unk>``. With 1 no model would ever train on
+            ``<unk>``: refused where validation or test have any.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class SequenceTagging(Tag):
         if self.has_chunks:
             check_chunk_tags(self.data.columns["tags"], loaded.classes)
         words = {split: contents(loaded.tables[split], "tokens") for split in SPLITS}
-        vocabulary, fitted = learn_and_encode(
+        vocabulary, fitted, notes = learn_and_encode(
             words,
             None if loaded.whole is None else contents(loaded.whole, "tokens"),
             self._read,
@@ -138,6 +139,7 @@ class SequenceTagging(Tag):
             "notes": [
                 *loaded.notes,
                 *notes_of(counts, fitted, vocabulary, self.max_length),
+                *notes,
                 "the most frequent tag of each word in training, given to the test words, scores "
                 + " and ".join(f"{name} {value:.3f}" for name, value in baseline.items()),
             ],

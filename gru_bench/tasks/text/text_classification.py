@@ -32,7 +32,7 @@ class Texts(Common):
 
 
 class TextClassification(Classify):
-    """Say to which class a text belongs.
+    """Predict to which class a text belongs.
 
     One example of SST-2, tokenized by ``whitespace``::
 
@@ -49,7 +49,8 @@ class TextClassification(Classify):
         lowercase: Whether upper case is read as lower case.
         max_length: Words of a text that are read; null for all.
         max_vocab_size: Most entries of the vocabulary, ``<pad>`` and ``<unk>`` included; null for no limit.
-        min_count: Words that are rarer in the training texts become ``<unk>``.
+        min_count: Words that are rarer in the training texts become ``<unk>``. With 1 no model would ever train on
+            ``<unk>``: refused where validation or test have any.
     """
 
     metrics = metrics_of("texts", "text")
@@ -91,7 +92,7 @@ class TextClassification(Classify):
         loaded = self.data.load()
         assert loaded.classes is not None
         tokenize = make_tokenize(self.tokenizer, lowercase=self.lowercase)
-        vocabulary, fitted = learn_and_encode(
+        vocabulary, fitted, notes = learn_and_encode(
             {split: contents(loaded.tables[split], "text") for split in SPLITS},
             None if loaded.whole is None else contents(loaded.whole, "text"),
             tokenize,
@@ -108,7 +109,7 @@ class TextClassification(Classify):
             "vocabulary": vocabulary.tokens,
             "classes": loaded.classes,
             "counts": counts_of(loaded, fitted, vocabulary),
-            "notes": loaded.notes + notes_of(fitted, vocabulary, self.max_length),
+            "notes": [*loaded.notes, *notes_of(fitted, vocabulary, self.max_length), *notes],
             "slice_values": {},
         }
         content = [part for name in sorted(arrays) for part in (name, arrays[name].tobytes())]

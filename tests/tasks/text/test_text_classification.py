@@ -21,7 +21,7 @@ from gru_bench.store import read as results
 from gru_bench.tasks.base import Goal
 from gru_bench.tasks.text.text_classification import TextClassification
 
-pytestmark = pytest.mark.usefixtures("own_caches")
+pytestmark = pytest.mark.usefixtures("own_caches", "unknown_words_allowed")
 
 LIMITS = {"batch_size": 8, "goal": Goal(margin=0.01, beats_trivial_by=0.1, ceiling=0.99)}
 OPTIONS: dict[str, Any] = {
@@ -202,7 +202,7 @@ def test_a_second_start_does_not_import_datasets(shared_data: Path) -> None:
         "from gru_bench.tasks.base import Goal\n"
         "from gru_bench.tasks.text.text_classification import TextClassification\n"
         f"data = Rows(path={str(shared_data / 'trec')!r}, text='text', label='coarse_label')\n"
-        f"TextClassification(data, **{OPTIONS | LIMITS!r}).load()\n"
+        f"TextClassification(data, **{OPTIONS | LIMITS | {'min_count': 2}!r}).load()\n"
         "print('datasets' in sys.modules)"
     )
     told = [

@@ -27,7 +27,7 @@ from gru_bench.store import read as results
 from gru_bench.tasks.base import Goal, Scores
 from gru_bench.tasks.text.sequence_tagging import SequenceTagging, tags_by_word
 
-pytestmark = pytest.mark.usefixtures("own_caches")
+pytestmark = pytest.mark.usefixtures("own_caches", "unknown_words_allowed")
 
 LIMITS = {"batch_size": 8, "goal": Goal(margin=0.01, beats_trivial_by=0.1, ceiling=0.99)}
 OPTIONS: dict[str, Any] = {

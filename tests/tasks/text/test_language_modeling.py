@@ -18,7 +18,7 @@ from gru_bench.tasks.objectives.model_language import EVAL_COLUMNS
 from gru_bench.tasks.text import language_modeling
 from gru_bench.tasks.text.language_modeling import LanguageModeling
 
-pytestmark = pytest.mark.usefixtures("own_caches")
+pytestmark = pytest.mark.usefixtures("own_caches", "unknown_words_allowed")
 
 
 class Bigram(nn.Module):

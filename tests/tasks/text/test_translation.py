@@ -29,7 +29,7 @@ from gru_bench.tasks.base import Goal
 from gru_bench.tasks.objectives.translate import greedy_ids
 from gru_bench.tasks.text.translation import Translation, bleu_of, by_source_length
 
-pytestmark = pytest.mark.usefixtures("own_caches")
+pytestmark = pytest.mark.usefixtures("own_caches", "unknown_words_allowed")
 
 OPTIONS: dict[str, Any] = {
     "vocabulary": "words",
@@ -398,7 +398,7 @@ def test_a_second_start_does_not_import_datasets(tmp_path: Path) -> None:
         "from gru_bench.tasks.base import Goal\n"
         "from gru_bench.tasks.text.translation import Translation\n"
         f"data = Rows(path={str(tmp_path / 'pairs.csv')!r}, source='en', target='de')\n"
-        f"Translation(data, **{OPTIONS!r}).load()\n"
+        f"Translation(data, **{OPTIONS | {'min_count': 2}!r}).load()\n"
         "print('datasets' in sys.modules, 'tokenizers' in sys.modules)"
     )
     told = [
