@@ -108,7 +108,7 @@ def layer_arm(make_cell: MakeCell, backend: Backend, shape: Shape) -> Arm:
 
     # two products a gate forward; backward, one each for x, h, W and U
     flops = 6.0 * T * B * num_rows * (H + H)
-    return Arm(step, flops, kernel_name(stack, H, CPU, DTYPE, num_steps=T, batch_size=B))
+    return Arm(step, flops, kernel_name(stack, backend, H, CPU, DTYPE, num_steps=T, batch_size=B))
 
 
 def article_arm(cell: str, backend_node: Node) -> tuple[Arm, Shape]:
@@ -133,7 +133,7 @@ def article_arm(cell: str, backend_node: Node) -> tuple[Arm, Shape]:
     flops = (
         sum(6.0 * T * B * num_rows * (size + H) for size in inputs) - 2.0 * T * B * num_rows * D
     )  # no dx at the data
-    kernel = kernel_name(model.encoder, D, CPU, DTYPE, num_steps=T, batch_size=B)
+    kernel = kernel_name(model.encoder, construct(backend_node), D, CPU, DTYPE, num_steps=T, batch_size=B)
     return Arm(step, flops, kernel), (T, B, H)
 
 
@@ -265,10 +265,10 @@ def line(row: Row) -> str:
     head = f"{row['cell']:<5} {row['backend']:<16} {row['shape']:<11}"
     if "reason" in row:
         return f"{head} not timed: {row['reason']}"
-    told = f"{head} {row['kernel']:<19} {row['ms']:>8.2f} {row['percent_of_peak']:>5.0f}"
+    timed_row = f"{head} {row['kernel']:<19} {row['ms']:>8.2f} {row['percent_of_peak']:>5.0f}"
     if "ratio_to_vendor" not in row:
-        return told
-    return f"{told}  {row['ratio_to_vendor']:>5.2f} ({row['ratio_low']:.2f}..{row['ratio_high']:.2f})"
+        return timed_row
+    return f"{timed_row}  {row['ratio_to_vendor']:>5.2f} ({row['ratio_low']:.2f}..{row['ratio_high']:.2f})"
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -284,8 +284,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--backends", default=" ".join(BACKENDS), help="separated by blanks or, without settings, commas"
     )
     parser.add_argument("--shapes", default=",".join("x".join(map(str, shape)) for shape in GRID), help="TxBxH,...")
-    parser.add_argument("--threads", type=int, default=usable_cores(), help="all usable cores unless told")
-    parser.add_argument("--store", nargs="?", const="", help="write the figures there; mlflow.db here unless told")
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="default: all usable cores")
+    parser.add_argument("--store", nargs="?", const="", help="write the figures there; default: mlflow.db here")
     options = parser.parse_args(arguments)
     options.cells = list(dict.fromkeys(options.cells.split(",")))
     names = options.backends

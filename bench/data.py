@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from gru_bench.data.rows import Rows
+from gru_bench.tasks.base import Goal
 from gru_bench.tasks.text.text_classification import TextClassification
 
 BATCH_SIZE = 32
@@ -42,11 +43,9 @@ def make_task(options: argparse.Namespace) -> TextClassification:
         lowercase=True,
         max_length=None,
         max_vocab_size=None,
-        min_count=1,
+        min_count=2,
         batch_size=BATCH_SIZE,
-        margin=0.01,
-        beats_trivial_by=0.1,
-        ceiling=0.99,
+        goal=Goal(margin=0.01, beats_trivial_by=0.1, ceiling=0.99),
     )
 
 
@@ -151,7 +150,7 @@ def main() -> None:
         f"prepared data: {task.prepared.num_bytes:,} bytes, {task.prepared.num_bytes / ids:.2f} times those of its ids"
     )
     print(f"load in a fresh process: first {first['load_s']:.2f} s, second {second['load_s']:.3f} s")
-    said = {
+    figures = {
         "rows": rows,
         "batch_size": BATCH_SIZE,
         "threads": options.threads,
@@ -165,7 +164,7 @@ def main() -> None:
         "first_load_s": round(first["load_s"], 4),
         "second_load_s": round(second["load_s"], 4),
     }
-    print(json.dumps(said))
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

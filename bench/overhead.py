@@ -27,7 +27,8 @@ from gru_bench.cells.rnn import RNN
 from gru_bench.measure.timing import StepClock
 from gru_bench.models.classifier import Classifier
 from gru_bench.models.encoder import Encoder, MakeCell
-from gru_bench.tasks.base import Batch, Scores, Split
+from gru_bench.models.streams import Streams
+from gru_bench.tasks.base import Batch, Goal, Scores, Split
 from gru_bench.tasks.generated.adding import Adding
 from gru_bench.training.trainer import Trainer
 
@@ -37,7 +38,12 @@ class FixedBatches(Adding):
 
     def __init__(self, steps: int) -> None:
         super().__init__(
-            None, lengths=[50], beyond=[], num_eval=1, batch_size=32, margin=0.01, beats_trivial_by=0.1, ceiling=0.001
+            None,
+            lengths=[50],
+            beyond=[],
+            num_eval=1,
+            batch_size=32,
+            goal=Goal(margin=0.01, beats_trivial_by=0.1, ceiling=0.001),
         )
         fresh = super().batches("train", torch.Generator().manual_seed(0))
         self.fixed = [next(fresh) for _ in range(steps)]
@@ -51,14 +57,13 @@ class FixedBatches(Adding):
 
 def make_model(cell: MakeCell, hidden_size: int) -> nn.Module:
     """The adding problem's model on the vendor's kernels."""
-    generator = torch.Generator().manual_seed(0)
 
-    def build_encoder(input_size: int, /, **options: Any) -> Encoder:
+    def build_encoder(input_size: int, streams: Streams, /, **options: Any) -> Encoder:
         return Encoder(
             input_size,
             cell,
             Vendor(),
-            generator,
+            streams,
             hidden_size=hidden_size,
             num_layers=1,
             device=torch.device("cpu"),
@@ -69,7 +74,7 @@ def make_model(cell: MakeCell, hidden_size: int) -> nn.Module:
     return Classifier(
         {"input_size": 2, "num_outputs": 1},
         build_encoder,
-        generator,
+        Streams(0),
         input="features",
         embedding_size=None,
         pooling="last",
@@ -86,17 +91,10 @@ def make_trainer(steps: int) -> Trainer:
         max_steps=steps,
         max_epochs=None,
         max_seconds=None,
-        optimizer="adam",
+        optimizer=torch.optim.Adam,
         learning_rate=0.003,
-        decay=1.0,
-        decay_after=0,
-        betas=[0.9, 0.999],
-        epsilon=1e-8,
-        momentum=0.0,
-        weight_decay=0.0,
         clip_norm=1.0,
         eval_every=None,
-        patience=None,
         diverged_above=100.0,
     )
 

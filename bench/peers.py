@@ -70,7 +70,7 @@ def objection(ready: dict[str, Any], num_parameters: int, first_loss: float) -> 
     """Why a worker's model is not the article's, or does not learn; None where all is well.
 
     Args:
-        ready: What the worker said.
+        ready: What the worker sent.
         num_parameters: Of this project's model.
         first_loss: What the loop gives for the first batch at the initial values.
     """
@@ -152,7 +152,7 @@ def measure(cell: str, arms: Sequence[str], options: argparse.Namespace) -> list
     failures: dict[str, str] = {}
     with workers(arms, cell, options.threads, failures) as (ready, facts):
         times = take_turns(ready, options.rounds, options.steps, failures)
-        told = {worker.arm: worker for worker in ready}
+        by_arm = {worker.arm: worker for worker in ready}
     rows: list[Row] = []
     for arm in arms:
         row: Row = {"cell": cell, "backend": arm, "shape": "article", **facts}
@@ -160,11 +160,11 @@ def measure(cell: str, arms: Sequence[str], options: argparse.Namespace) -> list
         if arm in failures:
             row["reason"] = failures[arm]
             continue
-        said, idle_s = told[arm].ready, told[arm].idle_s
-        row |= {"kernel": said["kernel"], "num_parameters": said["num_parameters"]}
-        row |= {"more_parameters": said["more_parameters"], "first_step_s": round(said["first_step_s"], 2)}
+        sent, idle_s = by_arm[arm].ready, by_arm[arm].idle_s
+        row |= {"kernel": sent["kernel"], "num_parameters": sent["num_parameters"]}
+        row |= {"more_parameters": sent["more_parameters"], "first_step_s": round(sent["first_step_s"], 2)}
         row |= {"ms": round(statistics.median(times[arm]), 3), "ms_low": round(min(times[arm]), 3)}
-        row |= {"ms_high": round(max(times[arm]), 3), "versions": said["versions"]}
+        row |= {"ms_high": round(max(times[arm]), 3), "versions": sent["versions"]}
         row |= {"idle_cores": round(idle_s[1] / idle_s[0], 4) if idle_s[0] else 0.0}
         if VENDOR in times:
             names = ("ratio_to_vendor", "ratio_low", "ratio_high")
@@ -214,7 +214,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=5, help="timed steps of a turn")
     parser.add_argument("--cells", default=",".join(CELLS), help=f"of {', '.join(CELLS)}")
-    parser.add_argument("--threads", type=int, default=usable_cores(), help="all usable cores unless told")
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="default: all usable cores")
     default = [VENDOR, BPTT, *PEERS]
     parser.add_argument("--only", default=",".join(default), help=f"of {', '.join(PEERS)} and this project's backends")
     options = parser.parse_args(arguments)

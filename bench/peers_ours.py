@@ -74,7 +74,9 @@ def write_job(folder: Path, cell: str, threads: int) -> tuple[dict[str, Any], in
         "num_layers": settings.num_layers,
         "dense": node["model"]["dense"],
     }
-    adam = {key: node["trainer"][key] for key in ("learning_rate", "betas", "epsilon")}
+    trainer = node["trainer"]
+    adam = {"learning_rate": trainer["learning_rate"], "betas": trainer["optimizer"]["betas"]}
+    adam["epsilon"] = trainer["optimizer"]["eps"]
     job = {"cell": cell, "threads": threads, "sizes": sizes, "adam": adam}
     (folder / JOB).write_text(json.dumps(job), encoding="utf-8")
     return sizes, num_parameters(model), loss
@@ -89,12 +91,13 @@ class Ours:
         set_threads(job.threads)
         settings, node = article(job.cell, job.arm)
         place = build.make_place(settings)
-        checked = parity.check(build.make_cell(node), construct(node["backend"]), place.device, place.dtype)
+        backend = construct(node["backend"])
+        checked = parity.check(build.make_cell(node), backend, place.device, place.dtype)
         if not checked.passed:
             worst = max(checked.output_error, checked.gradient_error)
             raise ValueError(f"parity is red: error {worst:.1e} above {checked.tolerance:.0e}; not timed")
         self.model, self.task = model_and_task(settings, node)
-        self.kernel = kernel_name(self.model.encoder, job.sizes["input_size"], place.device, place.dtype)
+        self.kernel = kernel_name(self.model.encoder, backend, job.sizes["input_size"], place.device, place.dtype)
         self.versions = {"python": platform.python_version(), "torch": importlib.metadata.version("torch")}
         self.num_parameters = num_parameters(self.model)
         self.trainer: Trainer = construct(node["trainer"])

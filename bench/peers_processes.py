@@ -33,7 +33,7 @@ def peers_python() -> Path | Failed:
     """The interpreter of the peers' environment, which is made, or brought to the pinned versions, where it is not.
 
     Returns:
-        Or why it cannot be made: told once and then remembered, since pip may take minutes to give up.
+        Or why it cannot be made: found once and then remembered, since pip may take minutes to give up.
     """
     python = ENVIRONMENT / "bin" / "python"
     stamp = ENVIRONMENT / STAMP
@@ -49,8 +49,8 @@ def peers_python() -> Path | Failed:
         done = subprocess.run(command, env=_plain_environment(), capture_output=True, text=True, check=False)
         if done.returncode != 0:
             errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-            told = (errors or done.stderr.strip().splitlines() or ["no message"])[-1]
-            return Failed(f"the environment of {PINS.name} cannot be made: {told}")
+            message = (errors or done.stderr.strip().splitlines() or ["no message"])[-1]
+            return Failed(f"the environment of {PINS.name} cannot be made: {message}")
     stamp.write_text(wanted)
     return python
 
@@ -84,7 +84,7 @@ class Worker:
         in_peers: Whether it runs in the peers' environment.
 
     Attributes:
-        ready: What it said of itself.
+        ready: What it sent of itself.
         idle_s: Seconds in which others worked, and of those the CPU seconds that it used itself.
 
     Raises:
@@ -122,10 +122,10 @@ class Worker:
         """
         with contextlib.suppress(BrokenPipeError):  # hearing nothing says why
             cast(IO[bytes], self.process.stdin).write(f"go {steps}\n".encode())
-        told = self._hear((steps + 1) * STEP_WITHIN_S)
-        if not abs(told["loss"]) < float("inf"):
-            raise Failed(f"the loss became {told['loss']}")
-        return float(told["ms"])
+        sent = self._hear((steps + 1) * STEP_WITHIN_S)
+        if not abs(sent["loss"]) < float("inf"):
+            raise Failed(f"the loss became {sent['loss']}")
+        return float(sent["ms"])
 
     def cpu_seconds(self) -> float:
         """CPU time of the process so far."""
@@ -144,10 +144,10 @@ class Worker:
             code = self.process.wait()
             last = self.messages.read_text(errors="replace").strip().splitlines()[-1:]
             raise Failed(": ".join([f"died with exit code {code}", *last]))
-        told: dict[str, Any] = json.loads(line)
-        if "failed" in told:
-            raise Failed(told["failed"])
-        return told
+        sent: dict[str, Any] = json.loads(line)
+        if "failed" in sent:
+            raise Failed(sent["failed"])
+        return sent
 
     def close(self) -> None:
         """End the process: politely, then not."""

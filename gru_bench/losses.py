@@ -22,14 +22,16 @@ def token_nats(logits_TBV: Tensor, targets_TB: Tensor) -> Tensor:
 def mean_nats(h_TBE: Tensor, layer: nn.Linear, targets_TB: Tensor) -> Tensor:
     """Mean negative log-probability of the targets that are not ignored, given what the output layer is fed.
 
-    Where the logits fit in :data:`CHUNK_BYTES`, or in half precision, this is the layer and ``F.cross_entropy``. Else
-    they are made chunk by chunk and each chunk gives its part of the gradients at once, so that neither they nor their
-    gradients ever lie in memory as a whole: for 1,120 positions over 33,278 words that would be four times 149 MB. It
-    takes 0.85 of the time so, and what is left is the three matrix products.
+    Where the logits fit in :data:`CHUNK_BYTES`, in half precision, or under autocast, this is the layer and
+    ``F.cross_entropy``. Else they are made chunk by chunk and each chunk gives its part of the gradients at once, so
+    that neither they nor their gradients ever lie in memory as a whole: for 1,120 positions over 33,278 words that
+    would be four times 149 MB. It takes 0.85 of the time so, and what is left is the three matrix products.
     """
     num_scored = (targets_TB != IGNORED).sum()
     rows = chunk_rows(layer)
-    if targets_TB.numel() <= rows or h_TBE.dtype not in (torch.float32, torch.float64):
+    # the chunks' gradients are made by hand, in one type: not under autocast
+    mixed = torch.is_autocast_enabled(h_TBE.device.type)
+    if mixed or targets_TB.numel() <= rows or h_TBE.dtype not in (torch.float32, torch.float64):
         return token_nats(layer(h_TBE), targets_TB).sum() / num_scored
     return _ChunkedNats.apply(
         h_TBE.flatten(0, 1), layer.weight, layer.bias, targets_TB.flatten(), 1 / num_scored.to(h_TBE.dtype), rows

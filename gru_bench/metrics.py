@@ -28,6 +28,27 @@ def accuracy(predicted: Labels, actual: Labels) -> float:
     return float((predicted_N == actual_N).double().mean())
 
 
+def balanced_accuracy(predicted: Labels, actual: Labels) -> float:
+    """Mean over the classes that occur of the fraction of their members that are right.
+
+    Always the same class scores one by the number of classes, however frequent that class is.
+
+    Args:
+        predicted: Class ids, of any shape.
+        actual: Class ids from 0, of the same shape.
+
+    Raises:
+        ValueError: The two differ in shape, or are empty.
+
+    Source: Brodersen et al. (2010), doi:10.1109/ICPR.2010.764.
+    """
+    predicted_N, actual_N = _pair(predicted, actual)
+    members_C = torch.bincount(actual_N)
+    right_C = torch.bincount(actual_N[predicted_N == actual_N], minlength=len(members_C)).double()
+    occurs_C = members_C > 0
+    return float((right_C[occurs_C] / members_C[occurs_C]).mean())
+
+
 def macro_f1(predicted: Labels, actual: Labels, num_classes: int) -> float:
     """Mean over classes of F1 = 2 TP / (2 TP + FP + FN), each class weighing the same.
 
@@ -90,8 +111,8 @@ def corpus_bleu(
     """BLEU over a corpus through sacrebleu, one reference a sentence.
 
     Args:
-        hypotheses: What was said.
-        references: What should have been said.
+        hypotheses: Translations.
+        references: What they should be.
         tokenize: ``none`` where words are set apart by spaces; ``13a`` for raw text, as publications report it.
         lowercase: Whether upper case counts as lower case.
 
@@ -134,6 +155,7 @@ class Chunks:
     Attributes:
         f1: Over the chunks of all sentences, in 0..1.
         by_type: The same over the chunks of one type, for each type that occurs.
+        number_by_type: How many chunks of each of these types there are; 0 where one was only predicted.
         statistics: One list a column, one entry a sentence: ``actual_chunks``, ``predicted_chunks`` and
             ``correct_chunks``, which are in both. Sums over any sample of sentences give that sample's F1:
             :func:`f1_from_statistics`.
@@ -141,6 +163,7 @@ class Chunks:
 
     f1: float
     by_type: dict[str, float]
+    number_by_type: dict[str, int]
     statistics: dict[str, list[int]]
 
 
@@ -168,15 +191,16 @@ def chunk_f1(predicted: Sequence[Sequence[str]], actual: Sequence[Sequence[str]]
     sums: dict[str, list[int]] = {}
     rows: list[list[int]] = []
     for guess, truth in zip(predicted, actual, strict=True):
-        said, real = set(get_entities(list(guess))), set(get_entities(list(truth)))
-        rows.append([len(real), len(said), len(real & said)])
-        for column, chunks in enumerate((real, said, real & said)):
+        guessed, real = set(get_entities(list(guess))), set(get_entities(list(truth)))
+        rows.append([len(real), len(guessed), len(real & guessed)])
+        for column, chunks in enumerate((real, guessed, real & guessed)):
             for chunk in chunks:
                 sums.setdefault(chunk[0], [0, 0, 0])[column] += 1
     names = ("actual_chunks", "predicted_chunks", "correct_chunks")
     statistics = {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
     by_type = {kind: _f1(*counts) for kind, counts in sorted(sums.items())}
-    return Chunks(f1_from_statistics(statistics), by_type, statistics)
+    number_by_type = {kind: sums[kind][0] for kind in by_type}
+    return Chunks(f1_from_statistics(statistics), by_type, number_by_type, statistics)
 
 
 def f1_from_statistics(statistics: dict[str, list[int]]) -> float:
@@ -211,8 +235,8 @@ def corpus_chrf(hypotheses: Sequence[str], references: Sequence[str], *, lowerca
     """chrF2 over a corpus through sacrebleu: n-grams of 1 to 6 characters without spaces, one reference a sentence.
 
     Args:
-        hypotheses: What was said.
-        references: What should have been said.
+        hypotheses: Translations.
+        references: What they should be.
         lowercase: Whether upper case counts as lower case.
 
     Raises:

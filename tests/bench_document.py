@@ -8,7 +8,7 @@ import pandas as pd
 from frames import typed
 
 from gru_bench.store.bench import parse
-from gru_bench.store.read import BENCH_COLUMNS
+from gru_bench.store.schema import BENCH_COLUMNS
 
 GRID = [(35, 20, 200), (100, 32, 128), (100, 64, 256), (35, 64, 512), (400, 32, 128)]
 KERNELS = {"vendor": "ATen loop", "bptt": "native AVX-512", "compiled": "compiled loop", "loop": "Python loop"}
@@ -67,7 +67,7 @@ def red(cell: str, backend: str) -> list[dict[str, Any]]:
 
 
 def frame(*documents: dict[str, Any]) -> pd.DataFrame:
-    """``Results.bench`` of benchmarks, as results.py would give it."""
+    """``Results.bench`` of benchmarks, as the reader would give it."""
     rows: list[dict[str, Any]] = []
     for position, found in enumerate(documents):
         figures = parse(json.dumps(found))

@@ -65,6 +65,13 @@ def own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.delenv("GRU_BENCH_DATA", raising=False)
 
 
+@pytest.fixture
+def unknown_words_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For small sets whose test words training lacks on purpose; that this is refused has tests of its own."""
+    for room in ("data.encode", "tasks.text.language_modeling"):
+        monkeypatch.setattr(f"gru_bench.{room}.check_unknown", lambda *_: [])
+
+
 @pytest.fixture(scope="module")
 def hydra_conf() -> Iterator[None]:
     """What :func:`composed` needs."""

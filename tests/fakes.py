@@ -7,24 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gru_bench.tasks.base import Batch, Counts, Metric, Scores, Split, Task
+from gru_bench.tasks.base import Batch, Counts, Goal, Metric, Scores, Split, Task
 from gru_bench.training.trainer import Trainer
 
 DEFAULTS: dict[str, Any] = {
     "max_steps": None,
     "max_epochs": None,
     "max_seconds": None,
-    "optimizer": "sgd",
+    "optimizer": torch.optim.SGD,
     "learning_rate": 0.1,
-    "decay": 1.0,
-    "decay_after": 0,
-    "betas": [0.9, 0.999],
-    "epsilon": 1e-8,
-    "momentum": 0.0,
-    "weight_decay": 0.0,
     "clip_norm": None,
     "eval_every": None,
-    "patience": None,
     "diverged_above": 100.0,
 }
 
@@ -61,7 +54,7 @@ class Line(Task):
     primary = "error"
 
     def __init__(self, scripted: list[float] | None = None, num_batches: int | None = 10) -> None:
-        super().__init__(None, batch_size=4, margin=0.1, beats_trivial_by=0.1, ceiling=0.0)
+        super().__init__(None, batch_size=4, goal=Goal(margin=0.1, beats_trivial_by=0.1, ceiling=0.0))
         self.scripted = list(scripted or [])
         self.num_batches = num_batches
         self.scored: list[str] = []

@@ -1,56 +1,32 @@
-"""Results made by hand, as results.py would give them: small ones with known answers, and one that looks real."""
+"""Results made by hand, as the reader would give them: small ones with known answers, and one that looks real."""
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from gru_bench.store.read import CURVE_COLUMNS, NUMBER, RUN_COLUMNS, TEXT, VALUE_COLUMNS, Results, frame
+from gru_bench.store.read import Results
+from gru_bench.store.schema import CURVE_COLUMNS, NUMBER, RUN_FACTS, TEXT, VALUE_COLUMNS, Fact, environment_columns
+from gru_bench.store.tables import frame
 
-MSE: dict[str, Any] = {
-    "primary_metric": "mse",
-    "primary_unit": "squared error",
-    "primary_higher_is_better": False,
-    "beats_trivial_by": 0.1,
-    "ceiling": 0.001,
-    "generated": True,
-}
 FAMILY = {"rnn": "rnn", "lstm": "lstm", "gru": "gru", "gru_reset_before": "gru"}
 FAMILY |= {f"{family}_article": family for family in ("rnn", "lstm", "gru")}
 
 
 def run_row(cell: str, seed: int, task: str = "adding", **facts: Any) -> dict[str, Any]:
-    """One row of ``runs``; facts replace what a usual run has."""
+    """One row of ``runs``: the schema's examples, but for what follows from cell, seed and task; facts replace them."""
+    family = FAMILY.get(cell, cell)
+    usual = {name: fact.example for name, fact in RUN_FACTS.items() if fact.example is not None}
     row: dict[str, Any] = {
         "run_id": f"{task}-{cell}-{seed}",
-        "sweep": "5eeb",
-        "experiment": "quick",
         "config_key": f"{task}/{cell}/{seed}",
         "group_key": f"{task}/{cell}",
-        "job": 0,
         "task": task,
-        "family": FAMILY.get(cell, cell),
+        "family": family,
         "cell": cell,
-        "backend": "loop",
-        "kernel": "ATen loop",
-        "hidden_size_asked": 64,
-        "hidden_size": 64,
-        "num_layers": 1,
-        "num_parameters": {"rnn": 4353, "lstm": 17217, "gru": 12993}.get(FAMILY.get(cell, cell), 5000),
-        "budget": "hidden",
+        "num_parameters": {"rnn": 4353, "lstm": 17217, "gru": 12993}.get(family, 5000),
         "seed": seed,
-        "device": "cpu",
-        "machine": "ab12cd34",
-        "threads": 1,
-        "shared": True,
-        "dtype": "float32",
-        "learning_rate": 0.003,
-        "batch_size": 32,
-        "status": "finished",
-        "error": None,
-        "git_commit": "0123456789abcdef",
-        "dirty": False,
-        "margin": 0.01,
         "data_source": f"{task}/1",
         "data_fingerprint": f"{task}0123456789",
         "env_torch": "2.13.0",
@@ -58,7 +34,7 @@ def run_row(cell: str, seed: int, task: str = "adding", **facts: Any) -> dict[st
         "env_cpu": "Some CPU",
         "env_cores": 2,
     }
-    return row | MSE | facts
+    return usual | row | facts
 
 
 def value_row(run_id: str, split: str, metric: str, value: float, **facts: Any) -> dict[str, Any]:
@@ -75,17 +51,16 @@ def curve_rows(run_id: str, metric: str, points: dict[int, float]) -> list[dict[
 def make_results(
     runs: list[dict[str, Any]], values: list[dict[str, Any]], curves: list[dict[str, Any]] | None = None
 ) -> Results:
-    """Tables with the types that results.py gives them."""
-    environment = sorted({name for row in runs for name in row if name.startswith("env_")})
+    """Tables with the types that the reader gives them."""
     return Results(
-        runs=typed(runs, RUN_COLUMNS | dict.fromkeys(environment, TEXT)),
+        runs=typed(runs, RUN_FACTS | environment_columns(runs)),
         values=typed(values, VALUE_COLUMNS),
         curves=typed(curves or [], CURVE_COLUMNS),
     )
 
 
-def typed(rows: list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
-    """Rows as a table; what a row does not say, or says is None, is empty text or missing."""
+def typed(rows: list[dict[str, Any]], columns: Mapping[str, Fact]) -> pd.DataFrame:
+    """Rows as a table; what a row lacks, or has as None, is empty text or missing."""
 
     def cell(row: dict[str, Any], name: str, kind: str) -> Any:
         value = row.get(name)
@@ -93,7 +68,7 @@ def typed(rows: list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
             return "" if kind == TEXT else float("nan") if kind == NUMBER else pd.NA
         return str(value) if kind == TEXT else value
 
-    return frame([{name: cell(row, name, kind) for name, kind in columns.items()} for row in rows], columns)
+    return frame([{name: cell(row, name, fact.kind) for name, fact in columns.items()} for row in rows], columns)
 
 
 def shuffled(results: Results, seed: int) -> Results:

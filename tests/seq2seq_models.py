@@ -11,7 +11,9 @@ from gru_bench.cells.base import Cell
 from gru_bench.cells.gru import GRU
 from gru_bench.models.encoder import Encoder
 from gru_bench.models.seq2seq import Seq2Seq
-from gru_bench.tasks.pairs import PairBatch, collate
+from gru_bench.models.streams import Streams
+from gru_bench.tasks.base import Batch
+from gru_bench.tasks.objectives.translate import collate
 
 SIZES = {"source_vocab_size": 11, "target_vocab_size": 9}
 Attention = Literal["none", "luong", "bahdanau"]
@@ -28,15 +30,16 @@ def make_model(
     dropout: float = 0.0,
     hidden_size: int = 12,
     dtype: torch.dtype = torch.float64,
+    seed: int = 3,
 ) -> Seq2Seq:
-    generator = torch.Generator().manual_seed(3)
-
-    def build_encoder(input_size: int, /, *, bidirectional: bool = False, dropout: float = 0.0) -> Encoder:
+    def build_encoder(
+        input_size: int, streams: Streams, /, *, bidirectional: bool = False, dropout: float = 0.0
+    ) -> Encoder:
         return Encoder(
             input_size,
             cell,
             backend or Loop(),
-            generator,
+            streams,
             hidden_size=hidden_size,
             num_layers=num_layers,
             device=torch.device("cpu"),
@@ -48,7 +51,7 @@ def make_model(
     model = Seq2Seq(
         sizes,
         build_encoder,
-        generator,
+        Streams(seed),
         embedding_size=7,
         attention=attention,
         bidirectional=bidirectional,
@@ -58,7 +61,7 @@ def make_model(
     return model.to(dtype)
 
 
-def random_batch(lengths: list[int], target_lengths: list[int]) -> PairBatch:
+def random_batch(lengths: list[int], target_lengths: list[int]) -> Batch:
     generator = torch.Generator().manual_seed(5)
     return collate(
         [torch.randint(4, 11, (n,), generator=generator) for n in lengths],

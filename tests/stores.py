@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from gru_bench.store.read import Results
+from gru_bench.store.schema import CONFIG_KEY, GROUP_KEY, JOB
 from gru_bench.store.write import Run, Store
 
 
@@ -30,9 +31,9 @@ def copy_store(template: Path, folder: Path) -> Store:
 
 def tags(key: str, **more: str) -> dict[str, str]:
     return {
-        "gru_bench.config_key": key,
-        "gru_bench.group_key": key.split("/")[0],
-        **{f"gru_bench.{name}" if name == "job" else name: value for name, value in more.items()},
+        CONFIG_KEY: key,
+        GROUP_KEY: key.split("/")[0],
+        **{JOB if name == "job" else name: value for name, value in more.items()},
     }
 
 
@@ -51,7 +52,7 @@ def one_run(
     error: BaseException | None = None,
     **more: str,
 ) -> str:
-    """A run that does what ``inside`` says and may then fail; returns its id."""
+    """A run that does what is in ``inside`` and may then fail; returns its id."""
     run_id = ""
     try:
         with store.run(experiment, key, sweep_id=sweep_id, tags=tags(key, **more)) as run:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gru_bench.metrics import (
     accuracy,
+    balanced_accuracy,
     bleu_from_statistics,
     chunk_f1,
     corpus_bleu,
@@ -30,6 +31,15 @@ def test_accuracy_takes_tensors_of_any_shape() -> None:
     score = accuracy(torch.tensor([[1, 2], [3, 4]]), torch.tensor([[1, 2], [3, 5]]))
     assert type(score) is float
     assert score == pytest.approx(0.75)
+
+
+def test_balanced_accuracy_known_answers() -> None:
+    # 3 of 4, 1 of 2 and 1 of 2
+    assert balanced_accuracy(PREDICTED, ACTUAL) == pytest.approx((3 / 4 + 1 / 2 + 1 / 2) / 3)
+    # always the same class, however frequent; classes that do not occur do not count
+    assert balanced_accuracy([1] * 10, [1] * 9 + [0]) == 0.5
+    assert balanced_accuracy([4] * 3, [4, 4, 2]) == 0.5
+    assert balanced_accuracy([7, 2], [7, 2]) == 1.0
 
 
 def test_macro_f1_known_answer() -> None:

@@ -10,6 +10,8 @@ from gru_bench.cells.gru import GRU
 from gru_bench.data.text import Text
 from gru_bench.models.encoder import Encoder
 from gru_bench.models.language_model import LanguageModel
+from gru_bench.models.streams import Streams
+from gru_bench.tasks.base import Goal
 from gru_bench.tasks.text.language_modeling import LanguageModeling
 
 
@@ -20,8 +22,8 @@ def given(train: str, valid: str = "valid\n", test: str = "test\n") -> Text:
 def make_task(data: Text, level: Literal["word", "char"] = "char", **changed: Any) -> LanguageModeling:
     streams = {"seq_len": 7, "batch_size": 4, "max_train_tokens": None, "max_eval_tokens": None}
     vocabulary = {"tokenizer": "auto", "max_vocab_size": None, "min_count": 1}
-    limits = {"margin": 0.1, "beats_trivial_by": 1.0, "ceiling": 1.0}
-    task = LanguageModeling(data, level=level, **(streams | vocabulary | limits | changed))
+    goal = {"goal": Goal(margin=0.1, beats_trivial_by=1.0, ceiling=1.0)}
+    task = LanguageModeling(data, level=level, **(streams | vocabulary | goal | changed))
     task.load()
     return task
 
@@ -35,12 +37,10 @@ def make_model(
     backend: Backend | None = None,
     **changed: Any,
 ):
-    generator = torch.Generator().manual_seed(seed)
-
-    def build_encoder(input_size: int, /, **chosen: Any) -> Encoder:
+    def build_encoder(input_size: int, streams: Streams, /, **chosen: Any) -> Encoder:
         place = {"device": torch.device("cpu"), "dtype": torch.float32}
         return Encoder(
-            input_size, cell, backend or Loop(), generator, hidden_size=hidden_size, num_layers=1, **place, **chosen
+            input_size, cell, backend or Loop(), streams, hidden_size=hidden_size, num_layers=1, **place, **chosen
         )
 
     arguments: dict[str, Any] = {
@@ -51,7 +51,7 @@ def make_model(
         "init": "uniform",
     }
     arguments |= {"init_range": None} | changed
-    return LanguageModel(task.sizes(), build_encoder, generator, **arguments)
+    return LanguageModel(task.sizes(), build_encoder, Streams(seed), **arguments)
 
 
 def letters(num: int, seed: int = 0) -> str:

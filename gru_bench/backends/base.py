@@ -5,11 +5,14 @@ put together in ``models/encoder.py``. Shape letters: see ``cells/base.py``.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from gru_bench.cells.base import Cell
 from gru_bench.errors import Unsupported, UserError
@@ -71,14 +74,68 @@ class Stack(nn.Module, ABC):
         """
 
 
+@dataclass(frozen=True)
+class Mark:
+    """How a profiler knows one of a backend's kernels.
+
+    Attributes:
+        event: Name of an event that a forward call of the kernel gives. What an event's name has after that and a
+            space belongs to it too.
+        kernel: What reports call the kernel; or a function that makes this of the event's whole name and of the names
+            of the kernels that ran on the device.
+    """
+
+    event: str
+    kernel: str | Callable[[str, Sequence[str]], str]
+
+    def fits(self, name: str) -> bool:
+        """Whether an event of this name is meant."""
+        return name == self.event or name.startswith(f"{self.event} ")
+
+    def kernel_of(self, name: str, on_device: Sequence[str]) -> str:
+        """What reports call the kernel behind an event of this name."""
+        return self.kernel if isinstance(self.kernel, str) else self.kernel(name, on_device)
+
+
+def marked(event: str) -> AbstractContextManager[Any]:
+    """Let a profiler see what runs inside as an event of this name. Costs nothing to speak of where none looks."""
+    return record_function(event) if torch.autograd._profiler_enabled() else nullcontext()
+
+
 class Backend(ABC):
-    """Builds stacks from cells and says what it cannot run."""
+    """Builds stacks from cells and names what it cannot run.
+
+    Attributes:
+        name: As in its yaml.
+        marks: How a profiler knows its kernels; a report names them in this order. Where a stack ran and none was
+            seen, the kernel is recorded as not known.
+    """
 
     name: ClassVar[str]
+    marks: ClassVar[tuple[Mark, ...]] = ()
+    honors_autocast: ClassVar[bool] = False
+    """Whether its products run in the type of ``torch.autocast`` (mixed precision). Code that takes tensors as they
+    come would run in float32 there without a word, so a backend must claim it; ``tests/backends`` holds it to that."""
 
     @abstractmethod
     def refusal(self, cell: Cell, device: torch.device, dtype: torch.dtype) -> str | None:
         """Why this cell cannot run here, naming what could; None if it can."""
+
+    def require_autocast(self, dtype: torch.dtype) -> None:
+        """Refuse mixed precision where it would not reach this backend's products.
+
+        Raises:
+            Unsupported: with what does run it.
+        """
+        if not self.honors_autocast:
+            raise Unsupported(
+                f"backend={self.name} does not run dtype={str(dtype)[6:]}: mixed precision (torch.autocast) does not "
+                "reach its code, which would go on in float32. backend=loop runs every cell in it"
+            )
+
+    def piece(self, batch_size: int) -> int:
+        """Steps that its code takes in one piece, where it takes a sequence in pieces: a check must reach the seams."""
+        return 1
 
     @abstractmethod
     def _stack(self, cells: Sequence[Cell], dropout: float) -> Stack: ...

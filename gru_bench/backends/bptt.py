@@ -12,15 +12,16 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 import torch
 from annotated_types import Gt
 from torch import Tensor
-from torch.profiler import record_function
 from torch.utils.checkpoint import checkpoint
 
 from gru_bench.backends import loop
-from gru_bench.backends.base import Backend, Stack, State, refuse_second_derivative, zero_padding
+from gru_bench.backends.base import Backend, Mark, Stack, State, marked, refuse_second_derivative, zero_padding
 from gru_bench.backends.loop import LoopStack
 from gru_bench.backends.native import layer as native
 from gru_bench.backends.native.build import CannotBuild, build_id
 from gru_bench.cells.base import Cell
+
+HAND_DERIVED = "gru_bench::bptt"
 
 
 class BPTTStack(LoopStack):
@@ -73,7 +74,7 @@ class _HandDerived(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, cell: Cell, names: tuple[str, ...], gx_TBG: Tensor, *tensors: Tensor) -> Any:
         start = tensors[len(names) :]
-        with record_function("gru_bench::bptt"):
+        with marked(HAND_DERIVED):
             state, states, saved = start, [], []
             for gx_BG in gx_TBG.unbind(0):
                 state, kept = cell.save(gx_BG, state)
@@ -94,7 +95,7 @@ class _HandDerived(torch.autograd.Function):
         new, rest = kept[:num_states], kept[num_states:]
         tensors, saved = rest[:num_tensors], rest[num_tensors:]
         weights, start = dict(zip(names, tensors, strict=False)), tensors[len(names) :]
-        with record_function("gru_bench::bptt"):
+        with marked(HAND_DERIVED):
             old = tuple(torch.cat((s_BH[None], s_TBH[:-1])) for s_BH, s_TBH in zip(start, new, strict=True))
             slopes = cell.slopes(saved, old, new)
             dstate = tuple(torch.zeros_like(s_BH) for s_BH in start)
@@ -119,7 +120,7 @@ class BPTT(Backend):
     Args:
         native: ``auto`` takes compiled code where there is some for the cell and this machine can compile it, else
             plain torch, with a warning where it could not be compiled; ``required`` refuses in place of that;
-            ``never`` does not take it. What ran is told by the profiler, as for every backend.
+            ``never`` does not take it. What ran is what a profiler sees, as for every backend.
         chunk: Steps after which only the states are kept and everything else is computed again in the backward pass:
             a third more arithmetic, and the gates' memory of one chunk in place of the whole sequence. Measured on
             400 steps in chunks of 50 (``bench/cells.py``, 2 threads): half the memory of a GRU or an LSTM for 1.6 to
@@ -127,6 +128,10 @@ class BPTT(Backend):
     """
 
     name: ClassVar[str] = "bptt"
+    marks: ClassVar[tuple[Mark, ...]] = (
+        Mark(native.NATIVE, lambda event, _: native.native_name(event)),
+        Mark(HAND_DERIVED, "hand-derived torch"),
+    )
 
     def __init__(
         self, *, native: Literal["auto", "required", "never"] = "auto", chunk: Annotated[int, Gt(0)] | None = None
@@ -157,6 +162,9 @@ class BPTT(Backend):
                 return f"backend=bptt native=required: {error}; native=auto runs it in plain torch"
         return None
 
+    def piece(self, batch_size: int) -> int:
+        return max(self.chunk or 1, -(-native.ROWS_A_PIECE // batch_size))
+
     def _stack(self, cells: Sequence[Cell], dropout: float) -> Stack:
         return BPTTStack(cells, dropout, compiled=self._is_compiled(cells[0]), chunk=self.chunk)
 
@@ -166,11 +174,11 @@ class BPTT(Backend):
         try:
             return native.has_kernel(cell, torch.float32)
         except CannotBuild as error:
-            say_once(f"backend=bptt runs in plain torch, since native code was not built: {error}")
+            warn_once(f"backend=bptt runs in plain torch, since native code was not built: {error}")
             return False
 
 
 @functools.cache
-def say_once(text: str) -> None:
+def warn_once(text: str) -> None:
     """Log a warning, the first time in this process."""
     logging.getLogger(__name__).warning(text)

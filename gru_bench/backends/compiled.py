@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from gru_bench.backends.base import Backend, Stack, State, zero_padding
+from gru_bench.backends.base import Backend, Mark, Stack, State, zero_padding
 from gru_bench.backends.loop import LoopStack
 from gru_bench.backends.vendor import describe
 from gru_bench.cells.base import Cell
@@ -121,6 +121,9 @@ class Compiled(Backend):
     """
 
     name: ClassVar[str] = "compiled"
+    # how inductor marks each call of what it compiled, while a profiler runs
+    marks: ClassVar[tuple[Mark, ...]] = (Mark("## Call CompiledFxGraph", "compiled loop"),)
+    honors_autocast: ClassVar[bool] = True
 
     def refusal(self, cell: Cell, device: torch.device, dtype: torch.dtype) -> str | None:
         if cell.vendor is None:
@@ -130,6 +133,9 @@ class Compiled(Backend):
             )
         lacking = what_is_lacking(device)
         return None if lacking is None else f"backend=compiled {lacking}. backend=loop needs neither"
+
+    def piece(self, batch_size: int) -> int:
+        return STEPS
 
     def _stack(self, cells: Sequence[Cell], dropout: float) -> Stack:
         return CompiledStack(cells, dropout)

@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gru_bench.backends.base import Backend, Stack, State, check_input, zero_padding
+from gru_bench.backends.base import Backend, Mark, Stack, State, check_input, marked, zero_padding
 from gru_bench.cells.base import Cell
+
+LOOP = "gru_bench::loop"
 
 
 class LoopStack(Stack):
@@ -33,7 +35,8 @@ class LoopStack(Stack):
 
     def run_layer(self, cell: Cell, x_TBD: Tensor, state: State | None, lengths: Tensor | None) -> tuple[Tensor, State]:
         """One layer over a sequence, from zeros where no state is given."""
-        return run_layer(cell, x_TBD, cell.initial_state(x_TBD.shape[1]) if state is None else state, lengths)
+        with marked(LOOP):
+            return run_layer(cell, x_TBD, cell.initial_state(x_TBD.shape[1]) if state is None else state, lengths)
 
     def cell_tensors(self, *, grad: bool = False) -> list[dict[str, Tensor]]:
         return [
@@ -65,6 +68,8 @@ class Loop(Backend):
     """Runs every cell, on every device, in every floating type."""
 
     name: ClassVar[str] = "loop"
+    marks: ClassVar[tuple[Mark, ...]] = (Mark(LOOP, "Python loop"),)
+    honors_autocast: ClassVar[bool] = True
 
     def refusal(self, cell: Cell, device: torch.device, dtype: torch.dtype) -> str | None:
         return None

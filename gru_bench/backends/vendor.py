@@ -7,7 +7,8 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from gru_bench.backends.base import Backend, Stack, State, check_input
+from gru_bench.backends.base import Backend, Mark, Stack, State, check_input
+from gru_bench.backends.cudnn import cudnn_name
 from gru_bench.cells.base import Cell
 from gru_bench.errors import UserError
 
@@ -157,6 +158,8 @@ class VendorStack(Stack):
             alive = alive[going]
             state = tuple(s_LBH[:, going] for s_LBH in state)
             h_tbH, state = self._call(x_TBD[start:end].index_select(1, alive), state)
+            # under autocast kernels differ in the type of their states
+            state = tuple(s_LBH.to(f_LBH.dtype) for s_LBH, f_LBH in zip(state, final, strict=True))
             pieces.append(h_tbH.new_zeros(end - start, B, h_tbH.shape[2]).index_copy(1, alive, h_tbH))
             # rows that go on are written again at the next cut
             final = tuple(f_LBH.index_copy(1, alive, s_LBH) for f_LBH, s_LBH in zip(final, state, strict=True))
@@ -186,16 +189,24 @@ class Vendor(Backend):
     """
 
     name: ClassVar[str] = "vendor"
+    marks: ClassVar[tuple[Mark, ...]] = (
+        Mark("aten::_cudnn_rnn", lambda _, on_device: cudnn_name(on_device)),
+        Mark("aten::miopen_rnn", "MIOpen"),
+        Mark("aten::mkldnn_rnn_layer", "oneDNN"),
+        # the operators behind torch.nn: where nothing fused ran inside, ATen looped over the steps itself
+        *(Mark(f"aten::{name}", "ATen loop") for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")),
+    )
+    honors_autocast: ClassVar[bool] = True
 
     def __init__(self, *, onednn: bool = True) -> None:
         self.onednn = onednn
 
     def refusal(self, cell: Cell, device: torch.device, dtype: torch.dtype) -> str | None:
-        said = "backend=vendor" if self.onednn else "backend=vendor with onednn=false"
+        this = "backend=vendor" if self.onednn else "backend=vendor with onednn=false"
         if cell.vendor is None:
-            return f"{said} does not run {describe(cell)}: it runs {_RUN_HERE}. backend=loop runs every cell"
+            return f"{this} does not run {describe(cell)}: it runs {_RUN_HERE}. backend=loop runs every cell"
         if not self.onednn and device.type != "cpu":
-            return f"{said} means nothing on {device.type}, where oneDNN never runs: take backend=vendor"
+            return f"{this} means nothing on {device.type}, where oneDNN never runs: take backend=vendor"
         return None
 
     def _stack(self, cells: Sequence[Cell], dropout: float) -> Stack:

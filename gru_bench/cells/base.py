@@ -71,8 +71,12 @@ class Cell(nn.Module):
         return tuple(self.U.new_zeros(batch_size, self.hidden_size) for _ in self.states)
 
     def input_projection(self, x_TBD: Tensor) -> Tensor:
-        """The part of all gates that needs no state, for all steps in one product: (T, B, D) -> (T, B, G)."""
-        return F.linear(x_TBD, self.W, self.b)
+        """The part of all gates that needs no state, for all steps in one product: (T, B, D) -> (T, B, G).
+
+        In the parameters' type, also where autocast computes the product in a smaller one: gates and states are kept
+        in the larger.
+        """
+        return F.linear(x_TBD, self.W, self.b).to(self.W.dtype)
 
     def step(self, gx_BG: Tensor, state: State) -> tuple[Tensor, State]:
         """One time step.

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -18,6 +17,7 @@ from gru_bench.errors import Unsupported, UserError
 from gru_bench.measure import parity
 from gru_bench.measure.kernel import kernel_name
 from gru_bench.models.encoder import Encoder, MakeCell
+from gru_bench.models.streams import Streams
 from gru_bench.run.build import Place
 
 COLUMN = 36
@@ -38,7 +38,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Entry:
-    """What there is to say of one cell on one backend in one floating type, and more of it below the table."""
+    """What the table has of one cell on one backend in one floating type, and more of it below the table."""
 
     text: str
     color: str
@@ -61,7 +61,7 @@ def read_shapes(asked: str | int | list[str | int]) -> list[Shape]:
     return shapes
 
 
-def say_cells(console: Console, places: Mapping[str, Place], shapes: list[Shape]) -> list[str]:
+def print_cells(console: Console, places: Mapping[str, Place], shapes: list[Shape]) -> list[str]:
     """Print a line for each cell on each backend, and what is not offered, with the reason, below.
 
     Args:
@@ -74,8 +74,8 @@ def say_cells(console: Console, places: Mapping[str, Place], shapes: list[Shape]
     """
     cells, backends = list(choices("cell")), list(choices("backend"))
     widths = [max(len(name) for name, _ in group) for group in (cells, backends)]
-    told = " and ".join(map(str, shapes))
-    console.print(f"\nkernels of a forward and backward pass at TxBxH = {told};", soft_wrap=True)
+    listed = " and ".join(map(str, shapes))
+    console.print(f"\nkernels of a forward and backward pass at TxBxH = {listed};", soft_wrap=True)
     console.print("largest error of outputs/gradients, relative to the readable loop in float64\n", soft_wrap=True)
     heading = [f"{'cell':<{widths[0]}}", f"{'backend':<{widths[1]}}", *(f"{name:<{COLUMN}}" for name in places)]
     console.print("  ".join(heading).rstrip(), style="bold", soft_wrap=True)
@@ -109,7 +109,8 @@ def examine(cell: Node | Exception, backend: Node | Exception, place: Place, sha
             if isinstance(node, Exception):
                 raise node
         make_cell, runner = make(cell, "cell", _partial_=True), make(backend, "backend")
-        checked = parity.check(make_cell, runner, place.device, place.dtype, quick=True)
+        mixed = place.autocast is not None
+        checked = parity.check(make_cell, runner, place.device, place.dtype, quick=True, autocast=mixed)
         errors = f"{checked.output_error:.0e}/{checked.gradient_error:.0e}"
         if not checked.passed:  # red: not offered, and never timed
             return Entry(
@@ -131,13 +132,22 @@ def kernels_here(make_cell: MakeCell, backend: Backend, place: Place, shapes: li
             shape.H,
             make_cell,
             backend,
-            torch.Generator().manual_seed(0),
+            Streams(0),
             hidden_size=shape.H,
             num_layers=1,
             device=place.device,
-            dtype=place.dtype,
-        ).to(place.device, place.dtype)
-        name = kernel_name(encoder, shape.H, place.device, place.dtype, num_steps=shape.T, batch_size=shape.B)
+            dtype=place.parameters,
+        ).to(place.device, place.parameters)
+        name = kernel_name(
+            encoder,
+            backend,
+            shape.H,
+            place.device,
+            place.parameters,
+            num_steps=shape.T,
+            batch_size=shape.B,
+            autocast=place.autocast,
+        )
         names.setdefault(name, []).append(str(shape))
     if len(names) == 1:
         return next(iter(names))

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from gru_bench.errors import UserError
 
@@ -23,7 +25,13 @@ WITH_VALUE = {"--cfg", "-c", "--config-dir", "-cd", "--package", "-p"}
 
 def main() -> None:
     """Entry point of ``gru-bench``."""
-    sys.exit(run(sys.argv[1:]))
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # whatever read the output has ended, as ``head`` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be flushed at exit
+        code = 1
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -57,45 +65,78 @@ def usage() -> str:
     """What ``gru-bench --help`` prints."""
     width = max(map(len, VERBS))
     lines = [f"  {verb:<{width}}  {text}" for verb, text in VERBS.items()]
-    return "\n".join(["usage: gru-bench VERB [key=value ...]", "", *lines, "", "gru-bench VERB --help tells more."])
+    return "\n".join(
+        ["usage: gru-bench VERB [key=value ...]", "", *lines, "", "gru-bench VERB --help lists its keys and choices."]
+    )
 
 
 def run_hydra(verb: str, arguments: list[str]) -> int:
-    """Run a verb as a Hydra application over ``conf/VERB.yaml``; say bad input in a line or two."""
+    """Run a verb as a Hydra application over ``conf/VERB.yaml``; print bad input in a line or two."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions reach us instead of Hydra's own printing and exit
     logging.getLogger("hydra").setLevel(logging.CRITICAL)  # it logs what it also raises
     import hydra
 
     from gru_bench.commands import messages
     from gru_bench.config.check import conf_dir
+    from gru_bench.run.launch import launching
     from gru_bench.store.write import raise_on_signals
 
     raise_on_signals()
-    command = load(verb)
+    task = load(verb)
     if verb == "report":
         arguments = select_by_name(arguments)
         # beside the other overrides: Hydra's parser takes them in one piece only, before or after the flags
         at = next((i for i, a in enumerate(arguments) if "=" in a and not a.startswith("-")), len(arguments))
         arguments[at:at] = section_overrides(arguments, conf_dir())
     code = 1
-    try:
-        sys.argv = [f"gru-bench {verb}", *flags_first(verb, arguments)]
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(command)()
-        code = exit_code()
-    except messages.BAD_INPUT as error:
-        print(messages.line(verb, error), file=sys.stderr)
-        code = 2
-    except SystemExit as left:  # a callback that refused, or SIGTERM
-        code = left.code if isinstance(left.code, int) else 1
-    except KeyboardInterrupt:
-        print(f"gru-bench {verb}: interrupted", file=sys.stderr)
-        code = 130
-    finally:
-        if verb == "train":
-            from gru_bench.commands.train import close_sweep
+    with launching() as launch:
+        try:
+            sys.argv = [f"gru-bench {verb}", *flags_first(verb, arguments)]
+            refuse_nameless(arguments, folders(arguments, conf_dir()))
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(task)()
+            code = task.code
+        except messages.BAD_INPUT as error:
+            print(messages.line(verb, error), file=sys.stderr)
+            code = 2
+        except SystemExit as left:  # SIGTERM, or a sweep that was refused
+            code = left.code if isinstance(left.code, int) else 1
+        except KeyboardInterrupt:
+            print(f"gru-bench {verb}: interrupted", file=sys.stderr)
+            code = 130
+        finally:
+            if launch.error is not None:
+                code = refuse_sweep(launch.error)
+            if launch.opened is not None:
+                from gru_bench.commands.train import close_sweep
 
-            code = close_sweep(code)
+                code = close_sweep(launch, code)
     return code
+
+
+def refuse_sweep(error: Exception) -> int:
+    """Print why no sweep was opened, and return the exit code."""
+    from gru_bench.commands import messages
+
+    if isinstance(error, messages.BAD_INPUT):
+        print(messages.line("train", error), file=sys.stderr)
+        return 2
+    print(f"gru-bench train: the sweep could not be opened: {error!r}", file=sys.stderr)
+    return 1
+
+
+def refuse_nameless(arguments: list[str], sources: list[Path]) -> None:
+    """Refuse ``experiment=null`` and ``cell=3``, for which Hydra raises a ValueError that does not say which key.
+
+    Raises:
+        UserError: with the names that there are.
+    """
+    for argument in arguments:
+        key, separator, value = argument.partition("=")
+        group = key.lstrip("+").partition("@")[0]
+        valid = sorted({path.stem for folder in sources if group for path in (folder / group).glob("*.yaml")})
+        nameless = re.fullmatch(r"|null|true|false|[-+]?[\d_]+", value, flags=re.IGNORECASE)
+        if separator and valid and nameless and value not in valid:
+            raise UserError(f"{argument}: must be a name; valid: {', '.join(valid)}; for the default leave it out")
 
 
 def flags_first(verb: str, arguments: list[str]) -> list[str]:
@@ -123,26 +164,31 @@ def flags_first(verb: str, arguments: list[str]) -> list[str]:
     return flags + keys
 
 
-def load(verb: str) -> Callable[..., int]:
-    """The function behind a verb; imported late, so that help and errors are quick."""
-    if verb == "train":
-        from gru_bench.commands.train import train
+class Verb:
+    """A verb as the object that Hydra calls: hydra.main returns nothing, so the exit code is kept here."""
 
-        return train
+    def __init__(self, function: Callable[[Any], int]) -> None:
+        self.function = function
+        self.code = 0  # also where Hydra calls nothing here, as for --cfg, or for jobs in other processes
+
+    def __call__(self, config: Any) -> None:
+        """Run the verb on its config."""
+        self.code = self.function(config)
+
+
+def load(verb: str) -> Any:
+    """What Hydra calls for a verb, with its exit code as ``code``; imported late, so that help and errors are quick."""
+    if verb == "train":
+        from gru_bench.commands.train import Train
+
+        return Train()
     if verb == "report":
         from gru_bench.commands.report import report
 
-        return report
+        return Verb(report)
     from gru_bench.commands.doctor import doctor
 
-    return doctor
-
-
-def exit_code() -> int:
-    """What the verb left in :mod:`gru_bench.commands.outcome`; hydra.main returns nothing."""
-    from gru_bench.commands import outcome
-
-    return outcome.code
+    return Verb(doctor)
 
 
 def select_by_name(arguments: list[str]) -> list[str]:

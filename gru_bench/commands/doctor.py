@@ -1,4 +1,4 @@
-"""``gru-bench doctor``: what a run would find here, told before anything runs."""
+"""``gru-bench doctor``: what a run would find here, before anything runs."""
 
 import os
 import sys
@@ -11,14 +11,14 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 
-from gru_bench.commands import messages, outcome
-from gru_bench.commands.cell_table import read_shapes, say_cells
+from gru_bench.commands import messages
+from gru_bench.commands.cell_table import print_cells, read_shapes
 from gru_bench.config.check import Node, Settings, check_arguments, check_node, construct, to_node
 from gru_bench.errors import UserError
 from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, environment, machine_id
 from gru_bench.measure.threads import resolve_threads, usable_cores
 from gru_bench.run.build import Place, make_place
-from gru_bench.store.connect import shown, sqlite_file
+from gru_bench.store.connect import sqlite_file, without_password
 from gru_bench.store.write import Store
 
 Dtype = Literal["float32", "float64", "bfloat16"]
@@ -41,10 +41,10 @@ class Diagnosis:
     console: Console
     red: list[str] = field(default_factory=list)
 
-    def say(self, name: str, text: str, color: Literal["green", "yellow", "red"] | None = None) -> None:
+    def line(self, name: str, text: str, color: Literal["green", "yellow", "red"] | None = None) -> None:
         """One line; a red one counts."""
-        told = escape(text) if color is None else f"[{color}]{escape(text)}[/]"
-        self.console.print(f"{name:<10} {told}", soft_wrap=True)
+        shown_text = escape(text) if color is None else f"[{color}]{escape(text)}[/]"
+        self.console.print(f"{name:<10} {shown_text}", soft_wrap=True)
         if color == "red":
             self.red.append(name)
 
@@ -52,11 +52,10 @@ class Diagnosis:
 def doctor(config: DictConfig) -> int:
     """Print the diagnosis; 0 where all is fine, 1 where something is red, 2 for bad input."""
     try:
-        outcome.code = diagnose(config)
-    except messages.BAD_INPUT as error:  # said here, since Hydra would put a line of its own before it
+        return diagnose(config)
+    except messages.BAD_INPUT as error:  # printed here, since Hydra would put a line of its own before it
         print(messages.line("doctor", error), file=sys.stderr)
-        outcome.code = 2
-    return outcome.code
+        return 2
 
 
 def diagnose(config: DictConfig) -> int:
@@ -68,18 +67,18 @@ def diagnose(config: DictConfig) -> int:
     check_node(node["tracking"], "tracking")
     shapes = read_shapes(asked.shape)
     found = Diagnosis(Console(highlight=False))
-    say_machine(found, asked)
-    say_store(found, node["tracking"])
+    print_machine(found, asked)
+    print_store(found, node["tracking"])
     dtypes: tuple[Dtype, ...] = get_args(Dtype) if asked.dtype == "all" else (asked.dtype,)
     try:
         places: dict[str, Place] = {dtype: make_place(settings_for(asked.device, dtype)) for dtype in dtypes}
     except UserError as error:
-        found.say("device", str(error), "red")
+        found.line("device", str(error), "red")
     else:
-        found.say("device", f"{asked.device}, {', '.join(places)}", "green")
+        found.line("device", f"{asked.device}, {', '.join(places)}", "green")
         # as every run does it
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-        found.red += say_cells(found.console, places, shapes)
+        found.red += print_cells(found.console, places, shapes)
     found.console.print()
     if found.red:
         found.console.print(f"[red]red: {escape(', '.join(found.red))}[/]", soft_wrap=True)
@@ -93,36 +92,36 @@ def settings_for(device: str, dtype: Dtype) -> Settings:
     return Settings(seed=0, hidden_size=1, num_layers=1, device=device, dtype=dtype, threads=1)
 
 
-def say_machine(found: Diagnosis, asked: Asked) -> None:
+def print_machine(found: Diagnosis, asked: Asked) -> None:
     """Versions, hardware, threads and load."""
     facts = environment()
     libraries = [name for name in facts if name not in ("cpu", "cores", "memory_gib", "os", "gpu", "cuda", "cudnn")]
-    found.say("versions", ", ".join(f"{name} {facts[name]}" for name in libraries))
-    found.say("machine", f"{facts['cpu']}, {facts['memory_gib']} GiB, {facts['os']} (id {machine_id()})")
-    found.say("gpu", f"{facts['gpu']}, CUDA {facts['cuda']}" if "gpu" in facts else "none that torch sees")
-    found.say("cuDNN", facts.get("cudnn", "none: this build of torch has no cuDNN"))
+    found.line("versions", ", ".join(f"{name} {facts[name]}" for name in libraries))
+    found.line("machine", f"{facts['cpu']}, {facts['memory_gib']} GiB, {facts['os']} (id {machine_id()})")
+    found.line("gpu", f"{facts['gpu']}, CUDA {facts['cuda']}" if "gpu" in facts else "none that torch sees")
+    found.line("cuDNN", facts.get("cudnn", "none: this build of torch has no cuDNN"))
     threads = resolve_threads(asked.threads, 1)
     torch.set_num_threads(1)  # what is tried here is tiny: more would only wait for each other
-    found.say("threads", f"{threads} a run (threads={asked.threads}), {usable_cores()} usable cores")
+    found.line("threads", f"{threads} a run (threads={asked.threads}), {usable_cores()} usable cores")
     others = cores_used_by_others()
     load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     if others > OTHERS_ABOVE:
-        found.say("load", f"others use {others:.1f} cores{load}: speeds measured now are not to be trusted", "yellow")
+        found.line("load", f"others use {others:.1f} cores{load}: speeds measured now are not to be trusted", "yellow")
     else:
-        found.say("load", f"others use {others:.1f} cores{load}", "green")
+        found.line("load", f"others use {others:.1f} cores{load}", "green")
 
 
-def say_store(found: Diagnosis, tracking: Node) -> None:
+def print_store(found: Diagnosis, tracking: Node) -> None:
     """Whether runs can be written. A file that does not exist is not made."""
     try:
         store: Store = construct(tracking)
-        file = sqlite_file(store.uri)
+        file, where = sqlite_file(store.uri), without_password(store.uri)
         if file is None or file.exists():
             store.open()
-            found.say("store", f"{shown(store.uri)}: reachable and writable", "green")
+            found.line("store", f"{where}: reachable and writable", "green")
         elif file.parent.is_dir() and os.access(file.parent, os.W_OK):
-            found.say("store", f"{shown(store.uri)}: the first run makes it; the folder is writable", "green")
+            found.line("store", f"{where}: the first run makes it; the folder is writable", "green")
         else:
-            found.say("store", f"{shown(store.uri)}: the folder {file.parent} is not there or not writable", "red")
+            found.line("store", f"{where}: the folder {file.parent} is not there or not writable", "red")
     except UserError as error:
-        found.say("store", str(error), "red")
+        found.line("store", str(error), "red")

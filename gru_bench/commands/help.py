@@ -12,7 +12,7 @@ USAGE = {
     "doctor": "gru-bench doctor [device=cuda] [tracking.uri=...]",
 }
 GROUPS = {
-    "train": ("cell", "backend", "task", "budget", "experiment", "tracking"),
+    "train": ("cell", "backend", "task", "budget", "optimizer", "schedule", "stopping", "experiment", "tracking"),
     "report": ("section", "tracking"),
     "doctor": ("tracking",),
 }
@@ -32,6 +32,8 @@ def help_text(verb: str, folders: list[Path]) -> str:
         width = max((len(file.stem) for file in files), default=0)
         lines.append(f"{group}:" if verb != "report" or group != "section" else "sections (all of them are written):")
         lines += [f"  {file.stem:<{width}}  {first_comment(file)}" for file in files]
+        if group == "task":
+            lines.append("  (what the keys of a task mean: the yaml files of conf/kind, which these take over)")
         lines.append("")
     if verb == "train":
         lines += ["hydra/launcher:", "  basic   one run after the other (default)"]

@@ -8,6 +8,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from gru_bench.config.check import GIVEN_ELSEWHERE, MOVED, no_such_key
 from gru_bench.errors import UserError
 from gru_bench.training.trainer import Diverged
 
@@ -15,7 +16,7 @@ BAD_INPUT = (UserError, HydraException, OmegaConfBaseException, yaml.YAMLError)
 """Exceptions that mean bad input: exit code 2."""
 
 FAILED_RUN = (Diverged,)
-"""Exceptions that are a result, not a bug: said in a line, without a traceback."""
+"""Exceptions that are a result, not a bug: printed as a line, without a traceback."""
 
 
 def line(verb: str, error: BaseException) -> str:
@@ -40,7 +41,9 @@ def explain(error: BaseException) -> str:
     if unknown and isinstance(error.__cause__, OmegaConfBaseException):
         parent = error.__cause__.parent_node
         siblings = parent if isinstance(parent, DictConfig) else {}
-        keys = sorted(str(key) for key in siblings if key not in ("hydra", "_target_"))
+        keys = sorted(str(key) for key in siblings if key != "hydra" and not str(key).startswith("_"))
+        if unknown[1] in GIVEN_ELSEWHERE or unknown[1] in MOVED:
+            return no_such_key(unknown[1], "")
         meant = did_you_mean(unknown[1].rpartition(".")[2], keys)
         return f"{unknown[1]}: no such key{meant}; valid: {', '.join(keys) or 'none here'}"
     if error.__cause__ is not None:

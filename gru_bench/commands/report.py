@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gru_bench.commands import messages, outcome
+from gru_bench.commands import messages
 from gru_bench.config.check import check_arguments, check_node, construct, to_node
 from gru_bench.errors import UserError
 from gru_bench.report.figures import save
@@ -51,11 +51,10 @@ def report(config: DictConfig) -> int:
     """Write the report and say where it is; says bad input in a line. Returns the exit code, 0 or 2."""
     try:
         print(f"report: {make(config) / 'report.md'}")
-        outcome.code = 0
+        return 0
     except messages.BAD_INPUT as error:  # caught here, since Hydra would add a line of its own to what goes through it
         print(messages.line("report", error), file=sys.stderr)
-        outcome.code = 2
-    return outcome.code
+        return 2
 
 
 def make(config: DictConfig) -> Path:

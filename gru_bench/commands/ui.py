@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 
 from gru_bench.errors import UserError
-from gru_bench.store.connect import absolute_uri, artifact_root, connect, shown
+from gru_bench.store.connect import absolute_uri, artifact_root, connect, without_password
 from gru_bench.store.signals import raise_on_signals
 from gru_bench.store.ui_view import ui_url_path
 
@@ -33,7 +33,7 @@ def ui(arguments: list[str]) -> int:
         options, uri = parse(arguments)
         if uri.startswith(("http://", "https://")):
             connect(uri, create=False)
-            print(f"{shown(uri)} is a server with a UI of its own: open it in a browser")
+            print(f"{without_password(uri)} is a server with a UI of its own: open it in a browser")
             return 0
         paths = experiment_paths(uri)
         check_free(options.host, options.port)

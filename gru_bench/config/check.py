@@ -1,11 +1,15 @@
-"""Where ``conf/`` is, the type check of a composed config, and the key of a run.
+"""Where ``conf/`` is, and the type check of a composed config.
 
 Hydra composes yaml without types: ``cell.forget_bias=maybe`` would reach the constructor as a truthy string. So every
 node with a ``_target_`` is held against the annotations of the constructor that it names, before anything is built.
+
+Classes of this project take from yaml what is keyword-only. Other libraries have no such habit (torch's optimizers
+take everything by position or keyword): there every argument with a default is a key.
 """
 
 import inspect
 import os
+import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,13 +17,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gru_bench.config.rates import Tuning, rate_of
+from gru_bench.config.rates import TRIED, Tuning, provenance, rate_of, tuning_key
 from gru_bench.errors import UserError
 
 Node = dict[str, Any]
@@ -38,7 +42,7 @@ def conf_dir() -> Path:
 class Settings:
     """The plain keys of ``conf/train.yaml``, which say what one run is."""
 
-    seed: Annotated[int, Ge(0)]
+    seed: Annotated[int, Ge(0), Lt(2**32)]
     hidden_size: Annotated[int, Gt(0)]
     num_layers: Annotated[int, Gt(0)]
     device: str
@@ -48,6 +52,27 @@ class Settings:
 
 GROUPS = ("cell", "backend", "task", "budget", "tracking", "data", "model", "trainer")
 """Nodes of a training config that are not plain settings."""
+
+GIVEN_ELSEWHERE = {"trainer.optimizer.lr": "set trainer.learning_rate"}
+"""Arguments of constructors that another key stands for."""
+
+CHOSEN_AS_GROUPS = ("trainer.optimizer", "trainer.schedule", "trainer.stopping")
+"""Nodes inside another one that are chosen by a config group of their last name."""
+
+MOVED = {
+    "trainer.betas": "set trainer.optimizer.betas",
+    "trainer.epsilon": "set trainer.optimizer.eps",
+    "trainer.momentum": "set trainer.optimizer.momentum, with optimizer=sgd or rmsprop",
+    "trainer.weight_decay": "set trainer.optimizer.weight_decay",
+    "trainer.decay": "take schedule=decay trainer.schedule.factor=...",
+    "trainer.decay_after": "take schedule=decay trainer.schedule.after=...",
+    "trainer.patience": "take stopping=patience trainer.stopping.evaluations=... trainer.stopping.steps=...",
+    "trainer.optimizer.epsilon": "set trainer.optimizer.eps, as torch calls it",
+    "trainer.optimizer.learning_rate": "set trainer.learning_rate",
+    "trainer.stopping.patience": "set trainer.stopping.evaluations",
+    "trainer.schedule.decay": "set trainer.schedule.factor",
+}
+"""What stands for a key of an earlier version, or for one that is easily guessed wrong."""
 
 DATA_FOLDER = "GRU_BENCH_DATA"
 """Environment variable: a folder of data sets, each in the hub's layout, that stand for the ones on the hub."""
@@ -75,8 +100,12 @@ def to_node(config: DictConfig) -> Node:
     return typing.cast(Node, node)
 
 
-def check(config: DictConfig) -> tuple[Settings, Node]:
+def check(config: DictConfig, cell: str | None = None) -> tuple[Settings, Node]:
     """Check a training config against the types of everything that it names.
+
+    Args:
+        config: As composed.
+        cell: Name of the chosen yaml of ``conf/cell``, by which a learning rate may be given; None for the family's.
 
     Returns:
         The plain settings, and the whole config as plain dictionaries.
@@ -91,28 +120,37 @@ def check(config: DictConfig) -> tuple[Settings, Node]:
         part = node.get(name) or {}
         if name != "data" and "_target_" not in part:  # a task that makes its own data has none
             raise UserError(f"{name}: its yaml has no _target_, the class to build")
-        if name == "trainer":
-            part = node[name] = with_own_rate(node)
-        check_node(part, name)
+        if name != "trainer":
+            check_node(part, name)
+    with_own_rate(config, node, cell)
     return Settings(**plain), node
 
 
-def with_own_rate(node: Node) -> Node:
-    """The trainer's node with the learning rate of the cell's family.
+def with_own_rate(config: DictConfig, node: Node, cell: str | None) -> None:
+    """Give the trainer the learning rate of this cell, and say under ``tuning`` where it comes from.
 
-    A rate that was chosen by trials counts them (``learning_rate_trials`` beside ``tuning``): a rate from the command
-    line is nobody's choice, so there ``tuning`` is dropped.
+    Args:
+        config: As composed.
+        node: The same, resolved; changed in place.
+        cell: Name of the chosen yaml of ``conf/cell``; None for that of the family's reference cell.
 
     Raises:
-        UserError: The trials are not what :class:`~gru_bench.config.rates.Tuning` holds, or the family has no rate.
+        UserError: The trials are not what :class:`~gru_bench.config.rates.Tuning` holds, or a rate is no rate.
     """
-    trainer: Node = node["trainer"]
-    by_family = trainer.get("learning_rate")
-    if node.get("tuning") is not None:
-        check_arguments(Tuning, node["tuning"], "tuning.", "tuning")
-        if not isinstance(by_family, dict):
-            node["tuning"] = None
-    return trainer | {"learning_rate": rate_of(by_family, family(node))} if isinstance(by_family, dict) else trainer
+    trials = node.get("tuning")
+    if trials is not None:
+        check_arguments(Tuning, trials, "tuning.", "tuning")
+    tuning = None if trials is None else Tuning(**trials)
+    cell_family = family(node)
+    cell = cell or cell_family
+    rate = rate_of(node["trainer"].get("learning_rate"), cell, cell_family)
+    if rate.value is not None:
+        node["trainer"] = node["trainer"] | {"learning_rate": rate.value}
+    check_node(node["trainer"], "trainer")
+    data = OmegaConf.to_container(config.data, resolve=False) if config.get("data") else {}
+    key = tuning_key(node, typing.cast(Node, data).get("path"))
+    facts = provenance(rate, cell, cell_family, tuning, key)
+    node["tuning"] = ((trials or {}) if facts["learning_rate_from"] in TRIED else {}) | facts
 
 
 def family(node: Node) -> str:
@@ -144,7 +182,8 @@ def check_node(node: Any, path: str) -> None:
 def check_arguments(factory: Callable[..., Any], given: Node, prefix: str, owner: str) -> None:
     """Hold keyword arguments against a constructor's annotations.
 
-    Arguments that come at run time (sizes, modules, generators) are positional-only and do not count.
+    Arguments that come at run time (sizes, modules, generators) have no name in yaml and do not count: they are
+    positional-only, or by position or keyword without a default.
 
     Args:
         factory: A class or function.
@@ -154,26 +193,90 @@ def check_arguments(factory: Callable[..., Any], given: Node, prefix: str, owner
     """
     function = factory.__init__ if inspect.isclass(factory) else factory
     hints = typing.get_type_hints(function, include_extras=True)
-    known = {
-        name: parameter
-        for name, parameter in inspect.signature(factory).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    known = keys_of(factory)
+    for common in shared_keys(factory, hints):
+        hints |= typing.get_type_hints(common, include_extras=True)
     for key in given:
-        if key not in known:
-            raise UserError(f"{prefix}{key}: no such key; {owner} takes {', '.join(known) or 'no keys'}")
+        if key not in known or f"{prefix}{key}" in GIVEN_ELSEWHERE:
+            listed = [name for name in known if f"{prefix}{name}" not in GIVEN_ELSEWHERE]
+            raise UserError(no_such_key(f"{prefix}{key}", f"{owner} takes {', '.join(listed) or 'no keys'}"))
     for key, parameter in known.items():
         if key not in given:
             if parameter.default is inspect.Parameter.empty:
                 raise UserError(f"{prefix}{key}: missing; {owner} needs it")
             continue
-        if isinstance(given[key], dict) and "_target_" in given[key]:
+        if is_node(given[key]):
             continue  # an object of its own, checked by itself
-        adapter = pydantic.TypeAdapter(hints.get(key, Any), config=pydantic.ConfigDict(arbitrary_types_allowed=True))
+        if f"{prefix}{key}" in CHOSEN_AS_GROUPS:
+            names = sorted(path.stem for path in (conf_dir() / key).glob("*.yaml"))
+            wish = f"{key}={given[key]}" if given[key] in names else f"{key}=NAME, one of {', '.join(names)}"
+            raise UserError(f"{prefix}{key}={given[key]!r}: write {wish}".replace("=None:", "=null:"))
+        hint = as_yaml_gives_it(hints.get(key, type_of_default(parameter.default)))
+        value = given[key]
+        if typing.get_origin(hint) is tuple and isinstance(value, list):
+            value = tuple(value)
+            if len(value) != len(typing.get_args(hint)):
+                raise UserError(f"{prefix}{key}={given[key]!r}: must be {len(typing.get_args(hint))} values")
+        adapter = pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True))
         try:
-            adapter.validate_python(given[key], strict=True)
+            adapter.validate_python(value, strict=True)
         except pydantic.ValidationError as error:
             raise UserError(explain(error, f"{prefix}{key}")) from error
+
+
+def is_node(value: Any) -> bool:
+    """Whether a value names an object to build."""
+    return isinstance(value, dict) and "_target_" in value
+
+
+def shared_keys(factory: Callable[..., Any], hints: dict[str, Any]) -> list[Any]:
+    """The ``TypedDict`` of ``**common: Unpack[...]``, by which constructors share arguments; an empty list without."""
+    return [
+        typing.get_args(hints[name])[0]
+        for name, parameter in inspect.signature(factory).parameters.items()
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD and typing.get_origin(hints.get(name)) is typing.Unpack
+    ]
+
+
+def keys_of(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The arguments that yaml may give: keyword-only ones, shared ones, and others with both a name and a default."""
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    shared = shared_keys(factory, typing.get_type_hints(function, include_extras=True))
+    return {
+        key: inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY)
+        for common in shared
+        for key in common.__required_keys__
+    } | {
+        name: parameter
+        for name, parameter in inspect.signature(factory).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        or (
+            parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+            and parameter.default is not inspect.Parameter.empty
+        )
+    }
+
+
+def type_of_default(default: Any) -> Any:
+    """What stands for the annotation of an argument that has none: a number for a number, else anything."""
+    return float if isinstance(default, int | float) and not isinstance(default, bool) else Any
+
+
+def as_yaml_gives_it(hint: Any) -> Any:
+    """An annotation without the tensors that torch's optimizers also take: yaml has none."""
+    parts = typing.get_args(hint)
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        kept = tuple(as_yaml_gives_it(part) for part in parts if getattr(part, "__name__", "") != "Tensor")
+        return typing.Union[kept]  # noqa: UP007  # the parts are known only now
+    if typing.get_origin(hint) is tuple:
+        return tuple[tuple(as_yaml_gives_it(part) for part in parts)]  # type: ignore[misc]
+    return hint
+
+
+def no_such_key(path: str, valid: str) -> str:
+    """One line on a key that is not there: what stands for it, or what would be valid."""
+    instead = GIVEN_ELSEWHERE.get(path) or MOVED.get(path)
+    return f"{path}: no such key; {instead or valid}"
 
 
 def explain(error: pydantic.ValidationError, path: str) -> str:

@@ -1,29 +1,37 @@
-"""The keys of a run: what makes two runs the same, and which runs may be averaged."""
+"""The keys of a run: what makes two runs the same, and which runs may be averaged.
 
-import hashlib
-import json
+A key must not change with a release that changes nothing of what a run does. So it is made of the config's canonical
+form (``canonical.py``), which leaves out what equals a default. Plain settings, the keys of ``config/check.py``'s
+``Settings``, are left out likewise.
+"""
+
 from typing import Any
 
-from gru_bench.config.check import Node
+from gru_bench.config.canonical import digest, without_defaults
+from gru_bench.config.check import Node, Settings
+
+KEY_VERSION = 2
+"""Raise it when the canonical form changes: all keys change with it, and no old run passes for a new one."""
+
+SAYS_NOTHING = ("hydra", "tracking", "tuning")
+"""Parts of a config that say nothing of the result."""
+CHOICES = ("cell", "backend", "task", "budget")
+"""Groups whose chosen name is a part of the key."""
 
 
 def run_keys(node: Node, choices: dict[str, str], source_id: str) -> tuple[str, str]:
     """``config_key`` and ``group_key`` of a run.
 
-    The key is the SHA-256 (first 16 digits) of the resolved config and the names chosen, without what says nothing
+    The key is the SHA-256 (first 16 digits) of the canonical config and the names chosen, without what says nothing
     of the result: experiment, tracking, launcher, how the learning rate was chosen, and where the data lies, for which
-    the source's id stands. The
-    group key leaves the seed out too: only runs of one group may be averaged.
+    the source's id stands. The group key leaves the seed out too: only runs of one group may be averaged.
     """
-    kept = {key: value for key, value in node.items() if key not in ("hydra", "tracking", "tuning")}
-    kept["data"] = {key: value for key, value in (node.get("data") or {}).items() if key != "path"}
-    kept["data_source"] = source_id
-    kept["choices"] = {key: choices[key] for key in ("cell", "backend", "task", "budget") if key in choices}
-
-    def key(part: Node) -> str:
-        return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:16]
-
-    return key(kept), key({name: value for name, value in kept.items() if name != "seed"})
+    parts = {key: value for key, value in node.items() if key not in SAYS_NOTHING}
+    parts["data"] = {key: value for key, value in (node.get("data") or {}).items() if key != "path"}
+    kept = without_defaults(parts, Settings)
+    kept |= {"data_source": source_id, "choices": {key: choices[key] for key in CHOICES if key in choices}}
+    kept["key_version"] = KEY_VERSION
+    return digest(kept), digest({name: value for name, value in kept.items() if name != "seed"})
 
 
 def flatten(node: Node, prefix: str = "") -> dict[str, Any]:

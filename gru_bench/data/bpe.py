@@ -17,7 +17,7 @@ NUM_BYTES = 256
 
 
 def learn_pieces(texts: Iterable[str], /, *, max_size: int, min_count: int, specials: Sequence[str]) -> str:
-    """Learn pieces, and tell them as the JSON of ``tokenizers``.
+    """Learn pieces, as the JSON of ``tokenizers``.
 
     Args:
         texts: Training texts.
@@ -40,22 +40,22 @@ def learn_pieces(texts: Iterable[str], /, *, max_size: int, min_count: int, spec
     )
     with one_thread():
         tokenizer.train_from_iterator((_plain(text) for text in texts), trainer)
-    told = json.loads(tokenizer.to_str())
-    told["added_tokens"] = []  # those would be found in texts that spell them
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+    learned = json.loads(tokenizer.to_str())
+    learned["added_tokens"] = []  # those would be found in texts that spell them
+    return json.dumps(learned, ensure_ascii=False, separators=(",", ":"))
 
 
 class Pieces:
     """Takes texts apart into pieces and puts them together.
 
     Args:
-        told: What :func:`learn_pieces` gave.
+        learned: What :func:`learn_pieces` gave.
     """
 
-    def __init__(self, told: str) -> None:
+    def __init__(self, learned: str) -> None:
         from tokenizers import Tokenizer
 
-        self._tokenizer: Any = Tokenizer.from_str(told)
+        self._tokenizer: Any = Tokenizer.from_str(learned)
         ids: dict[str, int] = self._tokenizer.get_vocab()
         self.tokens: list[str] = sorted(ids, key=ids.__getitem__)
 

@@ -26,7 +26,7 @@ def by_length(
     Args:
         keys_N: What to sort by, such as the length of each row: whole numbers from 0.
         batch_size: Most rows of a batch.
-        generator: Draws the order; nothing else has a say in it.
+        generator: Draws the order, which depends on nothing else.
         pool_batches: Batches that are sorted by length together.
     """
     rows_N = torch.randperm(len(keys_N), generator=generator)

@@ -1,6 +1,8 @@
-"""Columns of a table: those inside others, and which types can play which role."""
+"""Columns of a table: those inside others, which types can play which role, and rows that lack one."""
 
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +30,23 @@ def problem_of(role: str, kind: Any) -> str | None:
     if role in ("text", "source", "target"):
         return None if _is_text(kind) else "it must hold text"
     return "it must hold one value a row" if is_list else None
+
+
+def drop_incomplete(
+    raw: dict[str, "pa.Table"], counts: dict[str, dict[str, int]], notes: list[str]
+) -> dict[str, "pa.Table"]:
+    """Leave out rows without source or target."""
+    kept: dict[str, pa.Table] = {}
+    for split, table in raw.items():
+        sides = [
+            np.asarray(table.column(role).is_valid()) for role in ("source", "target") if role in table.schema.names
+        ]
+        rows = np.flatnonzero(np.logical_and.reduce(sides))
+        counts[split]["incomplete"] = number = len(table) - len(rows)
+        if number:
+            notes.append(f"{number:,} of {len(table):,} {split} rows lack a side and are not used")
+        kept[split] = table.take(rows) if number else table
+    return kept
 
 
 def _is_text(kind: Any) -> bool:

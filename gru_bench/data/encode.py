@@ -2,14 +2,14 @@
 
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from gru_bench.data.ragged import Ragged, pack
-from gru_bench.data.vocabulary import PAD, UNK, WORD, Vocabulary
+from gru_bench.data.vocabulary import PAD, UNK, WORD, Vocabulary, check_unknown
 
 Tokenizer = Literal["words", "whitespace", "chars"]
 Tokenize = Callable[[str], Sequence[str]]
@@ -80,6 +80,51 @@ def learn(
     )
     final_V = np.array([vocabulary.index.get(token, vocabulary.unk) for token in order])
     return vocabulary, Fitted(pack(final_V[seen_N], offsets, len(vocabulary)), empty, cut)
+
+
+def learn_and_encode(
+    texts: Mapping[str, Sequence[Any]],
+    whole: Sequence[Any] | None,
+    tokenize: Callable[[Any], Sequence[str]],
+    /,
+    *,
+    max_length: int | None,
+    max_vocab_size: int | None,
+    min_count: int,
+    specials: Sequence[str] = SPECIALS,
+    what: str = "words",
+) -> tuple[Vocabulary, dict[str, Fitted], list[str]]:
+    """Vocabulary of the training texts, and the sequences of all splits.
+
+    Args:
+        texts: By split, those that are used.
+        whole: All training texts where only a part is used, which the vocabulary must not follow: over fewer words
+            perplexity falls as data shrinks. None where all are used.
+        tokenize: Takes a text apart.
+        max_length: See :func:`learn`, also for the rest.
+        max_vocab_size: Most entries.
+        min_count: Rarer words become ``<unk>``.
+        specials: Entries that are there whatever the texts.
+        what: What the tokens are called in messages.
+
+    Returns:
+        The vocabulary, the sequences by split, and notes.
+
+    Raises:
+        UserError: ``<unk>`` is met that was never trained; see :func:`~gru_bench.data.vocabulary.check_unknown`.
+    """
+    limits: Any = {"max_vocab_size": max_vocab_size, "min_count": min_count, "specials": specials}
+    learned = texts["train"] if whole is None else whole
+    vocabulary, train = learn(learned, tokenize, max_length=max_length, **limits)
+    rest = [split for split in texts if split != "train" or whole is not None]
+    trained = int((train.sequences.values == vocabulary.unk).sum())
+    fitted = {"train": train} | {
+        split: encode(texts[split], tokenize, vocabulary, max_length=max_length) for split in rest
+    }
+    others = [fitted[split] for split in fitted if split != "train"]
+    met = sum(int((other.sequences.values == vocabulary.unk).sum()) - other.empty for other in others)
+    tokens = sum(len(other.sequences.values) for other in others)
+    return vocabulary, fitted, check_unknown(trained, met, tokens, min_count, what)
 
 
 def encode(

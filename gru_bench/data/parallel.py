@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gru_bench.data.bpe import Pieces, learn_pieces
-from gru_bench.data.encode import Fitted, Tokenize, encode, learn, make_tokenize
+from gru_bench.data.encode import Fitted, Tokenize, encode, learn_and_encode, make_tokenize
 from gru_bench.data.prepared import Prepared, ragged_arrays
 from gru_bench.data.ragged import Ragged, smallest
 from gru_bench.data.rows import SPLITS, Loaded, contents
@@ -39,12 +39,12 @@ class Codec:
     """A vocabulary, and how its ids become a text again.
 
     Args:
-        told: What :func:`learn_side` told of it.
+        learned: The first of what :func:`learn_side` returns.
     """
 
-    def __init__(self, told: dict[str, Any]) -> None:
-        self._pieces = Pieces(told["pieces"]) if "pieces" in told else None
-        self.vocabulary = Vocabulary(told["tokens"] if self._pieces is None else self._pieces.tokens)
+    def __init__(self, learned: dict[str, Any]) -> None:
+        self._pieces = Pieces(learned["pieces"]) if "pieces" in learned else None
+        self.vocabulary = Vocabulary(learned["tokens"] if self._pieces is None else self._pieces.tokens)
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of ids: words joined by spaces, or the text that pieces spell."""
@@ -62,19 +62,26 @@ def prepare(loaded: Loaded, limits: Limits) -> tuple[Prepared, Texts]:
     Raises:
         UserError: No training row is short enough.
     """
+    tables = loaded.tables if loaded.whole is None else loaded.tables | {"whole": loaded.whole}
     texts = {
-        split: {side: [text.strip() for text in contents(loaded.tables[split], side)] for side in SIDES}
-        for split in SPLITS
+        split: {side: [text.strip() for text in contents(table, side)] for side in SIDES}
+        for split, table in tables.items()
     }
     # words are counted the same for every vocabulary, so that limits and slices mean the same
     take_apart = make_tokenize("whitespace" if limits.kind == "whitespace" else "words", lowercase=limits.lowercase)
     counts = {f"{split}_{name}": n for split, row in loaded.counts.items() for name, n in row.items()}
     counts["train_too_long"] = _drop_long(texts["train"], take_apart, limits.max_length)
+    if "whole" in texts:
+        _drop_long(texts["whole"], take_apart, limits.max_length)
     counts["train_rows"] = len(texts["train"]["source"])
     arrays: dict[str, np.ndarray] = {}
     codecs: dict[str, dict[str, Any]] = {}
+    notes: list[str] = []
     for side in SIDES:
-        codecs[side], fitted = learn_side(side, {split: texts[split][side] for split in SPLITS}, limits)
+        codecs[side], fitted, side_notes = learn_side(
+            side, {split: both[side] for split, both in texts.items()}, limits
+        )
+        notes += side_notes
         for split, fit in fitted.items():
             arrays |= ragged_arrays(f"{split}.{side}", fit.sequences)
         counts |= _counts_of(side, fitted, Codec(codecs[side]).vocabulary)
@@ -85,49 +92,56 @@ def prepare(loaded: Loaded, limits: Limits) -> tuple[Prepared, Texts]:
         "codecs": codecs,
         "references": {split: texts[split]["target"] for split in SPLITS[1:]},
         "counts": counts,
-        "notes": [*loaded.notes, *_notes_of(counts, limits)],
+        "notes": [*loaded.notes, *_notes_of(counts, limits), *notes],
     }
     return Prepared(arrays, facts), texts
 
 
-def learn_side(side: str, texts: dict[str, list[str]], limits: Limits) -> tuple[dict[str, Any], dict[str, Fitted]]:
-    """One side's vocabulary, from its training texts, and its sequences.
+def learn_side(
+    side: str, texts: dict[str, list[str]], limits: Limits
+) -> tuple[dict[str, Any], dict[str, Fitted], list[str]]:
+    """One side's vocabulary, from all its training texts, and its sequences.
 
     Args:
         side: ``source`` or ``target``; the latter's sequences end in ``<eos>``.
-        texts: By split.
+        texts: By split; ``whole``, where it is there, are all training texts, of which ``train`` is a part.
         limits: Kind of vocabulary, its size, and case.
 
     Returns:
-        What :class:`Codec` takes, and the sequences by split.
+        What :class:`Codec` takes, the sequences by split, and notes.
     """
     end = [EOS] if side == "target" else []
     if limits.kind == "bpe":
         assert limits.max_vocab_size is not None
         case = str.lower if limits.lowercase else str
-        told = learn_pieces(
-            map(case, texts["train"]),
+        learned = learn_pieces(
+            map(case, texts.get("whole", texts["train"])),
             max_size=limits.max_vocab_size,
             min_count=limits.min_count,
             specials=SPECIALS,
         )
-        pieces = Pieces(told)
+        pieces = Pieces(learned)
         spell: Tokenize = lambda text: [*pieces.tokenize(case(text)), *end]  # noqa: E731
         vocabulary = Vocabulary(pieces.tokens)
-        return {"pieces": told}, {split: encode(texts[split], spell, vocabulary, max_length=None) for split in SPLITS}
+        return (
+            {"pieces": learned},
+            {split: encode(texts[split], spell, vocabulary, max_length=None) for split in SPLITS},
+            [],
+        )
     take_apart = make_tokenize(limits.kind, lowercase=limits.lowercase)
     # a text that spells <eos> does not end there: such a word is unknown
     tokenize: Tokenize = lambda text: [*(UNK if t in SPECIALS else t for t in take_apart(text)), *end]  # noqa: E731
-    vocabulary, train = learn(
-        texts["train"],
+    vocabulary, fitted, notes = learn_and_encode(
+        {split: texts[split] for split in SPLITS},
+        texts.get("whole"),
         tokenize,
         max_length=None,
         max_vocab_size=limits.max_vocab_size,
         min_count=limits.min_count,
         specials=SPECIALS,
+        what=f"{side} words",
     )
-    others = {split: encode(texts[split], tokenize, vocabulary, max_length=None) for split in SPLITS[1:]}
-    return {"tokens": vocabulary.tokens}, {"train": train, **others}
+    return {"tokens": vocabulary.tokens}, fitted, notes
 
 
 def _drop_long(train: dict[str, list[str]], take_apart: Tokenize, max_length: int | None) -> int:

@@ -135,14 +135,14 @@ def read(file: Path) -> Prepared | None:
     base = -(-(start + length) // ALIGNMENT) * ALIGNMENT
     if len(header) != length or zlib.crc32(header) != header_crc:
         return None
-    told = json.loads(header)
+    contents = json.loads(header)
     body = memoryview(mapped)[base:]
-    if len(body) != told["bytes"] or zlib.crc32(body) != crc:
+    if len(body) != contents["bytes"] or zlib.crc32(body) != crc:
         return None
     arrays = {
         entry["name"]: np.frombuffer(
             mapped, np.dtype(entry["dtype"]), count=int(np.prod(entry["shape"])), offset=base + entry["at"]
         ).reshape(entry["shape"])
-        for entry in told["arrays"]
+        for entry in contents["arrays"]
     }
-    return Prepared(arrays, told["facts"])
+    return Prepared(arrays, contents["facts"])

@@ -7,9 +7,9 @@ import numpy as np
 from annotated_types import Gt, Le, Lt
 
 from gru_bench.data import labels, tags
-from gru_bench.data.columns import flatten, problem_of
+from gru_bench.data.columns import drop_incomplete, flatten, problem_of
 from gru_bench.data.source import COMMIT, SPLIT_ALIASES, Made, load_splits, made_id, made_splits, source_id
-from gru_bench.data.split import carve, content_hashes, fraction_of, num_shared
+from gru_bench.data.split import carve, content_hashes, fraction_of, near_duplicates, num_shared
 from gru_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,12 +35,14 @@ class Loaded:
             ``incomplete`` ones), ``also_in_train``; for ``train`` also ``before_fraction``. With words and tags also
             ``empty`` rows, which are not used, and words with ``unseen_tags``, which no training row has.
         notes: What was decided and a reader should know, one sentence each.
+        whole: All training rows, where ``tables`` has a fraction of them: vocabularies are learned from these.
     """
 
     tables: dict[str, "pa.Table"]
     classes: list[str] | None
     counts: dict[str, dict[str, int]]
     notes: list[str] = field(default_factory=list)
+    whole: "pa.Table | None" = None
 
 
 class Rows:
@@ -52,12 +54,16 @@ class Rows:
             txt), one such file, or a data set's name on the hub.
         name: Configuration of the data set, where it has several.
         revision: Branch, tag or commit on the hub. A commit lets prepared data be used without asking the hub.
-        valid_split: Which split of the source validates; null for its validation split.
-        test_split: Which one tests; null for its test split.
-        valid_share: Part of the training rows that becomes the validation split where the source has none.
+        valid_split: Which split of the source validates; null for its validation split. ``train``: one is carved from
+            the training rows, as where the source has none.
+        test_split: Which one tests; null for its test split; ``train`` likewise. A split without any label (or
+            translation) is refused, not carved: carved rows may be near those of training, and nobody would notice.
+        valid_share: Part of the training rows that becomes the validation split where it is carved.
         test_share: Likewise for the test split.
         fraction: Part of the training rows that is used, for learning curves over data size. A smaller fraction's
-            rows are all among a larger one's; validation and test rows stay the same.
+            rows are all among a larger one's; validation and test rows, and what all training rows decide (classes,
+            vocabularies), stay the same.
+        fallback_test_split: Which split tests where the source's test split has no labels; null: it is refused.
         text: Column of texts. A column inside another is named with a dot, such as ``translation.en``.
         label: Column of labels: the data set's own classes, texts, or numbers. Missing ones, and -1 where the column
             has named classes or where training has no -1, are rows without a label: counted, and not used.
@@ -66,7 +72,7 @@ class Rows:
             names its tags, or its only word went to a split that was carved: then it is counted.
         source: Column of texts to translate.
         target: Column of their translations. Rows that lack a side are counted, and not used.
-        slice: Column by whose values scores are told apart, or null.
+        slice: Column by whose values scores are also shown, or null.
     """
 
     def __init__(
@@ -82,6 +88,7 @@ class Rows:
         valid_share: Share = 0.1,
         test_share: Share = 0.1,
         fraction: Annotated[float, Gt(0), Le(1)] = 1.0,
+        fallback_test_split: str | None = None,
         text: str | None = None,
         label: str | None = None,
         tokens: str | None = None,
@@ -95,6 +102,7 @@ class Rows:
         self.valid_split, self.test_split = valid_split, test_split
         self.shares = {"test": test_share, "valid": valid_share}
         self.fraction = fraction
+        self.fallback_test_split = fallback_test_split
         columns = {
             "text": text,
             "tokens": tokens,
@@ -109,7 +117,7 @@ class Rows:
             raise UserError("data.path: name a folder, a file, or a data set on the hub (organization/name)")
 
     def require(self, *roles: str) -> None:
-        """Let a task say which columns it needs.
+        """Check that the columns that a task needs are named.
 
         Raises:
             UserError: One of them is not named.
@@ -140,7 +148,7 @@ class Rows:
         return {
             "content": content,
             "columns": self.columns,
-            "splits": [self.valid_split, self.test_split],
+            "splits": [self.valid_split, self.test_split, self.fallback_test_split],
             "shares": self.shares,
             "fraction": self.fraction,
         }
@@ -149,24 +157,26 @@ class Rows:
         """Read all rows, share them out, and count what a reader should know of.
 
         Raises:
-            UserError: The data is not there, not readable, lacks a column, or cannot be used; says what and where.
+            UserError: The data is not there, not readable, lacks a column, or cannot be used.
         """
         notes: list[str] = []
         found = self._read()
-        chosen = self._choose(found)
-        for split, name in chosen.items():
-            if len(found[name]) == 0:
-                raise UserError(f"{self._where}: the {split} split is empty")
-        own_names = self._class_names(found[chosen["train"]])
-        raw = {split: self._select(name, found[name]) for split, name in chosen.items()}
+        own_names = self._class_names(found["train"]) if "train" in found else None
+        raw, counts = self._usable(found, self._choose(found, self.test_split), own_names, notes)
+        if len(raw.get("test", "any")) == 0 and self.fallback_test_split is not None:
+            notes[:] = [
+                f"none of the {len(found['test']):,} rows of the source's test split has a label: "
+                f"{self.fallback_test_split} tests in its place"
+            ]
+            raw, counts = self._usable(found, self._choose(found, self.fallback_test_split), own_names, notes)
+        for split in ("valid", "test"):
+            if len(raw.get(split, "any")) == 0:
+                others = [name for name in sorted(found) if name not in ("train", split)]
+                raise UserError(
+                    f"{self._where}: no row of the {split} split has {self._answer}; valid: data.{split}_split="
+                    f"{' or '.join([*others, 'train'])} (train: carved from it)"
+                )
         del found
-        counts: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
-        if "tokens" in self.columns and "tags" in self.columns:
-            raw = tags.drop_empty(raw, self.columns, self._where, counts, notes)
-        if "label" in self.columns or "tags" in self.columns:
-            raw = self._drop_unlabeled(raw, own_names, counts, notes)
-        if "target" in self.columns:
-            raw = drop_incomplete(raw, counts, notes)
         if len(raw["train"]) < 2:
             raise UserError(
                 f"{self._where}: the train split has {len(raw['train'])} {_rows(len(raw['train']))} that can be used; "
@@ -188,20 +198,26 @@ class Rows:
             whole, whole_hashes = raw["train"], hashes["train"]
             for split, rows in parts.items():
                 raw[split], hashes[split] = whole.take(rows), whole_hashes[rows]
-            said = " and ".join(f"{self.shares[split]:.3g} of train for {split}" for split in lacking)
+            shares = " and ".join(f"{self.shares[split]:.3g} of train for {split}" for split in lacking)
             notes.append(
                 f"no {' and no '.join(lacking)} split in the source: carved from train by a fixed hash of the row's "
-                f"content ({said})"
+                f"content ({shares})"
             )
+            for split in lacking:
+                notes += near_duplicates(split, contents(raw[split], content), contents(raw["train"], content))
         classes = None
         if "label" in self.columns or "tags" in self.columns:
             raw, classes = self._encode_labels(raw, sources_train, own_names, lacking)
+        every: pa.Table | None = None
         if self.fraction < 1:
-            before = len(raw["train"])
+            every, before = raw["train"], len(raw["train"])
             kept = fraction_of(hashes["train"], self.fraction)
             raw["train"], hashes["train"] = raw["train"].take(kept), hashes["train"][kept]
             counts["train"]["before_fraction"] = before
-            notes.append(f"data.fraction={self.fraction:g}: {len(kept):,} of {before:,} training rows are used")
+            notes.append(
+                f"data.fraction={self.fraction:g}: {len(kept):,} of {before:,} training rows are used, "
+                "the vocabulary is that of all"
+            )
             if len(kept) < 2:
                 raise UserError(
                     f"data.fraction={self.fraction:g}: {len(kept)} of {before:,} training rows; valid: 2 or more"
@@ -216,7 +232,7 @@ class Rows:
                 if "tags" in self.columns:
                     assert classes is not None
                     counts[split]["unseen_tags"] = tags.count_unseen(split, raw[split], raw["train"], classes, notes)
-        return Loaded({split: raw[split].drop_columns([NUMBER]) for split in SPLITS}, classes, counts, notes)
+        return Loaded({split: raw[split].drop_columns([NUMBER]) for split in SPLITS}, classes, counts, notes, every)
 
     @property
     def _where(self) -> str:
@@ -230,20 +246,42 @@ class Rows:
 
         return {split: datasets.Dataset.from_list(rows) for split, rows in self._made.items()}
 
-    def _choose(self, found: dict[str, Any]) -> dict[str, str]:
-        """Which split of the source stands for which of ours."""
+    @property
+    def _answer(self) -> str:
+        """What a row without it is of no use."""
+        return "both sides" if "target" in self.columns else "a label"
+
+    def _usable(
+        self, found: dict[str, Any], chosen: dict[str, str], own_names: list[str] | None, notes: list[str]
+    ) -> tuple[dict[str, "pa.Table"], dict[str, dict[str, int]]]:
+        """The rows of each split that can be used, and how many cannot; a split may come out empty."""
+        for split, name in chosen.items():
+            if len(found[name]) == 0:
+                raise UserError(f"{self._where}: the {split} split is empty")
+        raw = {split: self._select(name, found[name]) for split, name in chosen.items()}
+        counts: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
+        if "tokens" in self.columns and "tags" in self.columns:
+            raw = tags.drop_empty(raw, self.columns, self._where, counts, notes)
+        if "label" in self.columns or "tags" in self.columns:
+            raw = self._drop_unlabeled(raw, own_names, counts, notes)
+        if "target" in self.columns:
+            raw = drop_incomplete(raw, counts, notes)
+        return raw, counts
+
+    def _choose(self, found: dict[str, Any], test_split: str | None) -> dict[str, str]:
+        """Which split of the source stands for which of ours; what is to be carved from train is not among them."""
         there = ", ".join(sorted(found)) or "none"
         if "train" not in found:
             raise UserError(f"{self._where}: no train split; there are {there}")
         chosen = {"train": "train"}
-        for split, asked in (("valid", self.valid_split), ("test", self.test_split)):
+        for split, asked in (("valid", self.valid_split), ("test", test_split)):
             name = SPLIT_ALIASES.get(asked, asked) if asked is not None else None
             if name is not None and name not in found:
                 raise UserError(f"data.{split}_split={asked}: no such split; there are {there}")
-            if name is not None:
+            if name is not None and name != "train":
                 chosen[split] = name
-        for split in ("valid", "test"):
-            if split not in chosen and split in found and split not in chosen.values():
+        for split, asked in (("valid", self.valid_split), ("test", test_split)):
+            if asked is None and split in found and split not in chosen.values():
                 chosen[split] = split
         if len(set(chosen.values())) < len(chosen):
             raise UserError(f"{self._where}: one split cannot be two of train, valid and test: {chosen}")
@@ -300,11 +338,6 @@ class Rows:
             unlabeled = absent if row_of is None else np.bincount(row_of[absent], minlength=len(table)) > 0
             number = int(unlabeled.sum())
             counts[split]["unlabeled"] = number
-            if number == len(table) and number and split != "train":
-                notes.append(
-                    f"none of the {number:,} {split} rows of the source has a label: as if it had no such split"
-                )
-                continue
             if number:
                 notes.append(f"{number:,} of {len(table):,} {split} rows have no label and are not used")
             kept[split] = table.take(np.flatnonzero(~unlabeled)) if number else table
@@ -336,36 +369,16 @@ class Rows:
                 for value, label in zip(values, given, strict=True):
                     if value is None or (role == "label" and value not in present):
                         shown = classes[value] if value is not None else label
-                        told = labels.list_some([classes[v] for v in sorted(v for v in present if v is not None)])
+                        listed = labels.list_some([classes[v] for v in sorted(v for v in present if v is not None)])
                         number = raw[split].column(NUMBER)[row].as_py()
                         place = f"train split, which was carved for {split}," if split in carved else f"{split} split"
                         raise UserError(
                             f"data.{role}={self.columns[role]}: row {number:,} of the {place} has the "
-                            f"{role.removesuffix('s')} {shown!r}, which no training row has; training has {told}"
+                            f"{role.removesuffix('s')} {shown!r}, which no training row has; training has {listed}"
                         )
             column = pa.array([row[0] for row in ids] if role == "label" else ids)
             encoded[split] = raw[split].set_column(raw[split].column_names.index(role), role, column)
         return encoded, classes
-
-
-def drop_incomplete(
-    raw: dict[str, "pa.Table"], counts: dict[str, dict[str, int]], notes: list[str]
-) -> dict[str, "pa.Table"]:
-    """Leave out rows without source or target; a split without any other row is as if it were not there."""
-    kept: dict[str, pa.Table] = {}
-    for split, table in raw.items():
-        sides = [
-            np.asarray(table.column(role).is_valid()) for role in ("source", "target") if role in table.schema.names
-        ]
-        rows = np.flatnonzero(np.logical_and.reduce(sides))
-        counts[split]["incomplete"] = number = len(table) - len(rows)
-        if number == len(table) and split != "train":
-            notes.append(f"each of the {number:,} {split} rows of the source lacks a side: as if it had no such split")
-            continue
-        if number:
-            notes.append(f"{number:,} of {len(table):,} {split} rows lack a side and are not used")
-        kept[split] = table.take(rows) if number else table
-    return kept
 
 
 def contents(table: "pa.Table", role: str) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The values of a column by which scores are told apart, as numbers and names."""
+"""The values of a column by which scores are also shown, as numbers and names."""
 
 from typing import Any
 

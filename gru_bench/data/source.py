@@ -41,7 +41,7 @@ Made = Iterable[Mapping[str, Any]] | Mapping[str, Iterable[Mapping[str, Any]]]
 def is_local(path: str) -> bool:
     """Whether ``path`` names something on this machine rather than on the hub.
 
-    Offline, ``datasets`` says the same about a name that it cannot look up and a folder that is not there. What
+    Offline, ``datasets`` has the same message for a name that it cannot look up and a folder that is not there. What
     exists is local; so is anything but ``organization/name``, which is all that the hub knows, and what ends as a file
     of data does.
 
@@ -135,7 +135,7 @@ def go_offline_if_unreachable() -> None:
 
     endpoint = urlsplit(huggingface_hub.constants.ENDPOINT)
     if huggingface_hub.constants.HF_HUB_OFFLINE or getproxies():
-        return  # said already, or behind a proxy that knows the way
+        return  # decided already, or behind a proxy that knows the way
     port = endpoint.port or (443 if endpoint.scheme == "https" else 80)
     try:
         socket.create_connection((endpoint.hostname or "", port), timeout=HUB_WITHIN_S).close()
@@ -177,7 +177,7 @@ def shown(path: Path, file: Path) -> str:
 
 
 def reading_options(files: list[Path]) -> dict[str, Any]:
-    """What ``datasets`` must be told of files of this kind; of several kinds it reads the commonest."""
+    """The options that ``datasets`` needs for files of this kind; of several kinds it reads the commonest."""
     suffix = Counter(file.suffix for file in files).most_common(1)[0][0]
     return {".csv": CSV_OPTIONS, ".tsv": TSV_OPTIONS}.get(suffix, {})
 
@@ -195,7 +195,7 @@ def load_splits(path: str, name: str | None, revision: str | None) -> dict[str, 
     """
     local = is_local(path)
     place = Path(path).expanduser()
-    files = data_files(place) if local else []  # says it better than datasets does
+    files = data_files(place) if local else []  # a better message than that of datasets
     for file in files:
         if file.stat().st_size == 0:
             raise UserError(f"data.path={path}: {shown(place, file)} is an empty file")
@@ -210,7 +210,7 @@ def load_splits(path: str, name: str | None, revision: str | None) -> dict[str, 
     try:
         if not local:
             go_offline_if_unreachable()
-            # what the hub's converter writes has a folder for each configuration, and says nowhere what they are
+            # what the hub's converter writes has a folder for each configuration, and lists them nowhere
             chosen = {"data_dir": name} if revision == CONVERTED else {"name": name}
             loaded = datasets.load_dataset(path, revision=revision, **chosen)
         elif place.is_file():
@@ -255,8 +255,8 @@ def reason(error: BaseException) -> str:
     if empty:
         return f"the {empty[1]} split is empty"
     cause = error.__cause__ or error
-    told = re.search(r"at some point (there are .*)", str(error))  # of what differs between the files' columns
-    differing = told[1] if told else cause.details() if isinstance(cause, datasets.table.CastError) else None
+    differs = re.search(r"at some point (there are .*)", str(error))  # of what differs between the files' columns
+    differing = differs[1] if differs else cause.details() if isinstance(cause, datasets.table.CastError) else None
     if differing is not None:
         return f"its files must have the same columns, but {' '.join(differing.split())}"
     return next(iter(str(cause).splitlines()), type(cause).__name__)

@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 
+LOOKED_AT, FEWEST_WORDS, FEW = 100, 3, 0.1
+"""Rows of a carved split that are looked at, of so many words or more, and the share that may be near-duplicates."""
+
 
 def content_hashes(contents: Iterable[Any]) -> np.ndarray:
     """A fixed 64-bit hash of each text, or of each list of texts. White space around a text does not count."""
@@ -58,3 +61,31 @@ def fraction_of(hashes_N: np.ndarray, fraction: float) -> np.ndarray:
 def num_shared(hashes_N: np.ndarray, others: Sequence[int] | np.ndarray) -> int:
     """How many rows also occur among the others."""
     return int(np.isin(hashes_N, others).sum())
+
+
+def near_duplicates(split: str, carved: Sequence[Any], train: Sequence[Any]) -> list[str]:
+    """A sentence where a carved split is not new to who has read the training rows; else nothing.
+
+    A row is not new if it stands word by word inside a training row, as phrases of one sentence do. Looked at are so
+    many rows of :data:`FEWEST_WORDS` words or more, evenly over the split.
+
+    Args:
+        split: Its name.
+        carved: Its texts, or lists of words.
+        train: The training rows that are left, likewise.
+    """
+    long = [text for text in map(_text, carved) if text.count(" ") >= FEWEST_WORDS - 1]
+    looked = [long[at] for at in np.linspace(0, len(long) - 1, min(LOOKED_AT, len(long))).astype(int)]
+    whole = " \n ".join(map(_text, train)) if looked else ""
+    inside = sum(f" {text} " in f" {whole} " for text in looked)
+    if inside <= FEW * len(looked):
+        return []
+    return [
+        f"{inside} of {len(looked)} {split} rows looked at stand inside training rows: carved from near-duplicates, "
+        "so that scores on them say less of new text"
+    ]
+
+
+def _text(content: Any) -> str:
+    words = content.split() if isinstance(content, str) else [] if content is None else map(str, content)
+    return " ".join(words)

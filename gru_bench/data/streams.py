@@ -47,22 +47,20 @@ def make_take_apart(level: Level, tokenizer: Tokenizer, training_text: str) -> T
 
 
 def learn(
-    text: str, take_apart: TakeApart, /, *, max_tokens: int | None, max_vocab_size: int | None, min_count: int
+    text: str, take_apart: TakeApart, /, *, max_vocab_size: int | None, min_count: int
 ) -> tuple[Vocabulary, Stream]:
     """Vocabulary and stream of the training text, in one pass.
 
     Args:
         text: All of it.
         take_apart: Makes tokens of a line.
-        max_tokens: Tokens that are used, from the head of the text; None for all.
         max_vocab_size: Most entries, ``<unk>`` included; None for no limit.
         min_count: Rarer tokens become ``<unk>``; 1 or more.
     """
     order: defaultdict[str, int] = defaultdict()
     order.default_factory = order.__len__  # ids in order of first sight, until all counts are known
-    seen_N, lines, cut = _collect(text, take_apart, order.__getitem__, max_tokens)
+    seen_N, lines, cut = _collect(text, take_apart, order.__getitem__, None)
     counts = np.bincount(seen_N, minlength=len(order)).tolist()
-    # a token that was only seen past the limit has the count 0
     vocabulary = Vocabulary.from_counts(
         dict(zip(order, counts, strict=True)), max_size=max_vocab_size, min_count=min_count
     )

@@ -35,6 +35,7 @@ class Text:
 
     Attributes:
         notes: What :meth:`load` had to decide and a reader should know, one sentence each.
+        whole: After :meth:`load`, the training text of which ``fraction`` is a part: vocabularies are learned from it.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Text:
         self.revision = revision
         self.fraction = fraction
         self.notes: list[str] = []
+        self.whole = ""
         if path is None and (name is not None or text is not None or revision is not None):
             raise UserError("data.name, data.text and data.revision choose within data.path, and that is null")
 
@@ -102,6 +104,7 @@ class Text:
         for split in SPLITS:
             if not splits[split].strip():
                 raise UserError(f"{self._where}: the {split} split holds no text")
+        self.whole = splits["train"]
         if self.fraction < 1:
             splits["train"] = self._head(splits["train"])
         return {split: splits[split] for split in SPLITS}
@@ -153,7 +156,8 @@ class Text:
         if not head.strip():
             raise UserError(f"data.fraction={self.fraction:g}: that much of the training text holds no text")
         self.notes.append(
-            f"data.fraction={self.fraction:g}: {len(head):,} of {len(text):,} characters of training text are used"
+            f"data.fraction={self.fraction:g}: {len(head):,} of {len(text):,} characters of training text are used, "
+            "the vocabulary is that of all"
         )
         return head
 

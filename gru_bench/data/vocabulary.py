@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from gru_bench.errors import UserError
+
 PAD, UNK, BOS, EOS = "<pad>", "<unk>", "<bos>", "<eos>"
 WORD = re.compile(r"<unk>|\w+(?:['’]\w+)*|([^\w\s])\1*")
 
@@ -36,6 +38,36 @@ def keep_ends(text: str) -> Iterator[str]:
         stop = text.find("\n", start) + 1 or len(text)
         yield text[start:stop]
         start = stop
+
+
+def check_unknown(trained: int, met: int, tokens: int, min_count: int, what: str) -> list[str]:
+    """Refuse a vocabulary in which ``<unk>`` is never trained and yet met.
+
+    Its vector would stay as it was drawn, and what the model makes of every unknown word would be chance. Dropping out
+    words that training has once does as well as leaving them out, and would be one more thing to know (trials: see
+    ``conf/kind/text_classification.yaml``).
+
+    Args:
+        trained: How often the whole training split has ``<unk>``.
+        met: How often validation and test have it.
+        tokens: Out of how many.
+        min_count: The limit that decides: with 1 nothing in training is unknown.
+        what: What the tokens are: ``words``, ``source words``.
+
+    Returns:
+        A note where ``<unk>`` is met untrained although rare words were to be left out: there are none.
+
+    Raises:
+        UserError: Nothing was to be left out.
+    """
+    if trained or not met:
+        return []
+    share = f"{met:,} of {tokens:,} validation and test {what} ({met / tokens:.1%}) are {UNK}"
+    if min_count == 1:
+        raise UserError(
+            f"task.min_count=1: {share}, and no training one is, so that {UNK} would never be trained; valid: 2 or more"
+        )
+    return [f"{share}, and no training one is: what a model makes of {UNK} was never trained"]
 
 
 class Vocabulary:

@@ -47,7 +47,7 @@ def machine_id() -> str:
 
 
 def cpu_model() -> str:
-    """The processor's name, or its architecture where the system does not tell."""
+    """The processor's name, or its architecture where the system does not name it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -55,9 +55,9 @@ def cpu_model() -> str:
     except OSError:
         pass
     if platform.system() == "Darwin":
-        told = _output(["sysctl", "-n", "machdep.cpu.brand_string"])
-        if told:
-            return told
+        name = _output(["sysctl", "-n", "machdep.cpu.brand_string"])
+        if name:
+            return name
     return platform.machine()
 
 

@@ -20,7 +20,7 @@ from gru_bench.cache_dir import cache_dir, replace_text
 from gru_bench.measure.environment import machine_id
 
 PACKAGE = Path(__file__).resolve().parent.parent
-SOURCES = ("backends", "cells", "models/encoder.py", "measure/parity.py")
+SOURCES = ("backends", "cells", "models/encoder.py", "models/streams.py", "measure/parity.py")
 """What the answer depends on in this package: files of these suffixes in these folders."""
 SUFFIXES = (".py", ".cpp", ".h")
 
@@ -52,9 +52,23 @@ def folder() -> Path:
 
 
 def question(
-    make_cell: Callable[..., Any], backend: Backend, device: torch.device, dtype: torch.dtype, quick: bool
+    make_cell: Callable[..., Any],
+    backend: Backend,
+    device: torch.device,
+    dtype: torch.dtype,
+    cases: str,
+    autocast: bool = False,
 ) -> Key:
-    """What ``parity.check`` is asked, with all of this machine that may matter."""
+    """What ``parity`` is asked, with all of this machine that may matter.
+
+    Args:
+        make_cell: Makes one cell.
+        backend: What is compared.
+        device: Where it runs.
+        dtype: In which floating type.
+        cases: Which shapes, in words that name them.
+        autocast: Whether in mixed precision.
+    """
     maker, options = make_cell, ""
     if isinstance(make_cell, functools.partial):
         maker = make_cell.func
@@ -69,7 +83,8 @@ def question(
         "package_source": package_source(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "dtype": str(dtype),
-        "quick": quick,
+        "autocast": autocast,
+        "cases": cases,
         "torch": torch.__version__,
         "machine": machine_id(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
@@ -104,7 +119,7 @@ def keep(key: Key, errors: tuple[float, float]) -> None:
 
 
 def described(thing: object) -> tuple[str, str]:
-    """The full name of a class, and a digest of the files that define it; no digest where they cannot be told."""
+    """The full name of a class, and a digest of the files that define it; no digest where these cannot be found."""
     name = f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', repr(thing))}"
     if not isinstance(thing, type):
         return name, ""  # a function may call anything

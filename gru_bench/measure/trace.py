@@ -79,9 +79,9 @@ def readable(kineto_events: Iterable[Any]) -> Iterator[Event]:
 
 def operators(events: Iterable[Event]) -> tuple[Operator, ...]:
     """Calls and share of time by name, the costliest first. On a GPU its own kernels count, not the waiting CPU."""
-    told = list(events)
-    on_device = any(event.on_device for event in told)
-    chosen = [event for event in told if event.on_device == on_device]
+    seen = list(events)
+    on_device = any(event.on_device for event in seen)
+    chosen = [event for event in seen if event.on_device == on_device]
     calls: dict[str, int] = defaultdict(int)
     spent: dict[str, int] = defaultdict(int)
     for event, own in own_times(chosen):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from gru_bench.cells.base import Init
 from gru_bench.models.init import linear
+from gru_bench.models.streams import Streams
 
 
 class LuongAttention(nn.Module):
@@ -23,7 +24,7 @@ class LuongAttention(nn.Module):
     Args:
         query_size: H, units of the decoder's output.
         memory_size: M, units of the encoder's output.
-        generator: Source of the initial values.
+        streams: Sources of the initial values, one a part.
         init: Of :math:`W_c` and :math:`b_c`; see ``models/init.py``.
 
     Shapes:
@@ -32,14 +33,14 @@ class LuongAttention(nn.Module):
     Source: Luong et al. (2015), arXiv:1508.04025, section 3.1.
     """
 
-    def __init__(self, query_size: int, memory_size: int, generator: torch.Generator, /, *, init: Init) -> None:
+    def __init__(self, query_size: int, memory_size: int, streams: Streams, /, *, init: Init) -> None:
         super().__init__()
         # without a bias, which would add the same to all scores of a step that are then normalized
         self.W_a = nn.Parameter(torch.empty(query_size, memory_size))
         if not self.W_a.is_meta:
             bound = 1 / math.sqrt(query_size)
-            nn.init.uniform_(self.W_a, -bound, bound, generator=generator)
-        self.combine = linear(memory_size + query_size, query_size, generator, init)
+            nn.init.uniform_(self.W_a, -bound, bound, generator=streams("W_a"))
+        self.combine = linear(memory_size + query_size, query_size, streams("combine"), init)
 
     def forward(self, h_SBH: Tensor, memory_TBM: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """Attend from every target step; ``lengths`` (B,) of the source, or None where nothing is padded."""
@@ -70,7 +71,7 @@ class BahdanauAttention(nn.Module):
         query_size: H, units of the decoder's output, and of the score's hidden layer.
         memory_size: M, units of the encoder's output.
         embedding_size: D of target words.
-        generator: Source of the initial values.
+        streams: Sources of the initial values, one a part.
         init: Of :math:`U_a, b_a, W_c` and :math:`b_c`; see ``models/init.py``.
 
     Shapes:
@@ -80,7 +81,7 @@ class BahdanauAttention(nn.Module):
     """
 
     def __init__(
-        self, query_size: int, memory_size: int, embedding_size: int, generator: torch.Generator, /, *, init: Init
+        self, query_size: int, memory_size: int, embedding_size: int, streams: Streams, /, *, init: Init
     ) -> None:
         super().__init__()
         # without biases: one would only add to the key's, the other the same to all scores that are then normalized
@@ -88,10 +89,10 @@ class BahdanauAttention(nn.Module):
         self.v_a = nn.Parameter(torch.empty(query_size))
         if not self.W_a.is_meta:
             bound = 1 / math.sqrt(query_size)
-            nn.init.uniform_(self.W_a, -bound, bound, generator=generator)
-            nn.init.uniform_(self.v_a, -bound, bound, generator=generator)
-        self.key = linear(memory_size, query_size, generator, init)
-        self.combine = linear(memory_size + query_size + embedding_size, query_size, generator, init)
+            nn.init.uniform_(self.W_a, -bound, bound, generator=streams("W_a"))
+            nn.init.uniform_(self.v_a, -bound, bound, generator=streams("v_a"))
+        self.key = linear(memory_size, query_size, streams("key"), init)
+        self.combine = linear(memory_size + query_size + embedding_size, query_size, streams("combine"), init)
 
     def keys(self, memory_TBM: Tensor) -> Tensor:
         """The part of all scores that does not depend on the decoder: (T, B, M) -> (T, B, H)."""

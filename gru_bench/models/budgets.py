@@ -1,6 +1,7 @@
 """What is held equal between cells: each budget turns the hidden size asked for into the one a cell gets."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from gru_bench.models.encoder import MakeCell
 
@@ -8,15 +9,33 @@ Count = Callable[[MakeCell, int], int]
 """``count(make_cell, hidden_size)``: trainable parameters of the whole model with that cell and size."""
 
 
-class Hidden:
+class Budget:
+    """What is held equal between cells.
+
+    Attributes:
+        resizes: Whether cells may get another size than the one asked for. A model then has the same parts at every
+            size, as :class:`~gru_bench.models.language_model.LanguageModel` says of its projection: else what is
+            counted would jump where a part comes or goes.
+    """
+
+    resizes: ClassVar[bool] = True
+
+    def solve(self, hidden_size: int, make_cell: MakeCell, count: Count, /) -> int:
+        """The hidden size that a cell gets where ``hidden_size`` is asked for."""
+        raise NotImplementedError
+
+
+class Hidden(Budget):
     """Equal hidden size: every cell gets the size asked for."""
+
+    resizes = False
 
     def solve(self, hidden_size: int, make_cell: MakeCell, count: Count, /) -> int:
         """The size asked for."""
         return hidden_size
 
 
-class Parameters:
+class Parameters(Budget):
     """Equal parameters: the size at which the whole model comes closest to the reference cell's model.
 
     Args:
@@ -32,6 +51,8 @@ class Parameters:
     def solve(self, hidden_size: int, make_cell: MakeCell, count: Count, /) -> int:
         """The hidden size whose count is nearest to the reference's; the smaller one of two equally near."""
         wanted = count(self.reference, hidden_size)
+        if count(make_cell, hidden_size) == wanted:
+            return hidden_size  # the reference itself, and what has as many parameters
         low, high = 1, 2
         while count(make_cell, high) < wanted:
             low, high = high, 2 * high

@@ -13,6 +13,7 @@ from gru_bench.errors import UserError
 from gru_bench.models.encoder import BuildEncoder, last_output
 from gru_bench.models.init import embedding, linear
 from gru_bench.models.pooling import AttentionPooling
+from gru_bench.models.streams import Streams
 
 
 class Classifier(nn.Module):
@@ -22,7 +23,7 @@ class Classifier(nn.Module):
         sizes: ``vocab_size`` for tokens or ``input_size`` for features; and the number of outputs C as
             ``num_classes`` or ``num_outputs``.
         build_encoder: Makes the recurrent layers.
-        generator: Source of the initial values.
+        streams: Sources of the initial values, one a part.
         input: ``tokens``, ids (T, B); or ``features``, numbers (T, B, D).
         embedding_size: E of the tokens; null feeds each token as a one-hot vector. Null for features.
         pooling: What stands for a sequence: its ``last`` output (read from both ends, each direction's own last
@@ -44,7 +45,7 @@ class Classifier(nn.Module):
         self,
         sizes: dict[str, int],
         build_encoder: BuildEncoder,
-        generator: torch.Generator,
+        streams: Streams,
         /,
         *,
         input: Literal["tokens", "features"],
@@ -62,18 +63,23 @@ class Classifier(nn.Module):
         self.pooling = pooling
         self.embedding: nn.Embedding | None = None
         if embedding_size is not None:
-            self.embedding = embedding(sizes["vocab_size"], embedding_size, generator)
+            self.embedding = embedding(sizes["vocab_size"], embedding_size, streams("embedding"))
         # without an embedding every token is a one-hot vector
         self.input_size = embedding_size or sizes["input_size" if input == "features" else "vocab_size"]
-        self.encoder = build_encoder(self.input_size, bidirectional=bidirectional, dropout=dropout)
+        self.encoder = build_encoder(
+            self.input_size, streams.part("encoder"), bidirectional=bidirectional, dropout=dropout
+        )
         self.attention: AttentionPooling | None = None
         if pooling == "attention":
-            self.attention = AttentionPooling(self.encoder.output_size, generator, init=init)
+            self.attention = AttentionPooling(self.encoder.output_size, streams.part("attention"), init=init)
         self.dropout = nn.Dropout(dropout)
         widths = [self.encoder.output_size, *dense]
-        self.dense = nn.ModuleList(linear(before, after, generator, init) for before, after in pairwise(widths))
+        self.dense = nn.ModuleList(
+            linear(before, after, streams(f"dense{index}"), init)
+            for index, (before, after) in enumerate(pairwise(widths))
+        )
         num_outputs = sizes["num_classes"] if "num_classes" in sizes else sizes["num_outputs"]
-        self.output = linear(widths[-1], num_outputs, generator, init)
+        self.output = linear(widths[-1], num_outputs, streams("output"), init)
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Scores (B, C): logits of the classes, or the numbers asked for."""

@@ -9,16 +9,24 @@ from torch import Tensor, nn
 from gru_bench.backends.base import Backend, State, zero_padding
 from gru_bench.cells.base import Cell
 from gru_bench.models.init import redraw
+from gru_bench.models.streams import Streams
 
 MakeCell = Callable[[int, int, torch.Generator], Cell]
 """``cell(input_size, hidden_size, generator)``: a cell's yaml, instantiated with ``_partial_``."""
 
 
 class BuildEncoder(Protocol):
-    """What a model is given to build its recurrent layers: everything but the input size is already chosen."""
+    """What a model is given to build its recurrent layers: input size and streams come from the model."""
 
     def __call__(
-        self, input_size: int, /, *, bidirectional: bool = False, dropout: float = 0.0, init_range: float | None = None
+        self,
+        input_size: int,
+        streams: Streams,
+        /,
+        *,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        init_range: float | None = None,
     ) -> "Encoder": ...
 
 
@@ -29,13 +37,14 @@ class Encoder(nn.Module):
         input_size: D.
         make_cell: Makes one cell from input size, hidden size and generator.
         backend: Runs the cells.
-        generator: Source of the initial values.
+        streams: Sources of the initial values: ``layer0.forward``, ``layer0.backward``, ``layer1.forward`` ...
         hidden_size: H of each direction.
         num_layers: Layers.
         device: Where it will run; asked only to let the backend refuse.
         dtype: In which type it will run; likewise.
         bidirectional: Adds a second direction to each layer. Outputs of both are concatenated, forward first.
         dropout: Probability of a zero between layers, in training only.
+        resizable: Whether a budget chose the hidden size, so that a model must have the same parts at every size.
         init_range: Draw all parameters of the cells, biases too, from U(-init_range, init_range) in place of the
             cell's own initial values; None for these.
 
@@ -52,7 +61,7 @@ class Encoder(nn.Module):
         input_size: int,
         make_cell: MakeCell,
         backend: Backend,
-        generator: torch.Generator,
+        streams: Streams,
         /,
         *,
         hidden_size: int,
@@ -61,28 +70,35 @@ class Encoder(nn.Module):
         dtype: torch.dtype,
         bidirectional: bool = False,
         dropout: float = 0.0,
+        resizable: bool = False,
         init_range: float | None = None,
     ) -> None:
         super().__init__()
-
-        def make(input_size: int) -> Cell:
-            cell = make_cell(input_size, hidden_size, generator)
-            if init_range is not None:
-                redraw(cell, init_range, generator)  # before a backend makes anything of the cell's values
-            return cell
-
         self.input_size = input_size
         self.bidirectional = bidirectional
         self.hidden_size = hidden_size
         self.num_layers = num_layers
+        self.resizable = resizable
         self.output_size = hidden_size * (2 if bidirectional else 1)
         sizes = [input_size] + [self.output_size] * (num_layers - 1)
+
+        def make(layer: int, direction: str) -> Cell:
+            generator = streams(f"layer{layer}.{direction}")
+            cell = make_cell(sizes[layer], hidden_size, generator)
+            if init_range is not None:
+                redraw(cell, init_range, generator)  # before a backend makes anything of the cell's values
+            return cell
+
         if bidirectional:
             # one stack a layer and direction: flipping happens between layers
-            self.stacks = nn.ModuleList(backend.stack([make(size)], device, dtype) for size in sizes for _ in range(2))
+            self.stacks = nn.ModuleList(
+                backend.stack([make(layer, direction)], device, dtype)
+                for layer in range(num_layers)
+                for direction in ("forward", "backward")
+            )
             self.dropout = nn.Dropout(dropout)
         else:
-            cells = [make(size) for size in sizes]
+            cells = [make(layer, "forward") for layer in range(num_layers)]
             self.stacks = nn.ModuleList([backend.stack(cells, device, dtype, dropout=dropout)])
 
     def forward(self, x_TBD: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State]:

@@ -3,7 +3,6 @@
 import math
 from typing import Annotated
 
-import torch
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
@@ -11,6 +10,7 @@ from gru_bench.backends.base import State
 from gru_bench.cells.base import Init
 from gru_bench.models.encoder import BuildEncoder
 from gru_bench.models.init import embedding, linear, redraw
+from gru_bench.models.streams import Streams
 
 
 class LanguageModel(nn.Module):
@@ -19,12 +19,12 @@ class LanguageModel(nn.Module):
     Args:
         sizes: ``vocab_size`` is V.
         build_encoder: Makes the recurrent layers.
-        generator: Source of the initial values.
+        streams: Sources of the initial values, one a part.
         embedding_size: E.
         tied: Share one matrix between embedding and output layer (Press and Wolf, 2017). It then starts as the
-            output layer's, since the embedding's larger values would saturate the softmax. Where E is not the
-            encoder's output size a linear projection stands between, without which a sweep over equal parameter
-            counts could not tie.
+            output layer's, since the embedding's larger values would saturate the softmax. A linear projection from
+            the encoder's output size to E stands between where the two differ, and for every cell of a sweep in which
+            a budget chooses the sizes: whether there is one must not depend on the size that a cell happens to get.
         scale_embedding: Multiply the embedding's output by sqrt(E), as Vaswani et al. (2017) do where it is tied. Its
             values are then as small as an output layer's, and an LSTM that hardly hears its input may learn the words'
             frequencies as one of two states that it never leaves, and score far worse than the trivial guess wherever
@@ -44,7 +44,7 @@ class LanguageModel(nn.Module):
         self,
         sizes: dict[str, int],
         build_encoder: BuildEncoder,
-        generator: torch.Generator,
+        streams: Streams,
         /,
         *,
         embedding_size: Annotated[int, Gt(0)],
@@ -56,20 +56,20 @@ class LanguageModel(nn.Module):
     ) -> None:
         super().__init__()
         self.embedding_scale = math.sqrt(embedding_size) if scale_embedding else None
-        self.embedding = embedding(sizes["vocab_size"], embedding_size, generator)
-        self.encoder = build_encoder(embedding_size, dropout=dropout, init_range=init_range)
+        self.embedding = embedding(sizes["vocab_size"], embedding_size, streams("embedding"))
+        self.encoder = build_encoder(embedding_size, streams.part("encoder"), dropout=dropout, init_range=init_range)
         self.dropout = nn.Dropout(dropout)
         output_size = self.encoder.output_size
         self.projection: nn.Module = nn.Identity()
-        if tied and output_size != embedding_size:
-            self.projection = linear(output_size, embedding_size, generator, init)
+        if tied and (output_size != embedding_size or self.encoder.resizable):
+            self.projection = linear(output_size, embedding_size, streams("projection"), init)
             output_size = embedding_size
-        self.output = linear(output_size, sizes["vocab_size"], generator, init)
+        self.output = linear(output_size, sizes["vocab_size"], streams("output"), init)
         if tied:
             self.embedding.weight = self.output.weight
         if init_range is not None:
-            for part in (self.embedding, self.projection, self.output):
-                redraw(part, init_range, generator)
+            for name in ("embedding", "projection", "output"):
+                redraw(self.get_submodule(name), init_range, streams(name))
 
     def forward(self, tokens_TB: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Logits of the next token at every step, and the state after the last."""

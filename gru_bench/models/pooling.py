@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from gru_bench.cells.base import Init
 from gru_bench.models.init import linear
+from gru_bench.models.streams import Streams
 
 
 class AttentionPooling(nn.Module):
@@ -17,7 +18,7 @@ class AttentionPooling(nn.Module):
 
     Args:
         size: H, units of the outputs.
-        generator: Source of the initial values.
+        streams: Sources of the initial values, one a part.
         init: Of all three parameters; see ``models/init.py``. :math:`v` has no bias, which would add the same to all
             scores.
 
@@ -28,10 +29,10 @@ class AttentionPooling(nn.Module):
     Source: Yang et al. (2016), doi:10.18653/v1/N16-1174, equations 5 to 7.
     """
 
-    def __init__(self, size: int, generator: torch.Generator, /, *, init: Init) -> None:
+    def __init__(self, size: int, streams: Streams, /, *, init: Init) -> None:
         super().__init__()
-        self.hidden = linear(size, size, generator, init)
-        self.v_1H = linear(size, 1, generator, init).weight
+        self.hidden = linear(size, size, streams("hidden"), init)
+        self.v_1H = linear(size, 1, streams("v"), init).weight
 
     def forward(self, h_TBH: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """Pool every sequence of a batch."""

@@ -11,6 +11,7 @@ from gru_bench.cells.base import Init
 from gru_bench.models.attention import BahdanauAttention, LuongAttention, padding
 from gru_bench.models.encoder import BuildEncoder, Encoder
 from gru_bench.models.init import embedding, linear
+from gru_bench.models.streams import Streams
 
 
 class Seq2Seq(nn.Module):
@@ -19,7 +20,7 @@ class Seq2Seq(nn.Module):
     Args:
         sizes: ``source_vocab_size`` and ``target_vocab_size``.
         build_encoder: Builds the recurrent layers, once for the source and once for the target.
-        generator: Source of the initial values.
+        streams: Sources of the initial values, one a part.
         embedding_size: D of source and target words.
         attention: ``luong`` lets each target step look at all source steps after the decoder; ``bahdanau`` before
             it, so that the decoder reads what was looked at and runs step by step; with ``none`` the encoder's last
@@ -41,7 +42,7 @@ class Seq2Seq(nn.Module):
         self,
         sizes: dict[str, int],
         build_encoder: BuildEncoder,
-        generator: torch.Generator,
+        streams: Streams,
         /,
         *,
         embedding_size: Annotated[int, Gt(0)],
@@ -52,21 +53,27 @@ class Seq2Seq(nn.Module):
     ) -> None:
         super().__init__()
         target_vocab_size = sizes["target_vocab_size"]
-        self.source_embedding = embedding(sizes["source_vocab_size"], embedding_size, generator)
-        self.encoder = build_encoder(embedding_size, bidirectional=bidirectional, dropout=dropout)
-        self.target_embedding = embedding(target_vocab_size, embedding_size, generator)
+        self.source_embedding = embedding(sizes["source_vocab_size"], embedding_size, streams("source_embedding"))
+        self.encoder = build_encoder(
+            embedding_size, streams.part("encoder"), bidirectional=bidirectional, dropout=dropout
+        )
+        self.target_embedding = embedding(target_vocab_size, embedding_size, streams("target_embedding"))
         context_size = self.encoder.output_size if attention == "bahdanau" else 0
-        self.decoder = build_encoder(embedding_size + context_size, dropout=dropout)
+        self.decoder = build_encoder(embedding_size + context_size, streams.part("decoder"), dropout=dropout)
         memory_size, hidden_size = self.encoder.output_size, self.decoder.output_size
         num_bridges = num_states(self.encoder, embedding_size) if bidirectional else 0
-        self.bridges = nn.ModuleList(linear(memory_size, hidden_size, generator, init) for _ in range(num_bridges))
+        self.bridges = nn.ModuleList(
+            linear(memory_size, hidden_size, streams(f"bridge{index}"), init) for index in range(num_bridges)
+        )
         self.attention: LuongAttention | BahdanauAttention | None = None
         if attention == "luong":
-            self.attention = LuongAttention(hidden_size, memory_size, generator, init=init)
+            self.attention = LuongAttention(hidden_size, memory_size, streams.part("attention"), init=init)
         elif attention == "bahdanau":
-            self.attention = BahdanauAttention(hidden_size, memory_size, embedding_size, generator, init=init)
+            self.attention = BahdanauAttention(
+                hidden_size, memory_size, embedding_size, streams.part("attention"), init=init
+            )
         self.dropout = nn.Dropout(dropout)
-        self.output = linear(hidden_size, target_vocab_size, generator, init)
+        self.output = linear(hidden_size, target_vocab_size, streams("output"), init)
 
     def forward(self, source_TB: Tensor, lengths: Tensor | None, target_SB: Tensor) -> Tensor:
         """Scores of all next words, given all right ones before (teacher forcing)."""

@@ -1,12 +1,12 @@
 """One prediction for every time step."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gru_bench.cells.base import Init
 from gru_bench.models.encoder import BuildEncoder
 from gru_bench.models.init import embedding, linear
+from gru_bench.models.streams import Streams
 
 
 class Tagger(nn.Module):
@@ -15,7 +15,7 @@ class Tagger(nn.Module):
     Args:
         sizes: ``vocab_size`` and ``num_classes``.
         build_encoder: Builds the recurrent layers.
-        generator: Source of the initial values.
+        streams: Sources of the initial values, one a part.
         embedding_size: D; null feeds each token as a one-hot vector.
         bidirectional: Reads the sequence from both ends.
         dropout: Probability of a zero before the head and between layers.
@@ -29,7 +29,7 @@ class Tagger(nn.Module):
         self,
         sizes: dict[str, int],
         build_encoder: BuildEncoder,
-        generator: torch.Generator,
+        streams: Streams,
         /,
         *,
         embedding_size: int | None,
@@ -39,11 +39,13 @@ class Tagger(nn.Module):
     ) -> None:
         super().__init__()
         self.vocab_size = sizes["vocab_size"]
-        self.embedding = None if embedding_size is None else embedding(self.vocab_size, embedding_size, generator)
+        self.embedding = (
+            None if embedding_size is None else embedding(self.vocab_size, embedding_size, streams("embedding"))
+        )
         input_size = self.vocab_size if embedding_size is None else embedding_size
-        self.encoder = build_encoder(input_size, bidirectional=bidirectional, dropout=dropout)
+        self.encoder = build_encoder(input_size, streams.part("encoder"), bidirectional=bidirectional, dropout=dropout)
         self.dropout = nn.Dropout(dropout)
-        self.head = linear(self.encoder.output_size, sizes["num_classes"], generator, init)
+        self.head = linear(self.encoder.output_size, sizes["num_classes"], streams("head"), init)
 
     def forward(self, tokens_TB: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Scores of all classes at all steps."""

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from gru_bench.report.figures import TRIVIAL, legend_below, panels, set_log, style
 from gru_bench.report.groups import family_rank
 from gru_bench.report.markdown import known
-from gru_bench.store.read import BENCH_COLUMNS, FAMILIES
+from gru_bench.store.schema import BENCH_COLUMNS, FAMILIES
 
 VENDOR = "vendor"
 MEAN = "geometric mean"

@@ -9,9 +9,7 @@ from gru_bench.report.groups import TaskGroups
 from gru_bench.report.markdown import count, known, number, table
 from gru_bench.report.scores import plus_minus_of
 from gru_bench.report.view import View
-
-PART_SIZE = "n"
-"""The metric under which the store keeps how many test examples a part has."""
+from gru_bench.store.schema import PART_SIZE
 
 
 @dataclass(frozen=True, kw_only=True)

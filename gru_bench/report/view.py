@@ -6,19 +6,8 @@ from gru_bench.report.groups import Group, Measured, TaskGroups, by_task, value_
 from gru_bench.report.markdown import known
 from gru_bench.report.scores import Outcome, outcome, seed_values
 from gru_bench.store.read import Results
+from gru_bench.store.schema import RUN_FACTS, SETTINGS
 
-SETTINGS = (
-    "backend", "budget", "num_layers", "device", "dtype", "threads", "learning_rate", "batch_size", "data_fingerprint",
-)  # fmt: skip
-"""Columns that are equal in a fair comparison of cells, and that label rows of one cell where they differ."""
-
-RUN_COLUMNS = (
-    "run_id", "sweep", "experiment", "group_key", "job", "task", "family", "cell", "kernel", "hidden_size_asked",
-    "hidden_size", "num_parameters", "seed", "machine", "shared", "status", "error", "git_commit", "dirty", "parity",
-    "settings", "notes", "primary_metric", "primary_unit", "primary_higher_is_better", "beats_trivial_by", "ceiling",
-    "generated", "learning_rate_from", "learning_rate_trials", "learning_rate_trial_seeds", "learning_rate_extra",
-    "tuning_key", "test_selection", "stopped", "margin", *SETTINGS,
-)  # fmt: skip
 VALUE_COLUMNS = ("run_id", "split", "metric", "slice", "slice_value", "value")
 
 
@@ -26,8 +15,8 @@ class View:
     """What sections read. Building it changes nothing of the results, and sections change nothing of it.
 
     Attributes:
-        runs: One row a run, with every column of :data:`RUN_COLUMNS` and those of the environment, in an order that
-            depends on nothing but their content.
+        runs: One row a run, with every column of :data:`~gru_bench.store.schema.RUN_FACTS` and those of the
+            environment, in an order that depends on nothing but their content.
         values: One row a measured number, likewise.
         curves: One row a point of a curve.
         bench: The stored figures of ``bench/cells.py``.
@@ -79,7 +68,7 @@ class View:
 def complete(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Runs and values with every column that sections read, in an order that depends on nothing but their content."""
     runs, values = results.runs.copy(), results.values.copy()
-    for frame, columns in ((runs, RUN_COLUMNS), (values, VALUE_COLUMNS)):
+    for frame, columns in ((runs, RUN_FACTS), (values, VALUE_COLUMNS)):
         for column in columns:
             if column not in frame:
                 frame[column] = None

@@ -11,6 +11,7 @@ from gru_bench.backends.loop import Loop
 from gru_bench.config.check import Node, Settings, construct
 from gru_bench.errors import UserError
 from gru_bench.models.encoder import Encoder, MakeCell, num_parameters
+from gru_bench.models.streams import Streams, stream_seed
 from gru_bench.tasks.base import Task
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
@@ -18,10 +19,24 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.
 
 @dataclass(frozen=True)
 class Place:
-    """Where and in which floating type a run computes."""
+    """Where and in which floating type a run computes.
+
+    ``bfloat16`` is mixed precision: products are computed in it under ``torch.autocast``, parameters, gradients and
+    optimizer state are float32. In bfloat16 alone small updates would be lost: 1 + 0.001 is 1 there.
+    """
 
     device: torch.device
     dtype: torch.dtype
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """The floating type of mixed precision, or None where all is computed in one type."""
+        return self.dtype if self.dtype is torch.bfloat16 else None
+
+    @property
+    def parameters(self) -> torch.dtype:
+        """The floating type of parameters and inputs."""
+        return self.dtype if self.autocast is None else torch.float32
 
 
 def make_place(settings: Settings) -> Place:
@@ -70,45 +85,42 @@ class ModelBuilder:
 
     def build(self, cell: MakeCell, backend: Backend, hidden_size: int, seed: int) -> nn.Module:
         """A model with initial values drawn from ``seed``, on the CPU in float32 and then moved."""
-        generator = torch.Generator().manual_seed(init_seed(seed))
-        model = self._build(cell, backend, hidden_size, generator)
-        return model.to(self.place.device, self.place.dtype)
+        model = self._build(cell, backend, hidden_size, Streams(seed, "model."))
+        return model.to(self.place.device, self.place.parameters)
 
     def count(self, cell: MakeCell, hidden_size: int) -> int:
         """Trainable parameters with that cell and size. Nothing is allocated."""
         with torch.device("meta"):
-            return num_parameters(self._build(cell, Loop(), hidden_size, torch.Generator("cpu")))
+            return num_parameters(self._build(cell, Loop(), hidden_size, Streams(0)))
 
-    def _build(self, cell: MakeCell, backend: Backend, hidden_size: int, generator: torch.Generator) -> nn.Module:
-        def build_encoder(input_size: int, /, **options: Any) -> Encoder:
+    def _build(self, cell: MakeCell, backend: Backend, hidden_size: int, streams: Streams) -> nn.Module:
+        resizable = construct(self.node["budget"]).resizes
+
+        def build_encoder(input_size: int, part: Streams, /, **options: Any) -> Encoder:
             return Encoder(
                 input_size,
                 cell,
                 backend,
-                generator,
+                part,
                 hidden_size=hidden_size,
                 num_layers=self.node["num_layers"],
                 device=self.place.device,
-                dtype=self.place.dtype,
+                dtype=self.place.parameters,
+                resizable=resizable,
                 **options,
             )
 
-        return construct(self.node["model"], self.sizes, build_encoder, generator)
-
-
-def init_seed(seed: int) -> int:
-    """Seed of the initial values: its own stream, so that data and initial values do not share draws."""
-    return 2 * seed + 1
+        return construct(self.node["model"], self.sizes, build_encoder, streams)
 
 
 def dropout_seed(seed: int) -> int:
-    """Seed of torch's own generator, from which dropout draws: far from the two streams below."""
-    return 1_500_000_000 + seed
+    """Seed of torch's own generator, from which dropout draws."""
+    return stream_seed(seed, "dropout")
 
 
 def data_seed(seed: int) -> int:
     """Seed of the order, or the draws, of the training data."""
-    return 2 * seed
+    return stream_seed(seed, "data")
 
 
 def check_backend(cell: MakeCell, backend: Backend, place: Place) -> None:
@@ -117,4 +129,6 @@ def check_backend(cell: MakeCell, backend: Backend, place: Place) -> None:
     Raises:
         Unsupported: with what the backend does run.
     """
-    backend.stack([cell(1, 1, torch.Generator())], place.device, place.dtype)
+    if place.autocast is not None:
+        backend.require_autocast(place.autocast)
+    backend.stack([cell(1, 1, torch.Generator())], place.device, place.parameters)

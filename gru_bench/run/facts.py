@@ -5,6 +5,7 @@ from typing import Any
 
 import gru_bench
 from gru_bench.config.check import Node, Settings, family
+from gru_bench.config.rates import rate_facts
 from gru_bench.measure.environment import environment, git_state, machine_id, shared_machine
 from gru_bench.tasks.base import Task
 
@@ -12,7 +13,7 @@ from gru_bench.tasks.base import Task
 def facts_before(
     settings: Settings, node: Node, choices: dict[str, str], task: Task, threads: int, workers: int
 ) -> dict[str, Any]:
-    """Everything about a run that is known before its data is loaded, under the names of ``results.py``."""
+    """Everything about a run that is known before its data is loaded, named as in :mod:`gru_bench.store.schema`."""
     commit, dirty = git_state(Path(gru_bench.__file__).parent)
     metric = task.primary_metric
     return {
@@ -29,18 +30,26 @@ def facts_before(
         "threads": threads,
         "machine": machine_id(),
         "shared": shared_machine(workers),
+        **{part: part_name(part, node, choices) for part in ("optimizer", "schedule", "stopping")},
         "learning_rate": node["trainer"]["learning_rate"],
-        "learning_rate_trials": len(node["tuning"]["rates"]) if node.get("tuning") else 0,
+        **rate_facts(node),
         "batch_size": task.batch_size,
         "primary_metric": metric.name,
         "primary_unit": metric.unit,
         "primary_higher_is_better": metric.higher_is_better,
-        "margin": task.margin,
-        "beats_trivial_by": task.beats_trivial_by,
-        "ceiling": task.ceiling,
+        "margin": task.goal.margin,
+        "beats_trivial_by": task.goal.beats_trivial_by,
+        "ceiling": task.goal.ceiling,
         "data_source": task.source_id(),
+        "test_selection": task.test_selection,
         "generated": task.generated,
         "git_commit": commit or "",
         "dirty": "" if dirty is None else dirty,
         **{f"env_{name}": value for name, value in environment().items()},
     }
+
+
+def part_name(part: str, node: Node, choices: dict[str, str]) -> str:
+    """The yaml name of a part of the trainer; its class where the command line gave another one than the yaml does."""
+    choice, of_class = choices.get(part, ""), str(node["trainer"][part]["_target_"]).rpartition(".")[2].lower()
+    return choice if choice.partition("_")[0] == of_class else of_class

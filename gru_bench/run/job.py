@@ -1,18 +1,99 @@
-"""One job before it trains: what it will be, and everything in it that can be the user's mistake."""
+"""One job before it trains: what was asked for, what it will be, and all in it that can be the user's mistake."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from gru_bench.config.check import Node, Settings, check, construct
+from gru_bench.config.check import Node, Settings, check, construct, to_node
 from gru_bench.config.keys import run_keys
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import num_workers, resolve_threads, set_threads
 from gru_bench.run import build
 from gru_bench.run.facts import facts_before
+from gru_bench.run.launch import Sweep
+from gru_bench.run.sweep import ADHOC
+from gru_bench.store.schema import JOB
+from gru_bench.store.write import Store
 from gru_bench.tasks.base import Task
+from gru_bench.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Request:
+    """What Hydra hands to a job.
+
+    Attributes:
+        config: Composed, not yet checked.
+        choices: Of each config group, such as ``cell``.
+        overrides: What makes this job differ from the others, as ``key=value``.
+        number: Of the job within its sweep, from 0; None for a single run.
+        sweep: None for a single run.
+    """
+
+    config: DictConfig
+    choices: Mapping[str, str]
+    overrides: Sequence[str] = ()
+    number: int | None = None
+    sweep: Sweep | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is a single run."""
+        return self.number is None
+
+    @property
+    def name(self) -> str:
+        """What the run is called."""
+        return f"{self.choices['cell']} {self.choices['task']} seed {self.config.seed}"
+
+    @property
+    def label(self) -> str:
+        """What its lines on the terminal begin with."""
+        if self.number is None:
+            return self.name
+        of = f"/{self.sweep.num_jobs}" if self.sweep else ""
+        return " ".join([f"[{self.number + 1}{of}]", self.name, *self.overrides])
+
+    @property
+    def experiment(self) -> str:
+        """The experiment that the run belongs to."""
+        return self.choices.get("experiment", ADHOC)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What is known of the run before its config is checked."""
+        tags = {key: self.choices[key] for key in ("cell", "task", "backend", "budget")}
+        tags["seed"] = str(self.config.seed)
+        return tags if self.number is None else tags | {JOB: str(self.number)}
+
+    def store(self) -> Store:
+        """The store, not yet opened.
+
+        Raises:
+            UserError: Not a URI that can be a store.
+        """
+        store: Store = construct(to_node(self.config.tracking))
+        return store
+
+
+def request(config: DictConfig, sweep: Sweep | None) -> Request:
+    """Read from Hydra what the job is.
+
+    Args:
+        config: The job's config.
+        sweep: What the sweep's callback brought; None for a single run, or where no sweep could be opened.
+    """
+    hydra = HydraConfig.get()
+    choices = {key: str(value) for key, value in hydra.runtime.choices.items() if value is not None}
+    if hydra.mode != RunMode.MULTIRUN:
+        return Request(config, choices)
+    varied = sweep.varied if sweep else frozenset()
+    overrides = [text for text in hydra.overrides.task if text.split("=")[0] in varied]
+    return Request(config, choices, overrides, hydra.job.num, sweep)
 
 
 @dataclass(frozen=True)
@@ -26,35 +107,35 @@ class Job:
     facts: dict[str, object]
     keys: tuple[str, str]
 
-    def ready(self) -> None:
+    def load(self) -> None:
         """The rest that can be the user's mistake: limits, whether the backend takes the cell, the data itself.
 
         Raises:
             UserError: with what would be valid.
         """
-        trainer = self.node["trainer"]
-        construct(trainer)
-        if self.task.endless and trainer["max_steps"] is None and trainer["max_seconds"] is None:
+        trainer: Trainer = construct(self.node["trainer"])
+        if self.task.endless and trainer.limits.max_steps is None and trainer.limits.max_seconds is None:
             raise UserError(
                 f"trainer.max_epochs: {self.facts['task']} draws training data without end, so one epoch never ends: "
                 "set trainer.max_steps or trainer.max_seconds"
             )
-        if self.task.endless and trainer["decay"] < 1:
+        if self.task.endless and trainer.is_paced_by_epochs:
             raise UserError(
-                f"trainer.decay={trainer['decay']}: {self.facts['task']} draws training data without end, so its first "
-                "epoch never ends; valid: 1.0"
+                f"trainer.schedule: {self.facts['task']} draws training data without end, so its first epoch never "
+                "ends, and this schedule counts epochs; valid: schedule=constant, warmup, plateau, or cosine in steps"
             )
         build.check_backend(build.make_cell(self.node), construct(self.node["backend"]), self.place)
         self.task.load()
 
 
-def plan(config: DictConfig, choices: dict[str, str]) -> Job:
+def plan(asked: Request) -> Job:
     """Check types, threads and device, and name what will run.
 
     Raises:
         UserError: with what would be valid.
     """
-    settings, node = check(config)
+    choices = dict(asked.choices)
+    settings, node = check(asked.config, choices["cell"])
     workers = num_workers(HydraConfig.get().launcher)
     threads = resolve_threads(settings.threads, workers)
     set_threads(threads)
@@ -64,3 +145,33 @@ def plan(config: DictConfig, choices: dict[str, str]) -> Job:
     task = build.make_task(node)
     facts = facts_before(settings, node, choices, task, threads, workers)
     return Job(settings, node, task, place, facts, run_keys(node, choices, task.source_id()))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job, or None where it could not even be planned; and what is wrong, or None."""
+
+    job: Job | None
+    problem: Exception | None
+
+    def ready(self) -> Job:
+        """The job, with its data loaded.
+
+        Raises:
+            Exception: What is wrong.
+        """
+        if self.problem is not None:
+            raise self.problem
+        assert self.job is not None
+        return self.job
+
+
+def prepare(asked: Request) -> Prepared:
+    """Plan the job and load its data. What is wrong is kept: it may have to be written into the job's row."""
+    job = None
+    try:
+        job = plan(asked)
+        job.load()
+    except Exception as error:
+        return Prepared(job, error)
+    return Prepared(job, None)

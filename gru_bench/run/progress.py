@@ -16,7 +16,7 @@ from gru_bench.training.trainer import Progress, Trainer
 def show_progress(title: str, trainer: Trainer, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     """Give a callback for ``Trainer.fit``. It draws nothing without a terminal, or where several runs would share it.
 
-    It is called every few steps, so it also looks whether the run was told to end.
+    It is called every few steps, so it also looks for a signal to end.
     """
     console = Console(file=sys.stderr)
     if quiet or not console.is_terminal:

@@ -1,64 +1,57 @@
-"""What the train command writes of one run: its facts as params, curves, scores, speed and memory."""
+"""What is written of one run: its facts as params, curves, scores, speed and memory. It measures nothing itself."""
 
-import itertools
 import math
 import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import torch
 import yaml
-from torch import nn
 
-from gru_bench.backends.base import Backend
-from gru_bench.backends.native import workspace
-from gru_bench.config.check import Node
 from gru_bench.config.keys import flatten
-from gru_bench.measure import parity
-from gru_bench.measure.kernel import audit
-from gru_bench.measure.memory import PeakMemory, live_bytes
-from gru_bench.models.encoder import Encoder, MakeCell, num_parameters
-from gru_bench.run.build import Place
+from gru_bench.measure.parity import Parity
+from gru_bench.measure.trace import Audit
+from gru_bench.run.job import Job
+from gru_bench.store.schema import (
+    CONFIG_FILE,
+    DATA_FILE,
+    EXAMPLES_TABLE,
+    KERNEL_FILE,
+    PART_SIZE,
+    PART_SIZE_UNIT,
+    SAMPLES_TABLE,
+)
 from gru_bench.store.write import Run
-from gru_bench.tasks.base import TRAIN_DATA_SEED, Batch, Scores, SliceScore, Task
-from gru_bench.training.trainer import WARM_UP_STEPS, Event, Fit, Trainer
+from gru_bench.tasks.base import Scores, SliceScore, Task
+from gru_bench.training.fit import WARM_UP_STEPS, Event, Fit
 
 MIB = 2**20
-MEMORY_BATCHES = 32
-"""How many training batches are looked at for the largest one, whose kernel is audited and memory measured."""
+
+
+def write_facts(run: Run, job: Job) -> None:
+    """Before the data is there: facts, keys and the resolved config, so that a run that fails says what it was."""
+    config_key, group_key = job.keys
+    config = {key: value for key, value in job.node.items() if key not in ("hydra", "tracking")}
+    settings = {key: value for key, value in config.items() if key != "tuning"}
+    keys = {"config_key": config_key, "group_key": group_key}
+    run.params(job.facts | keys | {f"config.{key}": value for key, value in flatten(settings).items()})
+    run.text(CONFIG_FILE, yaml.safe_dump(config, sort_keys=False))
 
 
 class Recorder:
-    """Writes one run to the tracker as it goes; each method says at which moment it is called."""
+    """Writes one run to the store as it goes; each method says at which moment it is called.
+
+    Args:
+        run: The open run.
+        task: Its task.
+        started: When it began, by ``time.perf_counter()``.
+    """
 
     def __init__(self, run: Run, task: Task, started: float) -> None:
         self.run, self.task, self.started = run, task, started
-        self.fit = Fit()
-        self.title = ""
-        self.backend, self.cell = "", ""
         self.trivial: dict[str, float] = {}
         self.units = {metric.name: metric for metric in task.metrics}
-        self.largest: Batch | None = None
         self.tested: Scores | None = None
-
-    def before(self, node: Node, facts: dict[str, Any], keys: tuple[str, str]) -> None:
-        """At the start: facts, keys and the resolved config."""
-        config_key, group_key = keys
-        self.run.tags(
-            {
-                "family": str(facts["family"]),
-                "gru_bench.config_key": config_key,
-                "gru_bench.group_key": group_key,
-            }
-        )
-        self.title = f"{facts['cell']} {facts['task']}"
-        self.backend, self.cell = str(facts["backend"]), str(facts["cell"])
-        config = {key: value for key, value in node.items() if key not in ("hydra", "tracking")}
-        told = {key: value for key, value in config.items() if key != "tuning"}
-        self.run.params(facts | {f"config.{key}": value for key, value in flatten(told).items()})
-        self.run.text("config.yaml", yaml.safe_dump(config, sort_keys=False))
 
     def notes(self) -> list[str]:
         """What the data's source and the task had to decide, one sentence each; complete after loading."""
@@ -70,52 +63,43 @@ class Recorder:
         self.run.params({"data_fingerprint": self.task.fingerprint(), "notes": "; ".join(notes)})
         if self.task.facts:
             self.run.params({f"data.{name}": value for name, value in self.task.facts.items()})
-            self.run.text("data.yaml", yaml.safe_dump({"notes": notes, "facts": self.task.facts}, sort_keys=False))
+            self.run.text(DATA_FILE, yaml.safe_dump({"notes": notes, "facts": self.task.facts}, sort_keys=False))
         self.trivial = self.task.trivial()
         for name, value in self.trivial.items():
             self._value("test", f"trivial_{name}", value, name)
         for part in self.task.trivial_slices():
             self._part(f"trivial_{part.metric}", part)
 
-    def model(self, model: nn.Module, make_cell: MakeCell, backend: Backend, place: Place, hidden_size: int) -> None:
-        """Before training: sizes, whether the backend computes what the reference computes, and the kernel that runs.
+    def model(self, hidden_size: int, num_parameters: int) -> None:
+        """Once the model is built: its sizes."""
+        self.run.params({"hidden_size": hidden_size, "num_parameters": num_parameters})
 
-        Raises:
-            Unsupported: It computes something else; nothing of it is timed, and the run keeps the errors.
-        """
-        checked = parity.check(make_cell, backend, place.device, place.dtype, quick=True)
-        number = num_parameters(model)
+    def parity(self, found: Parity) -> None:
+        """Before training: how far the backend is from the reference."""
         self.run.params(
             {
-                "hidden_size": hidden_size,
-                "num_parameters": number,
-                "parity": "passed" if checked.passed else "red",
-                "parity_output_error": checked.output_error,
-                "parity_gradient_error": checked.gradient_error,
+                "parity": "passed" if found.passed else "red",
+                "parity_output_error": found.output_error,
+                "parity_gradient_error": found.gradient_error,
             }
         )
-        self.run.tags({"hidden_size": str(hidden_size), "num_parameters": str(number)})
-        checked.require(self.backend, self.cell)
-        encoder = next(module for module in model.modules() if isinstance(module, Encoder))
-        batch = self.largest_batch()
-        T, B = batch.inputs.shape[:2]  # kernels are chosen by shape
-        shape = (T, B, encoder.input_size)
-        audited = audit(encoder, shape, place.device, place.dtype, lengths=batch.lengths)
-        self.run.params({"kernel": audited.kernel})
-        self.run.text("kernel_audit.txt", audited.text())
 
-    def memory(self, model: nn.Module, trainer: Trainer) -> None:
-        """Before training: the peak memory of one training step; the model is left as it was."""
-        batch = self.largest_batch().to(*self.task.place(model))
-        with undisturbed(model):
-            optimizer = trainer.make_optimizer(model)
-            trainer.step(model, optimizer, self.task, batch, None)  # makes the optimizer's state
-            workspace.clear()  # what is kept there would not be seen to be taken
-            meter = PeakMemory(batch.inputs.device, live_bytes(model, optimizer, batch), gradients_of=model)
-            with meter:
-                trainer.step(model, optimizer, self.task, batch, None)
-        if meter.peak_bytes is not None:
-            self.run.value("memory", "peak_tensor_mib", meter.peak_bytes / MIB, unit="MiB", higher_is_better=False)
+    @contextmanager
+    def clock_stopped(self) -> Iterator[None]:
+        """Leave what is done inside out of the run's seconds: a machine does it once, for all runs of its kind."""
+        stopped = time.perf_counter()
+        yield
+        self.started += time.perf_counter() - stopped
+
+    def kernel(self, found: Audit) -> None:
+        """Before training: the kernel that runs."""
+        self.run.params({"kernel": found.kernel})
+        self.run.text(KERNEL_FILE, found.text())
+
+    def memory(self, peak_bytes: int | None) -> None:
+        """Before training: the peak memory of one training step, where it could be measured."""
+        if peak_bytes is not None:
+            self.run.value("memory", "peak_tensor_mib", peak_bytes / MIB, unit="MiB", higher_is_better=False)
 
     def curves(self, event: Event) -> None:
         """A hook of the trainer: the curves, at every evaluation."""
@@ -134,14 +118,23 @@ class Recorder:
             self._value("test", name, value, name)
         for part in scores.slices:
             self._part(part.metric, part)
+        for (name, part_value), size in {(part.slice, part.slice_value): part.n for part in scores.slices}.items():
+            self.run.value(
+                "test",
+                PART_SIZE,
+                size,
+                unit=PART_SIZE_UNIT,
+                higher_is_better=None,
+                slice=name,
+                slice_value=part_value,
+            )
         if scores.examples:
-            self.run.table("test_examples", scores.examples)
+            self.run.table(EXAMPLES_TABLE, scores.examples)
         if scores.samples:
-            self.run.table("test_samples", scores.samples)
+            self.run.table(SAMPLES_TABLE, scores.samples)
 
-    def after(self) -> None:
-        """At the end, however it ended: the last good scores, speed and memory."""
-        fit = self.fit
+    def end(self, fit: Fit) -> None:
+        """At the end, however training and test ended: the best validation scores, and what it cost."""
         if fit.valid is not None:
             for name, value in fit.valid.metrics.items():
                 self._value("valid", name, value, name)
@@ -157,13 +150,6 @@ class Recorder:
             )
             self._speed("train_tokens_per_s", fit.per_second(fit.step_tokens), "tokens/s", True)
             self._speed("train_examples_per_s", fit.per_second(fit.step_examples), "examples/s", True)
-
-    def largest_batch(self) -> Batch:
-        """The largest of the first training batches of a stream that all cells and seeds share."""
-        if self.largest is None:
-            stream = self.task.batches("train", torch.Generator().manual_seed(TRAIN_DATA_SEED))
-            self.largest = max(itertools.islice(stream, MEMORY_BATCHES), key=lambda batch: batch.inputs.numel())
-        return self.largest
 
     def summary(self) -> str:
         """One line for the terminal."""
@@ -191,13 +177,3 @@ class Recorder:
 
     def _speed(self, name: str, value: float, unit: str, higher_is_better: bool) -> None:
         self.run.value("speed", name, value, unit=unit, higher_is_better=higher_is_better)
-
-
-@contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Put weights, gradients and random state back as they were. The copy lies on the CPU, where nobody counts it."""
-    state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        yield
-    model.load_state_dict(state)
-    model.zero_grad(set_to_none=True)

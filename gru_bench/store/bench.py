@@ -1,23 +1,40 @@
-"""From the JSON that ``bench/cells.py`` prints to the tracking store: checked, then kept apart from all runs."""
+"""The figures of ``bench/cells.py`` in the tracking store: its JSON checked, kept apart from all runs, and read again.
+
+For each machine, the latest figures of each device, dtype and number of threads are read.
+"""
 
 import re
-from typing import Annotated, Any, Literal, Self
+import tempfile
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
+import pyarrow
 from annotated_types import Ge, Gt, MinLen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gru_bench.errors import UserError
-from gru_bench.store.connect import BENCH, BENCH_EXPERIMENT, BENCH_JSON, BENCH_TABLE
+from gru_bench.store.find import fetch, search
+from gru_bench.store.schema import (
+    BENCH_COLUMNS,
+    BENCH_EXPERIMENT,
+    BENCH_FACTS,
+    BENCH_FILE,
+    BENCH_KIND,
+    BENCH_TABLE,
+    ENVIRONMENT,
+    KIND,
+)
+from gru_bench.store.tables import Rows, parquet_rows, typed
 from gru_bench.store.write import Store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
 
 Text = Annotated[str, MinLen(1)]
 Positive = Annotated[float, Gt(0), Field(allow_inf_nan=False)]
 
-COLUMNS = (
-    "cell", "backend", "kernel", "shape", "T", "B", "H", "ms", "ratio_to_vendor", "ratio_low", "ratio_high",
-    "percent_of_peak", "parity",
-)  # fmt: skip
-"""Of the table in the store."""
+PLACE = ("machine", "device", "dtype", "threads")
+"""Figures of one place are replaced by later ones; those of two places are two measurements."""
 GRID_SHAPE = re.compile(r"\d+x\d+x\d+")
 
 
@@ -42,7 +59,7 @@ class Row(BaseModel):
 
     @model_validator(mode="after")
     def whole(self) -> Self:
-        """What one row must say of itself."""
+        """What one row must have."""
         if self.parity == "green" and (self.ms is None or not self.kernel):
             raise ValueError("a row whose parity is green needs kernel and ms")
         if self.parity == "red" and self.ms is not None:
@@ -94,10 +111,10 @@ def parse(text: str) -> Figures:
         return Figures.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"figures of bench/cells.py: {told(first)}") from error
+        raise UserError(f"figures of bench/cells.py: {problem_text(first)}") from error
 
 
-def told(problem: Any) -> str:
+def problem_text(problem: Any) -> str:
     """``rows[3].ms=-1.0: input should be greater than 0``."""
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
     message = problem["msg"].removeprefix("Value error, ")
@@ -131,12 +148,52 @@ def store_figures(text: str, *, uri: str | None = None) -> str:
         "peak_gflops": figures.peak_gflops,
         "git_commit": figures.commit or "",
         "dirty": "" if figures.dirty is None else figures.dirty,
-        **{f"env_{name}": value for name, value in figures.environment.items()},
+        **{f"{ENVIRONMENT}{name}": value for name, value in figures.environment.items()},
     }
-    tags = {name: str(facts[name]) for name in ("machine", "device", "torch")}
     name = f"cells {figures.device} {figures.dtype}"
-    with Store(uri=uri).run(BENCH_EXPERIMENT, name, sweep_id=None, tags=tags, kind=BENCH) as run:
+    with Store(uri=uri).run(BENCH_EXPERIMENT, name, sweep_id=None, tags={}, kind=BENCH_KIND) as run:
         run.params(facts)
-        run.text(BENCH_JSON, text)
-        run.table(BENCH_TABLE, {column: [getattr(row, column) for row in figures.rows] for column in COLUMNS})
+        run.text(BENCH_FILE, text)
+        run.table(BENCH_TABLE, {column: [getattr(row, column) for row in figures.rows] for column in Row.model_fields})
     return run.run_id
+
+
+def latest_figures(client: "MlflowClient", uri: str, experiment_ids: list[str], machines: set[str]) -> Rows:
+    """The rows of the latest benchmark of each place on these machines, by place, then as they were measured.
+
+    Args:
+        client: From :func:`gru_bench.store.connect`.
+        uri: The store's absolute URI.
+        experiment_ids: Where to look.
+        machines: Their ids.
+
+    Raises:
+        UserError: The table of one of them cannot be read.
+    """
+    if not machines - {""}:
+        return []
+    latest: dict[tuple[str, ...], MlflowRun] = {}
+    for run in search(client, experiment_ids, f"tags.`{KIND}` = '{BENCH_KIND}' AND attributes.status = 'FINISHED'"):
+        params = run.data.params
+        if params.get("machine") in machines:
+            latest[tuple(params.get(name, "") for name in PLACE)] = run
+    return [row for _, run in sorted(latest.items()) for row in figures_of(client, uri, run)]
+
+
+def figures_of(client: "MlflowClient", uri: str, run: "MlflowRun") -> Rows:
+    """One benchmark's rows, each with the facts that all of them share."""
+    facts = [fact for name, fact in BENCH_FACTS.items() if name in BENCH_COLUMNS]
+    shared = {fact.name: typed(run.data.params.get(fact.name, ""), fact, run.info.run_id) for fact in facts}
+    name = f"{BENCH_TABLE}.parquet"
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            files = fetch(client, uri, run, (name,), folder)
+            rows = None if files is None else parquet_rows(files[0])
+    except (OSError, pyarrow.ArrowException):
+        rows = None
+    if rows is None:
+        raise UserError(
+            f"benchmark {run.info.run_id}: its {name} cannot be read from {run.info.artifact_uri}; artifacts must "
+            "stay where they were written, or in mlartifacts beside the SQLite file"
+        )
+    return [{"run_id": run.info.run_id} | shared | row for row in rows]

@@ -1,13 +1,11 @@
-"""The tracking store: where it is, whether it answers, and what lies where in it. Writer and reader share it."""
+"""The tracking store: where it is, and whether it answers. Writer and reader share it."""
 
-import json
 import logging
 import os
 import queue
 import re
 import socket
 import sqlite3
-import tempfile
 import threading
 import urllib.parse
 import urllib.request
@@ -21,7 +19,6 @@ from gru_bench.errors import UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run as MlflowRun
 
 ANSWER_WITHIN_S = 4.0
 """Longest wait for a server's first answer. MLflow's own retries run for minutes."""
@@ -33,17 +30,6 @@ DEFAULT_FILE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 SERVERS = ("http", "https", "postgresql", "mysql", "mssql", "databricks")
 VALID_URIS = "sqlite:///FILE.db, http://HOST:PORT, https://..., postgresql://..., mysql://..., mssql://..."
-
-KIND, STATUS, ERROR, SWEEP, JOB = (f"gru_bench.{name}" for name in ("kind", "status", "error", "sweep", "job"))
-PARENT = "mlflow.parentRunId"
-PLANNED_FILE, VALUES_FILE, CURVES_FILE = "planned.json", "values.parquet", "curves.parquet"
-BENCH, BENCH_EXPERIMENT = "bench", "bench_cells"
-"""Kind and experiment of what ``bench/cells.py`` measured: never a run of a report."""
-BENCH_TABLE, BENCH_JSON = "bench", "bench.json"
-BEST = "best_"
-"""Before the metric's name in MLflow where a curve already has that name; values.parquet has the plain name."""
-
-RUNS_A_PAGE = 1000
 
 # MLflow reads these when it is imported, which is why they are set here and why it is imported late
 for _name, _value in {
@@ -72,9 +58,11 @@ def absolute_uri(uri: str | None) -> str:
     if uri == "databricks":
         return uri
     if not separator or scheme == "file":
-        raise UserError(f"tracking.uri={shown(uri)}: MLflow no longer writes to folders; valid: {VALID_URIS}")
+        raise UserError(
+            f"tracking.uri={without_password(uri)}: MLflow no longer writes to folders; valid: {VALID_URIS}"
+        )
     if scheme != "sqlite":
-        raise UserError(f"tracking.uri={shown(uri)}: no such kind of store; valid: {VALID_URIS}")
+        raise UserError(f"tracking.uri={without_password(uri)}: no such kind of store; valid: {VALID_URIS}")
     from sqlalchemy import URL, make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -108,7 +96,7 @@ def artifact_root(uri: str) -> Path | None:
     return None if file is None else file.parent / ARTIFACTS
 
 
-def shown(uri: str) -> str:
+def without_password(uri: str) -> str:
     """The URI without a password, for messages."""
     return re.sub(r"://[^/]*@", "://***@", uri)
 
@@ -212,7 +200,8 @@ def connect_server(uri: str) -> "MlflowClient":
         client = answer.get(timeout=ANSWER_WITHIN_S)
     except queue.Empty:
         raise UserError(
-            f"tracking.uri={shown(uri)}: no answer within {ANSWER_WITHIN_S:g} s; is an MLflow server running there?"
+            f"tracking.uri={without_password(uri)}: no answer within {ANSWER_WITHIN_S:g} s; "
+            "is an MLflow server running there?"
         ) from None
     if isinstance(client, UserError):
         raise client
@@ -227,14 +216,15 @@ def knock(uri: str) -> None:
     try:
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError as error:
-        raise UserError(f"tracking.uri={shown(uri)}: {error}; valid: {VALID_URIS}") from error
+        raise UserError(f"tracking.uri={without_password(uri)}: {error}; valid: {VALID_URIS}") from error
     if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
         return  # only the proxy can reach it
     try:
         socket.create_connection((host, port), timeout=CONNECT_WITHIN_S).close()
     except OSError as error:
         raise UserError(
-            f"tracking.uri={shown(uri)}: cannot connect ({one_line(error)}); is an MLflow server running there?"
+            f"tracking.uri={without_password(uri)}: cannot connect ({one_line(error)}); "
+            "is an MLflow server running there?"
         ) from error
 
 
@@ -248,90 +238,10 @@ def first_call(uri: str) -> "MlflowClient":
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     except Exception as error:  # SQLAlchemy and the drivers have errors of their own
-        where = f"tracking.uri={shown(uri)}"
+        where = f"tracking.uri={without_password(uri)}"
         if "out-of-date database schema" in str(error):
             raise UserError(
                 f"{where}: written by another version of MLflow; make a copy of it, then run `mlflow db upgrade` on it"
             ) from error
-        raise UserError(f"{where}: {one_line(error).replace(uri, shown(uri))}") from error
+        raise UserError(f"{where}: {one_line(error).replace(uri, without_password(uri))}") from error
     return client
-
-
-def run_status(run: "MlflowRun") -> str:
-    """Our word for how a run ended. MLflow has no status for unsupported; otherwise its word counts, not our tag."""
-    status = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "killed"}.get(run.info.status, "running")
-    return "unsupported" if status == "failed" and run.data.tags.get(STATUS) == "unsupported" else status
-
-
-def sweep_runs(client: "MlflowClient", parent: "MlflowRun") -> list["MlflowRun"]:
-    """All runs of a sweep, the oldest first."""
-    return search(client, [parent.info.experiment_id], f"tags.`{SWEEP}` = '{parent.info.run_id}'")
-
-
-def search(client: "MlflowClient", experiment_ids: list[str], condition: str) -> list["MlflowRun"]:
-    """All runs that meet a condition, page after page, the oldest first."""
-    runs: list[MlflowRun] = []
-    token: str | None = None
-    while True:
-        page = client.search_runs(
-            experiment_ids,
-            condition,
-            max_results=RUNS_A_PAGE,
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
-        )
-        runs += page
-        token = page.token
-        if not token:
-            return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
-
-
-def fetch(client: "MlflowClient", uri: str, run: "MlflowRun", names: tuple[str, ...], folder: str) -> list[Path] | None:
-    """Paths of a run's artifacts on this machine.
-
-    Args:
-        client: From :func:`connect`.
-        uri: The store's absolute URI.
-        run: Whose artifacts.
-        names: Their file names.
-        folder: Where to put those that lie on a server.
-
-    Returns:
-        One path a name, or None where one of them is not there.
-
-    Raises:
-        UserError: The artifacts lie on a server that this URI does not lead to.
-    """
-    from mlflow.exceptions import MlflowException
-
-    local, root = local_folder(run.info.artifact_uri), artifact_root(uri)
-    if local is not None:
-        # a SQLite file may have been moved together with the artifacts beside it
-        places = [local] if root is None else [local, root / run.info.run_id / "artifacts"]
-        found = (place for place in places if all((place / name).is_file() for name in names))
-        place = next(found, None)
-        return None if place is None else [place / name for name in names]
-    try:
-        if not set(names) <= {file.path for file in client.list_artifacts(run.info.run_id)}:
-            return None
-        return [Path(client.download_artifacts(run.info.run_id, name, folder)) for name in names]
-    except MlflowException as error:
-        raise UserError(
-            f"tracking.uri={shown(uri)}: cannot get {run.info.artifact_uri}/{names[0]}: {one_line(error)}"
-        ) from error
-
-
-def local_folder(artifact_uri: str) -> Path | None:
-    """The folder that an artifact URI means on this machine, or None for a server's."""
-    parts = urllib.parse.urlsplit(artifact_uri)
-    if parts.scheme == "file":
-        return Path(urllib.request.url2pathname(parts.path))
-    return Path(artifact_uri) if not parts.scheme else None
-
-
-def read_planned(client: "MlflowClient", uri: str, parent: "MlflowRun") -> list[dict[str, str]]:
-    """The planned matrix of a sweep; empty if its parent died before writing it."""
-    with tempfile.TemporaryDirectory() as folder:
-        files = fetch(client, uri, parent, (PLANNED_FILE,), folder)
-        planned: list[dict[str, str]] = json.loads(files[0].read_text(encoding="utf-8")) if files else []
-    return planned

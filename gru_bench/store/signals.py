@@ -9,7 +9,7 @@ from types import FrameType
 SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
 
 received: int | None = None
-"""The signal that told this process to end.
+"""The signal that asked this process to end.
 
 Raising from the handler is not enough: Python drops an exception that is raised inside a destructor or a weak
 reference's callback, and SQLAlchemy runs many of those.

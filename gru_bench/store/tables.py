@@ -1,22 +1,33 @@
-"""The numbers of one run: from its parquet files, or from what MLflow itself kept of it."""
+"""The numbers of one run: from its parquet files, or from what MLflow itself kept of it; and rows as typed tables."""
 
 import math
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
 from gru_bench.errors import UserError
-from gru_bench.store.connect import BEST, CURVES_FILE, VALUES_FILE, fetch
+from gru_bench.store.find import fetch
+from gru_bench.store.schema import (
+    BEST,
+    CURVES_FILE,
+    INTEGER,
+    NUMBER,
+    SPLITS,
+    TEXT,
+    TRIVIAL,
+    TRUTH,
+    VALUES_FILE,
+    Fact,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
-
-SPLITS = ("train", "valid", "test", "speed", "memory")
-"""The order of values."""
 
 Rows = list[dict[str, Any]]
 
@@ -52,6 +63,17 @@ def parquet_rows(path: Path) -> Rows:
     return rows
 
 
+def write_parquet(path: Path, columns: dict[str, list[Any]]) -> None:
+    """Equally long columns as a parquet file."""
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+
+
+def in_columns(rows: Sequence[tuple[Any, ...]], columns: Mapping[str, Fact]) -> dict[str, list[Any]]:
+    """Rows as columns of a run's own table, which needs no run id."""
+    names = [name for name in columns if name != "run_id"]
+    return {name: [row[position] for row in rows] for position, name in enumerate(names)}
+
+
 def from_history(client: "MlflowClient", run: "MlflowRun") -> tuple[Rows, Rows]:
     """What MLflow itself kept of a run that is still going, or was killed so hard that it wrote no tables.
 
@@ -68,7 +90,7 @@ def from_history(client: "MlflowClient", run: "MlflowRun") -> tuple[Rows, Rows]:
             curves += [{"metric": key, "step": point.step, "value": point.value} for point in history]
             continue
         metric = metric.removeprefix(BEST) if renamed else metric
-        primary = metric.removeprefix("trivial_") == params.get("primary_metric")
+        primary = metric.removeprefix(TRIVIAL) == params.get("primary_metric")
         unit = params.get("primary_unit", "") if primary else ""
         direction = params.get("primary_higher_is_better") if primary else None
         row = {"split": split, "metric": metric, "slice": "", "slice_value": "", "value": value, "unit": unit}
@@ -84,3 +106,29 @@ def value_order(row: dict[str, Any]) -> tuple[Any, ...]:
     except ValueError:
         number = math.inf
     return (split, row["split"], row["metric"], row["slice"], number, row["slice_value"])
+
+
+def typed(text: str, fact: Fact, run_id: str) -> Any:
+    """A param's text as what its column holds; what is not known is empty text or NA.
+
+    Raises:
+        UserError: The text is no such thing; names the run.
+    """
+    missing = text in ("", "null", "None")
+    if fact.kind == TEXT:
+        return "" if missing else text
+    if missing:
+        return math.nan if fact.kind == NUMBER else pd.NA
+    try:
+        if fact.kind == TRUTH:
+            return {"True": True, "False": False}[text]
+        return int(text) if fact.kind == INTEGER else float(text)
+    except (ValueError, KeyError) as error:
+        raise UserError(f"run {run_id}: {fact.name}={text!r} is not what that column holds ({fact.kind})") from error
+
+
+def frame(rows: Rows, columns: Mapping[str, Fact]) -> pd.DataFrame:
+    """Rows as a table with fixed columns and types."""
+    return pd.DataFrame(
+        {name: pd.Series([row.get(name, "") for row in rows], dtype=fact.kind) for name, fact in columns.items()}
+    )

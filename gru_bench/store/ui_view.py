@@ -7,10 +7,11 @@ UI opens with its own defaults.
 import json
 from collections.abc import Iterable
 
+from gru_bench.store.schema import NAMED_BY_CONFIG
+
 UI_VIEW_KEY = "gru_bench"
 UI_VIEW_TAG = f"mlflow.sharedViewState.{UI_VIEW_KEY}"
 
-PLAIN_PARAMS = ("cell", "backend", "task", "budget")
 COLUMNS = ("cell", "task", "seed", "hidden_size", "num_parameters")
 
 
@@ -25,7 +26,8 @@ def group_params(planned: Iterable[dict[str, str]]) -> list[str]:
     choices = list(planned)
     names = dict.fromkeys(name for choice in choices for name in choice if name not in ("job", "seed"))
     varied = [name for name in names if len({choice.get(name) for choice in choices}) > 1]
-    return list(dict.fromkeys(["cell", *(name if name in PLAIN_PARAMS else f"config.{name}" for name in varied)]))
+    params = (NAMED_BY_CONFIG[name].name if name in NAMED_BY_CONFIG else f"config.{name}" for name in varied)
+    return list(dict.fromkeys(["cell", *params]))
 
 
 def view_state(groups: list[str]) -> str:

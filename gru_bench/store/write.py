@@ -2,9 +2,6 @@
 
 import json
 import math
-import os
-import re
-import sys
 import tempfile
 import time
 import traceback
@@ -14,44 +11,42 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gru_bench.errors import Unsupported, UserError
-from gru_bench.store.connect import (
+from gru_bench.errors import UserError
+from gru_bench.store.connect import absolute_uri, artifact_root, connect, one_line, without_password
+from gru_bench.store.ending import how_it_ended, without_private_paths
+from gru_bench.store.facts import log_facts
+from gru_bench.store.find import local_folder, read_planned, run_status, sweep_runs
+from gru_bench.store.schema import (
     BEST,
+    CURVE_COLUMNS,
     CURVES_FILE,
     ERROR,
     JOB,
     KIND,
     PARENT,
     PLANNED_FILE,
+    RUN_KIND,
     STATUS,
+    STATUSES,
     SWEEP,
+    SWEEP_KIND,
+    TRACEBACK_FILE,
+    VALUE_COLUMNS,
     VALUES_FILE,
-    absolute_uri,
-    artifact_root,
-    connect,
-    local_folder,
-    one_line,
-    read_planned,
-    run_status,
-    shown,
-    sweep_runs,
+    check_declared,
 )
-from gru_bench.store.signals import SIGTERM_EXIT_CODE, deferred_signals
+from gru_bench.store.signals import deferred_signals
 from gru_bench.store.signals import raise_on_signals as raise_on_signals
-from gru_bench.store.ui_view import UI_VIEW_KEY as UI_VIEW_KEY
+from gru_bench.store.tables import in_columns, write_parquet
 from gru_bench.store.ui_view import UI_VIEW_TAG, group_params, view_state
-from gru_bench.store.ui_view import ui_url_path as ui_url_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
-STATUSES = ("finished", "failed", "killed", "unsupported", "missing")
-LOST = "the process ended without a word (killed hard, out of memory, or the machine went down)"
+LOST = "the process ended without giving a reason (killed hard, out of memory, or the machine went down)"
 
-LONGEST_PARAM = 1000
-CUT = "… (cut; the whole is in config.yaml)"
-METRICS_A_CALL, PARAMS_A_CALL = 1000, 100
+METRICS_A_CALL = 1000
 
 
 class Store:
@@ -73,7 +68,7 @@ class Store:
         """Make the store if it is a SQLite file that does not exist yet; several processes may do so at once.
 
         Raises:
-            UserError: It cannot be reached or written. Said within ten seconds.
+            UserError: It cannot be reached or written. Raised within ten seconds.
         """
         if self._client is None:
             self._client = connect(self.uri, create=True)
@@ -89,7 +84,7 @@ class Store:
         """The experiment's id; it is made if there is none of that name.
 
         Raises:
-            UserError: It was deleted; says how to get it back. Or the name is not valid.
+            UserError: It was deleted (the message has how to get it back), or the name is not valid.
         """
         from mlflow.exceptions import MlflowException
 
@@ -106,8 +101,8 @@ class Store:
                     raise UserError(f"experiment={name}: {one_line(error)}") from error
         if found.lifecycle_stage == "deleted":
             raise UserError(
-                f"experiment={name} was deleted in {shown(self.uri)}; choose another name, or restore it: "
-                f"MLFLOW_TRACKING_URI={shown(self.uri)} mlflow experiments restore -x {found.experiment_id}"
+                f"experiment={name} was deleted in {without_password(self.uri)}; choose another name, or restore it: "
+                f"MLFLOW_TRACKING_URI={without_password(self.uri)} mlflow experiments restore -x {found.experiment_id}"
             )
         if artifact_root(self.uri) is not None and local_folder(found.artifact_location) is None:
             raise UserError(
@@ -122,20 +117,24 @@ class Store:
         Args:
             experiment: Name of the experiment.
             planned: One dictionary a job: its number as ``job``, and the choices that make it up.
-            params: Facts about the sweep, such as its overrides and its launcher.
+            params: Its facts: ``SWEEP_FACTS`` of :mod:`gru_bench.store.schema`.
 
         Returns:
             The parent's run id.
+
+        Raises:
+            ValueError: A fact is not declared.
         """
+        check_declared(params, SWEEP_KIND)
         sweep_id = ""
         try:
             with deferred_signals():
                 experiment_id = self.experiment_id(experiment)
                 name = f"{experiment} sweep"
-                tags = {KIND: "sweep"}
+                tags = {KIND: SWEEP_KIND}
                 sweep_id = self.client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
                 self.client.log_text(sweep_id, json.dumps(planned, indent=1), PLANNED_FILE)
-                log_params(self.client, sweep_id, params)
+                log_facts(self.client, sweep_id, params, SWEEP_KIND)
                 self.client.set_experiment_tag(experiment_id, UI_VIEW_TAG, view_state(group_params(planned)))
         except BaseException:
             if sweep_id:
@@ -144,7 +143,7 @@ class Store:
         return sweep_id
 
     def close_sweep(self, sweep_id: str, *, lost: str | None = None) -> dict[str, int]:
-        """End a sweep whose jobs are all over, and say how they ended.
+        """End a sweep whose jobs are all over, and count how they ended.
 
         Runs that are still RUNNING were lost and become KILLED. The parent is FINISHED only if every planned job
         has finished. Calling it again changes nothing.
@@ -179,7 +178,7 @@ class Store:
 
     @contextmanager
     def run(
-        self, experiment: str, name: str, *, sweep_id: str | None, tags: dict[str, str], kind: str = "run"
+        self, experiment: str, name: str, *, sweep_id: str | None, tags: dict[str, str], kind: str = RUN_KIND
     ) -> Iterator["Run"]:
         """One run, whose status follows from how the block is left.
 
@@ -192,7 +191,7 @@ class Store:
             name: What the UI calls the run.
             sweep_id: The parent's run id, or None.
             tags: Further tags.
-            kind: ``run``, or what keeps it out of every table of runs.
+            kind: ``RUN_KIND``, or another one of the schema, which keeps it out of every table of runs.
         """
         run: Run | None = None
         try:
@@ -201,7 +200,7 @@ class Store:
                 if sweep_id is not None:
                     all_tags |= {SWEEP: sweep_id, PARENT: sweep_id}
                 created = self.client.create_run(self.experiment_id(experiment), tags=all_tags, run_name=name)
-                run = Run(self, created.info.run_id)
+                run = Run(self, created.info.run_id, kind)
             yield run
         except BaseException as error:
             if run is not None:
@@ -209,7 +208,7 @@ class Store:
                     with deferred_signals():
                         run.close(error)
                 except Exception as problem:
-                    error.add_note(f"its end could not be written to {shown(self.uri)}: {one_line(problem)}")
+                    error.add_note(f"its end could not be written to {without_password(self.uri)}: {one_line(problem)}")
             raise
         with deferred_signals():
             run.close(None)
@@ -228,24 +227,26 @@ class Run:
         run_id: MLflow's id.
     """
 
-    def __init__(self, store: Store, run_id: str) -> None:
+    def __init__(self, store: Store, run_id: str, kind: str) -> None:
         self.run_id = run_id
+        self._kind = kind
         self._store = store
         self._client = store.client
         self._curves: list[tuple[str, int, float]] = []
         self._values: dict[tuple[str, str, str, str], tuple[float, str, bool | None]] = {}
         self._unsent: list[Metric] = []
 
-    def params(self, flat: Mapping[str, object]) -> None:
-        """Facts as text; a name takes one value only. Long ones are cut: the whole belongs into an artifact."""
-        with deferred_signals():
-            log_params(self._client, self.run_id, flat)
+    def params(self, facts: Mapping[str, object]) -> None:
+        """Facts as text, each as param and tag as the schema has it; a name takes one value only.
 
-    def tags(self, tags: dict[str, str]) -> None:
-        """Further tags."""
+        Long ones are cut: the whole belongs in an artifact.
+
+        Raises:
+            ValueError: A fact is not declared in :mod:`gru_bench.store.schema`. Nothing is written.
+            UserError: A value is not of the kind that the schema has. Nothing is written.
+        """
         with deferred_signals():
-            for name, text in tags.items():
-                self._client.set_tag(self.run_id, name, text)
+            log_facts(self._client, self.run_id, facts, self._kind)
 
     def curve(self, metric: str, step: int, value: float) -> None:
         """One point of a curve such as ``train/loss``; steps are optimizer steps."""
@@ -323,71 +324,16 @@ class Run:
         from mlflow.entities import Metric
 
         # MLflow turns infinity into 1.8e308, which no chart survives
-        shown_value = float(value) if math.isfinite(value) else math.nan
-        self._unsent.append(Metric(key, shown_value, int(time.time() * 1000), step))
+        charted = float(value) if math.isfinite(value) else math.nan
+        self._unsent.append(Metric(key, charted, int(time.time() * 1000), step))
 
     def _write_tables(self) -> None:
-        curves = [list(column) for column in zip(*self._curves, strict=True)] or [[], [], []]
         values = [(*key, *entry) for key, entry in self._values.items()]
-        columns = [list(column) for column in zip(*values, strict=True)] or [[] for _ in range(7)]
-        names = ("split", "metric", "slice", "slice_value", "value", "unit", "higher_is_better")
         with tempfile.TemporaryDirectory() as folder:
-            write_parquet(Path(folder) / CURVES_FILE, dict(zip(("metric", "step", "value"), curves, strict=True)))
-            write_parquet(Path(folder) / VALUES_FILE, dict(zip(names, columns, strict=True)))
+            write_parquet(Path(folder) / CURVES_FILE, in_columns(self._curves, CURVE_COLUMNS))
+            write_parquet(Path(folder) / VALUES_FILE, in_columns(values, VALUE_COLUMNS))
             self._client.log_artifacts(self.run_id, folder)
 
     def _write_traceback(self, error: BaseException | None) -> None:
         if error is not None:
-            self.text("traceback.txt", without_private_paths("".join(traceback.format_exception(error))))
-
-
-def how_it_ended(error: BaseException | None) -> tuple[str, str, str]:
-    """MLflow's status, our status, and the reason in a line."""
-    if error is None:
-        return "FINISHED", "finished", ""
-    if isinstance(error, KeyboardInterrupt):
-        return "KILLED", "killed", "interrupted"
-    if isinstance(error, SystemExit):
-        return "KILLED", "killed", "SIGTERM" if error.code == SIGTERM_EXIT_CODE else f"SystemExit: {error.code}"
-    if isinstance(error, Unsupported):
-        return "FAILED", "unsupported", one_line(error)
-    reason = one_line(error)
-    return "FAILED", "failed", reason if isinstance(error, UserError) else f"{type(error).__name__}: {reason}"
-
-
-def log_params(client: "MlflowClient", run_id: str, flat: Mapping[str, object]) -> None:
-    """Params as text, in as few calls as MLflow takes; None is ``null``, as in yaml."""
-    from mlflow.entities import Param
-
-    params = []
-    for name, value in flat.items():
-        text = "null" if value is None else str(value)
-        if len(text) > LONGEST_PARAM:
-            text = text[: LONGEST_PARAM - len(CUT)] + CUT
-        params.append(Param(re.sub(r"[^\w\-./: ]", "_", name), text))
-    for start in range(0, len(params), PARAMS_A_CALL):
-        client.log_batch(run_id, params=params[start : start + PARAMS_A_CALL])
-
-
-def write_parquet(path: Path, columns: dict[str, list[Any]]) -> None:
-    """Equally long columns as a parquet file."""
-    import pyarrow
-    import pyarrow.parquet
-
-    pyarrow.parquet.write_table(pyarrow.table(columns), path)
-
-
-def without_private_paths(text: str) -> str:
-    """The text with short names for this machine's folders, which often hold the user's name."""
-    for folder, name in ((working_folder(), "."), (sys.prefix, "PYTHON"), (os.path.expanduser("~"), "~")):
-        if len(Path(folder).parts) > 1:
-            text = text.replace(folder, name)
-    return text
-
-
-def working_folder() -> str:
-    """The working folder, or nothing where it was deleted under our feet."""
-    try:
-        return os.getcwd()
-    except OSError:
-        return ""
+            self.text(TRACEBACK_FILE, without_private_paths("".join(traceback.format_exception(error))))

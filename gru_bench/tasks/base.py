@@ -1,19 +1,24 @@
-"""What a task is: data, loss and score of one problem.
+"""What a task is: data and an objective.
+
+A task's class says where its examples come from and how they are taken apart; its base class, one of
+:mod:`gru_bench.tasks.objectives`, has the loss, the score and the trivial guess.
 
 Generators: the training stream depends on the run's seed alone, never on the cell; validation and test data are the
 same for all cells and all seeds. A task that generates data draws them from the fixed seeds below.
 """
 
 import dataclasses
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypedDict, Unpack
 
+import numpy as np
 import torch
 from annotated_types import Gt
 from torch import Tensor, nn
+
+from gru_bench.data.slices import coded
 
 Split = Literal["train", "valid", "test"]
 PositiveInt = Annotated[int, Gt(0)]
@@ -34,6 +39,21 @@ class Metric:
     higher_is_better: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """What a reader wants of a task, fixed before any cell was tried. All are in the unit of the primary metric.
+
+    Attributes:
+        margin: Difference under which a user would not care.
+        beats_trivial_by: By how much a useful model beats the trivial guess.
+        ceiling: Score at which the task has nothing left to tell cells apart.
+    """
+
+    margin: PositiveFloat
+    beats_trivial_by: float
+    ceiling: float
+
+
 @dataclass(frozen=True)
 class Counts:
     """What one training step worked on: ``tokens`` are time steps that carry data (padding does not count)."""
@@ -44,17 +64,20 @@ class Counts:
 
 @dataclass
 class Batch:
-    """Tensors of one step. Subclass it to add fields; :meth:`to` moves every tensor field.
+    """Tensors of one step. :meth:`to` moves every tensor field, those of a subclass too.
 
     Attributes:
         inputs: Time first: token ids (T, B) or features (T, B, D).
         targets: Whatever the task's loss takes.
         lengths: (B,) on the CPU, or None where all sequences have T steps.
+        num_tokens: Time steps that carry data, of both sides where there are two, counted before the batch goes to a
+            device; None where all T * B do.
     """
 
     inputs: Tensor
     targets: Tensor
     lengths: Tensor | None = None
+    num_tokens: int | None = field(default=None, kw_only=True)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
         """A copy on ``device`` with floating tensors in ``dtype``; ``lengths`` stay on the CPU."""
@@ -67,15 +90,65 @@ class Batch:
         moved = {f.name: move(f.name, getattr(self, f.name)) for f in dataclasses.fields(self)}
         return type(self)(**moved)
 
+    def counts(self) -> Counts:
+        """What a step on this batch works on."""
+        T, B = self.inputs.shape[:2]
+        return Counts(T * B if self.num_tokens is None else self.num_tokens, B)
+
 
 @dataclass(frozen=True)
 class SliceScore:
-    """A score on a part of a split, such as ``Slice("mse", "length", "50", 0.01)``."""
+    """A score on a part of the test split, such as ``SliceScore("mse", "length", "50", 0.01, 1000)``.
+
+    Attributes:
+        metric: Name of the metric.
+        slice: By what the split is taken apart.
+        slice_value: Which part.
+        value: The score.
+        n: Test examples in that part, of the kind that the metric counts: texts, words, chunks.
+    """
 
     metric: str
     slice: str
     slice_value: str
     value: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """Examples of a split on which the score is also shown by itself.
+
+    Attributes:
+        slice: By what the split is taken apart, such as ``length``.
+        value: Which part, such as ``50``.
+        rows: (n,) numbers of its examples.
+    """
+
+    slice: str
+    value: str
+    rows: np.ndarray
+
+    def score(self, metric: str, value: float) -> SliceScore:
+        """A score on these examples."""
+        return SliceScore(metric, self.slice, self.value, value, len(self.rows))
+
+
+def parts_by(name: str, values: Sequence[Any]) -> list[Part]:
+    """The parts of a split by a column, in the order of its values, a missing one last.
+
+    Args:
+        name: What the column is called.
+        values: One an example.
+    """
+    codes_N, names = coded(list(values))
+    return parts_of(name, names, codes_N)
+
+
+def parts_of(name: str, values: Sequence[str], codes_N: np.ndarray) -> list[Part]:
+    """The same from numbers of values, as :func:`~gru_bench.data.slices.coded` gives them; empty parts left out."""
+    parts = (Part(name, value, np.flatnonzero(codes_N == code)) for code, value in enumerate(values))
+    return [part for part in parts if len(part.rows)]
 
 
 @dataclass
@@ -96,6 +169,13 @@ class Scores:
     samples: dict[str, list[Any]] = field(default_factory=dict)
 
 
+class Common(TypedDict):
+    """What every task's yaml gives it, beside what is the task's own; see :class:`Task`."""
+
+    batch_size: PositiveInt
+    goal: Goal
+
+
 class Task(ABC):
     """Data, loss and score of one problem.
 
@@ -104,9 +184,7 @@ class Task(ABC):
     Args:
         data: The data source that the config's ``data`` node made, or None for a task that generates its data.
         batch_size: B of training and evaluation.
-        margin: Difference in the primary metric under which a user would not care, in its own unit.
-        beats_trivial_by: By how much, in the primary metric, a useful model beats the trivial guess.
-        ceiling: Primary metric at which the task has nothing left to tell cells apart.
+        goal: What a reader wants of the primary metric.
 
     Attributes:
         notes: What a reader of a score must know of how it was made, one sentence each.
@@ -119,15 +197,13 @@ class Task(ABC):
     """Whether a generator makes the data; reports say so wherever the task is shown."""
     endless: ClassVar[bool] = False
     """Whether one pass over the training data never ends, since it is drawn afresh."""
+    test_selection: str = ""
+    """In words where test examples were chosen otherwise than those of training and validation; else empty."""
 
-    def __init__(
-        self, data: Any, /, *, batch_size: PositiveInt, margin: PositiveFloat, beats_trivial_by: float, ceiling: float
-    ) -> None:
+    def __init__(self, data: Any, /, **common: Unpack[Common]) -> None:
         self.data = data
-        self.batch_size = batch_size
-        self.margin = margin
-        self.beats_trivial_by = beats_trivial_by
-        self.ceiling = ceiling
+        self.batch_size = common["batch_size"]
+        self.goal = common["goal"]
         self.notes: list[str] = []
         self.facts: dict[str, int | float | str] = {}
 
@@ -182,10 +258,16 @@ class Task(ABC):
 
     @abstractmethod
     def trivial(self) -> dict[str, float]:
-        """What a guess that looks at no input scores on the test split, by metric name. Available after load."""
+        """What the best constant answer scores on the test split, by metric name. Available after load.
+
+        Constant: the same for every example, whatever it reads. Best: of all constants the one that scores highest on
+        this very split, such as the class that most of its labels have, so that none beats it. Where there are too
+        many to try (translations) it is the best of some. ``loss``, and perplexity with it, has no constant answer but
+        probabilities: those of the training split, each count one more.
+        """
 
     def trivial_slices(self) -> list[SliceScore]:
-        """What that same guess scores on each part of the test split that :meth:`score` tells apart.
+        """The same for each part of the test split on which :meth:`score` also scores: the best constant of that part.
 
         Without it nobody sees whether a part is hard for a cell or hard to guess. Available after load.
         """
@@ -195,17 +277,3 @@ class Task(ABC):
         """Device and floating type of a model, for ``batch.to(*self.place(model))``."""
         parameter = next(model.parameters())
         return parameter.device, parameter.dtype
-
-
-def digest(*parts: bytes | str) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of the parts, each set apart from the next by its length."""
-    sha = hashlib.sha256()
-    for part in parts:
-        raw = part.encode() if isinstance(part, str) else part
-        sha.update(len(raw).to_bytes(8, "little") + raw)
-    return sha.hexdigest()[:16]
-
-
-def tensor_bytes(tensor: Tensor) -> bytes:
-    """The raw values of a CPU tensor, for :func:`digest`."""
-    return tensor.contiguous().numpy().tobytes()

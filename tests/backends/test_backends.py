@@ -21,6 +21,7 @@ from gru_bench.cells.lstm import LSTM
 from gru_bench.cells.rnn import RNN
 from gru_bench.errors import Unsupported, UserError
 from gru_bench.models.encoder import Encoder, flip, last_output, num_parameters
+from gru_bench.models.streams import Streams
 
 
 def encoder(
@@ -39,7 +40,7 @@ def encoder(
         3,
         make,
         backend(runner),
-        seeded(),
+        Streams(0),
         hidden_size=5,
         num_layers=num_layers,
         device=CPU,
@@ -376,13 +377,13 @@ def test_dropout_acts_between_layers_in_training_alone() -> None:
 @given(lengths=st.lists(st.integers(1, 7), min_size=1, max_size=5))
 def test_flip_turns_each_sequence_within_its_length(lengths: list[int]) -> None:
     x = torch.arange(7 * len(lengths), dtype=torch.float64).reshape(7, len(lengths), 1) + 1
-    told = torch.tensor(lengths)
-    flipped = flip(x, told)
+    lengths_B = torch.tensor(lengths)
+    flipped = flip(x, lengths_B)
     for column, length in enumerate(lengths):
         assert torch.equal(flipped[:length, column], x[:length, column].flip(0))
         assert (flipped[length:, column] == 0).all()
-    assert torch.equal(flip(flipped, told), zero_padding(x, told))
-    last = last_output(x, told)
+    assert torch.equal(flip(flipped, lengths_B), zero_padding(x, lengths_B))
+    last = last_output(x, lengths_B)
     assert [last[k].item() for k in range(len(lengths))] == [x[n - 1, k].item() for k, n in enumerate(lengths)]
 
 

@@ -285,7 +285,7 @@ def test_required_is_refused_where_there_is_no_compiled_code() -> None:
 def fresh_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache, and nothing remembered of the code that this process has loaded."""
     monkeypatch.setenv("GRU_BENCH_CACHE", str(tmp_path / "cache"))
-    cached: tuple[Any, ...] = (native_build.library, native_build.build_id, native.kernel, bptt.say_once)
+    cached: tuple[Any, ...] = (native_build.library, native_build.build_id, native.kernel, bptt.warn_once)
     for function in cached:
         function.cache_clear()
     yield tmp_path / "cache"
@@ -300,7 +300,7 @@ def there() -> str:
 
 
 def kernel_of(runner: BPTT) -> str:
-    return kernel_name(runner.stack([GRU(3, 5, seeded())], CPU, torch.float32), 3, CPU, torch.float32)
+    return kernel_name(runner.stack([GRU(3, 5, seeded())], CPU, torch.float32), runner, 3, CPU, torch.float32)
 
 
 @pytest.mark.usefixtures("fresh_build")
@@ -312,8 +312,10 @@ def test_without_a_compiler_it_is_plain_torch_and_says_so_once(
     assert not caplog.messages
     for _ in range(2):
         assert kernel_of(BPTT()) == "hand-derived torch"
-    (said,) = caplog.messages
-    assert re.fullmatch(r"backend=bptt runs in plain torch, since native code was not built: .*no-such-compiler.", said)
+    (message,) = caplog.messages
+    assert re.fullmatch(
+        r"backend=bptt runs in plain torch, since native code was not built: .*no-such-compiler.", message
+    )
     with pytest.raises(Unsupported, match=r"native=required: no C\+\+ compiler found .*native=auto"):
         BPTT(native="required").stack([GRU(3, 5, seeded())], CPU, torch.float32)
 
@@ -328,7 +330,7 @@ def test_without_a_compiler_it_is_plain_torch_and_says_so_once(
     ],
     ids=["says nothing", "fails", "makes nonsense"],
 )
-def test_a_compiler_that_fails_is_told_in_one_line(
+def test_a_compiler_that_fails_is_a_message_of_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str
 ) -> None:
     compiler = tmp_path / "cxx"
@@ -340,7 +342,7 @@ def test_a_compiler_that_fails_is_told_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_cache_that_cannot_be_written_is_told(fresh_build: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_named(fresh_build: Path) -> None:
     fresh_build.write_text("a file where the folder should be")
     with pytest.raises(CannotBuild, match="cache"):
         native_build.library()
@@ -473,7 +475,7 @@ def test_a_partial_and_its_options_make_another_cell() -> None:
 
     assert Derived(1, 1, seeded()).name == "Derived_tanh"  # no compiled code answers to it
     stack = BPTT().stack([Derived(1, 1, seeded())], CPU, torch.float32)
-    assert kernel_name(stack, 1, CPU, torch.float32) == "hand-derived torch"
+    assert kernel_name(stack, BPTT(), 1, CPU, torch.float32) == "hand-derived torch"
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -74,7 +74,7 @@ def test_ratios_are_taken_within_rounds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "told_of"),
+    ("sent", "reason"),
     [
         ({}, None),
         ({"num_parameters": 12, "more_parameters": 2}, None),
@@ -84,13 +84,13 @@ def test_ratios_are_taken_within_rounds() -> None:
         ({"losses": [0.7, 0.7]}, "does not fall"),
     ],
 )
-def test_another_model_or_one_that_does_not_learn_is_not_timed(told: dict[str, object], told_of: str | None) -> None:
-    said = peers.objection(READY | told, 10, 0.7)
-    assert said is None if told_of is None else said is not None and told_of in said
+def test_another_model_or_one_that_does_not_learn_is_not_timed(sent: dict[str, object], reason: str | None) -> None:
+    found = peers.objection(READY | sent, 10, 0.7)
+    assert found is None if reason is None else found is not None and reason in found
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--cells", "gru,elman"], "--cells: unknown 'elman'; valid: gru, lstm, rnn"),
         (["--only", "pytorch"], "--only: unknown 'pytorch'; valid: "),
@@ -98,10 +98,10 @@ def test_another_model_or_one_that_does_not_learn_is_not_timed(told: dict[str, o
         (["--threads", "100000"], "threads=100000: never more than there are cores"),
     ],
 )
-def test_bad_options_are_one_line(arguments: list[str], told: str) -> None:
+def test_bad_options_are_one_line(arguments: list[str], message: str) -> None:
     with pytest.raises(UserError) as caught:
         peers.parse(arguments)
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(message)
 
 
 def test_backends_and_peers_can_be_chosen() -> None:

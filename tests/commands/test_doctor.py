@@ -51,8 +51,8 @@ def ask(
 
     def run(*arguments: str) -> tuple[int, str, str]:
         code = cli.run(["doctor", *arguments])
-        told = capsys.readouterr()
-        return code, told.out, told.err
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
 
     yield run
     signal.signal(signal.SIGTERM, before)
@@ -66,12 +66,12 @@ def cell_lines(text: str) -> dict[tuple[str, str], str]:
 
 
 def reasons(text: str) -> dict[str, str]:
-    """What is said below the table of what is not offered."""
+    """The lines below the table: what is not offered, and why."""
     lines = text[text.index("not offered here:") :].split("\n\n")[0].splitlines()[1:]
     return dict(line.strip().split(": ", 1) for line in lines)
 
 
-def test_everything_is_told_and_nothing_is_made(ask: Ask) -> None:
+def test_everything_is_printed_and_nothing_is_made(ask: Ask) -> None:
     code, out, err = ask()
     assert (code, err) == (0, "")
     assert out.splitlines()[-1] == "all fine"
@@ -85,8 +85,8 @@ def test_everything_is_told_and_nothing_is_made(ask: Ask) -> None:
     assert lines["gru", "vendor"].startswith("ATen loop")
     assert lines["gru_article", "vendor"] == "not offered"
     assert reasons(out)["gru_article on vendor"].startswith("backend=vendor does not run GRUArticle")
-    for said in lines.values():
-        assert said.endswith(" green") or said == "not offered"
+    for line in lines.values():
+        assert line.endswith(" green") or line == "not offered"
 
 
 def test_a_column_for_each_floating_type(ask: Ask) -> None:
@@ -94,14 +94,14 @@ def test_a_column_for_each_floating_type(ask: Ask) -> None:
     assert code == 0
     assert re.search(r"^cell +backend +float32 +float64 +bfloat16$", out, re.MULTILINE)
     assert "TxBxH = 3x2x5;" in out
-    said = cell_lines(out)["lstm", "vendor_aten"]
-    assert re.fullmatch(r"(ATen loop +\S+/\S+ green\s*){3}", said)
+    line = cell_lines(out)["lstm", "vendor_aten"]
+    assert re.fullmatch(r"(ATen loop +\S+/\S+ green\s*){3}", line)
     assert cell_lines(out)["rnn_article", "vendor"].split() == ["not", "offered"] * 3
     assert list(reasons(out)).count("rnn_article on vendor") == 1
 
 
-def test_shapes_that_run_on_different_kernels_are_told_apart(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    def by_shape(*_: object, num_steps: int, batch_size: int) -> str:
+def test_shapes_that_run_on_different_kernels_are_listed_apart(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def by_shape(*_: object, num_steps: int, batch_size: int, **__: object) -> str:
         return "short" if num_steps == 1 else f"long {batch_size}"
 
     monkeypatch.setattr(cell_table, "kernel_name", by_shape)
@@ -131,7 +131,7 @@ def test_a_store_that_exists_is_tried(ask: Ask) -> None:
 def test_what_is_red_is_named_at_the_end(
     ask: Ask, overrides: list[str], red: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "say_cells", lambda *_: [])
+    monkeypatch.setattr(doctor, "print_cells", lambda *_: [])
     code, out, err = ask(*overrides)
     assert (code, err) == (1, "")
     assert out.splitlines()[-1] == f"red: {red}"
@@ -196,7 +196,7 @@ def test_bad_input_is_a_line(ask: Ask, override: str, message: str) -> None:
 def test_a_loud_machine_is_yellow_and_not_red(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "cores_used_by_others", lambda: 1.7)
     found = Diagnosis(get_console())
-    doctor.say_machine(found, doctor.Asked(device="cpu", dtype="float32", shape="1x1x1", threads=1))
+    doctor.print_machine(found, doctor.Asked(device="cpu", dtype="float32", shape="1x1x1", threads=1))
     assert not found.red
 
 
@@ -224,14 +224,14 @@ def test_the_ui_answers_and_leaves_on_ctrl_c(empty_folder: Path) -> None:
     )
     try:
         assert process.stdout is not None
-        said = ""
-        while "Ctrl-C" not in said:
+        printed = ""
+        while "Ctrl-C" not in printed:
             line = process.stdout.readline()
             assert line, process.communicate()
-            said += line
+            printed += line
         address = f"http://127.0.0.1:{port}"
-        assert f"MLflow UI: {address}\n" in said
-        assert re.search(rf"quick: {re.escape(address)}/#/experiments/\d+/runs\?\S*viewStateShareKey=", said)
+        assert f"MLflow UI: {address}\n" in printed
+        assert re.search(rf"quick: {re.escape(address)}/#/experiments/\d+/runs\?\S*viewStateShareKey=", printed)
         with urllib.request.urlopen(f"{address}/health", timeout=10) as answer:
             assert answer.read() == b"OK"
         process.send_signal(signal.SIGINT)

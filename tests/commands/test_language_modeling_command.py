@@ -62,9 +62,9 @@ def test_own_text(gru_bench: Command, capsys: pytest.CaptureFixture[str], kind: 
     data = write_text(kind)
     small = ["hidden_size=8", "model.embedding_size=8", "task.batch_size=4", "threads=1", "trainer.max_steps=3"]
     assert gru_bench(*data, *small) == 0
-    told = capsys.readouterr()
-    assert "carved from train by a fixed hash" in told.err
-    assert "test perplexity" in told.out
+    captured = capsys.readouterr()
+    assert "carved from train by a fixed hash" in captured.err
+    assert "test perplexity" in captured.out
     (run,) = results.read("sqlite:///mlflow.db", experiment="adhoc").runs.to_dict("records")
     assert run["data_source"].startswith("files:")
     facts = OmegaConf.load(next(Path("mlartifacts").rglob("data.yaml"))).facts
@@ -86,6 +86,6 @@ def test_bad_input_is_one_line(
 ) -> None:
     write_text("csv")
     assert gru_bench(*options) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert len(told.strip().splitlines()) == 1
+    captured = capsys.readouterr().err
+    assert message in captured
+    assert len(captured.strip().splitlines()) == 1

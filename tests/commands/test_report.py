@@ -19,6 +19,7 @@ from gru_bench.commands import cli
 from gru_bench.report.header import header
 from gru_bench.report.markdown import Section
 from gru_bench.report.view import View
+from gru_bench.store.schema import CONFIG_KEY, GROUP_KEY, JOB
 from gru_bench.store.write import Store
 
 # of MLflow's own queries, under newer releases of SQLAlchemy
@@ -137,7 +138,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     planned = [{"job": str(seed), "cell": "gru", "task": "adding", "seed": str(seed)} for seed in (0, 1)]
     sweep = store.open_sweep("small", planned, {})
     row = frames.run_row("gru", 0)
-    tags = {"gru_bench.config_key": "a", "gru_bench.group_key": "b", "gru_bench.job": "0"}
+    tags = {CONFIG_KEY: "a", GROUP_KEY: "b", JOB: "0"}
     with store.run("small", "gru adding", sweep_id=sweep, tags=tags) as run:
         not_params = ("run_id", "sweep", "experiment", "config_key", "group_key", "job", "status", "error")
         run.params({key: value for key, value in row.items() if key not in not_params})

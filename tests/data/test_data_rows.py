@@ -144,7 +144,9 @@ def test_fractions_are_nested_and_leave_the_other_splits_alone() -> None:
         assert smaller < larger
     for split in ("valid", "test"):
         assert len({tuple(texts(loaded, split)) for loaded in by_fraction.values()}) == 1
-    assert "data.fraction=0.05: 20 of 400 training rows are used" in by_fraction[0.05].notes
+    assert (
+        "data.fraction=0.05: 20 of 400 training rows are used, the vocabulary is that of all" in by_fraction[0.05].notes
+    )
     assert by_fraction[0.05].counts["train"] == {"unlabeled": 0, "before_fraction": 400, "rows": 20}
 
 
@@ -218,9 +220,49 @@ def test_unlabeled_rows_are_counted_and_not_used(tmp_path: Path) -> None:
 
 
 def test_minus_one_is_a_class_where_training_has_it_and_missing_where_not(tmp_path: Path) -> None:
-    hidden = [{"review": f"secret {i}", "stars": -1} for i in range(5)]
-    loaded = load(folder(tmp_path, train=some(50), validation=some(3, 60), test=hidden))
-    assert "none of the 5 test rows of the source has a label: as if it had no such split" in loaded.notes
-    assert len(loaded.tables["test"]) == 5
-    assert not set(texts(loaded, "test")) & {row["review"] for row in hidden}
-    assert loaded.counts["test"]["unlabeled"] == 5
+    blank = [{"review": "no stars", "stars": -1}]
+    loaded = load(folder(tmp_path, train=some(50), validation=some(3, 60), test=[*some(4, 40), *blank]))
+    assert loaded.classes == ["1", "2", "3"]
+    assert loaded.counts["test"]["unlabeled"] == 1
+
+
+HIDDEN = [{"review": f"secret {i}", "stars": -1} for i in range(5)]
+
+
+def test_a_test_split_without_labels_is_refused_or_stood_in_for_and_never_carved_unasked(tmp_path: Path) -> None:
+    path = folder(tmp_path, train=some(50), validation=some(9, 60), test=HIDDEN)
+    with pytest.raises(
+        UserError, match=r"no row of the test split has a label; valid: data\.test_split=valid or train \(train: carved"
+    ):
+        load(path)
+    loaded = load(path, fallback_test_split="validation")
+    assert texts(loaded, "test") == [row["review"] for row in some(9, 60)]
+    assert len(loaded.tables["valid"]) == 5
+    assert len(loaded.tables["train"]) == 45
+    assert "none of the 5 rows of the source's test split has a label: validation tests in its place" in loaded.notes
+    # with labels nothing is stood in for
+    labeled = folder(tmp_path, train=some(50), validation=some(9, 60), test=some(4, 80))
+    assert texts(load(labeled, fallback_test_split="validation"), "test") == [row["review"] for row in some(4, 80)]
+    carved = load(labeled, test_split="train")
+    assert set(texts(carved, "test")) < {row["review"] for row in some(50)}
+    assert texts(carved, "valid") == [row["review"] for row in some(9, 60)]
+
+
+def test_a_validation_split_without_labels_is_refused(tmp_path: Path) -> None:
+    path = folder(tmp_path, train=some(50), validation=HIDDEN, test=some(4, 40))
+    with pytest.raises(
+        UserError, match=r"no row of the valid split has a label; valid: data\.valid_split=test or train"
+    ):
+        load(path)
+    assert len(load(path, valid_split="train").tables["valid"]) == 5
+
+
+def test_phrases_of_training_sentences_are_carved_with_a_warning() -> None:
+    sentences = [[f"a{i}", f"b{i}", f"c{i}", f"d{i}", f"e{i}"] for i in range(60)]
+    phrases = [words[start:stop] for words in sentences for start, stop in ((0, 5), (0, 3), (1, 4), (2, 5))]
+    rows = [{"review": " ".join(words), "stars": i % 2} for i, words in enumerate(phrases)]
+    notes = [note for note in load(None, rows).notes if "stand inside training rows" in note]
+    assert len(notes) == 2
+    assert all("carved from near-duplicates" in note for note in notes)
+    whole = [{"review": " ".join(words), "stars": i % 2} for i, words in enumerate(sentences)]
+    assert not any("near-duplicates" in note for note in load(None, whole).notes)

@@ -22,12 +22,12 @@ def test_streams_are_what_the_tokenizers_give(text: str, limit: int) -> None:
     for level, tokenizer, expected in (("char", "auto", list), ("word", "words", words), ("word", "auto", words)):
         take_apart = streams.make_take_apart(level, tokenizer, text)  # type: ignore[arg-type]
         tokens = expected(text)  # type: ignore[operator]
+        vocabulary, whole = streams.learn(text, take_apart, max_vocab_size=None, min_count=1)
+        assert vocabulary.tokens == Vocabulary.build(tokens).tokens
         for most in (None, limit):
             kept = tokens[:most]
-            vocabulary, stream = streams.learn(text, take_apart, max_tokens=most, max_vocab_size=None, min_count=1)
-            assert vocabulary.tokens == Vocabulary.build(kept).tokens
+            stream = streams.encode(text, take_apart, vocabulary, max_tokens=most)
             assert vocabulary.decode(stream.ids.tolist()) == kept
+            assert stream.ids.tolist() == whole.ids.tolist()[:most]
             assert stream.cut == (len(kept) < len(tokens))
             assert stream.lines == sum(token in ("\n", "<eos>") for token in kept[:-1]) + 1
-            coded = streams.encode(text, take_apart, vocabulary, max_tokens=most)
-            assert coded.ids.tolist() == stream.ids.tolist()

@@ -206,7 +206,9 @@ def test_a_fraction_is_said_and_known_to_the_cache() -> None:
     texts = {"train": "".join(f"line {i}\n" for i in range(10)), "valid": "v\n", "test": "t\n"}
     half = Text(texts, fraction=0.5)
     assert half.load()["train"] == "".join(f"line {i}\n" for i in range(5))
-    assert half.notes == ["data.fraction=0.5: 35 of 70 characters of training text are used"]
+    assert half.notes == [
+        "data.fraction=0.5: 35 of 70 characters of training text are used, the vocabulary is that of all"
+    ]
     assert half.recipe() != Text(texts).recipe()
     assert half.source_id() == Text(texts).source_id()
     with pytest.raises(UserError, match=r"data\.fraction=0\.1: that much of the training text holds no text"):

@@ -4,15 +4,20 @@ import re
 
 import pytest
 import torch
-from made_cells import CPU, maker, seeded
+from made_cells import CPU, maker
 from torch import Tensor
 
-from gru_bench.backends.base import Backend, Stack, State
+from gru_bench.backends.base import Backend, Mark, Stack, State
+from gru_bench.backends.bptt import BPTT
+from gru_bench.backends.compiled import Compiled
+from gru_bench.backends.cudnn import cudnn_name
 from gru_bench.backends.loop import Loop
+from gru_bench.backends.native.layer import native_name
 from gru_bench.backends.vendor import Vendor
-from gru_bench.measure.kernel import audit, cudnn_name, kernel_name, name_of, native_name
+from gru_bench.measure.kernel import audit, kernel_name, name_of
 from gru_bench.measure.trace import Audit, Event, Operator, operators, own_times
 from gru_bench.models.encoder import Encoder
+from gru_bench.models.streams import Streams
 
 
 def encoder(
@@ -22,7 +27,7 @@ def encoder(
         3,
         maker(name),
         runner,
-        seeded(),
+        Streams(0),
         hidden_size=4,
         num_layers=num_layers,
         device=CPU,
@@ -47,9 +52,9 @@ def encoder(
 )
 def test_the_kernel_is_what_ran(name: str, runner: Backend, expected: str, bidirectional: bool) -> None:
     module = encoder(name, runner, torch.float32, bidirectional=bidirectional)
-    assert kernel_name(module, 3, CPU, torch.float32) == expected
-    assert kernel_name(module, 3, CPU, torch.float32, num_steps=7, batch_size=1) == expected
-    assert kernel_name(module.stacks[0], 3, CPU, torch.float32) == expected
+    assert kernel_name(module, runner, 3, CPU, torch.float32) == expected
+    assert kernel_name(module, runner, 3, CPU, torch.float32, num_steps=7, batch_size=1) == expected
+    assert kernel_name(module.stacks[0], runner, 3, CPU, torch.float32) == expected
 
 
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN")
@@ -58,20 +63,21 @@ needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reas
 @needs_onednn
 def test_one_backend_runs_different_kernels() -> None:
     module = encoder("lstm", Vendor(), torch.float32, bidirectional=False)
-    assert kernel_name(module, 3, CPU, torch.float32) == "oneDNN"
+    assert kernel_name(module, Vendor(), 3, CPU, torch.float32) == "oneDNN"
     torch._C._set_mkldnn_enabled(False)  # the public context manager warns of TF32
     try:
-        assert kernel_name(module, 3, CPU, torch.float32) == "ATen loop"
+        assert kernel_name(module, Vendor(), 3, CPU, torch.float32) == "ATen loop"
     finally:
         torch._C._set_mkldnn_enabled(True)
     module = encoder("lstm", Vendor(), torch.float64, bidirectional=True)
-    assert kernel_name(module, 3, CPU, torch.float64) == "ATen loop"
+    assert kernel_name(module, Vendor(), 3, CPU, torch.float64) == "ATen loop"
 
 
 class Mixed(Backend):
     """Its first stack runs on one backend, all later ones on another."""
 
     name = "mixed"
+    marks = (*Vendor.marks, *Loop.marks)
 
     def __init__(self, *runners: Backend) -> None:
         self.runners = list(runners)
@@ -95,22 +101,31 @@ class Mixed(Backend):
     ],
 )
 def test_a_mixed_path_is_named_as_such(runners: list[Backend], expected: str) -> None:
-    module = encoder("lstm", Mixed(*runners), torch.float32, bidirectional=True)
-    assert kernel_name(module, 3, CPU, torch.float32) == expected
+    runner = Mixed(*runners)
+    module = encoder("lstm", runner, torch.float32, bidirectional=True)
+    assert kernel_name(module, runner, 3, CPU, torch.float32) == expected
+
+
+class Everything(Loop):
+    """A backend that knows all our own marks."""
+
+    name = "everything"
+    marks = (*BPTT.marks, *Compiled.marks, *Loop.marks)
 
 
 class Marked(Stack):
-    """A stack that says what ran, as the bptt backend does."""
+    """A stack that marks what runs, as the bptt backend does."""
 
-    def __init__(self, *marks: str) -> None:
+    def __init__(self, *marks: str, around: str = "nothing") -> None:
         super().__init__()
         self.w = torch.nn.Parameter(torch.ones(()))
-        self.marks = marks
+        self.marks, self.around = marks, around
 
     def forward(self, x_TBD: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State]:
-        for mark in self.marks:
-            with torch.profiler.record_function(mark):
-                x_TBD = x_TBD + 1
+        with torch.profiler.record_function(self.around):
+            for mark in self.marks:
+                with torch.profiler.record_function(mark):
+                    x_TBD = x_TBD + 1
         return x_TBD * self.w, ()
 
     def cell_tensors(self, *, grad: bool = False) -> list[dict[str, Tensor]]:
@@ -128,12 +143,54 @@ class Marked(Stack):
         (["gru_bench::bptt"], "hand-derived torch"),
         (["gru_bench::bptt", "gru_bench::native avx2"], "native AVX2 + hand-derived torch"),
         (["## Call CompiledFxGraph fzghyb4gc7 ##"], "compiled loop"),
-        ([], "Python loop"),
-        (["gru_bench::natively"], "Python loop"),
+        (["gru_bench::loop"], "Python loop"),
+        ([], "not known (backend everything)"),
+        (["gru_bench::natively"], "not known (backend everything)"),
     ],
 )
 def test_our_own_marks_are_names(marks: list[str], expected: str) -> None:
-    assert kernel_name(Marked(*marks), 3, CPU, torch.float32) == expected
+    assert kernel_name(Marked(*marks), Everything(), 3, CPU, torch.float32) == expected
+
+
+class Own(Backend):
+    """A user's own backend, with a kernel that no one here knows of."""
+
+    name = "own"
+
+    def refusal(self, cell: object, device: object, dtype: object) -> None:
+        return None
+
+    def _stack(self, cells: object, dropout: float) -> Stack:
+        return Marked("own::fused 4 steps")
+
+
+class OwnWithMarks(Own):
+    marks = (Mark("own::fused", "my kernel"), Mark("own::unused", "another"))
+
+
+class OwnLoop(Own):
+    """It declares the loop's mark, but its steps run inside something that it also knows."""
+
+    marks = (Mark("gru_bench::loop", "Python loop"), Mark("own::fused", lambda event, _: f"kernel of {event[11:]}"))
+
+    def _stack(self, cells: object, dropout: float) -> Stack:
+        return Marked("own::fused 4 steps", around="gru_bench::loop")
+
+
+@pytest.mark.parametrize(
+    ("runner", "expected"),
+    [(Own(), "not known (backend own)"), (OwnWithMarks(), "my kernel"), (OwnLoop(), "kernel of 4 steps")],
+)
+def test_a_users_own_backend_is_named_by_what_it_declares(runner: Backend, expected: str) -> None:
+    module = encoder("gru", runner, torch.float32, bidirectional=False, num_layers=1)
+    found = audit(module, runner, (5, 2, 3), CPU, torch.float32)
+    assert found.kernel == expected
+    assert found.text().startswith(f"kernel: {expected}\n")
+
+
+def test_each_backend_of_ours_declares_marks_of_its_own() -> None:
+    marks = [mark.event for runner in (Loop, Vendor, BPTT, Compiled) for mark in runner.marks]
+    assert len(marks) == len(set(marks)) >= 10
 
 
 def test_what_only_the_first_call_does_is_not_the_kernel() -> None:
@@ -143,10 +200,10 @@ def test_what_only_the_first_call_does_is_not_the_kernel() -> None:
             self.marks = ("gru_bench::native avx2",)
             return found
 
-    assert kernel_name(Warming("gru_bench::bptt"), 3, CPU, torch.float32) == "native AVX2"
+    assert kernel_name(Warming("gru_bench::bptt"), BPTT(native="never"), 3, CPU, torch.float32) == "native AVX2"
 
 
-def test_a_stack_without_a_mark_beside_one_with_it_is_a_loop() -> None:
+def test_a_stack_without_a_mark_beside_one_with_it_is_not_known() -> None:
     stacks = torch.nn.Module()
     stacks.parts = torch.nn.ModuleList([Marked("gru_bench::bptt"), Marked()])
 
@@ -156,11 +213,14 @@ def test_a_stack_without_a_mark_beside_one_with_it_is_a_loop() -> None:
         return x_TBD, ()
 
     stacks.forward = forward
-    assert kernel_name(stacks, 3, CPU, torch.float32) == "hand-derived torch + Python loop"
+    assert (
+        kernel_name(stacks, Everything(), 3, CPU, torch.float32)
+        == "hand-derived torch + not known (backend everything)"
+    )
     assert native_name("gru_bench::native AVX512") == "native AVX-512"
 
 
-# cuDNN: names of CUDA kernels as profiles of others show them (see the comment beside CUDNN_CLASSES)
+# cuDNN: names of CUDA kernels as profiles of others show them (see the comment in backends/cudnn.py)
 
 STATIC = ["void RNN_blockPersist_fp_LSTM<float, float, float, 128>(...)", "RNN_blockPersist_bp_LSTM_HMMA<__half>"]
 STANDARD = ["void elemWiseRNNcell<float, float, float, (cudnnRNNMode_t)2>(...)", "void GRU_elementWise_bp1<float>(...)"]
@@ -201,10 +261,10 @@ def test_cudnn_is_named_from_both_time_lines() -> None:
         Event("aten::_cudnn_rnn_backward", 120, 180, thread=2),
     ]
     device = [Event(name, 500, 600, on_device=True) for name in [*NEUTRAL, *STATIC]]
-    assert name_of(host + device) == "cuDNN persistent static"
-    assert name_of(host) == "cuDNN"
+    assert name_of(host + device, Vendor()) == "cuDNN persistent static"
+    assert name_of(host, Vendor()) == "cuDNN"
     # cuDNN off: the same operators of torch.nn, with nothing fused inside
-    assert name_of([event for event in host if "cudnn" not in event.name]) == "ATen loop"
+    assert name_of([event for event in host if "cudnn" not in event.name], Vendor()) == "ATen loop"
 
 
 @pytest.mark.cuda
@@ -215,11 +275,11 @@ def test_kernels_on_cuda(name: str) -> None:
     module = encoder(name, Vendor(), torch.float32, bidirectional=False).to(cuda)
     known = r"cuDNN (persistent static|persistent dynamic|standard)(, backward (persistent static|standard))?"
     for num_steps, batch_size in ((1, 1), (100, 32)):
-        found = audit(module, (num_steps, batch_size, 3), cuda, torch.float32)
+        found = audit(module, Vendor(), (num_steps, batch_size, 3), cuda, torch.float32)
         assert re.fullmatch(known, found.kernel), found.text()
         assert not any(op.name.startswith("aten::") for op in found.operators)
     module = encoder(name, Loop(), torch.float32, bidirectional=False).to(cuda)
-    assert kernel_name(module, 3, cuda, torch.float32) == "Python loop"
+    assert kernel_name(module, Loop(), 3, cuda, torch.float32) == "Python loop"
 
 
 # the audit
@@ -245,14 +305,14 @@ def test_on_a_gpu_its_kernels_count_and_lie_beside_each_other() -> None:
 
 def test_an_audit_counts_the_steps_of_the_shape_that_was_asked() -> None:
     module = encoder("gru", Loop(), torch.float64, bidirectional=False, num_layers=1)
-    found = audit(module, (9, 5, 3), CPU, torch.float64)
+    found = audit(module, Loop(), (9, 5, 3), CPU, torch.float64)
     calls = {op.name: op.calls for op in found.operators}
     assert found.kernel == "Python loop"
     assert calls["aten::tanh"] == 9
     assert sum(op.share for op in found.operators) == pytest.approx(1)
     assert [op.share for op in found.operators] == sorted((op.share for op in found.operators), reverse=True)
     assert "T=9 B=5 D=3, float64 on cpu" in found.text()
-    ragged = audit(module, (9, 5, 3), CPU, torch.float64, lengths=torch.tensor([9, 1, 1, 2, 3]))
+    ragged = audit(module, Loop(), (9, 5, 3), CPU, torch.float64, lengths=torch.tensor([9, 1, 1, 2, 3]))
     assert "D=3, sequences of unequal length, float64 on cpu" in ragged.text()
 
 
@@ -267,8 +327,8 @@ def test_asking_for_the_kernel_leaves_no_trace() -> None:
         module = encoder("gru", runner, torch.float32, bidirectional=False, dropout=0.5).train()
         before = torch.get_rng_state()
         with torch.no_grad():
-            kernel_name(module, 3, CPU, torch.float32)
-            audit(module, (4, 2, 3), CPU, torch.float32)
+            kernel_name(module, runner, 3, CPU, torch.float32)
+            audit(module, runner, (4, 2, 3), CPU, torch.float32)
         assert torch.equal(before, torch.get_rng_state())
         assert all(parameter.grad is None for parameter in module.parameters())
         assert module.training

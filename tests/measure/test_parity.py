@@ -41,7 +41,13 @@ def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("cell", "runner"), PAIRS)
 def test_every_backend_passes_for_every_cell_that_it_claims(cell: str, runner: str, dtype: torch.dtype) -> None:
-    found = parity.check(maker(cell), backend(runner), CPU, dtype, quick=dtype is not torch.float32)
+    mixed = dtype is torch.bfloat16
+    if mixed and not backend(runner).honors_autocast:
+        with pytest.raises(Unsupported, match="mixed precision"):
+            parity.check(maker(cell), backend(runner), CPU, dtype, quick=True, autocast=True)
+        return
+    quick = dtype is not torch.float32
+    found = parity.check(maker(cell), backend(runner), CPU, dtype, quick=quick, autocast=mixed)
     assert found.passed
     assert found.tolerance == parity.TOLERANCES[dtype]
     assert max(found.output_error, found.gradient_error) <= found.tolerance
@@ -49,12 +55,21 @@ def test_every_backend_passes_for_every_cell_that_it_claims(cell: str, runner: s
         assert min(found.output_error, found.gradient_error) > 0
 
 
+@pytest.mark.parametrize(("cell", "runner"), PAIRS)
+def test_a_longer_sequence_and_a_wider_layer_are_within_the_same_limit(cell: str, runner: str) -> None:
+    case = parity.Case(T=80, B=24, input_size=33, hidden_size=72, num_layers=2, given_state=True)
+    found = parity.check_shape(case, maker(cell), backend(runner), CPU, torch.float32)
+    assert 0 < max(found.output_error, found.gradient_error) < found.tolerance / 2
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("cell", "runner"), PAIRS)
 def test_on_cuda_too(cell: str, runner: str, dtype: torch.dtype) -> None:
-    assert parity.check(maker(cell), backend(runner), torch.device("cuda"), dtype).passed
+    assert parity.check(
+        maker(cell), backend(runner), torch.device("cuda"), dtype, autocast=dtype is torch.bfloat16
+    ).passed
 
 
 class SlightlyOff(LoopStack):
@@ -138,7 +153,7 @@ Ask = Callable[..., int]
 
 @pytest.fixture
 def ask(monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """``parity.check``, telling how many cases were measured for it."""
+    """``parity.check``, counting how many cases were measured for it."""
     asked: list[parity.Case] = []
     compare = parity.compare
 
@@ -264,7 +279,7 @@ def test_what_has_no_lasting_name_is_kept_for_the_process_alone(ask: Ask, kept: 
 
 
 def made_by_hand(input_size: int, hidden_size: int, generator: torch.Generator) -> Cell:
-    """A function: what it calls cannot be told from its own file."""
+    """A function: what it calls does not show in its own file."""
     return GRU(input_size, hidden_size, generator)
 
 
@@ -320,7 +335,7 @@ def test_a_user_without_a_home_is_no_error(ask: Ask, monkeypatch: pytest.MonkeyP
 
 def write_often(folder: str, index: int) -> None:
     parity_store.folder = lambda: Path(folder)  # type: ignore[assignment]
-    key = parity_store.question(GRU, Loop(), CPU, torch.float64, True)
+    key = parity_store.question(GRU, Loop(), CPU, torch.float64, "quick")
     for _ in range(50):
         parity_store.keep(key, (index / 8, index / 8))
         found = parity_store.recall(key)
@@ -348,13 +363,13 @@ def test_another_process_finds_the_answer(tmp_path: Path) -> None:
         "print(parity.check(GRU, Loop(), torch.device('cpu'), torch.float32, quick=True))"
     )
     environment = {**os.environ, "GRU_BENCH_CACHE": str(tmp_path / "own")}
-    said = [
+    printed = [
         subprocess.run([sys.executable, "-c", code, turn], env=environment, cwd=REPOSITORY, text=True, check=True,
                        capture_output=True).stdout
         for turn in ("first", "second")
     ]  # fmt: skip
-    assert said[0] == said[1]
-    assert "passed=True" in said[0]
+    assert printed[0] == printed[1]
+    assert "passed=True" in printed[0]
     assert [path.suffix for path in (tmp_path / "own" / "parity").iterdir()] == [".json"]
 
 
@@ -362,6 +377,14 @@ def test_red_is_refused_by_name() -> None:
     with pytest.raises(Unsupported, match=r"backend=mine is not offered for cell=gru here: .* 2\.5e-01 .* 1\.0e-09"):
         parity.Parity(0.25, 1e-9, False, 2e-5).require("mine", "gru")
     parity.Parity(1e-9, 1e-9, True, 2e-5).require("mine", "gru")
+
+
+def test_of_two_answers_the_worse_counts() -> None:
+    small, large = parity.Parity(1e-7, 3e-7, True, 2e-5), parity.Parity(2e-7, 1e-3, False, 2e-5, "T=9")
+    assert small.worse(large) == parity.Parity(2e-7, 1e-3, False, 2e-5, "T=9")
+    assert large.worse(small) == parity.Parity(2e-7, 1e-3, False, 2e-5, "T=9")
+    with pytest.raises(Unsupported, match=r"Small shapes are green; this was seen at T=9$"):
+        large.require("mine", "gru")
 
 
 def test_a_check_leaves_random_state_and_threads_alone() -> None:

@@ -1,15 +1,22 @@
 """Hidden sizes at equal parameters, against the numbers that can be worked out by hand."""
 
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
 import pytest
 import torch
+from conftest import composed
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from gru_bench.backends.loop import Loop
 from gru_bench.cells.gru import GRU
 from gru_bench.cells.lstm import LSTM
 from gru_bench.cells.rnn import RNN
-from gru_bench.models.budgets import Hidden, Parameters
+from gru_bench.config.check import check, construct
+from gru_bench.models.budgets import Budget, Hidden, Parameters
 from gru_bench.models.encoder import MakeCell
+from gru_bench.run.build import ModelBuilder, Place, make_cell
 
 
 def cell_count(make_cell: MakeCell, hidden_size: int) -> int:
@@ -39,3 +46,74 @@ def test_known_ratio_of_gru_to_lstm() -> None:
     # input width held at 128: 4 H (D + H + 1) = 3 G (D + G + 1) + G gives G / H = 1.21
     solved = Parameters(reference=LSTM).solve(128, GRU, cell_count)
     assert solved / 128 == pytest.approx(1.21, abs=0.01)
+
+
+# the whole model of a language task, whose tied embedding may need a projection
+
+SIZES = st.integers(1, 300)
+CELLS = st.sampled_from(["rnn", "lstm", "gru"])
+
+
+@cache
+def language_model(budget: str, tied: bool, cell: str = "lstm") -> tuple[ModelBuilder, MakeCell, Budget]:
+    """The model of ``task=wikitext2``, with an embedding of 40 and 50 words."""
+    overrides = [f"budget={budget}", f"model.tied={str(tied).lower()}", f"cell={cell}", "model.embedding_size=40"]
+    _, node = check(composed("task=wikitext2", *overrides))
+    place = Place(torch.device("cpu"), torch.float32)
+    return ModelBuilder(node, {"vocab_size": 50}, place), make_cell(node), construct(node["budget"])
+
+
+@settings(deadline=None, max_examples=15, derandomize=True)
+@given(size=SIZES, tied=st.booleans(), cell=CELLS)
+@pytest.mark.usefixtures("hydra_conf")
+def test_a_larger_size_has_more_parameters(size: int, tied: bool, cell: str) -> None:
+    builder, maker, _ = language_model("parameters", tied, cell)
+    assert builder.count(maker, size) < builder.count(maker, size + 1)
+
+
+@settings(deadline=None, max_examples=15, derandomize=True)
+@given(size=SIZES, tied=st.booleans(), cell=CELLS)
+@pytest.mark.usefixtures("hydra_conf")
+def test_the_solved_size_is_the_nearest_and_the_reference_keeps_its_own(size: int, tied: bool, cell: str) -> None:
+    builder, maker, budget = language_model("parameters", tied, cell)
+    solved = budget.solve(size, maker, builder.count)
+    if cell == "lstm":
+        assert solved == size
+    wanted = builder.count(LSTM, size)
+    distances = [abs(builder.count(maker, near) - wanted) for near in (max(1, solved - 1), solved, solved + 1)]
+    assert min(distances) == distances[1]
+
+
+@pytest.mark.usefixtures("hydra_conf")
+def test_the_embeddings_own_size_is_no_exception() -> None:
+    """The reference got 236 units where 256 were asked for: its model had no projection at 256 alone."""
+
+    def solved(cell: str) -> tuple[int, int]:
+        _, node = check(composed("task=wikitext2", "budget=parameters", f"cell={cell}"))
+        builder = ModelBuilder(node, {"vocab_size": 5000}, Place(torch.device("cpu"), torch.float32))
+        size = construct(node["budget"]).solve(256, make_cell(node), builder.count)
+        return size, builder.count(make_cell(node), size)
+
+    # V (E + 1) + 4 H (E + H + 1) + E (H + 1), with E = H = 256
+    assert solved("lstm") == (256, 5000 * 257 + 4 * 256 * 513 + 256 * 257)
+    # a unit more of a GRU is 2,565 parameters more
+    assert abs(solved("gru")[1] - solved("lstm")[1]) <= 2565 / 2
+
+
+@pytest.mark.parametrize(
+    ("budget", "size", "has_projection"),
+    [("hidden", 40, False), ("hidden", 41, True), ("parameters", 40, True), ("parameters", 41, True)],
+)
+@pytest.mark.usefixtures("hydra_conf")
+def test_a_projection_is_there_for_all_cells_or_for_none(budget: str, size: int, has_projection: bool) -> None:
+    for cell in ("rnn", "lstm", "gru"):
+        builder, maker, _ = language_model(budget, True, cell)
+        model: Any = builder.build(maker, Loop(), size, seed=0)
+        assert isinstance(model.projection, torch.nn.Linear) == has_projection
+
+
+def test_a_model_whose_parts_depend_on_the_size_leaves_the_reference_as_it_is() -> None:
+    def jumping(make: MakeCell, size: int) -> int:
+        return cell_count(make, size) - 5000 * (size == 100)
+
+    assert Parameters(reference=LSTM).solve(100, LSTM, jumping) == 100

@@ -19,6 +19,7 @@ from gru_bench.cells.rnn import RNN
 from gru_bench.errors import UserError
 from gru_bench.models.classifier import Classifier
 from gru_bench.models.encoder import Encoder, num_parameters
+from gru_bench.models.streams import Streams
 
 SIZES = {"vocab_size": 11, "input_size": 5, "num_classes": 3}
 POOLINGS = ["last", "mean", "max", "attention"]
@@ -35,17 +36,15 @@ def make(
     sizes: dict[str, int] | None = None,
     **options: Any,
 ) -> Classifier:
-    generator = torch.Generator().manual_seed(seed)
-
     def make_cell(input_size: int, hidden: int, source: torch.Generator) -> Cell:
         return cell(input_size, hidden, source, init=cell_init)
 
-    def build_encoder(input_size: int, /, **encoder_options: Any) -> Encoder:
+    def build_encoder(input_size: int, streams: Streams, /, **encoder_options: Any) -> Encoder:
         return Encoder(
             input_size,
             make_cell,
             backend or Loop(),
-            generator,
+            streams,
             hidden_size=hidden_size,
             num_layers=num_layers,
             device=torch.device("cpu"),
@@ -62,7 +61,7 @@ def make(
         "dropout": 0.0,
         "init": "uniform",
     }
-    return Classifier(sizes or SIZES, build_encoder, generator, **(defaults | options))
+    return Classifier(sizes or SIZES, build_encoder, Streams(seed), **(defaults | options))
 
 
 def sequences(features: bool) -> list[Tensor]:

@@ -13,8 +13,8 @@ from stores import copy_store, one_run, plan, same, score
 
 from gru_bench.errors import UserError
 from gru_bench.store.bench import parse, store_figures
-from gru_bench.store.connect import BENCH_EXPERIMENT
-from gru_bench.store.read import BENCH_COLUMNS, read
+from gru_bench.store.read import read
+from gru_bench.store.schema import BENCH_COLUMNS, BENCH_EXPERIMENT, BENCH_KIND, KIND
 from gru_bench.store.write import Store
 
 # MLflow 3.17 uses a loader strategy that SQLAlchemy 2.1 has deprecated
@@ -41,8 +41,8 @@ def test_what_is_read_is_what_was_measured(store: Store) -> None:
     run_id = store_figures(json.dumps(document), uri=store.uri)
     table = read(store.uri).bench
     assert list(table.columns) == list(BENCH_COLUMNS)
-    for name, kind in BENCH_COLUMNS.items():
-        assert table[name].dtype == pd.Series([], dtype=kind).dtype, name
+    for name, fact in BENCH_COLUMNS.items():
+        assert table[name].dtype == pd.Series([], dtype=fact.kind).dtype, name
     assert len(table) == len(document["rows"])
     shared = {"run_id": run_id, "git_commit": document["commit"]}
     shared |= {name: document[name] for name in ("machine", "torch", "threads", "dtype", "device", "rounds")}
@@ -57,7 +57,7 @@ def test_what_the_store_keeps_of_it(store: Store) -> None:
     run_id = store_figures(text, uri=store.uri)
     run = store.client.get_run(run_id)
     assert run.info.status == "FINISHED"
-    assert run.data.tags["gru_bench.kind"] == "bench"
+    assert run.data.tags[KIND] == BENCH_KIND
     assert run.data.tags["machine"] == HERE
     assert store.client.get_experiment(run.info.experiment_id).name == BENCH_EXPERIMENT
     params = run.data.params
@@ -116,7 +116,7 @@ def test_figures_that_were_not_written_to_the_end_do_not_count(store: Store) -> 
     assert set(read(store.uri).bench["run_id"]) == {kept}
 
 
-def test_a_table_that_cannot_be_read_is_said(store: Store, tmp_path: Path) -> None:
+def test_a_table_that_cannot_be_read_is_an_error(store: Store, tmp_path: Path) -> None:
     run_id = put(store)
     file = tmp_path / "mlartifacts" / run_id / "artifacts" / "bench.parquet"
     file.write_bytes(file.read_bytes()[:20])
@@ -135,7 +135,7 @@ def row(**facts: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("facts", "said"),
+    ("facts", "start"),
     [
         ({"rows": []}, "rows: "),
         ({"rows": None}, "rows: "),
@@ -155,11 +155,11 @@ def row(**facts: Any) -> dict[str, Any]:
         ({"rows": row()["rows"] * 2}, "rows has gru on bptt at 35x20x200 twice"),
     ],
 )
-def test_a_malformed_object_is_a_line_and_stores_nothing(empty_folder: Path, facts: dict[str, Any], said: str) -> None:
+def test_a_malformed_object_is_a_line_and_stores_nothing(empty_folder: Path, facts: dict[str, Any], start: str) -> None:
     with pytest.raises(UserError) as error:
         store_figures(json.dumps(bench_document.document(**facts)))
     message = str(error.value)
-    assert message.startswith(f"figures of bench/cells.py: {said}"), message
+    assert message.startswith(f"figures of bench/cells.py: {start}"), message
     assert "\n" not in message
     assert not list(empty_folder.iterdir())
 

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 from stores import copy_store, one_run, plan, same, score
 
-import gru_bench.store.connect
+import gru_bench.store.find
 from gru_bench.errors import Unsupported, UserError
-from gru_bench.store.read import CURVE_COLUMNS, RUN_COLUMNS, VALUE_COLUMNS, read
+from gru_bench.store.read import read
+from gru_bench.store.schema import CURVE_COLUMNS, JOB, RUN_FACTS, VALUE_COLUMNS
 from gru_bench.store.write import Run, Store
 
 # MLflow 3.17 uses a loader strategy that SQLAlchemy 2.1 has deprecated
@@ -72,9 +73,9 @@ def only(frame: pd.DataFrame) -> dict[str, Any]:
 def test_facts_have_their_types(store: Store) -> None:
     run_id = one_run(store, "group/3", lambda run: run.params(FACTS), experiment="adhoc", seed="3", cell="gru_article")
     frame = read(store.uri).runs
-    assert list(frame.columns) == [*RUN_COLUMNS, "env_cores", "env_torch"]
-    for name, kind in RUN_COLUMNS.items():
-        assert frame[name].dtype == pd.Series([], dtype=kind).dtype, name
+    assert list(frame.columns) == [*RUN_FACTS, "env_cores", "env_torch"]
+    for name, fact in RUN_FACTS.items():
+        assert frame[name].dtype == pd.Series([], dtype=fact.kind).dtype, name
     row = only(frame)
     expected = FACTS | {
         "run_id": run_id,
@@ -96,7 +97,7 @@ def test_facts_have_their_types(store: Store) -> None:
 
 
 def test_a_fact_of_another_kind_is_named(store: Store) -> None:
-    run_id = one_run(store, "a", score(threads="auto"))
+    run_id = one_run(store, "a", lambda run: store.client.log_param(run.run_id, "threads", "auto"))
     with pytest.raises(UserError, match=rf"run {run_id}: threads='auto' is not what that column holds"):
         read(store.uri)
 
@@ -310,7 +311,7 @@ def interrupted(store: Store) -> Iterator[tuple[str, str]]:
     """A sweep with one run that has been flushed once and is still going."""
     sweep_id = store.open_sweep("quick", plan("gru"), {})
     with ExitStack() as stack:
-        run = stack.enter_context(store.run("quick", "a", sweep_id=sweep_id, tags={"gru_bench.job": "0"}))
+        run = stack.enter_context(store.run("quick", "a", sweep_id=sweep_id, tags={JOB: "0"}))
         run.params({"primary_metric": "mse", "primary_unit": "u", "primary_higher_is_better": False})
         for step in (20, 10):
             run.curve("train/loss", step, step / 3)
@@ -376,6 +377,6 @@ def test_artifacts_on_a_server(store: Store, monkeypatch: pytest.MonkeyPatch) ->
     one_run(store, "a", score(0.5), sweep_id=sweep_id, job="0")
     direct = read(store.uri)
     looked: list[str] = []
-    monkeypatch.setattr(gru_bench.store.connect, "local_folder", looked.append)
+    monkeypatch.setattr(gru_bench.store.find, "local_folder", looked.append)
     same(read(store.uri), direct)
     assert looked

@@ -22,10 +22,11 @@ from stores import copy_store, one_run, plan
 
 from gru_bench.errors import Unsupported, UserError
 from gru_bench.store import connect as store_module
-from gru_bench.store.connect import absolute_uri, shown, sqlite_file
+from gru_bench.store.connect import absolute_uri, sqlite_file, without_password
+from gru_bench.store.schema import ERROR, GROUP_KEY, PARENT, STATUS, SWEEP
 from gru_bench.store.signals import deferred_signals, raise_on_signals
-from gru_bench.store.ui_view import UI_VIEW_TAG, group_params
-from gru_bench.store.write import Run, Store, ui_url_path
+from gru_bench.store.ui_view import UI_VIEW_TAG, group_params, ui_url_path
+from gru_bench.store.write import Run, Store
 
 # MLflow 3.17 uses a loader strategy that SQLAlchemy 2.1 has deprecated
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -80,8 +81,8 @@ def test_a_working_folder_with_an_awkward_name(name: str, empty_folder: Path) ->
 
 
 def test_passwords_are_not_shown() -> None:
-    assert shown("postgresql://me:p@ss@host/db") == "postgresql://***@host/db"
-    assert shown("http://host:5000/x@y") == "http://host:5000/x@y"
+    assert without_password("postgresql://me:p@ss@host/db") == "postgresql://***@host/db"
+    assert without_password("http://host:5000/x@y") == "http://host:5000/x@y"
 
 
 # opening
@@ -221,8 +222,8 @@ def test_status_and_reason(store: Store, error: BaseException | None, status: st
     run = store.client.get_run(run_id)
     assert run.info.status == status
     assert run.info.end_time is not None
-    assert run.data.tags["gru_bench.status"] == tag
-    assert run.data.tags.get("gru_bench.error") == reason
+    assert run.data.tags[STATUS] == tag
+    assert run.data.tags.get(ERROR) == reason
     # nothing measured is lost
     assert run.data.metrics == {"train/loss": 0.5, "test/accuracy": 0.75}
     assert columns(artifact(store, run_id, "values.parquet"))["value"] == [0.75]
@@ -240,7 +241,7 @@ def test_no_names_of_users_or_folders(store: Store, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HOME", str(tmp_path / "home" / "alice"))
     run_id = one_run(store, "a", error=OSError(f"{tmp_path}/home/alice/data is not there"))
     run = store.client.get_run(run_id)
-    assert run.data.tags["gru_bench.error"] == "OSError: ~/data is not there"
+    assert run.data.tags[ERROR] == "OSError: ~/data is not there"
     assert not {"mlflow.user", "mlflow.source.name"} & set(run.data.tags)
     assert str(tmp_path) not in artifact(store, run_id, "traceback.txt").read_text()
 
@@ -254,7 +255,7 @@ def test_what_cannot_be_stored_is_not_finished(store: Store) -> None:
         one_run(store, "a", measure)
     (run,) = store.client.search_runs([store.experiment_id("quick")])
     assert run.info.status == "FAILED"
-    assert run.data.tags["gru_bench.error"].startswith("could not be stored: Invalid")
+    assert run.data.tags[ERROR].startswith("could not be stored: Invalid")
     assert columns(artifact(store, run.info.run_id, "values.parquet"))["value"] == [0.75]
 
 
@@ -266,10 +267,11 @@ def test_a_store_that_goes_away_does_not_hide_the_reason(store: Store) -> None:
 
 CHILD = """
 import signal, sys, time
+from gru_bench.store.schema import JOB
 from gru_bench.store.write import Store, raise_on_signals
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
 raise_on_signals()
-tags = {"gru_bench.job": sys.argv[3]}
+tags = {JOB: sys.argv[3]}
 with Store(uri=sys.argv[1]).run("quick", "child", sweep_id=sys.argv[2], tags=tags) as run:
     run.value("test", "accuracy", 0.75, unit="", higher_is_better=True)
     print(run.run_id, flush=True)
@@ -303,7 +305,7 @@ def test_signals_leave_a_reason(store: Store) -> None:
 
     runs = [store.client.get_run(run_id) for run_id in run_ids]
     assert [run.info.status for run in runs] == ["KILLED", "KILLED", "RUNNING"]
-    assert [run.data.tags.get("gru_bench.error") for run in runs] == ["SIGTERM", "interrupted", None]
+    assert [run.data.tags.get(ERROR) for run in runs] == ["SIGTERM", "interrupted", None]
     for run_id in run_ids[:2]:
         assert columns(artifact(store, run_id, "values.parquet"))["value"] == [0.75]
 
@@ -311,7 +313,7 @@ def test_signals_leave_a_reason(store: Store) -> None:
     assert counts == {"finished": 0, "failed": 0, "killed": 3, "unsupported": 0, "missing": 0}
     lost = store.client.get_run(run_ids[2])
     assert lost.info.status == "KILLED"
-    assert "without a word" in lost.data.tags["gru_bench.error"]
+    assert "without giving a reason" in lost.data.tags[ERROR]
 
 
 def finish_in_spite_of(number: int, done: list[int]) -> None:
@@ -360,13 +362,21 @@ def test_signals_outside_the_main_thread() -> None:
 
 def test_params(store: Store) -> None:
     flat: dict[str, object] = {f"config.k{number}": number for number in range(250)}
-    flat |= {"long": "x" * 5000, "none": None, "truth": True, "rate": 1e-05, "list": [1, 2], "empty": "", "a[0]@b": 1}
+    flat |= {
+        "config.list": [1, 2],
+        "config.a[0]@b": 1,
+        "config.none": None,
+        "data.train_rows": 7,
+        "env_torch": "2.13.0",
+    }
+    flat |= {"notes": "x" * 5000, "shared": True, "learning_rate": 1e-05, "git_commit": ""}
     params = store.client.get_run(one_run(store, "a", lambda run: run.params(flat))).data.params
     assert {f"config.k{number}": str(number) for number in range(250)}.items() <= params.items()
-    assert (params["none"], params["truth"], params["rate"], params["list"]) == ("null", "True", "1e-05", "[1, 2]")
-    assert (params["empty"], params["a_0__b"]) == ("", "1")
-    assert len(params["long"]) == 1000
-    assert params["long"].endswith("(cut; the whole is in config.yaml)")
+    assert (params["config.none"], params["shared"], params["learning_rate"]) == ("null", "True", "1e-05")
+    assert (params["config.list"], params["git_commit"], params["config.a_0__b"]) == ("[1, 2]", "", "1")
+    assert (params["data.train_rows"], params["env_torch"]) == ("7", "2.13.0")
+    assert len(params["notes"]) == 1000
+    assert params["notes"].endswith("(cut; the whole is in config.yaml)")
 
 
 def test_curves_are_kept_until_they_are_flushed(store: Store) -> None:
@@ -422,14 +432,15 @@ def test_tables_and_texts(store: Store) -> None:
     def write(run: Run) -> None:
         run.table("test_examples", table)
         run.text("config.yaml", "seed: 0\n")
-        run.tags({"num_parameters": "12"})
+        run.params({"num_parameters": 12, "group_key": "g"})
 
     run_id = one_run(store, "a", write, cell="gru")
     read = columns(artifact(store, run_id, "test_examples.parquet"))
     assert (read["correct"], read["text"]) == (table["correct"], table["text"])
     assert artifact(store, run_id, "config.yaml").read_text() == "seed: 0\n"
-    run_tags = store.client.get_run(run_id).data.tags
-    assert (run_tags["cell"], run_tags["num_parameters"], run_tags["mlflow.runName"]) == ("gru", "12", "a")
+    data = store.client.get_run(run_id).data
+    assert (data.tags["cell"], data.tags["num_parameters"], data.tags["mlflow.runName"]) == ("gru", "12", "a")
+    assert (data.tags[GROUP_KEY], data.params) == ("g", {"num_parameters": "12"})
 
 
 # sweeps
@@ -441,12 +452,12 @@ def test_a_sweep_that_went_well(store: Store) -> None:
     run_ids = [one_run(store, choice["job"], sweep_id=sweep_id, job=choice["job"]) for choice in planned]
     assert store.close_sweep(sweep_id) == {"finished": 4, "failed": 0, "killed": 0, "unsupported": 0, "missing": 0}
     parent = store.client.get_run(sweep_id)
-    assert (parent.info.status, parent.data.tags["gru_bench.status"]) == ("FINISHED", "finished")
+    assert (parent.info.status, parent.data.tags[STATUS]) == ("FINISHED", "finished")
     assert parent.data.params == {"overrides": "cell=rnn,gru", "launcher": "basic"}
     assert json.loads(artifact(store, sweep_id, "planned.json").read_text()) == planned
     for run_id in run_ids:
         run_tags = store.client.get_run(run_id).data.tags
-        assert run_tags["mlflow.parentRunId"] == run_tags["gru_bench.sweep"] == sweep_id
+        assert run_tags[PARENT] == run_tags[SWEEP] == sweep_id
 
 
 def test_a_sweep_that_did_not(store: Store) -> None:
@@ -463,7 +474,7 @@ def test_a_sweep_that_did_not(store: Store) -> None:
     parent = store.client.get_run(sweep_id)
     assert parent.info.status == "FAILED"
     reason = "of 6 jobs: 1 failed, 1 killed, 1 unsupported, 1 missing"
-    assert parent.data.tags["gru_bench.error"] == reason
+    assert parent.data.tags[ERROR] == reason
 
     assert store.close_sweep(sweep_id) == counts
     assert store.client.get_run(sweep_id).info.end_time == parent.info.end_time
@@ -473,12 +484,12 @@ def test_a_sweep_interrupted_while_it_opens(store: Store, monkeypatch: pytest.Mo
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gru_bench.store.write.log_params", interrupted)
+    monkeypatch.setattr("gru_bench.store.write.log_facts", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.open_sweep("quick", plan("rnn", "gru"), {})
     (parent,) = store.client.search_runs([store.experiment_id("quick")], run_view_type=ViewType.ALL)
     assert parent.info.status == "FAILED"
-    assert parent.data.tags["gru_bench.error"] == "of 2 jobs: 2 missing"
+    assert parent.data.tags[ERROR] == "of 2 jobs: 2 missing"
 
 
 # the UI
@@ -490,6 +501,7 @@ def test_the_ui_averages_over_seeds_alone() -> None:
     longer = {"job": "1", "cell": "gru", "task": "copy_memory", "seed": "0", "trainer.max_steps": "5"}
     both = [*plan("gru"), longer]
     assert group_params(both) == ["cell", "task", "config.trainer.max_steps"]
+    assert group_params(plan("gru", optimizer="adam") + plan("gru", optimizer="sgd")) == ["cell", "optimizer"]
 
 
 def test_the_experiment_carries_its_view(store: Store) -> None:

@@ -12,6 +12,7 @@ from gru_bench.backends.vendor import Vendor
 from gru_bench.config.check import check
 from gru_bench.run.build import ModelBuilder, Place, make_cell, make_task
 from gru_bench.tasks.base import Scores, Split, Task
+from gru_bench.tasks.text.text_classification import TextClassification
 
 pytestmark = pytest.mark.usefixtures("own_caches")
 
@@ -77,10 +78,12 @@ def test_a_task_keeps_its_contract(name: str, tmp_path: Path) -> None:
     assert {"loss", task.primary} <= set(scores.metrics) == names
     assert set(task.trivial()) == names
     # a reader of a part's score sees what a guess scores there: no part has none, and there is none without a part
-    parts = [(part.metric, part.slice, part.slice_value) for part in scores.slices]
-    assert sorted(parts) == sorted((part.metric, part.slice, part.slice_value) for part in task.trivial_slices())
-    assert len(set(parts)) == len(parts)
-    assert {metric for metric, _, _ in parts} <= names
+    parts = [(part.metric, part.slice, part.slice_value, part.n) for part in scores.slices]
+    guessed = task.trivial_slices()
+    assert sorted(parts) == sorted((part.metric, part.slice, part.slice_value, part.n) for part in guessed)
+    assert len({part[:3] for part in parts}) == len(parts)
+    assert {part[0] for part in parts} <= names
+    assert all(part[3] > 0 for part in parts)
     assert len({len(column) for column in scores.examples.values()}) == 1
     assert len({len(column) for column in scores.samples.values()}) <= 1
     assert scores == scored(task, node, "test"), "the order of evaluation is not fixed"
@@ -106,3 +109,29 @@ def test_the_training_stream_is_the_seeds_alone(name: str, tmp_path: Path) -> No
     assert loss.ndim == 0
     assert loss.isfinite()
     assert counts.tokens > 0 < counts.examples
+
+
+@pytest.mark.parametrize("name", ["sst2", "trec", "rotten_tomatoes"])
+@pytest.mark.usefixtures("hydra_conf")
+def test_prepared_data_takes_little_memory(shared_data: Path, name: str) -> None:
+    _, node = check(composed(f"task={name}", f"data.path={shared_data / name}"))
+    loaded = make_task(node)
+    assert isinstance(loaded, TextClassification)
+    loaded.load()
+    ids = sum(texts.values.nbytes for texts in loaded.texts.values())
+    assert loaded.prepared.num_bytes <= 1.5 * ids
+    assert loaded.facts["padding_share"] < 0.12
+
+
+@pytest.mark.usefixtures("hydra_conf")
+def test_sst2_as_the_hub_has_it_tests_on_its_validation_sentences(tmp_path: Path) -> None:
+    for split, count, start, label in (("train", 90, 0, 0), ("validation", 12, 100, 0), ("test", 9, 200, None)):
+        rows = [{"sentence": f"film {i} was w{i % 7} w{i % 7}", "label": -1 if label is None else i % 2}
+                for i in range(start, start + count)]  # fmt: skip
+        pd.DataFrame(rows).to_parquet(tmp_path / f"{split}.parquet", index=False)
+    _, node = check(composed("task=sst2", f"data.path={tmp_path}"))
+    task = make_task(node)
+    task.load()
+    assert (task.facts["test_rows"], task.facts["valid_rows"], task.facts["train_rows"]) == (12, 9, 81)
+    assert isinstance(task, TextClassification)
+    assert task.texts["test"][0].tolist()[1] == task.vocabulary.unk  # film 100, which no training row has

@@ -1,7 +1,6 @@
 """The training loop on a model whose every number can be worked out by hand."""
 
 import math
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -43,34 +42,6 @@ def test_one_sgd_step_by_hand() -> None:
     assert model.w.item() == pytest.approx(0.1 * 4 * x.square().mean().item(), rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("options", "rates"),
-    [
-        ({}, [0.1, 0.1, 0.1]),
-        ({"decay": 0.5}, [0.05, 0.025, 0.0125]),
-        ({"decay": 0.5, "decay_after": 1}, [0.1, 0.05, 0.025]),
-        ({"decay": 0.5, "decay_after": 4}, [0.1, 0.1, 0.1, 0.1, 0.05, 0.025]),
-    ],
-)
-def test_the_rate_of_each_epoch(options: dict[str, Any], rates: list[float]) -> None:
-    trainer = make_trainer(max_epochs=len(rates), clip_norm=1e-9, **options)
-    assert [trainer.rate(epoch) for epoch in range(1, len(rates) + 1)] == rates
-    weights = [0.0]
-
-    def look(event: Event) -> None:
-        if event.kind == "evaluation":
-            weights.append(event.model.w.item())  # type: ignore[union-attr]
-
-    trainer.fit(Weight().double(), Line(num_batches=1), seeded(), Clock(), hooks=(look,))
-    # each gradient is clipped to 1e-9, so a step is the rate times that (torch divides by the norm plus 1e-6)
-    assert [(b - a) * 1e9 for a, b in pairwise(weights)] == pytest.approx(rates, rel=1e-4)
-
-
-def test_without_decay_the_rate_is_the_same_number() -> None:
-    trainer = make_trainer(max_epochs=1, learning_rate=0.0013)
-    assert all(trainer.rate(epoch) == 0.0013 for epoch in range(1, 50))
-
-
 def test_gradient_clipping_bounds_the_step() -> None:
     model = Weight()
     make_trainer(max_steps=1, clip_norm=0.01).fit(model, Line(), seeded(), Clock())
@@ -98,12 +69,6 @@ def test_higher_is_better_is_respected() -> None:
     task = Line(scripted=[0.5, 0.9, 0.2])
     task.metrics = tuple(type(m)(m.name, m.unit, True) for m in task.metrics)
     assert make_trainer(max_steps=3, eval_every=1).fit(Weight(), task, seeded(), Clock()).best_step == 2
-
-
-def test_early_stopping_counts_evaluations_without_gain() -> None:
-    task = Line(scripted=[0.5, 0.6, 0.4, 0.41, 0.42, 0.1])
-    fit = make_trainer(max_steps=100, eval_every=1, patience=2).fit(Weight(), task, seeded(), Clock())
-    assert (fit.steps, fit.best_step, fit.stopped) == (5, 3, "patience=2")
 
 
 def test_training_never_reads_the_test_split_and_evaluates_the_last_step() -> None:
@@ -215,16 +180,3 @@ def test_progress_is_told() -> None:
 def test_an_empty_training_split_is_said() -> None:
     with pytest.raises(UserError, match="gives no batch"):
         make_trainer(max_epochs=1).fit(Weight(), Line(num_batches=0), seeded(), Clock())
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-def test_every_optimizer_learns_the_line(optimizer: str) -> None:
-    model = Weight()
-    make_trainer(max_steps=300, optimizer=optimizer).fit(model, Line(num_batches=None), seeded(), Clock())
-    assert model.w.item() == pytest.approx(2.0, abs=0.01)
-
-
-def test_adam_takes_keras_epsilon() -> None:
-    optimizer = make_trainer(max_steps=1, optimizer="adam", epsilon=1e-7).make_optimizer(Weight())
-    assert optimizer.defaults["eps"] == 1e-7
-    assert optimizer.defaults["betas"] == (0.9, 0.999)

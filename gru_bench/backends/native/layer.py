@@ -8,16 +8,20 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.profiler import record_function
 
-from gru_bench.backends.base import State, refuse_second_derivative
+from gru_bench.backends.base import State, marked, refuse_second_derivative
 from gru_bench.backends.native import workspace
 from gru_bench.backends.native.build import library
 from gru_bench.cells.base import Cell
 from gru_bench.errors import UserError
 
+NATIVE = "gru_bench::native"
+"""How a profiler knows the compiled code; the instruction set follows."""
 INSTRUCTION_SETS = {64: "avx512", 32: "avx2"}
+SPELLING = {"avx512": "AVX-512", "avx2": "AVX2"}
 DTYPES = (torch.float32, torch.float64)
+ROWS_A_PIECE = 512
+"""Steps times sequences of which ``layer.cpp`` sums weight gradients at once, at most (``depth_of`` there)."""
 
 _SIZES = ("steps", "batch", "inputs", "hidden", "threads")
 _FORWARD = ("x", "W", "b", "U", "b_apart", "h0", "c0", "lengths", "saved", "h", "c", "h_last", "c_last", "scratch")
@@ -50,17 +54,14 @@ class Kernel:
             function = getattr(loaded, f"{name}_{way}_scratch_{suffix}")
             function.restype = c_int64
             self._scratch[way] = function
-        self.event = f"gru_bench::native {instruction_set()}"
+        self.event = f"{NATIVE} {instruction_set()}"
 
     def run(self, way: str, layer: _Layer, dtype: torch.dtype) -> None:
         """``forward`` or ``backward`` with scratch memory of its own."""
         scratch = workspace.empty((self._scratch[way](ctypes.byref(layer)),), dtype)
         layer.scratch = scratch.data_ptr()
         function = self.forward if way == "forward" else self.backward
-        if not torch.autograd._profiler_enabled():  # marking costs as much as all of this
-            function(ctypes.byref(layer))
-            return
-        with record_function(self.event):
+        with marked(self.event):
             function(ctypes.byref(layer))
 
 
@@ -74,6 +75,14 @@ def instruction_set() -> str:
     """What the compiled code's vectors are made for: ``avx512``, ``avx2``, or its vectors' width in bits."""
     num_bytes = library().vector_bytes()
     return INSTRUCTION_SETS.get(num_bytes, f"{8 * num_bytes} bit")
+
+
+def native_name(event: str) -> str:
+    """``gru_bench::native avx512`` -> ``native AVX-512``; what follows the instruction set stays as it is."""
+    _, *words = event.split()
+    if words:
+        words[0] = SPELLING.get(words[0].lower(), words[0].upper())
+    return " ".join(["native", *words])
 
 
 def has_kernel(cell: Cell, dtype: torch.dtype) -> bool:

@@ -1,37 +1,27 @@
 """Copy memory: repeat a list of symbols after a delay."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Unpack
 
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
-from gru_bench.tasks.base import (
-    SPLIT_SEEDS,
-    Batch,
-    Counts,
-    Metric,
-    PositiveFloat,
-    PositiveInt,
-    Scores,
-    SliceScore,
-    Split,
-    Task,
-    digest,
-    tensor_bytes,
-)
-from gru_bench.tasks.generated.adding import examples_by_length
+from gru_bench.data.digest import digest, tensor_bytes
+from gru_bench.tasks.base import Batch, Common, Counts, Metric, Part, PositiveInt, Scores, SliceScore, Split, Task
+from gru_bench.tasks.generated.by_length import ByLength
+from gru_bench.tasks.objectives.guesses import share_of_commonest
+from gru_bench.tasks.objectives.tag import mean_nats
 
 GENERATOR_VERSION = "copy_memory/1"
 BLANK, NUM_SYMBOLS, CUE = 0, 8, 9
 
 
 class CopyMemory(Task):
-    """Read M symbols, wait for T steps, then say them in order.
+    """Read M symbols, wait for T steps, then repeat them in order.
 
-    One example with M = 3 and T = 5; 0 is blank and 9 is the cue to speak::
+    One example with M = 3 and T = 5; 0 is blank and 9 is the cue to repeat::
 
         input   4  7  1  0  0  0  0  9  9  9  9
         target  0  0  0  0  0  0  0  0  4  7  1
@@ -68,92 +58,74 @@ class CopyMemory(Task):
         num_symbols: PositiveInt,
         beyond: list[Annotated[int, Ge(1)]],
         num_eval: PositiveInt,
-        batch_size: PositiveInt,
-        margin: PositiveFloat,
-        beats_trivial_by: float,
-        ceiling: float,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(data, batch_size=batch_size, margin=margin, beats_trivial_by=beats_trivial_by, ceiling=ceiling)
-        self.lengths = sorted(set(lengths))
-        self.eval_lengths: dict[Split, list[int]] = {"valid": self.lengths, "test": sorted({*lengths, *beyond})}
+        super().__init__(data, **common)
         self.num_symbols = num_symbols
-        self.num_eval = num_eval
+        self.examples = ByLength(self.draw, lengths, beyond, num_eval)
         self.notes.append(f"{num_symbols} symbols to copy")
-        if unseen := sorted({*beyond} - {*lengths}):
+        if unseen := self.examples.unseen:
             self.notes.append(f"delays {', '.join(map(str, unseen))} were never trained: they test extrapolation")
 
     def source_id(self) -> str:
-        return f"{GENERATOR_VERSION}:{self.lengths}:{self.eval_lengths['test']}:{self.num_symbols}:{self.num_eval}"
+        by_split, num_eval = self.examples.by_split, self.examples.num_eval
+        return f"{GENERATOR_VERSION}:{by_split['valid']}:{by_split['test']}:{self.num_symbols}:{num_eval}"
 
     def load(self) -> None:
-        self._eval: dict[Split, list[Batch]] = {}
-        for split in self.eval_lengths:
-            generator = torch.Generator().manual_seed(SPLIT_SEEDS[split])
-            self._eval[split] = [
-                make_batch(T, self.num_symbols, self.num_eval, generator) for T in self.eval_lengths[split]
-            ]
+        self.examples.load()
+
+    def draw(self, delay: int, count: int, generator: torch.Generator | None) -> Batch:
+        """Draw examples of one delay."""
+        return make_batch(delay, self.num_symbols, count, generator)
 
     def fingerprint(self) -> str:
-        return digest(*(tensor_bytes(batch.inputs) for split in ("valid", "test") for batch in self._eval[split]))
+        whole = self.examples.whole
+        return digest(*(tensor_bytes(batch.inputs) for split in ("valid", "test") for batch in whole[split]))
 
     def sizes(self) -> dict[str, int]:
         return {"vocab_size": NUM_SYMBOLS + 2, "num_classes": NUM_SYMBOLS + 1}
 
     def batches(self, split: Split, generator: torch.Generator | None = None) -> Iterator[Batch]:
-        if split != "train":
-            for whole in self._eval[split]:
-                for part in torch.arange(self.num_eval).split(self.batch_size):
-                    yield Batch(whole.inputs[:, part], whole.targets[:, part])
-            return
-        while True:
-            choice = int(torch.randint(len(self.lengths), (), generator=generator))
-            yield make_batch(self.lengths[choice], self.num_symbols, self.batch_size, generator)
+        return self.examples.batches(split, self.batch_size, generator)
 
     def loss(self, model: nn.Module, batch: Batch, carry: Any) -> tuple[Tensor, Counts, Any]:
-        T, B = batch.inputs.shape
-        logits_TBC = model(batch.inputs)
-        return F.cross_entropy(logits_TBC.flatten(0, 1), batch.targets.flatten()), Counts(T * B, B), None
+        return mean_nats(model, batch), batch.counts(), None
 
     def score(self, model: nn.Module, split: Split) -> Scores:
         place = self.place(model)
         M = self.num_symbols
-        recalls: dict[int, list[Tensor]] = {T: [] for T in self.eval_lengths[split]}
-        losses: dict[int, list[Tensor]] = {T: [] for T in self.eval_lengths[split]}
+        recalls: list[Tensor] = []
+        losses: list[Tensor] = []
         for batch in self.batches(split):
             batch = batch.to(*place)
-            delay = batch.inputs.shape[0] - 2 * M
-            logits_TBC = model(batch.inputs)
+            logits_TBC = model(batch.inputs, batch.lengths)
             loss_TB = F.cross_entropy(logits_TBC.movedim(2, 1).double(), batch.targets, reduction="none")
             right_MB = logits_TBC[-M:].argmax(dim=2) == batch.targets[-M:]
-            recalls[delay].append(right_MB.double().mean(dim=0).cpu())
-            losses[delay].append(loss_TB.mean(dim=0).cpu())
-        by_length = {T: torch.cat(parts) for T, parts in recalls.items()}
-        longest = self.lengths[-1]
+            recalls.append(right_MB.double().mean(dim=0).cpu())
+            losses.append(loss_TB.mean(dim=0).cpu())
+        recall_N, loss_N = torch.cat(recalls), torch.cat(losses)
+        longest = self.examples.longest(split).rows
         return Scores(
-            metrics={"recall": float(by_length[longest].mean()), "loss": float(torch.cat(losses[longest]).mean())},
-            slices=[SliceScore("recall", "length", str(T), float(r.mean())) for T, r in by_length.items()],
-            examples=examples_by_length("recall", by_length),
+            metrics={"recall": float(recall_N[longest].mean()), "loss": float(loss_N[longest].mean())},
+            slices=[part.score("recall", float(recall_N[part.rows].mean())) for part in self.examples.parts(split)],
+            examples={"length": self.examples.column(split), "recall": recall_N.tolist()},
         )
 
     def trivial(self) -> dict[str, float]:
-        """Blank until the cue, then one and the same symbol: the one that the longest delay's test set has most."""
-        M = self.num_symbols
-        # a guess that knows the place of the symbols but not which they are pays ln 8 for each of the M
-        loss = M * torch.tensor(float(NUM_SYMBOLS)).log().item() / (self.lengths[-1] + 2 * M)
-        return {"recall": self._guess_one(self.lengths[-1]), "loss": loss}
+        """Blank until the cue, then always the symbol that the test set has most.
+
+        ``loss``: the place of the symbols is known, and nothing of which they are: ln 8 for each of the M.
+        """
+        M, T = self.num_symbols, self.examples.lengths[-1]
+        loss = M * torch.tensor(float(NUM_SYMBOLS)).log().item() / (T + 2 * M)
+        return {"recall": self._constant(self.examples.longest("test")), "loss": loss}
 
     def trivial_slices(self) -> list[SliceScore]:
-        return [SliceScore("recall", "length", str(T), self._guess_one(T)) for T in self.eval_lengths["test"]]
+        return [part.score("recall", self._constant(part)) for part in self.examples.parts("test")]
 
-    def _guess_one(self, delay: int) -> float:
-        """Share of the test symbols at one delay that are the one which the longest delay has most."""
-        said_MB = self._test_symbols(delay)
-        commonest = self._test_symbols(self.lengths[-1]).flatten().bincount().argmax()
-        return float((said_MB == commonest).double().mean())
-
-    def _test_symbols(self, delay: int) -> Tensor:
-        at = self.eval_lengths["test"].index(delay)
-        return self._eval["test"][at].targets[-self.num_symbols :]
+    def _constant(self, part: Part) -> float:
+        symbols_NM = torch.cat([batch.targets[-self.num_symbols :].T for batch in self.examples.whole["test"]])
+        return share_of_commonest(symbols_NM[part.rows].flatten().numpy())
 
 
 def make_batch(delay: int, num_symbols: int, batch_size: int, generator: torch.Generator | None) -> Batch:

@@ -2,29 +2,18 @@
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Unpack
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
 
+from gru_bench.data.digest import digest, tensor_bytes
 from gru_bench.errors import UserError
-from gru_bench.metrics import accuracy
-from gru_bench.tasks.base import (
-    SPLIT_SEEDS,
-    Batch,
-    Counts,
-    Metric,
-    PositiveFloat,
-    PositiveInt,
-    Scores,
-    SliceScore,
-    Split,
-    Task,
-    digest,
-    tensor_bytes,
-)
+from gru_bench.tasks.base import SPLIT_SEEDS, Batch, Common, Counts, Part, PositiveFloat, PositiveInt, Split
+from gru_bench.tasks.objectives.classify import Classify, metrics_of
 
 GENERATOR_VERSION = "event_order/1"
 PATTERN_SEED = 1_000_000_087
@@ -35,8 +24,8 @@ PAIRS = ((0, 1), (1, 2))
 """Kinds that occur together, in the order that makes the label 1."""
 
 
-class EventOrder(Task):
-    """Say whether two events came in alphabetical order.
+class EventOrder(Classify):
+    """Predict whether two events came in alphabetical order.
 
     Events are of three kinds A, B and C. A sequence holds A and B, or B and C, amid noise::
 
@@ -67,11 +56,7 @@ class EventOrder(Task):
         num_test: Test sequences.
     """
 
-    metrics: tuple[Metric, ...] = (
-        Metric("accuracy", "share of sequences", higher_is_better=True),
-        Metric("loss", "nats per sequence", higher_is_better=False),
-    )
-    primary: str = "accuracy"
+    metrics = metrics_of("sequences", "sequence")
     generated: ClassVar[bool] = True
 
     def __init__(
@@ -87,12 +72,9 @@ class EventOrder(Task):
         num_train: PositiveInt,
         num_valid: PositiveInt,
         num_test: PositiveInt,
-        batch_size: PositiveInt,
-        margin: PositiveFloat,
-        beats_trivial_by: float,
-        ceiling: float,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(data, batch_size=batch_size, margin=margin, beats_trivial_by=beats_trivial_by, ceiling=ceiling)
+        super().__init__(data, **common)
         if not min_distance <= max_distance <= seq_len - LAST_STEPS:
             raise UserError(
                 f"task.min_distance={min_distance}, task.max_distance={max_distance}: must rise, and the second be at "
@@ -103,6 +85,7 @@ class EventOrder(Task):
         self.strength = strength
         self.min_distance = min_distance
         self.max_distance = max_distance
+        self.classes = ["falling", "rising"]
         self.counts: dict[Split, int] = {"train": num_train, "valid": num_valid, "test": num_test}
 
     def source_id(self) -> str:
@@ -149,56 +132,31 @@ class EventOrder(Task):
             yield Batch(self._inputs[split][:, rows], self._labels[split][rows].float())
 
     def loss(self, model: nn.Module, batch: Batch, carry: Any) -> tuple[Tensor, Counts, Any]:
-        T, B = batch.inputs.shape[:2]
-        loss = F.binary_cross_entropy_with_logits(model(batch.inputs).squeeze(1), batch.targets)
-        return loss, Counts(T * B, B), None
+        logits_B = model(batch.inputs, batch.lengths).squeeze(1)
+        return F.binary_cross_entropy_with_logits(logits_B, batch.targets), batch.counts(), None
 
-    def score(self, model: nn.Module, split: Split) -> Scores:
-        place = self.place(model)
-        logits_N = torch.cat(
-            [model(batch.to(*place).inputs).squeeze(1).double().cpu() for batch in self.batches(split)]
-        )
-        labels_N, distances_N = self._labels[split], self._distances[split]
-        nats_N = F.binary_cross_entropy_with_logits(logits_N, labels_N.double(), reduction="none")
-        predicted_N = (logits_N > 0).long()
-        right_N = predicted_N == labels_N
-        return Scores(
-            metrics={"accuracy": accuracy(predicted_N, labels_N), "loss": float(nats_N.mean())},
-            slices=self._by_distance(right_N, distances_N),
-            examples={
-                "correct": right_N.long().tolist(),
-                "nats": nats_N.tolist(),
-                "distance": distances_N.tolist(),
-            },
-        )
+    def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        logits_B = model(batch.inputs, batch.lengths).squeeze(1).double()
+        nats_B = F.binary_cross_entropy_with_logits(logits_B, batch.targets.double(), reduction="none")
+        return nats_B, (logits_B > 0).long()
 
-    def _by_distance(self, right_N: Tensor, distances_N: Tensor) -> list[SliceScore]:
-        """Accuracy in ranges of distance, each twice as wide as the one before; ranges without sequences left out."""
-        scores: list[SliceScore] = []
+    def labels(self, split: Split) -> Tensor:
+        return self._labels[split]
+
+    def columns(self, split: Split) -> dict[str, list[Any]]:
+        return {"distance": self._distances[split].tolist()}
+
+    def parts(self, split: Split) -> list[Part]:
+        """Ranges of distance, each twice as wide as the one before; ranges without sequences left out."""
+        parts: list[Part] = []
         low = self.min_distance
         while low <= self.max_distance:
             high = min(2 * low - 1, self.max_distance)
-            inside_N = (distances_N >= low) & (distances_N <= high)
-            if inside_N.any():
-                scores.append(
-                    SliceScore("accuracy", "distance", f"{low}-{high}", float(right_N[inside_N].double().mean()))
-                )
+            rows = np.flatnonzero((self._distances[split] >= low) & (self._distances[split] <= high))
+            if len(rows):
+                parts.append(Part("distance", f"{low}-{high}", rows))
             low = high + 1
-        return scores
-
-    def trivial(self) -> dict[str, float]:
-        """Always the label that training has more of, with the labels' shares in training as probabilities."""
-        counts_2 = self._labels["train"].bincount(minlength=2).double()
-        labels_N = self._labels["test"]
-        surprise_2 = -((counts_2 + 1) / (counts_2 + 1).sum()).log()
-        return {"accuracy": accuracy(self._guesses(), labels_N), "loss": float(surprise_2[labels_N].mean())}
-
-    def trivial_slices(self) -> list[SliceScore]:
-        return self._by_distance(self._guesses() == self._labels["test"], self._distances["test"])
-
-    def _guesses(self) -> Tensor:
-        """The label that training has more of, for each test sequence."""
-        return torch.full_like(self._labels["test"], int(self._labels["train"].bincount(minlength=2).argmax()))
+        return parts
 
 
 def event_patterns(num_features: int) -> Tensor:

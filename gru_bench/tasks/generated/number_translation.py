@@ -2,43 +2,32 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, Unpack
 
 import torch
 from annotated_types import Gt, Le
-from torch import Tensor, nn
+from torch import Tensor
 
 from gru_bench.data.buckets import by_length
+from gru_bench.data.digest import digest
 from gru_bench.data.number_words import generator_version, number_words, shuffled_numbers
+from gru_bench.data.slices import coded
 from gru_bench.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
 from gru_bench.errors import UserError
-from gru_bench.metrics import bleu_from_statistics, corpus_bleu, exact_match
-from gru_bench.tasks.base import (
-    Batch,
-    Counts,
-    Metric,
-    PositiveFloat,
-    PositiveInt,
-    Scores,
-    SliceScore,
-    Split,
-    Task,
-    digest,
-)
-from gru_bench.tasks.pairs import (
+from gru_bench.metrics import corpus_bleu, exact_match
+from gru_bench.tasks.base import Batch, Common, Metric, Part, PositiveInt, SliceScore, Split, parts_by
+from gru_bench.tasks.objectives.guesses import share_of_commonest
+from gru_bench.tasks.objectives.samples import spread
+from gru_bench.tasks.objectives.translate import (
     SPARE_WORDS,
-    PairBatch,
-    Translator,
+    TRIVIAL_CANDIDATES,
+    TRIVIAL_REFERENCES,
+    Statistics,
+    Translate,
     collate,
-    greedy_ids,
-    guess_words,
-    mean_loss,
-    teacher_forced,
 )
 
 SPECIALS = (PAD, UNK, BOS, EOS)
-NUM_SAMPLES = 10
-TRIVIAL_CANDIDATES, TRIVIAL_REFERENCES = 30, 100
 
 
 @dataclass(frozen=True)
@@ -50,7 +39,7 @@ class Pair:
     target: list[str]
 
 
-class NumberTranslation(Task):
+class NumberTranslation(Translate):
     """Translate a number's English words into French or German ones.
 
     One example in each direction::
@@ -93,12 +82,9 @@ class NumberTranslation(Task):
         num_train: PositiveInt,
         num_valid: PositiveInt,
         num_test: PositiveInt,
-        batch_size: PositiveInt,
-        margin: PositiveFloat,
-        beats_trivial_by: float,
-        ceiling: float,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(data, batch_size=batch_size, margin=margin, beats_trivial_by=beats_trivial_by, ceiling=ceiling)
+        super().__init__(data, **common)
         if num_train + num_valid + num_test > highest:
             raise UserError(
                 f"task.highest={highest}: num_train, num_valid and num_test are {num_train + num_valid + num_test} "
@@ -125,7 +111,7 @@ class NumberTranslation(Task):
         train = self.pairs["train"]
         self.source_vocabulary = Vocabulary.build((w for pair in train for w in pair.source), specials=SPECIALS)
         self.target_vocabulary = Vocabulary.build((w for pair in train for w in pair.target), specials=SPECIALS)
-        self.max_length = max(len(pair.target) for pair in train) + 1 + SPARE_WORDS
+        self._most_words = max(len(pair.target) for pair in train) + 1 + SPARE_WORDS
         self._sources = {s: [self.source_vocabulary.encode(p.source) for p in ps] for s, ps in self.pairs.items()}
         self._targets = {
             s: [self.target_vocabulary.encode([*p.target, EOS]) for p in ps] for s, ps in self.pairs.items()
@@ -139,7 +125,7 @@ class NumberTranslation(Task):
     def sizes(self) -> dict[str, int]:
         return {"source_vocab_size": len(self.source_vocabulary), "target_vocab_size": len(self.target_vocabulary)}
 
-    def batches(self, split: Split, generator: torch.Generator | None = None) -> Iterator[PairBatch]:
+    def batches(self, split: Split, generator: torch.Generator | None = None) -> Iterator[Batch]:
         if split != "train":
             for rows in torch.arange(self.counts[split]).split(self.batch_size):
                 yield self._batch(split, rows)
@@ -149,93 +135,67 @@ class NumberTranslation(Task):
         for rows in by_length(key, self.batch_size, generator):
             yield self._batch("train", rows)
 
-    def _batch(self, split: Split, rows: Tensor) -> PairBatch:
+    def _batch(self, split: Split, rows: Tensor) -> Batch:
         return collate([self._sources[split][i] for i in rows], [self._targets[split][i] for i in rows])
 
-    def loss(self, model: nn.Module, batch: Batch, carry: Any) -> tuple[Tensor, Counts, Any]:
-        return mean_loss(cast(Translator, model), cast(PairBatch, batch), self.target_vocabulary)
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.target_vocabulary
 
-    def score(self, model: nn.Module, split: Split) -> Scores:
-        place = self.place(model)
-        translator = cast(Translator, model)
-        nats: list[Tensor] = []
-        right: list[Tensor] = []
-        hypotheses: list[str] = []
-        for batch in self.batches(split):
-            batch = batch.to(*place)
-            batch_nats, batch_right = teacher_forced(translator, batch, self.target_vocabulary)
-            nats.append(batch_nats)
-            right.append(batch_right)
-            hypotheses.extend(self.translate(translator, batch.inputs, batch.lengths))
-        pairs = self.pairs[split]
-        references = [" ".join(pair.target) for pair in pairs]
-        exact = [int(h == r) for h, r in zip(hypotheses, references, strict=True)]
+    @property
+    def most_words(self) -> int:
+        return self._most_words
+
+    def target_ids(self, split: Split) -> Tensor:
+        return torch.cat(self._targets[split])
+
+    def target_lengths(self, split: Split) -> Tensor:
+        return torch.tensor([len(pair.target) + 1 for pair in self.pairs[split]])
+
+    def order(self, split: Split) -> Tensor:
+        return torch.arange(self.counts[split])
+
+    def text(self, ids: list[int]) -> str:
+        return " ".join(self.target_vocabulary.decode(ids))
+
+    def references(self, split: Split) -> list[str]:
+        return [" ".join(pair.target) for pair in self.pairs[split]]
+
+    def source(self, split: Split, row: int) -> str:
+        return " ".join(self.pairs[split][row].source)
+
+    def parts(self, split: Split) -> list[Part]:
+        return parts_by("target_length", [len(pair.target) for pair in self.pairs[split]])
+
+    def columns(self, split: Split) -> dict[str, list[Any]]:
+        return {"number": [pair.number for pair in self.pairs[split]]}
+
+    def judge(self, hypotheses: list[str], references: list[str]) -> tuple[dict[str, float], Statistics]:
         bleu = corpus_bleu(hypotheses, references)
-        num_words = sum(len(pair.target) + 1 for pair in pairs)
-        shown = torch.linspace(0, len(pairs) - 1, min(NUM_SAMPLES, len(pairs))).long().tolist()
-        return Scores(
-            metrics={
-                "exact_match": exact_match(hypotheses, references),
-                "bleu": bleu.score,
-                "token_accuracy": float(torch.cat(right).sum()) / num_words,
-                "loss": float(torch.cat(nats).sum()) / num_words,
-            },
-            slices=by_target_length(pairs, exact),
-            examples={
-                "number": [pair.number for pair in pairs],
-                "exact": exact,
-                "nats": torch.cat(nats).tolist(),
-                "tokens": [len(pair.target) + 1 for pair in pairs],
-                **bleu.statistics,
-            },
-            samples={
-                "source": [" ".join(pairs[i].source) for i in shown],
-                "reference": [references[i] for i in shown],
-                "hypothesis": [hypotheses[i] for i in shown],
-            },
-        )
+        exact = [int(h == r) for h, r in zip(hypotheses, references, strict=True)]
+        scores = {"exact_match": exact_match(hypotheses, references), "bleu": bleu.score}
+        return scores, {"exact": exact, **bleu.statistics}
 
-    def translate(self, model: Translator, source_TB: Tensor, lengths: Tensor | None) -> list[str]:
-        """Greedy translations of a batch, words set apart by spaces."""
-        rows = greedy_ids(model, source_TB, lengths, self.target_vocabulary, self.max_length)
-        return [" ".join(self.target_vocabulary.decode(ids)) for ids in rows]
+    def judge_part(self, statistics: Statistics, part: Part) -> SliceScore:
+        return part.score("exact_match", sum(statistics["exact"][row] for row in part.rows) / len(part.rows))
 
     def trivial(self) -> dict[str, float]:
         """Always the same translation, and always the same word.
 
-        ``exact_match`` and ``bleu``: of 30 training targets the one with the highest BLEU against 100 others,
-        whatever the source says. ``token_accuracy``: the commonest training word. ``loss``: every word with its
-        frequency in training, plus one.
+        ``exact_match``: the commonest test target, as good as any other where all are different. ``bleu``: of 30
+        training targets the one with the highest BLEU against 100 test targets. ``token_accuracy``: the commonest word
+        of the test targets. ``loss``: every word with its frequency in training, plus one.
         """
-        references = [" ".join(pair.target) for pair in self.pairs["test"]]
-        guesses = [self._guess()] * len(references)
-        token_accuracy, loss = guess_words(
-            torch.cat(self._targets["train"]), torch.cat(self._targets["test"]), self.target_vocabulary
-        )
+        references, train = self.references("test"), self.references("train")
+        few = [references[row] for row in spread(len(references), TRIVIAL_REFERENCES)]
+        candidates = [train[row] for row in spread(len(train), TRIVIAL_CANDIDATES)]
+        best = max(candidates, key=lambda text: corpus_bleu([text] * len(few), few).score)
         return {
-            "exact_match": exact_match(guesses, references),
-            "bleu": corpus_bleu(guesses, references).score,
-            "token_accuracy": token_accuracy,
-            "loss": loss,
+            "exact_match": share_of_commonest(coded(references)[0]),
+            "bleu": corpus_bleu([best] * len(references), references).score,
+            **self.guess_words(),
         }
 
     def trivial_slices(self) -> list[SliceScore]:
-        guess, pairs = self._guess(), self.pairs["test"]
-        return by_target_length(pairs, [int(guess == " ".join(pair.target)) for pair in pairs])
-
-    def _guess(self) -> str:
-        """The training target that is the trivial translation."""
-        train = [" ".join(pair.target) for pair in self.pairs["train"]]
-        seen = train[-TRIVIAL_REFERENCES:]
-        return max(
-            train[:TRIVIAL_CANDIDATES],
-            key=lambda text: bleu_from_statistics(corpus_bleu([text] * len(seen), seen).statistics),
-        )
-
-
-def by_target_length(pairs: list[Pair], exact: list[int]) -> list[SliceScore]:
-    """Exact match by the number of target words."""
-    groups: dict[int, list[int]] = {}
-    for pair, right in zip(pairs, exact, strict=True):
-        groups.setdefault(len(pair.target), []).append(right)
-    return [SliceScore("exact_match", "target_length", str(n), sum(g) / len(g)) for n, g in sorted(groups.items())]
+        codes_R, _ = coded(self.references("test"))
+        return [part.score("exact_match", share_of_commonest(codes_R[part.rows])) for part in self.parts("test")]

@@ -1,95 +1,70 @@
 """Classification of texts: one label for a whole text, from any data set of rows."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, ClassVar, Unpack
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Gt
-from torch import Tensor, nn
+from torch import Tensor
 
 from gru_bench.data import buckets
-from gru_bench.data.encode import Fitted, Tokenizer, encode, learn, make_tokenize
+from gru_bench.data.digest import digest
+from gru_bench.data.encode import Fitted, Tokenizer, learn_and_encode, make_tokenize
 from gru_bench.data.prepared import Prepared, cached, ragged_arrays
 from gru_bench.data.ragged import smallest
 from gru_bench.data.rows import SPLITS, Loaded, Rows, contents
 from gru_bench.data.slices import coded
 from gru_bench.data.vocabulary import PAD, UNK, Vocabulary
-from gru_bench.metrics import accuracy, macro_f1
-from gru_bench.tasks.base import (
-    TRAIN_DATA_SEED,
-    Batch,
-    Counts,
-    Metric,
-    PositiveFloat,
-    PositiveInt,
-    Scores,
-    SliceScore,
-    Split,
-    Task,
-    digest,
-)
-from gru_bench.tasks.generated.sentiment import SentenceBatch
-
-NUM_SAMPLES = 20
-SAMPLE_WORDS = 60
-"""Words of a sample that are shown."""
+from gru_bench.tasks.base import TRAIN_DATA_SEED, Batch, Common, Part, PositiveInt, Split, parts_of
+from gru_bench.tasks.objectives.classify import Classify, metrics_of
+from gru_bench.tasks.objectives.samples import cut
 
 
-class TextClassification(Task):
-    """Say to which class a text belongs.
+class Texts(Common):
+    """What the yaml of labeled texts gives; see :class:`TextClassification`."""
+
+    tokenizer: Tokenizer
+    lowercase: bool
+    max_length: PositiveInt | None
+    max_vocab_size: Annotated[int, Gt(2)] | None
+    min_count: Annotated[int, Ge(1)]
+
+
+class TextClassification(Classify):
+    """Predict to which class a text belongs.
 
     One example of SST-2, tokenized by ``whitespace``::
 
         it 's a charming and often affecting journey .    ->  positive
 
-    The vocabulary is that of the training texts that are used; other words are ``<unk>``. A text without a word is
-    read as one ``<unk>``; one of more than ``max_length`` words loses its end, in all splits alike, so that no row of
-    the test split is left out. How many there are of either is counted and recorded, as are rows without a label
-    (not used) and rows that also occur in the training split (kept); see :class:`~gru_bench.data.rows.Rows`.
-
-    The trivial guess is always the training rows' most frequent class.
+    The vocabulary is that of all training texts, whatever part of them is used; other words are ``<unk>``. A text
+    without a word is read as one ``<unk>``; one of more than ``max_length`` words loses its end, in all splits alike,
+    so that no row of the test split is left out. How many there are of either is counted and recorded, as are rows
+    without a label (not used) and rows that also occur in the training split (kept); see
+    :class:`~gru_bench.data.rows.Rows`.
 
     Args:
         tokenizer: ``words`` for raw text, ``whitespace`` for text that was tokenized before, ``chars`` for characters.
         lowercase: Whether upper case is read as lower case.
         max_length: Words of a text that are read; null for all.
         max_vocab_size: Most entries of the vocabulary, ``<pad>`` and ``<unk>`` included; null for no limit.
-        min_count: Words that are rarer in the training texts become ``<unk>``.
+        min_count: Words that are rarer in the training texts become ``<unk>``. With 1 no model would ever train on
+            ``<unk>``: refused where validation or test have any.
     """
 
-    metrics: tuple[Metric, ...] = (
-        Metric("accuracy", "share of texts", higher_is_better=True),
-        Metric("macro_f1", "F1, mean of classes", higher_is_better=True),
-        Metric("loss", "nats per text", higher_is_better=False),
-    )
-    primary: str = "accuracy"
+    metrics = metrics_of("texts", "text")
     roles: ClassVar[tuple[str, ...]] = ("text", "label")
     """Columns that the data must name."""
 
-    def __init__(
-        self,
-        data: Rows,
-        /,
-        *,
-        tokenizer: Tokenizer,
-        lowercase: bool,
-        max_length: PositiveInt | None,
-        max_vocab_size: Annotated[int, Gt(2)] | None,
-        min_count: Annotated[int, Ge(1)],
-        batch_size: PositiveInt,
-        margin: PositiveFloat,
-        beats_trivial_by: float,
-        ceiling: float,
-    ) -> None:
-        super().__init__(data, batch_size=batch_size, margin=margin, beats_trivial_by=beats_trivial_by, ceiling=ceiling)
+    def __init__(self, data: Rows, /, **texts: Unpack[Texts]) -> None:
+        super().__init__(data, batch_size=texts["batch_size"], goal=texts["goal"])
         data.require(*self.roles)
-        self.tokenizer = tokenizer
-        self.lowercase = lowercase
-        self.max_length = max_length
-        self.max_vocab_size = max_vocab_size
-        self.min_count = min_count
+        self.tokenizer = texts["tokenizer"]
+        self.lowercase = texts["lowercase"]
+        self.max_length = texts["max_length"]
+        self.max_vocab_size = texts["max_vocab_size"]
+        self.min_count = texts["min_count"]
 
     def source_id(self) -> str:
         return self.data.source_id()
@@ -102,32 +77,29 @@ class TextClassification(Task):
             "limits": [self.max_length, self.max_vocab_size, self.min_count],
         }
         self.prepared = cached(recipe, self._prepare)
-        told = self.prepared.facts
-        self.vocabulary = Vocabulary(told["vocabulary"])
-        self.classes: list[str] = told["classes"]
+        facts = self.prepared.facts
+        self.vocabulary = Vocabulary(facts["vocabulary"])
+        self.classes: list[str] = facts["classes"]
         self.texts = {split: self.prepared.ragged(split) for split in SPLITS}
         self._lengths = {split: torch.from_numpy(self.texts[split].lengths) for split in SPLITS}
         self._labels = {split: self.prepared.arrays[f"{split}.label"] for split in SPLITS}
         shared = torch.Generator().manual_seed(TRAIN_DATA_SEED)
         padding = buckets.padding_share(self._lengths["train"], self._shuffled(shared))
-        self.notes = [*told["notes"], f"padding is {padding:.1%} of the steps of a training epoch"]
-        self.facts = told["counts"] | {"padding_share": round(padding, 4)}
+        self.notes = [*facts["notes"], f"padding is {padding:.1%} of the steps of a training epoch"]
+        self.facts = facts["counts"] | {"padding_share": round(padding, 4)}
 
     def _prepare(self) -> Prepared:
         loaded = self.data.load()
         assert loaded.classes is not None
         tokenize = make_tokenize(self.tokenizer, lowercase=self.lowercase)
-        vocabulary, train = learn(
-            contents(loaded.tables["train"], "text"),
+        vocabulary, fitted, notes = learn_and_encode(
+            {split: contents(loaded.tables[split], "text") for split in SPLITS},
+            None if loaded.whole is None else contents(loaded.whole, "text"),
             tokenize,
             max_length=self.max_length,
             max_vocab_size=self.max_vocab_size,
             min_count=self.min_count,
         )
-        fitted = {"train": train}
-        for split in SPLITS[1:]:
-            texts = contents(loaded.tables[split], "text")
-            fitted[split] = encode(texts, tokenize, vocabulary, max_length=self.max_length)
         arrays: dict[str, np.ndarray] = {}
         for split in SPLITS:
             arrays |= ragged_arrays(split, fitted[split].sequences)
@@ -137,7 +109,7 @@ class TextClassification(Task):
             "vocabulary": vocabulary.tokens,
             "classes": loaded.classes,
             "counts": counts_of(loaded, fitted, vocabulary),
-            "notes": loaded.notes + notes_of(fitted, vocabulary, self.max_length),
+            "notes": [*loaded.notes, *notes_of(fitted, vocabulary, self.max_length), *notes],
             "slice_values": {},
         }
         content = [part for name in sorted(arrays) for part in (name, arrays[name].tobytes())]
@@ -154,101 +126,32 @@ class TextClassification(Task):
     def sizes(self) -> dict[str, int]:
         return {"vocab_size": len(self.vocabulary), "num_classes": len(self.classes)}
 
-    def batches(self, split: Split, generator: torch.Generator | None = None) -> Iterator[SentenceBatch]:
-        if split == "train":
-            groups = self._shuffled(generator)
-        else:
-            groups = buckets.in_order(self._lengths[split], self.batch_size)
+    def batches(self, split: Split, generator: torch.Generator | None = None) -> Iterator[Batch]:
+        groups = self._shuffled(generator) if split == "train" else self._in_order(split)
         labels = self._labels[split]
         for batch in buckets.padded(self.texts[split], groups, self.vocabulary.index[PAD]):
             targets = torch.from_numpy(labels[batch.rows.numpy()].astype(np.int64))
-            yield SentenceBatch(batch.ids, targets, batch.lengths, num_tokens=batch.num_tokens)
+            yield Batch(batch.ids, targets, batch.lengths, num_tokens=batch.num_tokens)
 
     def _shuffled(self, generator: torch.Generator | None) -> list[Tensor]:
         return buckets.by_length(self._lengths["train"], self.batch_size, generator, buckets.LARGE_POOL_BATCHES)
 
-    def loss(self, model: nn.Module, batch: Batch, carry: Any) -> tuple[Tensor, Counts, Any]:
-        loss = F.cross_entropy(model(batch.inputs, batch.lengths), batch.targets)
-        return loss, Counts(cast(SentenceBatch, batch).num_tokens, len(batch.targets)), None
+    def _in_order(self, split: Split) -> list[Tensor]:
+        return buckets.in_order(self._lengths[split], self.batch_size)
 
-    def score(self, model: nn.Module, split: Split) -> Scores:
-        place = self.place(model)
-        nats: list[Tensor] = []
-        said: list[Tensor] = []
-        for batch in self.batches(split):
-            batch = batch.to(*place)
-            logits_BC = model(batch.inputs, batch.lengths).double()
-            nats.append(F.cross_entropy(logits_BC, batch.targets, reduction="none").cpu())
-            said.append(logits_BC.argmax(dim=1).cpu())
-        # batches come by length; what is told of examples is in the order of the rows
-        order_R = torch.cat(buckets.in_order(self._lengths[split], self.batch_size))
-        back_R = order_R.argsort()
-        nats_R, predicted_R = torch.cat(nats)[back_R], torch.cat(said)[back_R]
-        labels_R = torch.from_numpy(self._labels[split].astype(np.int64))
-        right = (predicted_R == labels_R).tolist()
-        shown = torch.linspace(0, len(right) - 1, min(NUM_SAMPLES, len(right))).long().tolist()
-        return Scores(
-            metrics={
-                "accuracy": accuracy(predicted_R, labels_R),
-                "macro_f1": macro_f1(predicted_R, labels_R, len(self.classes)),
-                "loss": float(nats_R.mean()),
-            },
-            slices=self._slices(split, np.array(right)),
-            examples={
-                "correct": [int(r) for r in right],
-                "nats": nats_R.tolist(),
-                "label": labels_R.tolist(),
-                "prediction": predicted_R.tolist(),
-            },
-            samples={
-                "text": [self._readable(split, row) for row in shown],
-                "label": [self.classes[int(labels_R[row])] for row in shown],
-                "prediction": [self.classes[int(predicted_R[row])] for row in shown],
-            },
-        )
+    def order(self, split: Split) -> Tensor:
+        return torch.cat(self._in_order(split))
 
-    def _slices(self, split: Split, right_R: np.ndarray) -> list[SliceScore]:
+    def labels(self, split: Split) -> Tensor:
+        return torch.from_numpy(self._labels[split].astype(np.int64))
+
+    def parts(self, split: Split) -> list[Part]:
         values = self.prepared.facts["slice_values"].get(split, [])
-        if not values:
-            return []
-        return accuracy_by_code(self.data.columns["slice"], values, self.prepared.arrays[f"{split}.slice"], right_R)
+        return parts_of(self.data.columns["slice"], values, self.prepared.arrays[f"{split}.slice"]) if values else []
 
-    def _readable(self, split: Split, row: int) -> str:
-        ids = self.texts[split][row]
-        joint = "" if self.tokenizer == "chars" else " "
-        return joint.join(self.vocabulary.decode(ids[:SAMPLE_WORDS].tolist())) + (
-            " ..." if len(ids) > SAMPLE_WORDS else ""
-        )
-
-    def trivial(self) -> dict[str, float]:
-        """Always the class that training has most of, with the classes' frequencies in training as probabilities."""
-        counts_C = np.bincount(self._labels["train"], minlength=len(self.classes)).astype(float)
-        labels_R = torch.from_numpy(self._labels["test"].astype(np.int64))
-        guesses = torch.full_like(labels_R, self._commonest())
-        surprise_C = -torch.from_numpy((counts_C + 1) / (counts_C + 1).sum()).log()
-        return {
-            "accuracy": accuracy(guesses, labels_R),
-            "macro_f1": macro_f1(guesses, labels_R, len(self.classes)),
-            "loss": float(surprise_C[labels_R].mean()),
-        }
-
-    def trivial_slices(self) -> list[SliceScore]:
-        return self._slices("test", self._labels["test"] == self._commonest())
-
-    def _commonest(self) -> int:
-        """The class that training has most of."""
-        return int(np.bincount(self._labels["train"]).argmax())
-
-
-def accuracy_by_code(name: str, values: list[str], codes_N: np.ndarray, right_N: np.ndarray) -> list[SliceScore]:
-    """Share of right answers for each value of a column that :func:`~gru_bench.data.slices.coded` took apart."""
-    answers = np.bincount(codes_N, minlength=len(values))
-    right = np.bincount(codes_N, weights=right_N, minlength=len(values))
-    return [
-        SliceScore("accuracy", name, value, float(hits / number))
-        for value, hits, number in zip(values, right, answers, strict=True)
-        if number
-    ]
+    def readable(self, split: Split, row: int) -> str:
+        words = self.vocabulary.decode(self.texts[split][row].tolist())
+        return cut(words, "" if self.tokenizer == "chars" else " ")
 
 
 def counts_of(loaded: Loaded, fitted: dict[str, Fitted], vocabulary: Vocabulary) -> dict[str, int]:

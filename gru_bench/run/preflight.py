@@ -1,0 +1,98 @@
+"""A look before training: whether the backend is right, which kernel runs, how much memory a step takes.
+
+Everything is asked at the largest of the first training batches, and leaves the model as it was.
+"""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from gru_bench.backends.base import Backend
+from gru_bench.backends.native import workspace
+from gru_bench.measure import parity
+from gru_bench.measure.kernel import audit
+from gru_bench.measure.memory import PeakMemory, live_bytes
+from gru_bench.measure.parity import Parity
+from gru_bench.measure.trace import Audit
+from gru_bench.models.encoder import Encoder, MakeCell, num_parameters
+from gru_bench.run.build import Place
+from gru_bench.tasks.base import TRAIN_DATA_SEED, Batch, Task
+from gru_bench.training.trainer import Trainer
+
+BATCHES = 32
+"""How many training batches are looked at for the largest one."""
+
+
+def largest_batch(task: Task) -> Batch:
+    """The largest of the first training batches, of a stream that all cells and seeds share."""
+    stream = task.batches("train", torch.Generator().manual_seed(TRAIN_DATA_SEED))
+    return max(itertools.islice(stream, BATCHES), key=lambda batch: batch.inputs.numel())
+
+
+def check_parity(model: nn.Module, make_cell: MakeCell, backend: Backend, batch: Batch, place: Place) -> Parity:
+    """How far the backend is from the reference: at small shapes of every kind, then at those that the model runs.
+
+    Red is returned, not raised; the rest is then left out.
+    """
+    mixed = place.autocast is not None
+    found = parity.check(make_cell, backend, place.device, place.dtype, quick=True, autocast=mixed)
+    threads = torch.get_num_threads()
+    for encoder in model.modules():
+        if found.passed and isinstance(encoder, Encoder):
+            case = parity.bounded(case_of(encoder, batch), backend, num_parameters(encoder), threads)
+            found = found.worse(parity.check_shape(case, make_cell, backend, place.device, place.dtype, autocast=mixed))
+    return found
+
+
+def case_of(encoder: Encoder, batch: Batch) -> parity.Case:
+    """The shape at which this batch runs.
+
+    Where all sequences are of one length, a state is given: a language model carries it along.
+    """
+    T, B = batch.inputs.shape[:2]
+    return parity.Case(
+        T=T,
+        B=B,
+        input_size=encoder.input_size,
+        hidden_size=encoder.hidden_size,
+        num_layers=encoder.num_layers,
+        bidirectional=encoder.bidirectional,
+        given_state=batch.lengths is None,
+        lengths=None if batch.lengths is None else tuple(batch.lengths.tolist()),
+    )
+
+
+def audit_kernel(model: nn.Module, backend: Backend, batch: Batch, place: Place) -> Audit:
+    """The kernel that runs the model's first recurrent layers on this batch: kernels are chosen by shape."""
+    encoder = next(module for module in model.modules() if isinstance(module, Encoder))
+    T, B = batch.inputs.shape[:2]
+    shape = (T, B, encoder.input_size)
+    return audit(
+        encoder, backend, shape, place.device, place.parameters, lengths=batch.lengths, autocast=place.autocast
+    )
+
+
+def peak_memory(model: nn.Module, trainer: Trainer, task: Task, batch: Batch) -> int | None:
+    """The peak of the tensor bytes of one training step; None where it could not be measured."""
+    batch = batch.to(*task.place(model))
+    with undisturbed(model):
+        optimizer = trainer.make_optimizer(model)
+        trainer.step(model, optimizer, task, batch, None)  # makes the optimizer's state
+        workspace.clear()  # what is kept there would not be seen to be taken
+        meter = PeakMemory(batch.inputs.device, live_bytes(model, optimizer, batch), gradients_of=model)
+        with meter:
+            trainer.step(model, optimizer, task, batch, None)
+    return meter.peak_bytes
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Put weights, gradients and random state back as they were. The copy lies on the CPU, where nobody counts it."""
+    state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        yield
+    model.load_state_dict(state)
+    model.zero_grad(set_to_none=True)

@@ -1,0 +1,85 @@
+"""The story of one run, from what was asked for to its row in the store."""
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from gru_bench.config.check import construct
+from gru_bench.measure.timing import StepClock
+from gru_bench.models.encoder import num_parameters
+from gru_bench.run import build, preflight
+from gru_bench.run.job import Job, Request, prepare
+from gru_bench.run.progress import show_progress
+from gru_bench.run.record import Recorder, write_facts
+from gru_bench.training.fit import Fit
+from gru_bench.training.trainer import Trainer
+
+
+def train(asked: Request, say: Callable[[str], None]) -> str:
+    """Check the config and load the data, open the row, then do what the row is about.
+
+    What is wrong with a job of a sweep becomes its row's reason, and the sweep goes on. What is wrong with a single
+    run leaves no row: whoever asked for it reads the message.
+
+    Args:
+        asked: What Hydra handed over.
+        say: Shows a line to the user.
+
+    Returns:
+        One line: the score, what a trivial guess scores, seconds, and the run's id.
+
+    Raises:
+        Exception: Whatever ended the run; its row, if it has one, says so.
+    """
+    if asked.sweep is None and not asked.alone:
+        raise RuntimeError("this job belongs to a sweep whose parent run could not be opened")
+    store = asked.store()
+    started = time.perf_counter()
+    prepared = prepare(asked)
+    if asked.alone:
+        prepared.ready()
+    prepared_s = time.perf_counter() - started
+    store.open()
+    started = time.perf_counter() - prepared_s  # opening a store is no cost of the run, and the first one is slow
+    sweep_id = asked.sweep.sweep_id if asked.sweep else None
+    with store.run(asked.experiment, asked.name, sweep_id=sweep_id, tags=asked.tags) as run:
+        if prepared.job is not None:
+            write_facts(run, prepared.job)
+        job = prepared.ready()
+        record = Recorder(run, job.task, started)
+        for note in record.notes() if asked.alone else ():  # a sweep's would be the same for each run: see its report
+            say(note)
+        fit_and_score(job, record, f"{asked.choices['cell']} {asked.choices['task']}", quiet=not asked.alone)
+    return record.summary()
+
+
+def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> None:
+    """What the row is about: data, model, a look before training, training, and one look at the test split."""
+    settings, node, task, place = job.settings, job.node, job.task, job.place
+    record.data()
+
+    make_cell, backend = build.make_cell(node), construct(node["backend"])
+    trainer: Trainer = construct(node["trainer"], place.autocast)
+    builder = build.ModelBuilder(node, task.sizes(), place)
+    hidden_size: int = construct(node["budget"]).solve(settings.hidden_size, make_cell, builder.count)
+    torch.manual_seed(build.dropout_seed(settings.seed))
+    model = builder.build(make_cell, backend, hidden_size, settings.seed)
+    record.model(hidden_size, num_parameters(model))
+
+    batch = preflight.largest_batch(task)
+    with record.clock_stopped():
+        parity = preflight.check_parity(model, make_cell, backend, batch, place)
+    record.parity(parity)
+    parity.require(str(job.facts["backend"]), str(job.facts["cell"]))  # red: nothing of it is timed
+    record.kernel(preflight.audit_kernel(model, backend, batch, place))
+    record.memory(preflight.peak_memory(model, trainer, task, batch))
+
+    fit = Fit()
+    generator, clock = torch.Generator().manual_seed(build.data_seed(settings.seed)), StepClock(place.device)
+    try:
+        with show_progress(title, trainer, quiet=quiet) as progress:
+            trainer.fit(model, task, generator, clock, hooks=(record.curves,), progress=progress, result=fit)
+        record.test(trainer.evaluate(model, task, "test"))
+    finally:
+        record.end(fit)

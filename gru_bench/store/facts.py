@@ -1,0 +1,52 @@
+"""Facts as what MLflow keeps of them: params and tags, both text."""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from gru_bench.store.schema import CONFIG_FILE, DECLARED, check_declared
+from gru_bench.store.tables import typed
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+LONGEST_PARAM = 1000
+CUT = f"… (cut; the whole is in {CONFIG_FILE})"
+PARAMS_A_CALL = 100
+
+
+def log_facts(client: "MlflowClient", run_id: str, facts: Mapping[str, object], kind: str) -> None:
+    """Write facts as params and tags, as the schema has each, in as few calls as MLflow takes.
+
+    Args:
+        client: On the store.
+        run_id: MLflow's id of a run, a sweep's parent or a benchmark.
+        facts: By name; None is ``null``, as in yaml.
+        kind: Which of these three it is, as the schema names them.
+
+    Raises:
+        ValueError: A fact is not declared for that kind. Nothing is written.
+        UserError: A value is not what its fact holds. Nothing is written.
+    """
+    from mlflow.entities import Param, RunTag
+
+    check_declared(facts, kind)
+    params, tags = [], []
+    for name, value in facts.items():
+        text = "null" if value is None else str(value)
+        fact = DECLARED[kind].get(name)
+        if fact is not None:
+            typed(text, fact, run_id)
+        if fact is not None and fact.tag:
+            tags.append(RunTag(fact.tag, text))
+        if fact is None or fact.param:
+            params.append(Param(re.sub(r"[^\w\-./: ]", "_", name), shortened(text)))
+    for start in range(0, len(params), PARAMS_A_CALL):
+        client.log_batch(run_id, params=params[start : start + PARAMS_A_CALL])
+    if tags:
+        client.log_batch(run_id, tags=tags)
+
+
+def shortened(text: str) -> str:
+    """The text, cut to what MLflow keeps of a param."""
+    return text if len(text) <= LONGEST_PARAM else text[: LONGEST_PARAM - len(CUT)] + CUT

@@ -1,0 +1,251 @@
+"""What the tracking store holds, each thing declared once: the facts of a run, the columns of all tables, every name.
+
+The writer refuses a fact that is not declared here; the reader takes its columns and their types from here, and so do
+the report and the frames of the tests. To add a fact, add it to :data:`RUN_FACTS` and write it. Runs that were written
+before have it empty.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+TEXT, INTEGER, NUMBER, TRUTH = "str", "Int64", "float64", "boolean"
+"""Kinds of facts, as the types of their columns. Text that is not known is empty; anything else is missing (NA)."""
+
+# tags of MLflow by which runs are found
+KIND = "gru_bench.kind"
+STATUS = "gru_bench.status"
+ERROR = "gru_bench.error"
+SWEEP = "gru_bench.sweep"
+JOB = "gru_bench.job"
+CONFIG_KEY = "gru_bench.config_key"
+GROUP_KEY = "gru_bench.group_key"
+PARENT = "mlflow.parentRunId"
+
+RUN_KIND, SWEEP_KIND, BENCH_KIND = "run", "sweep", "bench"
+"""Values of the tag ``KIND``; only runs are rows of a report."""
+STATUSES = ("finished", "failed", "killed", "unsupported", "missing")
+"""How a job of a sweep can end; ``running`` comes before, and ``missing`` left no run."""
+
+# artifacts
+PLANNED_FILE = "planned.json"
+VALUES_FILE, CURVES_FILE = "values.parquet", "curves.parquet"
+CONFIG_FILE, DATA_FILE = "config.yaml", "data.yaml"
+KERNEL_FILE, TRACEBACK_FILE = "kernel_audit.txt", "traceback.txt"
+EXAMPLES_TABLE, SAMPLES_TABLE = "test_examples", "test_samples"
+BENCH_EXPERIMENT = "bench_cells"
+"""The experiment of what ``bench/cells.py`` measured: never a run of a report."""
+BENCH_TABLE, BENCH_FILE = "bench", "bench.json"
+
+BEST = "best_"
+"""Before the metric's name in MLflow where a curve already has that name; values.parquet has the plain name."""
+TRIVIAL = "trivial_"
+"""Before the metric's name: what a guess that looks at no input scores."""
+PART_SIZE, PART_SIZE_UNIT = "n", "examples"
+"""Metric and unit of the number of test examples in a part (a slice) of the test split."""
+
+SPLITS = ("train", "valid", "test", "speed", "memory")
+"""The order of values."""
+FAMILIES = ("rnn", "lstm", "gru")
+"""The order of families in tables; a family is represented by its reference cell of the same name."""
+
+ENVIRONMENT = "env_"
+FREE_FAMILIES = ("config.", "data.", ENVIRONMENT)
+"""How names begin that need no declaration: the resolved config, facts of the data, and the environment.
+
+``config.*`` is read for the fact ``settings`` alone, ``data.*`` not at all, and ``env_*`` as columns of text.
+"""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One fact of a run, or one column of a table.
+
+    Attributes:
+        name: Of the column, and of the param unless ``param`` is False.
+        kind: ``TEXT``, ``INTEGER``, ``NUMBER`` or ``TRUTH``.
+        meaning: In a few words.
+        unit: Of a number; ``1`` where it has none.
+        tag: MLflow's tag that holds it; nothing for most.
+        param: Whether MLflow keeps it as a param. What is neither param nor tag, the reader finds out.
+        setting: Whether it is equal in a fair comparison of cells, and labels rows of one cell where it differs.
+        config: The key or the choice of the config that it repeats.
+        node: The config's node whose class it names.
+        example: What a usual run of the tests has; None where that has none.
+    """
+
+    name: str
+    kind: str
+    meaning: str
+    unit: str = ""
+    tag: str = ""
+    param: bool = True
+    setting: bool = False
+    config: str = ""
+    node: str = ""
+    example: object = None
+
+
+def by_name(*facts: Fact) -> dict[str, Fact]:
+    """The facts in their order, to be looked up.
+
+    Raises:
+        ValueError: Two of them have one name.
+    """
+    found = {fact.name: fact for fact in facts}
+    if len(found) < len(facts):
+        raise ValueError("a fact is declared twice")
+    return found
+
+
+RUN_FACTS: dict[str, Fact] = by_name(
+    # which run it is
+    Fact("run_id", TEXT, "MLflow's id of the run; empty where a planned job left none", param=False),
+    Fact("sweep", TEXT, "run id of the sweep's parent; empty for a single run", tag=SWEEP, param=False, example="5eeb"),
+    Fact("experiment", TEXT, "name of MLflow's experiment", param=False, example="quick"),
+    Fact("config_key", TEXT, "digest of all that can change the result", tag=CONFIG_KEY, param=False),
+    Fact("group_key", TEXT, "the same without the seed: runs that may be averaged", tag=GROUP_KEY, param=False),
+    Fact("job", INTEGER, "number of the job in its sweep", "1", tag=JOB, param=False, example=0),
+    Fact("task", TEXT, "yaml name of the task", tag="task", config="task", example="adding"),
+    Fact("family", TEXT, "what the cell is a variant of", tag="family"),
+    Fact("cell", TEXT, "yaml name of the cell", tag="cell", config="cell"),
+    Fact("backend", TEXT, "yaml name of the backend", tag="backend", setting=True, config="backend", node="backend",
+         example="loop"),
+    Fact("kernel", TEXT, "what ran the cell, as a profiler saw it", example="ATen loop"),
+    # model and budget
+    Fact("hidden_size_asked", INTEGER, "size that the config asks for; the budget may change it", "units",
+         config="hidden_size", example=64),
+    Fact("hidden_size", INTEGER, "size that was trained", "units", tag="hidden_size", example=64),
+    Fact("num_layers", INTEGER, "layers of the cell", "layers", setting=True, config="num_layers", example=1),
+    Fact("num_parameters", INTEGER, "trainable parameters of the whole model", "parameters", tag="num_parameters"),
+    Fact("budget", TEXT, "what is held equal between cells", tag="budget", setting=True, config="budget",
+         node="budget", example="hidden"),
+    Fact("seed", INTEGER, "from which all random streams of the run derive", "1", tag="seed", config="seed"),
+    # where it ran
+    Fact("device", TEXT, "cpu or cuda", setting=True, config="device", example="cpu"),
+    Fact("machine", TEXT, "id of the machine's hardware", example="ab12cd34"),
+    Fact("threads", INTEGER, "threads of torch", "threads", setting=True, config="threads", example=1),
+    Fact("shared", TRUTH, "whether other work ran on the machine at the same time", example=True),
+    Fact("dtype", TEXT, "float32, float64 or bfloat16 (mixed precision)", setting=True, config="dtype",
+         example="float32"),
+    # how it was trained
+    Fact("learning_rate", NUMBER, "the rate before its schedule", "1", setting=True, config="trainer.learning_rate",
+         example=0.003),
+    Fact("learning_rate_from", TEXT, "trials (this cell's own, at these very settings), other settings (this cell's "
+         "own, at others), family (trials of the family's reference cell), task (one rate for all cells, no trials), "
+         "fallback (a rate not tuned for this cell) or user (command line or experiment)"),
+    Fact("learning_rate_trials", INTEGER, "rates tried for this cell; 0 without trials of its own", "rates"),
+    Fact("learning_rate_trial_seeds", INTEGER, "seeds of each such trial", "seeds"),
+    Fact("learning_rate_extra", TEXT, "rates that were tried for this cell or family beyond the common grid, in words"),
+    Fact("tuning_key", TEXT, "digest of the settings that trials depend on"),
+    Fact("optimizer", TEXT, "its yaml name; where the command line gives another class, that class", setting=True,
+         config="optimizer", node="trainer.optimizer"),
+    Fact("schedule", TEXT, "how the rate changes while training; named like the optimizer", setting=True,
+         config="schedule", node="trainer.schedule"),
+    Fact("stopping", TEXT, "when training ends before its limits; named like the optimizer", setting=True,
+         config="stopping", node="trainer.stopping"),
+    Fact("batch_size", INTEGER, "sequences in a batch", "sequences", setting=True, config="task.batch_size",
+         example=32),
+    # how it ended, and from which code
+    Fact("status", TEXT, "finished, failed, killed, unsupported, running or missing", param=False, example="finished"),
+    Fact("error", TEXT, "why it did not finish, in a line", tag=ERROR, param=False),
+    Fact("git_commit", TEXT, "commit of the code", example="0123456789abcdef"),
+    Fact("dirty", TRUTH, "whether files differed from that commit", example=False),
+    # what was measured, and against what
+    Fact("primary_metric", TEXT, "the metric that the task is judged by", example="mse"),
+    Fact("primary_unit", TEXT, "its unit", example="squared error"),
+    Fact("primary_higher_is_better", TRUTH, "its direction", example=False),
+    Fact("margin", NUMBER, "difference of two scores that matters", "unit of the primary metric", example=0.01),
+    Fact("beats_trivial_by", NUMBER, "gain over the trivial guess below which nothing was learned",
+         "unit of the primary metric", example=0.1),
+    Fact("ceiling", NUMBER, "score from which the task counts as solved", "unit of the primary metric", example=0.001),
+    Fact("test_selection", TEXT, "how test rows were chosen differently from validation rows, in words"),
+    # the data
+    Fact("data_source", TEXT, "id of the source and of the generator's version"),
+    Fact("data_fingerprint", TEXT, "digest of the rows that were loaded", setting=True),
+    Fact("generated", TRUTH, "whether a formula makes the data", example=True),
+    # checks and remarks
+    Fact("parity", TEXT, "passed or red: whether the backend computes what the reference computes"),
+    Fact("parity_output_error", NUMBER, "largest error of outputs and states, relative to the largest value of the "
+         "reference", "1"),
+    Fact("parity_gradient_error", NUMBER, "likewise of the gradients", "1"),
+    Fact("stopped", TEXT, "what ended training"),
+    Fact("settings", TEXT, "in which other config keys the runs of this cell on this task differ", param=False),
+    Fact("notes", TEXT, "what the data's source and the task had to decide"),
+)  # fmt: skip
+"""The columns of ``Results.runs``; after them come those of the environment, ``env_*``, as text."""
+
+SWEEP_FACTS = by_name(
+    Fact("overrides", TEXT, "what the command line changed"),
+    Fact("launcher", TEXT, "Hydra's launcher"),
+)
+"""Params of a sweep's parent; no table lists them."""
+
+VALUE_COLUMNS = by_name(
+    Fact("run_id", TEXT, "the run's"),
+    Fact("split", TEXT, "train, valid, test, speed or memory"),
+    Fact("metric", TEXT, "its name, with the unit last where it has one"),
+    Fact("slice", TEXT, "by what the split was cut, such as length; empty for the whole"),
+    Fact("slice_value", TEXT, "which part"),
+    Fact("value", NUMBER, "exactly as it was measured; may be infinite", "as the column unit says"),
+    Fact("unit", TEXT, "in words, or nothing"),
+    Fact("higher_is_better", TRUTH, "missing where neither is better"),
+)
+CURVE_COLUMNS = by_name(
+    Fact("run_id", TEXT, "the run's"),
+    Fact("metric", TEXT, "split/name"),
+    Fact("step", "int64", "when", "optimizer steps"),
+    Fact("value", NUMBER, "exactly as it was measured", "as in the values of that metric"),
+)
+
+BENCH_FACTS = by_name(
+    Fact("machine", TEXT, "id of the machine's hardware", tag="machine"),
+    Fact("torch", TEXT, "version of torch", tag="torch"),
+    Fact("threads", INTEGER, "threads of torch", "threads"),
+    Fact("dtype", TEXT, "type of weights and inputs"),
+    Fact("device", TEXT, "cpu or cuda", tag="device"),
+    Fact("git_commit", TEXT, "commit of the code"),
+    Fact("rounds", INTEGER, "repetitions, whose median is taken", "rounds"),
+    Fact("peak_gflops", NUMBER, "measured peak of the machine", "GFLOP/s"),
+    Fact("dirty", TRUTH, "whether files differed from that commit"),
+)
+"""Params of one benchmark of ``bench/cells.py``."""
+BENCH_COLUMNS = by_name(
+    Fact("run_id", TEXT, "the benchmark's, never one of the runs"),
+    *(fact for fact in BENCH_FACTS.values() if fact.name not in ("peak_gflops", "dirty")),
+    Fact("cell", TEXT, "yaml name of the cell"),
+    Fact("backend", TEXT, "yaml name of the backend"),
+    Fact("kernel", TEXT, "what ran the cell, as a profiler saw it"),
+    Fact("shape", TEXT, "TxBxH, or the name of a whole model"),
+    Fact("ms", NUMBER, "forward and backward pass", "ms"),
+    Fact("ratio_to_vendor", NUMBER, "the vendor's time over this one: above 1 is faster than the vendor", "1"),
+    Fact("ratio_low", NUMBER, "lower end of its interval", "1"),
+    Fact("ratio_high", NUMBER, "upper end of its interval", "1"),
+    Fact("percent_of_peak", NUMBER, "operations a second against the machine's peak", "%"),
+    Fact("parity", TEXT, "green or red"),
+)
+
+DECLARED: dict[str, dict[str, Fact]] = {RUN_KIND: RUN_FACTS, SWEEP_KIND: SWEEP_FACTS, BENCH_KIND: BENCH_FACTS}
+"""What each kind of MLflow run may hold."""
+
+SETTINGS = tuple(fact.name for fact in RUN_FACTS.values() if fact.setting)
+"""Facts that are equal in a fair comparison of cells, and that label rows of one cell where they differ."""
+NAMED_BY_CONFIG = {fact.config: fact for fact in RUN_FACTS.values() if fact.config}
+"""Facts that repeat a key or a choice of the config: so a plan names them."""
+
+
+def check_declared(names: Iterable[str], kind: str = RUN_KIND) -> None:
+    """Refuse a fact that no reader would find.
+
+    Raises:
+        ValueError: A name is neither of a free family nor declared for that kind as one that is written.
+    """
+    written = {fact.name for fact in DECLARED[kind].values() if fact.param or fact.tag}
+    unknown = sorted(name for name in names if name not in written and not name.startswith(FREE_FAMILIES))
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)}: not declared as what a {kind} writes in gru_bench/store/schema.py")
+
+
+def environment_columns(rows: Iterable[Mapping[str, object]]) -> dict[str, Fact]:
+    """The columns of the environment that occur in some rows, by name."""
+    names = sorted({name for row in rows for name in row if name.startswith(ENVIRONMENT)})
+    return by_name(*(Fact(name, TEXT, "of the machine or its software") for name in names))

@@ -1,0 +1,81 @@
+"""The optimizer is torch's own, with the arguments of the yaml, and the trainer adds nothing of its own."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from conftest import composed, yaml_names
+from fakes import Clock, Line, Weight, make_trainer
+from torch import nn
+
+from gru_bench.config.check import check, construct
+from gru_bench.errors import UserError
+from gru_bench.training.trainer import Trainer
+
+
+def trainer_of(*overrides: str) -> Trainer:
+    _, node = check(composed("task=adding", *overrides))
+    return construct(node["trainer"])
+
+
+BY_HAND = [
+    (["optimizer=adam"], torch.optim.Adam, {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}),
+    (["optimizer=adam_keras"], torch.optim.Adam, {"betas": (0.9, 0.999), "eps": 1e-7, "weight_decay": 0.0}),
+    (
+        ["optimizer=adam", "trainer.optimizer.betas=[0.8,0.9]"],
+        torch.optim.Adam,
+        {"betas": (0.8, 0.9), "eps": 1e-8, "weight_decay": 0.0},
+    ),
+    (["optimizer=sgd", "trainer.optimizer.momentum=0.9"], torch.optim.SGD, {"momentum": 0.9, "weight_decay": 0.0}),
+    (["optimizer=adamw"], torch.optim.AdamW, {"weight_decay": 0.01}),
+    (["optimizer=rmsprop"], torch.optim.RMSprop, {"alpha": 0.99, "eps": 1e-8}),
+    (["optimizer=adagrad"], torch.optim.Adagrad, {"eps": 1e-10}),
+]
+
+
+@pytest.mark.parametrize(("overrides", "cls", "arguments"), BY_HAND, ids=lambda v: "-".join(v) if v is list else None)
+@pytest.mark.usefixtures("hydra_conf")
+def test_twenty_steps_are_those_of_torchs_own_optimizer_to_the_last_bit(
+    overrides: list[str], cls: Any, arguments: dict[str, Any]
+) -> None:
+    trainer = trainer_of("trainer.learning_rate=0.013", *overrides)
+    models = [nn.Linear(3, 2) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    ours, by_hand = trainer.make_optimizer(models[0]), cls(models[1].parameters(), lr=0.013, **arguments)
+    assert type(ours) is cls
+    assert ours.defaults == by_hand.defaults
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        x = torch.randn(5, 3, generator=generator)
+        for model, optimizer in zip(models, (ours, by_hand), strict=True):
+            optimizer.zero_grad()
+            model(x).square().sum().backward()
+            optimizer.step()
+    assert torch.equal(models[0].weight, models[1].weight)
+    assert torch.equal(models[0].bias, models[1].bias)
+
+
+@pytest.mark.parametrize("name", yaml_names("optimizer"))
+@pytest.mark.usefixtures("hydra_conf")
+def test_every_choice_learns_the_line(name: str) -> None:
+    model = Weight()
+    # AdaGrad's steps shrink, so it starts with large ones
+    options = [f"optimizer={name}", "trainer.learning_rate=" + ("1.0" if name == "adagrad" else "0.1")]
+    trainer = trainer_of(*options, "trainer.max_steps=400", "trainer.clip_norm=null")
+    trainer.fit(model, Line(num_batches=None), torch.Generator().manual_seed(0), Clock())
+    assert model.w.item() == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (partial(torch.optim.Adam, eps=-1.0), "Adam refuses its arguments: Invalid epsilon value: -1.0"),
+        (partial(torch.optim.SGD, nesterov=True), "SGD refuses its arguments: Nesterov momentum requires a momentum"),
+        (torch.optim.LBFGS, "LBFGS evaluates the loss several times a step"),
+        (torch.optim.SparseAdam, "SparseAdam refuses its arguments: SparseAdam does not support dense gradients"),
+    ],
+)
+def test_what_torch_refuses_is_refused_before_anything_is_loaded(optimizer: Any, message: str) -> None:
+    with pytest.raises(UserError, match=f"trainer.optimizer: {message}"):
+        make_trainer(max_steps=1, optimizer=optimizer)
