@@ -53,3 +53,16 @@ def part_size(run_id: str, slice: str, value: str, n: int) -> dict[str, Any]:
     """A row of values: how many test examples a part has."""
     facts = {"slice": slice, "slice_value": value, "unit": "examples", "higher_is_better": None}
     return frames.value_row(run_id, "test", "n", n, **facts)
+
+
+def cell(table: str, row: str, column: str) -> str:
+    """One cell of a markdown table."""
+    lines = [[part.strip() for part in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
+    header = next(line for line in lines if any(f"{name} ".startswith(f"{column} ") for name in line))
+    at = next(i for i, name in enumerate(header) if f"{name} ".startswith(f"{column} "))
+    return next(line for line in lines if row in line)[at]
+
+
+def scored(runs: list[dict[str, Any]], scores: list[float]) -> Results:
+    values = [frames.value_row(run["run_id"], "test", "mse", s) for run, s in zip(runs, scores, strict=True)]
+    return frames.make_results(runs, values)

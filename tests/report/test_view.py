@@ -1,0 +1,81 @@
+"""The view: what may be averaged, which rows there are and what they are called."""
+
+import random
+
+import frames
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rendering import cell, render, scored
+
+from gru_bench.report.view import View
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.integers(0, 99))
+def test_n_counts_distinct_seeds(seeds: list[int], shuffle: int) -> None:
+    runs = [frames.run_row("gru", seed, run_id=f"r{i}") for i, seed in enumerate(seeds)]
+    random.Random(shuffle).shuffle(runs)
+    view = View(scored(runs, [0.1] * len(runs)))
+    (task,) = view.tasks
+    assert len(view.seed_values(task.groups[0], "mse")) == len(set(seeds))
+
+
+def test_a_seed_that_ran_twice_weighs_once() -> None:
+    runs = [frames.run_row("gru", seed, run_id=f"r{i}") for i, seed in enumerate([0, 0, 1])]
+    summary = render("summary", scored(runs, [1.0, 3.0, 5.0])).markdown
+    assert (cell(summary, "gru", "mse"), cell(summary, "gru", "n")) == ("3.50", "2")
+    assert cell(summary, "gru", "range") == "2.00 .. 5.00"
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(["backend", "budget", "dtype", "learning_rate", "batch_size", "hidden_size", "data_source"]),
+    st.integers(0, 99),
+)
+def test_unequal_group_keys_are_never_averaged(column: str, shuffle: int) -> None:
+    numbers = {"learning_rate": (0.1, 0.2), "batch_size": (8, 16), "hidden_size": (8, 16)}
+    options = numbers.get(column, ("one", "two"))
+    runs = [
+        frames.run_row("gru", seed, run_id=f"r{k}{seed}", group_key=f"key{k}", **{column: options[k]})
+        for k in (0, 1)
+        for seed in (0, 1)
+    ]
+    results = frames.shuffled(scored(runs, [1.0, 1.0, 9.0, 9.0]), shuffle)
+    view = View(results)
+    (task,) = view.tasks
+    means = [view.seed_values(group, "mse").mean() for group in task.groups]
+    labels = [group.label for group in task.groups]
+    assert sorted(means) == [1.0, 9.0]
+    assert len(set(labels)) == 2
+    if column != "data_source":  # not among the settings that label: the key's beginning stands for it
+        assert all(f"{column} " in label for label in labels)
+
+
+def test_equal_columns_fall_back_to_the_key() -> None:
+    runs = [frames.run_row("gru", 0, run_id=f"r{k}", group_key=f"{k}abcdefgh") for k in (0, 1)]
+    (task,) = View(scored(runs, [1.0, 2.0])).tasks
+    assert [group.label for group in task.groups] == ["gru (key 0abcde)", "gru (key 1abcde)"]
+
+
+def test_a_missing_job_stands_with_the_row_that_its_plan_fits() -> None:
+    runs = [frames.run_row("gru", 0, run_id=b, group_key=b, backend=b) for b in ("loop", "vendor")]
+    missing = {"task": "adding", "cell": "gru", "seed": 1, "status": "missing", "backend": "vendor"}
+    (task,) = View(frames.make_results([*runs, missing], [])).tasks
+    assert {group.label: len(group.runs) for group in task.groups} == {
+        "gru (backend loop)": 1,
+        "gru (backend vendor)": 2,
+    }
+    (task,) = View(frames.make_results([*runs, missing | {"backend": None}], [])).tasks
+    assert len(task.groups) == 3
+
+
+def test_families_in_order_and_the_reference_cell_first() -> None:
+    cells = ["gru_article", "gru", "lstm", "attention", "rnn_article", "rnn"]
+    (task,) = View(frames.make_results([frames.run_row(cell, 0) for cell in cells], [])).tasks
+    expected = ["rnn", "rnn_article", "lstm", "gru", "gru_article", "attention"]
+    assert [group.cell for group in task.groups] == expected
+
+
+def test_two_metrics_of_one_task_are_two_tables() -> None:
+    runs = [frames.run_row("gru", 0, run_id="a"), frames.run_row("rnn", 0, run_id="b", primary_metric="recall")]
+    assert [task.metric for task in View(frames.make_results(runs, [])).tasks] == ["mse", "recall"]

@@ -1,0 +1,272 @@
+"""The summary: scores, how runs ended, what is true of the rates, rows whose seeds split."""
+
+import dataclasses
+import math
+from typing import Any
+
+import frames
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rendering import cell, render, scored, with_facts, with_values
+
+from gru_bench.report import markdown as base
+from gru_bench.report.view import View
+from gru_bench.store.read import Results
+
+
+def test_summary_of_known_numbers() -> None:
+    section = render("summary", frames.small()).markdown
+    assert cell(section, "rnn", "mse") == "0.160"
+    assert cell(section, "rnn", "sd") == "0.014"  # |0.15 - 0.17| / sqrt(2)
+    assert cell(section, "rnn", "range") == "0.150 .. 0.170"
+    assert cell(section, "gru", "not finished") == "2"
+    assert cell(section, "gru", "sd") == base.UNKNOWN
+    assert cell(section, "trivial guess", "mse") == "0.167"
+    assert "mse (squared error) ↓" in section
+    assert "beats the trivial guess by 0.165 (a useful model beats it by at least 0.1)" in section
+    assert "**" not in section  # no winner is set in bold
+
+
+@pytest.mark.parametrize(
+    ("scores", "higher", "sentence"),
+    [
+        ([0.05, 0.15], False, "The best mean beats the trivial guess by 0.15 (a"),
+        ([0.15, 0.19], False, "No cell learned this task: the best mean beats the trivial guess by 0.05 only"),
+        ([0.25, 0.3], False, "No cell learned this task: no mean beats the trivial guess"),
+        ([0.25, 0.35], True, "The best mean beats the trivial guess by 0.15 (a"),
+        ([0.15, 0.1], True, "No cell learned this task: no mean"),
+    ],
+)
+def test_the_trivial_guess_and_its_margin(scores: list[float], higher: bool, sentence: str) -> None:
+    runs = [frames.run_row(name, 0, primary_higher_is_better=higher) for name in ("rnn", "gru")]
+    results = scored(runs, scores)
+    results.values.loc[len(results.values)] = frames.value_row("adding-rnn-0", "test", "trivial_mse", 0.2)
+    assert (
+        sentence.replace("0.15 (a", "0.150 (a").replace("0.05 only", "0.0500 only")
+        in render("summary", results).markdown
+    )
+
+
+@pytest.mark.parametrize(
+    ("scores", "sentence"),
+    [
+        ([0.0005, 0.001], "Every family is at the ceiling (at most 0.001)"),
+        ([0.0005, 0.01], "At the ceiling (at most 0.001): rnn. The other"),
+        ([0.5, 0.5], None),
+    ],
+)
+def test_the_ceiling(scores: list[float], sentence: str | None) -> None:
+    results = scored([frames.run_row("rnn", 0), frames.run_row("gru", 0)], scores)
+    markdown = render("summary", results).markdown
+    assert sentence in markdown if sentence else "ceiling" not in markdown
+
+
+def test_unequal_settings_of_two_cells_are_said() -> None:
+    runs = [frames.run_row("rnn", 0), frames.run_row("lstm", 1, backend="vendor")]
+    section = render("summary", scored(runs, [1.0, 1.0])).markdown
+    assert "The rows differ in backend: loop (rnn), vendor (lstm)." in section
+    assert "not all stand on the same seeds" in section
+
+
+def test_infinite_scores_are_shown_as_such() -> None:
+    runs = [frames.run_row("rnn", 0), frames.run_row("rnn", 1)]
+    section = render("summary", scored(runs, [math.inf, 0.1]))
+    assert cell(section.markdown, "rnn", "mse") == "inf"
+    assert set(section.figures) == {"summary"}
+
+
+def own_data() -> Results:
+    """Six short runs: three stay at the guess of 0.425, five are ended by patience, and one is still improving."""
+    facts = {"primary_metric": "accuracy", "primary_unit": "share", "primary_higher_is_better": True}
+    rows, values = [], []
+    for name, scores in {"lstm": [0.425, 0.825, 0.45], "gru": [0.775, 0.425, 0.425]}.items():
+        for seed, score in enumerate(scores):
+            late = (name, seed) == ("gru", 0)
+            stopped = "max_steps=100" if late else "patience=2"
+            rows.append(frames.run_row(name, seed, "own", **facts, beats_trivial_by=0.1, stopped=stopped))
+            run = rows[-1]["run_id"]
+            found = {("test", "accuracy"): score, ("test", "trivial_accuracy"): 0.425}
+            found |= {("train", "steps"): 100 if late else 30, ("train", "best_step"): 100 if late else 10}
+            values += [frames.value_row(run, split, metric, value) for (split, metric), value in found.items()]
+    return frames.make_results(rows, values)
+
+
+def test_how_runs_ended_stands_under_the_tasks_table() -> None:
+    summary = render("summary", own_data()).markdown
+    assert "- Still improving at the last evaluation: 1 of 6 runs (gru 1): " in summary
+    assert "- Ended by patience: 5 of 6 runs (lstm 3, gru 2): " in summary
+    assert "- Never left the trivial guess: 3 of 6 runs (lstm 1, gru 2): " in summary
+
+
+def test_endings_that_no_run_has_or_that_are_not_known_are_not_mentioned() -> None:
+    results = frames.small()
+    assert "Still improving at the last evaluation: 3 of 3 runs" in render("summary", results).markdown
+    plain = dataclasses.replace(results, values=results.values.query("metric == 'mse'"))
+    summary = render("summary", plain).markdown
+    for what in ("Still improving", "patience", "Never left"):
+        assert what not in summary
+
+
+@pytest.mark.parametrize(
+    ("facts", "note"),
+    [
+        (
+            {"learning_rate_from": "trials", "learning_rate_trials": 6, "learning_rate_trial_seeds": 3},
+            "(a) best among 6 rates by validation score, mean over 3 seeds a rate.",
+        ),
+        (
+            {"learning_rate_from": "trials", "learning_rate_trials": 6, "learning_rate_trial_seeds": 1},
+            "(a) best of one trial a rate, among 6 rates, by validation score: one trial is noisy.",
+        ),
+        (
+            {"learning_rate_from": "family", "learning_rate_trials": 0},
+            "(a) rate of its family, not tuned for this cell.",
+        ),
+        ({"learning_rate_from": "fallback"}, "(a) rate not tuned for this cell."),
+        ({"learning_rate_from": "user"}, "(a) given by hand."),
+        ({"learning_rate_from": "task"}, "(a) one rate for all cells of the task, tuned for none of them."),
+        (
+            {"learning_rate_from": "other settings", "learning_rate_trials": 6},
+            "(a) best of this cell's own trials at other settings, not tuned for these.",
+        ),
+    ],
+)
+def test_a_rate_is_called_best_only_where_it_is(facts: dict[str, Any], note: str) -> None:
+    summary = render("summary", with_facts(frames.small(), **facts)).markdown
+    assert f"- Learning rates: {note}\n" in summary
+    assert cell(summary, "rnn", "learning rate") == "0.003 (a)"
+
+
+def test_each_row_has_the_mark_of_its_own_rate() -> None:
+    results = frames.small()
+    gru = results.runs["cell"] == "gru"
+    extra = ["0.05 for lstm and gru alone" if g else "" for g in gru]
+    sources = ["user" if g else "trials" for g in gru]
+    facts = {"learning_rate_trials": 6, "learning_rate_trial_seeds": 2, "learning_rate_extra": extra}
+    summary = render("summary", with_facts(results, learning_rate_from=sources, **facts)).markdown
+    assert cell(summary, "rnn", "learning rate") == "0.003 (a)"
+    assert cell(summary, "gru", "learning rate") == "0.003 (b)"
+    assert "mean over 2 seeds a rate; (b) given by hand." in summary
+    assert "Beyond the common grid of rates, more was tried for gru: 0.05 for lstm and gru alone." in summary
+
+
+def test_nothing_is_claimed_of_a_rate_whose_origin_is_not_recorded() -> None:
+    summary = render("summary", with_facts(frames.small(), learning_rate_trials=5)).markdown
+    assert "Learning rates:" not in summary
+    assert cell(summary, "rnn", "learning rate") == "0.003"
+
+
+def test_balanced_accuracy_stands_beside_accuracy_where_it_was_measured() -> None:
+    results = own_data()
+    summary = render("summary", results).markdown
+    assert "balanced" not in summary
+    more = []
+    for run, value in zip(results.runs["run_id"], [0.5, 0.8, 0.5, 0.7, 0.5, 0.5], strict=True):
+        guess = {"balanced_accuracy": value, "trivial_balanced_accuracy": 0.5}
+        more += [frames.value_row(run, "test", metric, score) for metric, score in guess.items()]
+    summary = render("summary", with_values(results, *more)).markdown
+    assert "| balanced_accuracy ↑ |" in summary
+    assert cell(summary, "trivial guess", "balanced_accuracy") == "0.500"
+    assert cell(summary, "lstm", "balanced_accuracy") == "0.500 (median)"  # of .5, .8, .5: one seed learned the task
+    assert cell(summary, "lstm", "n") == "3"
+
+
+def test_a_test_set_that_was_chosen_otherwise_than_validation_is_said() -> None:
+    results = frames.small()
+    sentence = "The test rows were selected differently from the validation rows: sentences of two attractors alone."
+    assert (
+        sentence in render("summary", with_facts(results, test_selection="sentences of two attractors alone")).markdown
+    )
+    assert "selected differently" not in render("summary", results).markdown
+
+
+def perplexities(guess: float) -> Results:
+    facts = {"primary_metric": "perplexity", "primary_unit": "perplexity"}
+    rows = [frames.run_row(name, 0, "words", **facts) for name in ("rnn", "lstm", "gru")]
+    values = []
+    for row, score in zip(rows, (110.0, 105.0, 100.0), strict=True):
+        found = {"perplexity": score, "trivial_perplexity": guess}
+        values += [frames.value_row(row["run_id"], "test", metric, value) for metric, value in found.items()]
+    return frames.make_results(rows, values)
+
+
+def test_a_far_trivial_guess_does_not_press_the_cells_together() -> None:
+    ax = render("summary", perplexities(640.0)).figures["summary"].axes[0]
+    assert ax.get_xlim()[1] < 130
+    assert "guess 640 →" in [text.get_text() for text in ax.texts]
+    ax = render("summary", perplexities(12.0)).figures["summary"].axes[0]
+    assert ax.get_xlim()[0] > 90
+    assert "← guess 12.0" in [text.get_text() for text in ax.texts]
+
+
+def test_a_near_trivial_guess_is_drawn_to_scale() -> None:
+    ax = render("summary", perplexities(115.0)).figures["summary"].axes[0]
+    assert ax.get_xlim()[1] > 115
+    assert 115.0 in [line.get_xdata()[0] for line in ax.lines]
+    assert not ax.texts
+
+
+def all_or_nothing(scores: dict[str, list[float]], **facts: Any) -> Results:
+    """Recall on a task whose trivial guess is 0.1 and whose margin is 0.3, one run a seed."""
+    usual = {"primary_metric": "recall", "primary_unit": "share", "primary_higher_is_better": True}
+    usual |= {"beats_trivial_by": 0.3} | facts
+    rows, values = [], []
+    for name, by_seed in scores.items():
+        for seed, score in enumerate(by_seed):
+            rows.append(frames.run_row(name, seed, "copy_memory", **usual))
+            run_id = rows[-1]["run_id"]
+            found = {"recall": score, "trivial_recall": 0.1}
+            values += [frames.value_row(run_id, "test", metric, value) for metric, value in found.items()]
+            part = {"slice": "length", "slice_value": "10"}
+            values.append(frames.value_row(run_id, "test", "recall", score, **part))
+    return frames.make_results(rows, values)
+
+
+def test_seeds_that_split_show_their_median_and_how_many_learned() -> None:
+    results = all_or_nothing({"rnn": [0.0, 0.82, 0.12, 0.10, 0.74], "gru": [0.9, 0.8, 1.0, 0.9, 0.9]})
+    section = render("summary", results)
+    assert cell(section.markdown, "rnn", "recall") == "0.120 (median)"
+    assert cell(section.markdown, "rnn", "sd") == "2 of 5 seeds"
+    assert cell(section.markdown, "gru", "recall") == "0.900"
+    assert cell(section.markdown, "gru", "sd") == "0.071"
+    assert "Split over seeds" in section.markdown
+    assert "rnn (2 of 5)" in section.markdown
+    hollow = [line.get_xdata()[0] for line in section.figures["summary"].axes[0].lines if line.get_mfc() == "white"]
+    assert hollow == [0.12]
+    by_length = render("score_by_length", results)
+    assert cell(by_length.markdown, "rnn", "length 10") == "0.120 (median)"
+    assert cell(by_length.markdown, "gru", "length 10") == "0.900 ± 0.071"
+    drawn = {line.get_mfc(): line.get_ydata()[0] for line in by_length.figures["score_by_length"].axes[0].lines[:3]}
+    assert drawn["white"] == 0.12
+
+
+def test_whether_seeds_split_is_not_claimed_where_the_margin_or_the_guess_is_not_known() -> None:
+    scores = {"rnn": [0.0, 0.82, 0.12]}
+    for results in (
+        all_or_nothing(scores, beats_trivial_by=None),
+        all_or_nothing(scores, primary_higher_is_better=None),
+        dataclasses.replace(
+            all_or_nothing(scores), values=all_or_nothing(scores).values.query("metric != 'trivial_recall'")
+        ),
+    ):
+        summary = render("summary", results).markdown
+        assert cell(summary, "rnn", "recall") == "0.313"
+        assert "Split over seeds" not in summary
+
+
+def test_a_task_that_some_seeds_learned_is_not_said_to_be_learned_by_no_cell() -> None:
+    summary = render("summary", all_or_nothing({"rnn": [0.05, 0.82, 0.12]})).markdown
+    assert "No cell learned this task with most of its seeds: the best mean or median beats" in summary
+    assert "No cell learned this task:" not in summary
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_a_row_is_split_where_some_seeds_learned_and_some_did_not(scores: list[float]) -> None:
+    view = View(all_or_nothing({"rnn": scores}))
+    found = view.outcomes(view.tasks[0])["rnn"]
+    learned = [score - 0.1 >= 0.3 for score in scores]
+    assert found.num_learned == sum(learned)
+    assert found.is_split == (any(learned) and not all(learned))
+    assert min(scores) - 1e-12 <= found.typical <= max(scores) + 1e-12
