@@ -1,13 +1,13 @@
 """Yaml of tasks: what kinds hold, and what a task may take over."""
 
-from dataclasses import fields
+from dataclasses import MISSING, fields
 
 import pytest
 from conftest import CONF, composed, yaml_names
 from omegaconf import OmegaConf
 
 from gru_bench.commands.help import help_text
-from gru_bench.config.rates import Tuning
+from gru_bench.config.rates import DEFAULT, Tuning
 
 TASKS, KINDS = yaml_names("task"), yaml_names("kind")
 
@@ -33,11 +33,13 @@ def test_a_tasks_rates_and_trials_are_its_own(name: str) -> None:
     node, whole = own("task", name), composed(f"task={name}")
     rates = node["trainer"]["learning_rate"]
     assert whole.trainer.learning_rate == rates
-    if isinstance(rates, dict):
-        assert set(node["tuning"]) == {field.name for field in fields(Tuning)}
-        assert set(node["tuning"]["scores"]) == set(whole.tuning.scores) == set(rates)
-    else:
+    if set(rates) == {DEFAULT}:
         assert "tuning" not in whole
+        return
+    required = {field.name for field in fields(Tuning) if field.default is MISSING}
+    assert required <= set(node["tuning"]) <= {field.name for field in fields(Tuning)}
+    assert set(node["tuning"]) == set(whole.tuning)
+    assert set(node["tuning"]["scores"]) == set(whole.tuning.scores) == set(rates)
 
 
 @pytest.mark.parametrize("name", TASKS)
