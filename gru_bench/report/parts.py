@@ -39,7 +39,7 @@ class Parts:
         trivial: What the trivial guess scores, by value; None where no run kept it, or where the rows differ in data.
         sizes: Test examples by value; the smallest where runs differ; None where not known.
         merged: Header of the column of merged parts, a key of ``scores`` and ``sizes``; empty where nothing is merged.
-        note: What a reader must know of sizes, in sentences.
+        note: Which parts are merged or left out for their size, in a sentence.
     """
 
     task: TaskGroups
@@ -74,6 +74,11 @@ class Parts:
         if self.common_size(most) is not None:
             return shown
         return [value if self.sizes[value] is None else f"{value}\nn={self.sizes[value]:,}" for value in shown]
+
+    @property
+    def is_sized(self) -> bool:
+        """Whether it is known of any part how many test examples it has."""
+        return any(size is not None for size in self.sizes.values())
 
     def common_size(self, most: int | None = None) -> int | None:
         """How many test examples each part of a figure has, where all have as many."""
@@ -126,7 +131,7 @@ def cut(view: View, task: TaskGroups, metric: str, name: str, small: Small) -> P
         guesses,
         sizes,
         merged,
-        size_note(metric, few, sizes, ordered, merged, small),
+        size_note(metric, few, sizes, merged, small),
     )
 
 
@@ -136,12 +141,16 @@ def weighted_mean(parts: dict[str, pd.Series], weights: dict[str, int]) -> pd.Se
     return columns.mul(pd.Series(weights)).sum(axis=1) / sum(weights.values())
 
 
-def size_note(
-    metric: str, few: list[str], sizes: dict[str, int | None], ordered: list[str], merged: str, small: Small
-) -> str:
-    """Which parts are merged or left out for their size, and whether sizes are known at all."""
-    if ordered and all(sizes[value] is None for value in ordered):
-        return "How many test examples each part has is not known: these runs did not record it."
+def unsized_note(found: list[Parts]) -> str:
+    """For which tasks nobody recorded how many test examples the parts have, so that small ones stand beside large."""
+    tasks = dict.fromkeys(parts.task.task for parts in found if not parts.is_sized)
+    if not tasks:
+        return ""
+    return f"How many test examples each part has was not recorded by the runs of {', '.join(tasks)}; some may be few."
+
+
+def size_note(metric: str, few: list[str], sizes: dict[str, int | None], merged: str, small: Small) -> str:
+    """Which parts are merged or left out for their size."""
     if not few:
         return ""
     names = ", ".join(f"{value} (n={sizes[value]})" for value in few)

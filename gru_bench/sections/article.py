@@ -13,7 +13,7 @@ from gru_bench.report.markdown import (
     paragraphs,
     table,
 )
-from gru_bench.report.parts import Small, cut
+from gru_bench.report.parts import Small, cut, unsized_note
 from gru_bench.report.scores import plus_minus_of
 from gru_bench.report.view import View
 
@@ -60,7 +60,10 @@ def render(
     tables = [score_table(view, found, metrics) for found in mine]
     if not any(tables):
         return Section("The article's model", "")
-    note = "Test data, at the best validation step: mean ± standard deviation over n seeds. " + ARROWS
+    note = (
+        "Test data, at the best validation step: mean ± standard deviation over n seeds, or the median where they "
+        f"split. {ARROWS}"
+    )
     texts = [CLAIMS, *tables, " ".join([note, *notes, PRINTED])]
     small = Small(below=fewest_examples, mergeable=mergeable)
     cuts = [cut(view, found, found.metric, slice, small) for found in mine]
@@ -76,6 +79,7 @@ def render(
             f"*Bars: smallest to largest seed. Dashed in grey: the trivial guess, where it is known.{dotted}*",
         ]
         texts += [text for parts in cuts for text in (parts.table(), parts.note)]
+        texts.append(unsized_note(cuts))
     return Section("The article's model", paragraphs(*texts), figures)
 
 

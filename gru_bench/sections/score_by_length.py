@@ -2,13 +2,13 @@
 
 from gru_bench.report.length_figure import draw_lengths
 from gru_bench.report.markdown import Section, escape, heading, metric_header, paragraphs
-from gru_bench.report.parts import Parts, Small, cut
+from gru_bench.report.parts import Parts, Small, cut, unsized_note
 from gru_bench.report.view import View
 
 TEXT = (
-    "Test scores of the same trained models on sequences of each length: mean ± standard deviation over the seeds; n "
-    "is the number of test examples. In the figure the bars reach from the smallest to the largest seed, and the "
-    "trivial guess is dashed."
+    "Test scores of the same trained models on sequences of each length: mean ± standard deviation over the seeds, or "
+    "the median for a row whose seeds split (see the summary); n is the number of test examples. In the figure the "
+    "bars reach from the smallest to the largest seed, and the trivial guess is dashed in grey."
 )
 
 
@@ -55,7 +55,7 @@ def render(
         texts += [parts.table(), parts.note, scored_at(view, parts)]
         if notes := task.groups[0].fact("notes"):
             texts.append(f"Of the data: {escape(notes)}.")
-    return Section("Score by length", paragraphs(*texts), figures)
+    return Section("Score by length", paragraphs(*texts, unsized_note(found)), figures)
 
 
 def scored_at(view: View, parts: Parts) -> str:

@@ -8,16 +8,16 @@ from matplotlib.lines import Line2D
 from gru_bench.report.figures import TRIVIAL, handle, legend_below, looks, median_handle, panels, seed_range, style
 from gru_bench.report.groups import Group, TaskGroups
 from gru_bench.report.markdown import Section, heading, paragraphs, plural
-from gru_bench.report.parts import Parts, Small, as_number, cut
+from gru_bench.report.parts import Parts, Small, as_number, cut, unsized_note
 from gru_bench.report.view import View
 from gru_bench.store.schema import PART_SIZE
 
 TEXT = (
-    "Test scores of the same trained models on parts of the test data: mean ± standard deviation over the seeds; in "
-    "the figure, bars from the smallest to the largest seed; n is the number of test examples in a part. Parts differ "
-    "in size and in how hard they are to guess (dashed: the trivial guess, where it is known), so compare cells within "
-    "a part, not parts with each other. A difference that rests on few examples may well be chance, whatever the "
-    "spread over seeds."
+    "Test scores of the same trained models on parts of the test data: mean ± standard deviation over the seeds, or "
+    "the median for a row whose seeds split (see the summary); in the figure, bars from the smallest to the largest "
+    "seed; n is the number of test examples in a part. Parts differ in size and in how hard they are to guess (dashed "
+    "in grey: the trivial guess, where it is known), so compare cells within a part, not parts with each other. A "
+    "difference that rests on few examples may well be chance, whatever the spread over seeds."
 )
 SPREAD = 0.5
 """How much of the room between two parts the cells' marks take."""
@@ -53,7 +53,7 @@ def render(
         more = len(parts.values) - most_values
         if more > 0:
             texts.append(f"{plural(more, 'more value')} of {parts.name}: see `results.csv`.")
-    return Section("Score by part", paragraphs(*texts), figures)
+    return Section("Score by part", paragraphs(*texts, unsized_note(found)), figures)
 
 
 def parts_of(task: TaskGroups, view: View, without: list[str], small: Small) -> list[Parts]:

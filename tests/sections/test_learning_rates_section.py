@@ -100,12 +100,13 @@ def test_any_cell_and_the_digest_of_its_settings_are_offered() -> None:
     text = render("learning_rates", with_facts(results, tuning_key=results.runs["cell"].map(keys))).markdown
     node = block(text)
     assert node["trainer"]["learning_rate"] == {"rnn": 0.001, "lstm": 0.002, "gru": 0.004, "gru_article": 0.002}
-    assert node["tuning"]["settings"] == keys
-    assert node["tuning"]["at"] is None
-    assert (
-        "tried at backend loop, budget hidden, num_layers 1, device cpu, dtype float32, threads 1, batch_size" in text
-    )
-    assert "hidden_size 64:" in text
+    tuning = Tuning(**node["tuning"])
+    assert tuning.settings == keys
+    assert tuning.chosen() == node["trainer"]["learning_rate"]
+    assert tuning.at is None
+    (where,) = [line for line in text.splitlines() if line.startswith("For the task's yaml, tried at ")]
+    for setting in ("backend loop", "budget hidden", "num_layers 1", "batch_size 32", "hidden_size 64"):
+        assert setting in where
 
 
 def test_without_a_digest_none_is_offered() -> None:

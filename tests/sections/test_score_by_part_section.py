@@ -65,9 +65,9 @@ def test_ranges_stand_at_their_lower_end() -> None:
 
 
 def test_too_many_values_are_said() -> None:
-    told = render("score_by_part", sliced({str(n): 1.0 for n in range(5)}), **OPTIONS).markdown
-    assert rows(told)["cell"] == ["attractors 0", "attractors 1", "attractors 2"]
-    assert "2 more values of attractors: see `results.csv`." in told
+    text = render("score_by_part", sliced({str(n): 1.0 for n in range(5)}), **OPTIONS).markdown
+    assert rows(text)["cell"] == ["attractors 0", "attractors 1", "attractors 2"]
+    assert "2 more values of attractors: see `results.csv`." in text
 
 
 @pytest.mark.parametrize("results", [frames.small(), sliced({})])
@@ -160,9 +160,9 @@ def test_parts_that_are_all_small_give_neither_table_nor_figure() -> None:
 
 def test_unknown_sizes_are_said_and_nothing_is_left_out() -> None:
     section = render("score_by_part", sliced({"1": 1.0, "2": 2.0}), **OPTIONS)
-    assert "How many test examples each part has is not known" in section.markdown
+    assert "How many test examples each part has was not recorded by the runs of adding" in section.markdown
     assert rows(section.markdown)["cell"] == ["attractors 1", "attractors 2"]
-    assert "not known" not in render("score_by_part", sized({"1": 99}), **OPTIONS).markdown
+    assert "not recorded" not in render("score_by_part", sized({"1": 99}), **OPTIONS).markdown
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

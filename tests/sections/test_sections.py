@@ -233,7 +233,7 @@ def test_summary_of_known_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scores", "higher", "said"),
+    ("scores", "higher", "sentence"),
     [
         ([0.05, 0.15], False, "The best mean beats the trivial guess by 0.15 (a"),
         ([0.15, 0.19], False, "No cell learned this task: the best mean beats the trivial guess by 0.05 only"),
@@ -242,27 +242,28 @@ def test_summary_of_known_numbers() -> None:
         ([0.15, 0.1], True, "No cell learned this task: no mean"),
     ],
 )
-def test_the_trivial_guess_and_its_margin(scores: list[float], higher: bool, said: str) -> None:
+def test_the_trivial_guess_and_its_margin(scores: list[float], higher: bool, sentence: str) -> None:
     runs = [frames.run_row(name, 0, primary_higher_is_better=higher) for name in ("rnn", "gru")]
     results = scored(runs, scores)
     results.values.loc[len(results.values)] = frames.value_row("adding-rnn-0", "test", "trivial_mse", 0.2)
     assert (
-        said.replace("0.15 (a", "0.150 (a").replace("0.05 only", "0.0500 only") in render("summary", results).markdown
+        sentence.replace("0.15 (a", "0.150 (a").replace("0.05 only", "0.0500 only")
+        in render("summary", results).markdown
     )
 
 
 @pytest.mark.parametrize(
-    ("scores", "said"),
+    ("scores", "sentence"),
     [
         ([0.0005, 0.001], "Every family is at the ceiling (at most 0.001)"),
         ([0.0005, 0.01], "At the ceiling (at most 0.001): rnn. The other"),
         ([0.5, 0.5], None),
     ],
 )
-def test_the_ceiling(scores: list[float], said: str | None) -> None:
+def test_the_ceiling(scores: list[float], sentence: str | None) -> None:
     results = scored([frames.run_row("rnn", 0), frames.run_row("gru", 0)], scores)
     markdown = render("summary", results).markdown
-    assert said in markdown if said else "ceiling" not in markdown
+    assert sentence in markdown if sentence else "ceiling" not in markdown
 
 
 def test_unequal_settings_of_two_cells_are_said() -> None:
