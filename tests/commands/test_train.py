@@ -147,14 +147,14 @@ def environment() -> dict[str, str]:
 
 
 def test_output_that_nobody_reads_to_its_end_is_no_traceback(empty_folder: Path) -> None:
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command("train", "--help"), cwd=empty_folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.close()
-    assert process.stderr.read() == b""
-    assert process.wait(timeout=60) == 1
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 1
 
 
 def test_both_launchers_give_the_same_bits(empty_folder: Path) -> None:

@@ -1,13 +1,15 @@
 """Yaml of tasks: what kinds hold, and what a task may take over."""
 
-from dataclasses import fields
+from dataclasses import MISSING, fields
 
 import pytest
 from conftest import CONF, composed, yaml_names
 from omegaconf import OmegaConf
 
 from gru_bench.commands.help import help_text
-from gru_bench.config.rates import Tuning
+from gru_bench.config.check import check
+from gru_bench.config.rates import DEFAULT, Tuning
+from gru_bench.errors import UserError
 
 TASKS, KINDS = yaml_names("task"), yaml_names("kind")
 
@@ -33,11 +35,13 @@ def test_a_tasks_rates_and_trials_are_its_own(name: str) -> None:
     node, whole = own("task", name), composed(f"task={name}")
     rates = node["trainer"]["learning_rate"]
     assert whole.trainer.learning_rate == rates
-    if isinstance(rates, dict):
-        assert set(node["tuning"]) == {field.name for field in fields(Tuning)}
-        assert set(node["tuning"]["scores"]) == set(whole.tuning.scores) == set(rates)
-    else:
+    if set(rates) == {DEFAULT}:
         assert "tuning" not in whole
+        return
+    required = {field.name for field in fields(Tuning) if field.default is MISSING}
+    assert required <= set(node["tuning"]) <= {field.name for field in fields(Tuning)}
+    assert set(node["tuning"]) == set(whole.tuning)
+    assert set(node["tuning"]["scores"]) == set(whole.tuning.scores) == set(rates)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -64,3 +68,24 @@ def test_help_lists_tasks_and_no_kinds() -> None:
     names = [line.split()[0] for line in listed if line.startswith("  ") and not line.startswith("  (")]
     assert names == TASKS
     assert all(len(line.split()) > 3 for line in listed if line.strip())
+
+
+@pytest.mark.parametrize("task", ["adding", "event_order", "agreement", "sst2", "ud_pos", "ptb", "multi30k_de"])
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("task.batch_size=0", "task.batch_size=0: must be greater than 0"),
+        ("task.goal.margin=0", "task.goal.margin=0: must be greater than 0"),
+        ("task.goal.ceiling=high", "task.goal.ceiling='high': must be a valid number"),
+        ("+task.goal.floor=1", "task.goal.floor: no such key; Goal takes margin, beats_trivial_by, ceiling"),
+        ("+task.margin=1", "task.margin: no such key; "),
+        ("~task.batch_size", "task.batch_size: missing; "),
+        ("~task.goal", "task.goal: missing; "),
+    ],
+)
+@pytest.mark.usefixtures("hydra_conf")
+def test_what_all_tasks_share_is_checked(task: str, override: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        check(composed(f"task={task}", override))
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
