@@ -23,11 +23,12 @@ def run_keys(node: Node, choices: dict[str, str], source_id: str) -> tuple[str, 
     """``config_key`` and ``group_key`` of a run.
 
     The key is the SHA-256 (first 16 digits) of the canonical config and the names chosen, without what says nothing
-    of the result: experiment, tracking, launcher, how the learning rate was chosen, and where the data lies, for which
-    the source's id stands. The group key leaves the seed out too: only runs of one group may be averaged.
+    of the result: experiment, tracking, launcher, how the learning rate was chosen, the task's goal, and where the data
+    lies, for which the source's id stands. The group key leaves the seed out too: only runs of one group may be averaged.
     """
     parts = {key: value for key, value in node.items() if key not in SAYS_NOTHING}
     parts["data"] = {key: value for key, value in (node.get("data") or {}).items() if key != "path"}
+    parts["task"] = {key: value for key, value in node["task"].items() if key != "goal"}
     kept = without_defaults(parts, Settings)
     kept |= {"data_source": source_id, "choices": {key: choices[key] for key in CHOICES if key in choices}}
     kept["key_version"] = KEY_VERSION

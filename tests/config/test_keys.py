@@ -171,6 +171,7 @@ def test_the_key_leaves_out_what_says_nothing_of_the_result() -> None:
     moved = copy.deepcopy(node)
     moved["tracking"]["uri"] = "sqlite:////elsewhere.db"
     moved["data"]["path"] = "/elsewhere"
+    moved["task"]["goal"]["margin"] *= 2  # judges scores and changes none
     assert run_keys(moved, choices, "adding/1") == keys
 
 
