@@ -28,7 +28,7 @@ def run_keys(node: Node, choices: dict[str, str], source_id: str) -> tuple[str, 
     """
     parts = {key: value for key, value in node.items() if key not in SAYS_NOTHING}
     parts["data"] = {key: value for key, value in (node.get("data") or {}).items() if key != "path"}
-    parts["task"] = {key: value for key, value in node["task"].items() if key != "goal"}
+    parts["task"] = {key: value for key, value in (node.get("task") or {}).items() if key != "goal"}
     kept = without_defaults(parts, Settings)
     kept |= {"data_source": source_id, "choices": {key: choices[key] for key in CHOICES if key in choices}}
     kept["key_version"] = KEY_VERSION
