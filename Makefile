@@ -1,30 +1,32 @@
 # make demo: from a fresh clone to a report. make check: linters and types.
-# make test: the suite, without what compiles for minutes; make test-slow: that alone.
+# make test: the suite without what compiles for minutes, which is make test-slow.
+# Reports go to reports/local, which git ignores; REPORTS=reports writes the committed ones anew.
 # Needs Python 3.11 or newer with venv and pip; PYTHON=python3.12 picks another one.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu' takes the small CPU build of torch on Linux
 PIP_ARGS ?=
+REPORTS ?= reports/local
 
 .PHONY: demo article real-quick test test-slow check format lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gru-bench train experiment=quick hydra/launcher=joblib; \
 	  code=$$?; \
-	  $(BIN)/gru-bench report experiment=quick output=reports/quick && \
+	  $(BIN)/gru-bench report experiment=quick output=$(REPORTS)/quick && \
 	  echo "MLflow UI: $(BIN)/gru-bench ui" && exit $$code
 
 article: $(VENV)/.installed
 	$(BIN)/gru-bench train experiment=article hydra/launcher=joblib; \
 	  code=$$?; \
-	  $(BIN)/gru-bench report experiment=article output=reports/article && exit $$code
+	  $(BIN)/gru-bench report experiment=article output=$(REPORTS)/article && exit $$code
 
 # data sets come from the folder that GRU_BENCH_DATA names, else from the hub
 real-quick: $(VENV)/.installed
 	$(BIN)/gru-bench train experiment=real_quick hydra/launcher=joblib; \
 	  code=$$?; \
-	  $(BIN)/gru-bench report experiment=real_quick output=reports/real_quick && exit $$code
+	  $(BIN)/gru-bench report experiment=real_quick output=$(REPORTS)/real_quick && exit $$code
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
