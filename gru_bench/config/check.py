@@ -284,8 +284,8 @@ def explain(error: pydantic.ValidationError, path: str) -> str:
     details = error.errors(include_url=False)
     where = path + "".join(f"[{part}]" for part in details[0]["loc"] if isinstance(part, int))
     wishes = dict.fromkeys(detail["msg"].replace("Input should be ", "must be ") for detail in details)
-    told = " or ".join(wishes).replace(" or must be ", " or ")
-    return f"{where}={details[0]['input']!r}: {told}".replace("=None:", "=null:")
+    wish = " or ".join(wishes).replace(" or must be ", " or ")
+    return f"{where}={details[0]['input']!r}: {wish}".replace("=None:", "=null:")
 
 
 def construct(node: Node, *arguments: Any) -> Any:

@@ -16,7 +16,7 @@ from gru_bench.training.fit import Fit
 from gru_bench.training.trainer import Trainer
 
 
-def train(asked: Request, say: Callable[[str], None]) -> str:
+def train(asked: Request, print_line: Callable[[str], None]) -> str:
     """Check the config and load the data, open the row, then do what the row is about.
 
     What is wrong with a job of a sweep becomes its row's reason, and the sweep goes on. What is wrong with a single
@@ -24,7 +24,7 @@ def train(asked: Request, say: Callable[[str], None]) -> str:
 
     Args:
         asked: What Hydra handed over.
-        say: Shows a line to the user.
+        print_line: Shows a line to the user.
 
     Returns:
         One line: the score, what a trivial guess scores, seconds, and the run's id.
@@ -49,7 +49,7 @@ def train(asked: Request, say: Callable[[str], None]) -> str:
         job = prepared.ready()
         record = Recorder(run, job.task, started)
         for note in record.notes() if asked.alone else ():  # a sweep's would be the same for each run: see its report
-            say(note)
+            print_line(note)
         fit_and_score(job, record, f"{asked.choices['cell']} {asked.choices['task']}", quiet=not asked.alone)
     return record.summary()
 

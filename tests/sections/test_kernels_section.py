@@ -57,7 +57,7 @@ def test_the_audit_says_which_kernel_ran_for_each_cell_and_how_often() -> None:
     assert "- oneDNN: the library of that name" in markdown
 
 
-def test_unlike_kernels_are_said_to_make_a_comparison_of_kernels() -> None:
+def test_unlike_kernels_make_it_a_comparison_of_kernels() -> None:
     markdown = render("kernels", results_on()).markdown
     assert "the vendor ran rnn and gru on ATen loop; lstm on oneDNN" in markdown
     assert "compares kernels, not cells" in markdown
@@ -124,7 +124,7 @@ def test_a_red_backend_is_left_out_and_named() -> None:
     assert "| gru  | bptt" not in section.markdown.split("### Against")[1]
 
 
-def test_what_differs_from_the_reports_runs_is_said() -> None:
+def test_what_differs_from_the_reports_runs_is_noted() -> None:
     section = render("kernels", results_on(bench=frame(document(torch="2.14.0", threads=8))))
     assert "Not as in this report's runs: torch 2.14.0 here, 2.13.0 there." in section.markdown
     assert "Not as in this report's runs: threads 8 here, 1 there." in section.markdown

@@ -19,7 +19,7 @@ def test_limits_are_computed() -> None:
 
 
 @pytest.mark.parametrize("source", ["trials", "family", "task", None])
-def test_that_settings_were_chosen_by_looking_at_these_cells_is_always_said(source: str | None) -> None:
+def test_that_settings_were_chosen_by_looking_at_these_cells_is_always_stated(source: str | None) -> None:
     assert DISCLOSURE in render("limits", with_facts(frames.small(), learning_rate_from=source)).markdown
 
 

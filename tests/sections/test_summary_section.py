@@ -62,7 +62,7 @@ def test_the_ceiling(scores: list[float], sentence: str | None) -> None:
     assert sentence in markdown if sentence else "ceiling" not in markdown
 
 
-def test_unequal_settings_of_two_cells_are_said() -> None:
+def test_unequal_settings_of_two_cells_are_noted() -> None:
     runs = [frames.run_row("rnn", 0), frames.run_row("lstm", 1, backend="vendor")]
     section = render("summary", scored(runs, [1.0, 1.0])).markdown
     assert "The rows differ in backend: loop (rnn), vendor (lstm)." in section
@@ -172,7 +172,7 @@ def test_balanced_accuracy_stands_beside_accuracy_where_it_was_measured() -> Non
     assert cell(summary, "lstm", "n") == "3"
 
 
-def test_a_test_set_that_was_chosen_otherwise_than_validation_is_said() -> None:
+def test_a_test_set_that_was_chosen_otherwise_than_validation_is_noted() -> None:
     results = frames.small()
     sentence = "The test rows were selected differently from the validation rows: sentences of two attractors alone."
     assert (
@@ -255,7 +255,7 @@ def test_whether_seeds_split_is_not_claimed_where_the_margin_or_the_guess_is_not
         assert "Split over seeds" not in summary
 
 
-def test_a_task_that_some_seeds_learned_is_not_said_to_be_learned_by_no_cell() -> None:
+def test_a_task_that_some_seeds_learned_is_not_called_learned_by_no_cell() -> None:
     summary = render("summary", all_or_nothing({"rnn": [0.05, 0.82, 0.12]})).markdown
     assert "No cell learned this task with most of its seeds: the best mean or median beats" in summary
     assert "No cell learned this task:" not in summary
