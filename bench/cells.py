@@ -106,7 +106,7 @@ def layer_arm(make_cell: MakeCell, backend: Backend, shape: Shape) -> Arm:
         x_TBH.grad = None
         stack.zero_grad()
 
-    # two products a gate forward; backward, one each for x, h, W and U
+    # two products per gate forward; backward, one each for x, h, W and U
     flops = 6.0 * T * B * num_rows * (H + H)
     return Arm(step, flops, kernel_name(stack, backend, H, CPU, DTYPE, num_steps=T, batch_size=B))
 

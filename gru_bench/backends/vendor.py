@@ -62,7 +62,7 @@ class VendorStack(Stack):
     and its gradient is held at zero, so the module trains exactly as the cell does.
 
     Nothing is packed. With unequal lengths the sequence is cut at each distinct length and the sequences still alive
-    go on from their state: exact, without a step on padding, at the price of one call a distinct length.
+    go on from their state: exact, without a step on padding, at the price of one call per distinct length.
 
     With oneDNN off, a second derivative is refused, and a second backward pass over a kept graph raises.
     """

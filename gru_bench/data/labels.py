@@ -10,7 +10,7 @@ from gru_bench.errors import UserError
 
 MOST_SHOWN = 10
 MANY = 20
-"""So many classes are not asked about; with more, there must be two rows a class."""
+"""So many classes are not asked about; with more, there must be two rows per class."""
 
 
 def plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Answers of the parity check that this machine has given before: one small file a question, read by any process.
+"""Answers of the parity check that this machine has given before: one small file per question, read by any process.
 
 A file that cannot be read or written costs a new measurement, and never an error. Deleting the folder is harmless.
 """

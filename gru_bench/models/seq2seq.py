@@ -20,7 +20,7 @@ class Seq2Seq(nn.Module):
     Args:
         sizes: ``source_vocab_size`` and ``target_vocab_size``.
         build_encoder: Builds the recurrent layers, once for the source and once for the target.
-        streams: Sources of the initial values, one a part.
+        streams: Sources of the initial values, one per part.
         embedding_size: D of source and target words.
         attention: ``luong`` lets each target step look at all source steps after the decoder; ``bahdanau`` before
             it, so that the decoder reads what was looked at and runs step by step; with ``none`` the encoder's last

@@ -17,10 +17,10 @@ from gru_bench.training.trainer import Trainer
 
 
 def train(asked: Request, print_line: Callable[[str], None]) -> str:
-    """Check the config and load the data, open the row, then do what the row is about.
+    """Check the config and load the data, open the row, then train and score.
 
-    What is wrong with a job of a sweep becomes its row's reason, and the sweep goes on. What is wrong with a single
-    run leaves no row: whoever asked for it reads the message.
+    An error in a job of a sweep becomes the reason in its row, and the sweep goes on. An error in a single run leaves
+    no row: the user reads the message.
 
     Args:
         asked: What Hydra handed over.
@@ -41,7 +41,7 @@ def train(asked: Request, print_line: Callable[[str], None]) -> str:
         prepared.ready()
     prepared_s = time.perf_counter() - started
     store.open()
-    started = time.perf_counter() - prepared_s  # opening a store is no cost of the run, and the first one is slow
+    started = time.perf_counter() - prepared_s  # opening a store is no part of the run's cost; the first is slow
     sweep_id = asked.sweep.sweep_id if asked.sweep else None
     with store.run(asked.experiment, asked.name, sweep_id=sweep_id, tags=asked.tags) as run:
         if prepared.job is not None:
@@ -55,7 +55,7 @@ def train(asked: Request, print_line: Callable[[str], None]) -> str:
 
 
 def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> None:
-    """What the row is about: data, model, a look before training, training, and one look at the test split."""
+    """From data to score: data, model, a look before training, training, and one look at the test split."""
     settings, node, task, place = job.settings, job.node, job.task, job.place
     record.data()
 

@@ -139,7 +139,7 @@ def parts_by(name: str, values: Sequence[Any]) -> list[Part]:
 
     Args:
         name: What the column is called.
-        values: One an example.
+        values: One per example.
     """
     codes_N, names = coded(list(values))
     return parts_of(name, names, codes_N)
@@ -158,9 +158,9 @@ class Scores:
     Attributes:
         metrics: Score by metric name; holds ``loss`` and the primary metric, and each name is in ``Task.metrics``.
         slices: Scores on parts of the split.
-        examples: One list a column, one entry a test example, in the split's fixed order: what is needed to say
+        examples: One list per column, one entry per test example, in the split's fixed order: what is needed to say
             how uncertain the score is (correct or not, error, nats and tokens, BLEU statistics).
-        samples: A few readable examples (such as translations), one list a column.
+        samples: A few readable examples (such as translations), one list per column.
     """
 
     metrics: dict[str, float]

@@ -142,7 +142,7 @@ def test_small_parts_are_merged_by_their_sizes() -> None:
     [
         ({"1": 500, "2": 2, "3": 1}, "mse", "says little: 2 (n=2), 3 (n=1)."),
         ({"1": 500, "2": 29}, "mse", "says little: 2 (n=29)."),
-        ({"1": 500, "2": 29, "3": 29}, "bleu", "and bleu is no mean over examples by which to merge them: 2 (n=29)"),
+        ({"1": 500, "2": 29, "3": 29}, "bleu", "so they cannot be merged: 2 (n=29)"),
     ],
 )
 def test_small_parts_that_cannot_be_merged_are_left_out(sizes: dict[str, int], metric: str, why: str) -> None:

@@ -24,7 +24,7 @@ TRIVIAL_CANDIDATES, TRIVIAL_REFERENCES = 30, 100
 """Training targets that are tried as the one constant translation, and test references that choose among them."""
 
 Statistics = dict[str, list[Any]]
-"""One list a column, one entry a sentence: what a corpus's score is made of."""
+"""One list per column, one entry per sentence: what a corpus's score is made of."""
 
 
 class Translator(Protocol):
