@@ -86,7 +86,7 @@ def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 
 @dataclass(frozen=True)
 class Bleu:
-    """A corpus's BLEU and what is needed to say how uncertain it is.
+    """A corpus's BLEU and what is needed to tell how uncertain it is.
 
     Attributes:
         score: BLEU in 0..100.
@@ -150,7 +150,7 @@ def bleu_from_statistics(statistics: dict[str, list[int]]) -> float:
 
 @dataclass(frozen=True)
 class Chunks:
-    """F1 of chunks and what is needed to say how uncertain it is.
+    """F1 of chunks and what is needed to tell how uncertain it is.
 
     Attributes:
         f1: Over the chunks of all sentences, in 0..1.

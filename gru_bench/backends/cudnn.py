@@ -10,7 +10,7 @@ cuDNN is closed, so this rests on profiles that others have published:
   asks for it, so seeing it would be news.
 - ``elemWiseRNNcell``, ``LSTM_elementWise_fp`` and ``{RNN,LSTM,GRU}_elementWise_bp1``: a step's gates in the standard
   algorithm, between its products. ``GENERIC_elementWise_bp2`` and ``persistRNN_addBias`` (biases) run beside several
-  and tell nothing.
+  and reveal nothing.
 """
 
 from collections.abc import Iterable

@@ -58,7 +58,7 @@ class WithoutOneDNN(torch.autograd.Function):
 class VendorStack(Stack):
     """All layers as one ``torch.nn`` module, so that cuDNN is measured with its own layers.
 
-    torch keeps a second bias vector a gate that is redundant except for the GRU's candidate. It starts at zero here
+    torch keeps a second bias vector per gate, which is redundant except for the GRU's candidate. It starts at zero here
     and its gradient is held at zero, so the module trains exactly as the cell does.
 
     Nothing is packed. With unequal lengths the sequence is cut at each distinct length and the sequences still alive

@@ -105,7 +105,7 @@ def learn_and_encode(
         max_vocab_size: Most entries.
         min_count: Rarer words become ``<unk>``.
         specials: Entries that are there whatever the texts.
-        what: What the tokens are called in messages.
+        what: The tokens' name in messages.
 
     Returns:
         The vocabulary, the sequences by split, and notes.

@@ -104,7 +104,7 @@ class Case:
     lengths: tuple[int, ...] | None = None
 
     def described(self) -> str:
-        """For people."""
+        """The case in readable form."""
         both = " in both directions" if self.bidirectional else ""
         return f"T={self.T} B={self.B} D={self.input_size} H={self.hidden_size}, layers={self.num_layers}{both}"
 

@@ -101,7 +101,7 @@ class BahdanauAttention(nn.Module):
     def forward(
         self, h_BH: Tensor, keys_TBH: Tensor, memory_TBM: Tensor, padding_TB: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Context and weights of one step; ``padding`` says where a source has ended, None where none has."""
+        """Context and weights of one step; ``padding`` marks where a source has ended; None where none has."""
         scores_TB = torch.tanh(keys_TBH + h_BH @ self.W_a) @ self.v_a
         if padding_TB is not None:
             scores_TB = scores_TB.masked_fill(padding_TB, -math.inf)

@@ -32,8 +32,8 @@ class EventOrder(Classify):
         . . A . . . . . . . . . . B .   ->  1        . . . . . B . . . . . . . A .   ->  0
         . . . . . . . B . . . . . C .   ->  1        C . . . . . . . . . . . . B .   ->  0
 
-    The same two events stand under both labels, so only their order tells. Whoever sees the second event alone is
-    right in 3 of 4 sequences (A can only come after B, C too, but B after either); the rest takes a memory of the
+    The same two events stand under both labels, so only their order decides. A model that sees the second event alone
+    is right in 3 of 4 sequences (A can only come after B, C too, but B after either); the rest takes a memory of the
     first event over the distance between the two.
 
     Each step is noise from N(0, 1) in every feature. A step with an event has ``strength`` times a fixed unit vector,
