@@ -106,7 +106,7 @@ def layer_arm(make_cell: MakeCell, backend: Backend, shape: Shape) -> Arm:
         x_TBH.grad = None
         stack.zero_grad()
 
-    # two products a gate forward; backward, one each for x, h, W and U
+    # two products per gate forward; backward, one each for x, h, W and U
     flops = 6.0 * T * B * num_rows * (H + H)
     return Arm(step, flops, kernel_name(stack, backend, H, CPU, DTYPE, num_steps=T, batch_size=B))
 
@@ -227,7 +227,7 @@ def geometric_means(rows: Sequence[Row]) -> list[Row]:
 
 def kept_bytes(stack: Stack, x_TBD: Tensor) -> int:
     """Bytes that are alive after a forward pass and were not before, as the profiler saw them come and go."""
-    workspace.clear()  # a piece that is used again would not be seen to come
+    workspace.clear()  # a piece that is used again would not be counted
     gc.collect()
     with profile(use_cpu=True, profile_memory=True) as profiled:
         outputs = stack(x_TBD)
@@ -237,7 +237,7 @@ def kept_bytes(stack: Stack, x_TBD: Tensor) -> int:
 
 
 def memory_row(cell_name: str, name: str, shape: Shape) -> Row | None:
-    """What a token leaves in memory for the backward pass, as measured and, for our compiled code, by formula."""
+    """Bytes that a token leaves in memory for the backward pass, as measured and, for our compiled code, by formula."""
     T, B, H = shape
     backend: Backend = construct(chosen("backend", name))
     cell: Cell = construct(chosen("cell", cell_name) | {"_partial_": True})(H, H, torch.Generator().manual_seed(0))
@@ -308,7 +308,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, store where asked, and say whether all was timed."""
+    """Measure, print, store where asked. Returns the exit code, 0 where all was timed."""
     try:
         options = parsed(arguments)
     except UserError as error:
@@ -333,12 +333,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = [(cell, name) for cell in options.cells for name in options.backends]
     found = [memory_row(cell, name, options.shapes[-1]) for cell, name in wanted]
     memory = [row for row in found if row is not None]
-    print("\nbytes a token that the forward pass leaves for the backward pass, its outputs among them")
+    print("\nbytes per token that the forward pass leaves for the backward pass, its outputs among them")
     for row in memory:
         formula = f", by formula {row['by_formula']}" if "by_formula" in row else ""
         print(f"{row['cell']:<5} {row['backend']:<16} {row['shape']:<11} {row['bytes_a_token']:>7}{formula}")
     if others > OTHERS_ABOVE:
-        print(f"others used {others:.1f} cores at the start: these times are not to be trusted")
+        print(f"others used {others:.1f} cores at the start: do not trust these times")
     summary = {
         "machine": machine_id(),
         "torch": torch.__version__,

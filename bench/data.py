@@ -89,7 +89,7 @@ def seconds(make_epoch: Callable[[int], Iterable[Any]], seed: int) -> float:
 
 
 def load_in_a_fresh_process(arguments: list[str], cache: str) -> dict[str, float]:
-    """What ``--load-only`` says in a process of its own, with that cache."""
+    """What ``--load-only`` prints in a process of its own, with that cache."""
     environment = os.environ | {"GRU_BENCH_CACHE": cache, "HF_DATASETS_CACHE": os.path.join(cache, "datasets")}
     command = [sys.executable, __file__, "--load-only", *arguments]
     return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)

@@ -1,7 +1,7 @@
-"""How many of several processes get through that use a new store at the same moment, again and again.
+"""How many of several processes that use a new store at the same moment get through, again and again.
 
 ``python bench/first_use.py --processes 8 --repeats 20`` races this project's Store; ``--bare`` races plain MLflow,
-whose migrations of a new SQLite file take no lock. Prints a row a repeat, then one line of JSON.
+whose migrations of a new SQLite file take no lock. Prints one row per repeat, then one line of JSON.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def attempt(use: Callable[[], None]) -> str:
 
 
 def race(processes: int, repeats: int, racer: Callable[[str], str]) -> list[tuple[int, float, str]]:
-    """How many got through, the seconds until all were done, and the first thing that went wrong, a repeat."""
+    """How many got through, the seconds until all were done, and the first thing that went wrong, for each repeat."""
     # everything is imported before the race, once: importing would spread the starts over seconds
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["gru_bench.store.write", "mlflow.store.tracking.sqlalchemy_store"])

@@ -48,7 +48,7 @@ VENDOR, BPTT = "vendor", "bptt"
 FIRST_LOSS_WITHIN = 1e-4
 """Relative difference of the first loss from the loop's that is still rounding in float32."""
 IDLE_ABOVE = 0.02
-"""Share of a core that a sleeping worker may use before the table says so."""
+"""Share of a core that a sleeping worker may use before the table notes it."""
 SETTLE_S = 0.02
 """Pause between turns, in which threads that still spin go to sleep."""
 
@@ -148,7 +148,7 @@ def take_turns(ready: list[Worker], rounds: int, steps: int, failures: dict[str,
 
 
 def measure(cell: str, arms: Sequence[str], options: argparse.Namespace) -> list[Row]:
-    """One row an arm, in the given order; a failed one has a reason instead of times."""
+    """One row per arm, in the given order; a failed one has a reason instead of times."""
     failures: dict[str, str] = {}
     with workers(arms, cell, options.threads, failures) as (ready, facts):
         times = take_turns(ready, options.rounds, options.steps, failures)
@@ -234,7 +234,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and say whether all took part."""
+    """Measure and print. Returns the exit code, 0 where all took part."""
     try:
         options = parse(arguments)
     except UserError as error:
@@ -256,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         versions |= row.pop("versions", {})
     print(", ".join(f"{name} {version}" for name, version in versions.items()) + f"; {options.threads} threads")
     if others > OTHERS_ABOVE:
-        print(f"others used {others:.1f} cores at the start: these times are not to be trusted")
+        print(f"others used {others:.1f} cores at the start: do not trust these times")
     for row in rows:
         if row.get("idle_cores", 0.0) > IDLE_ABOVE:
             print(f"{row['cell']} {row['backend']} used {row['idle_cores']:.2f} cores while it should have slept")

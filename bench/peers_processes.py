@@ -84,7 +84,7 @@ class Worker:
         in_peers: Whether it runs in the peers' environment.
 
     Attributes:
-        ready: What it sent of itself.
+        ready: What it sent about itself.
         idle_s: Seconds in which others worked, and of those the CPU seconds that it used itself.
 
     Raises:
@@ -120,7 +120,7 @@ class Worker:
         Raises:
             Failed: It died, was too slow, or lost its loss.
         """
-        with contextlib.suppress(BrokenPipeError):  # hearing nothing says why
+        with contextlib.suppress(BrokenPipeError):  # the missing answer explains it
             cast(IO[bytes], self.process.stdin).write(f"go {steps}\n".encode())
         sent = self._hear((steps + 1) * STEP_WITHIN_S)
         if not abs(sent["loss"]) < float("inf"):

@@ -88,7 +88,7 @@ def serve(make: Callable[[Job], Training]) -> None:
         _serve(channel, make(read_job(Path(sys.argv[1]), sys.argv[2])))
     except Exception as error:
         lines = str(error).strip().splitlines()
-        _say(channel, {"failed": f"{type(error).__name__}: {lines[0] if lines else 'no message'}"})
+        _send(channel, {"failed": f"{type(error).__name__}: {lines[0] if lines else 'no message'}"})
         raise
 
 
@@ -108,7 +108,7 @@ def _serve(channel: TextIO, training: Training) -> None:
         "losses": losses,
         "first_step_s": first_step_s,
     }
-    _say(channel, ready)
+    _send(channel, ready)
     batch = 0
     for line in sys.stdin:
         steps = int(line.removeprefix("go"))
@@ -120,10 +120,10 @@ def _serve(channel: TextIO, training: Training) -> None:
             batch += 1
             training.step(batch)
         loss = training.loss()
-        _say(channel, {"ms": (time.perf_counter() - start) / steps * 1000, "loss": loss})
+        _send(channel, {"ms": (time.perf_counter() - start) / steps * 1000, "loss": loss})
         batch += 1
 
 
-def _say(channel: TextIO, message: dict[str, Any]) -> None:
+def _send(channel: TextIO, message: dict[str, Any]) -> None:
     channel.write(json.dumps(message) + "\n")
     channel.flush()

@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Bad input: the message says in a line or two what is wrong, where, and what would be valid.
+    """Bad input: the message states in a line or two what is wrong, where, and what would be valid.
 
     Commands print it without a traceback and exit with 2.
     """

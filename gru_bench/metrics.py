@@ -86,12 +86,12 @@ def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 
 @dataclass(frozen=True)
 class Bleu:
-    """A corpus's BLEU and what is needed to say how uncertain it is.
+    """A corpus's BLEU and what is needed to tell how uncertain it is.
 
     Attributes:
         score: BLEU in 0..100.
         signature: sacrebleu's description of what was computed, with its version.
-        statistics: One list a column, one entry a sentence: ``sys_len``, ``ref_len``, and for each n of 1..4
+        statistics: One list per column, one entry per sentence: ``sys_len``, ``ref_len``, and for each n of 1..4
             ``count_n`` (matching n-grams) and ``total_n`` (n-grams of the hypothesis). Sums over any sample of
             sentences give that sample's BLEU: :func:`bleu_from_statistics`.
     """
@@ -150,13 +150,13 @@ def bleu_from_statistics(statistics: dict[str, list[int]]) -> float:
 
 @dataclass(frozen=True)
 class Chunks:
-    """F1 of chunks and what is needed to say how uncertain it is.
+    """F1 of chunks and what is needed to tell how uncertain it is.
 
     Attributes:
         f1: Over the chunks of all sentences, in 0..1.
         by_type: The same over the chunks of one type, for each type that occurs.
         number_by_type: How many chunks of each of these types there are; 0 where one was only predicted.
-        statistics: One list a column, one entry a sentence: ``actual_chunks``, ``predicted_chunks`` and
+        statistics: One list per column, one entry per sentence: ``actual_chunks``, ``predicted_chunks`` and
             ``correct_chunks``, which are in both. Sums over any sample of sentences give that sample's F1:
             :func:`f1_from_statistics`.
     """

@@ -152,17 +152,17 @@ TAGS = st.sampled_from(["O", "B-NP", "I-NP", "B-VP", "I-VP", "E-NP", "S-VP"])
 @given(st.lists(st.lists(st.tuples(TAGS, TAGS), min_size=1, max_size=8), min_size=1, max_size=4))
 @settings(deadline=None, max_examples=100)
 def test_chunk_f1_equals_seqeval(sentences: list[list[tuple[str, str]]]) -> None:
-    said, real = ([[pair[side] for pair in sentence] for sentence in sentences] for side in (0, 1))
-    chunks = chunk_f1(said, real)
-    assert chunks.f1 == pytest.approx(seqeval.metrics.f1_score(real, said, zero_division=0))
-    by_type = seqeval.metrics.f1_score(real, said, average=None, zero_division=0)
+    predicted, real = ([[pair[side] for pair in sentence] for sentence in sentences] for side in (0, 1))
+    chunks = chunk_f1(predicted, real)
+    assert chunks.f1 == pytest.approx(seqeval.metrics.f1_score(real, predicted, zero_division=0))
+    by_type = seqeval.metrics.f1_score(real, predicted, average=None, zero_division=0)
     assert list(chunks.by_type.values()) == pytest.approx(list(by_type))
 
 
 def test_chunk_f1_takes_as_many_tags_as_there_are() -> None:
-    for said, real in (([["O"]], [["O"], ["O"]]), ([["O"]], [["O", "O"]]), ([], [])):
+    for predicted, real in (([["O"]], [["O"], ["O"]]), ([["O"]], [["O", "O"]]), ([], [])):
         with pytest.raises(ValueError, match="as many predicted as actual sentences"):
-            chunk_f1(said, real)
+            chunk_f1(predicted, real)
 
 
 RAW = ['Ein "großer" Hund, 1,5 m hoch.', "Zwei saftig-grüne Wiesen!", "Er sagte: 'Nein'."]

@@ -1,1 +1,1 @@
-"""How a cell is run over a sequence. One file a backend."""
+"""How a cell is run over a sequence. One file per backend."""

@@ -1,6 +1,6 @@
 """The contract of a backend, and what every stack of layers does with lengths.
 
-A backend turns a list of cells, one a layer, into a :class:`Stack`. Stacks run forward in time; both directions are
+A backend turns a list of cells, one per layer, into a :class:`Stack`. Stacks run forward in time; both directions are
 put together in ``models/encoder.py``. Shape letters: see ``cells/base.py``.
 """
 
@@ -30,7 +30,7 @@ def check_input(x_TBD: Tensor, lengths: Tensor | None) -> None:
         raise UserError(f"a layer takes (T, B, D) with T and B at least 1, got {tuple(x_TBD.shape)}")
     if lengths is not None:
         if lengths.shape != (x_TBD.shape[1],):
-            raise UserError(f"one length a sequence: expected ({x_TBD.shape[1]},), got {tuple(lengths.shape)}")
+            raise UserError(f"one length per sequence: expected ({x_TBD.shape[1]},), got {tuple(lengths.shape)}")
         low, high = int(lengths.min()), int(lengths.max())
         if low < 1 or high > x_TBD.shape[0]:
             raise UserError(f"lengths must lie in 1..{x_TBD.shape[0]} (T), got {low}..{high}")
@@ -68,7 +68,7 @@ class Stack(nn.Module, ABC):
 
     @abstractmethod
     def cell_tensors(self, *, grad: bool = False) -> list[dict[str, Tensor]]:
-        """The trained values (or their gradients) under the cell's own names, one dictionary a layer.
+        """The trained values (or their gradients) under the cell's own names, one dictionary per layer.
 
         All backends give the same names and shapes, so that they can be compared.
         """

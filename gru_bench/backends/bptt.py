@@ -1,4 +1,4 @@
-"""Backpropagation through time by hand: the cell's own backward pass in place of autograd's record of every operation.
+"""Backpropagation through time by hand: the cell's own backward pass instead of autograd's record of every operation.
 
 Where there is compiled code for a cell (``native/``) it runs; else one generic function over ``Cell.save`` and
 ``Cell.backward_step`` in plain torch. Both keep only the activated gates and the states.
@@ -119,10 +119,10 @@ class BPTT(Backend):
 
     Args:
         native: ``auto`` takes compiled code where there is some for the cell and this machine can compile it, else
-            plain torch, with a warning where it could not be compiled; ``required`` refuses in place of that;
+            plain torch, with a warning where it could not be compiled; ``required`` refuses instead;
             ``never`` does not take it. What ran is what a profiler sees, as for every backend.
         chunk: Steps after which only the states are kept and everything else is computed again in the backward pass:
-            a third more arithmetic, and the gates' memory of one chunk in place of the whole sequence. Measured on
+            a third more arithmetic, and the gates' memory of one chunk instead of the whole sequence. Measured on
             400 steps in chunks of 50 (``bench/cells.py``, 2 threads): half the memory of a GRU or an LSTM for 1.6 to
             1.8 times the time. A plain RNN keeps nothing but its states and gains nothing. None keeps all.
     """

@@ -1,7 +1,7 @@
 """The cell's own step, several at a time, through ``torch.compile``: fused gates, forward and backward.
 
-Nothing here knows an equation: inductor differentiates and fuses what ``Cell.step`` says. ``torch``'s ``scan`` would
-compile a whole sequence in seconds, but under inductor 2.13 it gives wrong gradients of the recurrent weights
+Nothing here knows an equation: inductor differentiates and fuses what ``Cell.step`` computes. ``torch``'s ``scan``
+would compile a whole sequence in seconds, but under inductor 2.13 it gives wrong gradients of the recurrent weights
 (pytorch#153679), so the steps are unrolled.
 """
 
@@ -142,7 +142,7 @@ class Compiled(Backend):
 
 
 def what_is_lacking(device: torch.device) -> str | None:
-    """Why ``torch.compile`` cannot work for this device, found in the way in which inductor itself looks."""
+    """Why ``torch.compile`` cannot work for this device, found in the way that inductor itself looks."""
     from torch._inductor import config  # here: importing inductor takes seconds, for this backend alone
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler

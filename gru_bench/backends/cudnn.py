@@ -3,14 +3,14 @@
 cuDNN is closed, so this rests on profiles that others have published:
 
 - ``RNN_blockPersist_{fp,bp}_{RNN,LSTM,GRU}``, also with ``_HMMA`` at the end (A100, A10, RTX 50; cuDNN 8.9 to 9.24;
-  float32 and float16): one launch a layer. torch asks for CUDNN_RNN_ALGO_PERSIST_STATIC_SMALL_H there (hidden sizes up
-  to 128 .. 384: use_rnn_persist_small_h in ATen/native/cudnn/RNN.cpp), forward and backward by limits of their own.
+  float32 and float16): one launch per layer. torch asks for CUDNN_RNN_ALGO_PERSIST_STATIC_SMALL_H there (hidden sizes
+  up to 128 .. 384: use_rnn_persist_small_h in ATen/native/cudnn/RNN.cpp), forward and backward by limits of their own.
 - ``RNN_persist_fp``, with template arguments (V100, float16, where torch asked for CUDNN_RNN_ALGO_PERSIST_STATIC).
 - ``RNN_persist_fprop`` (extern "C", written for the run-time compiler): CUDNN_RNN_ALGO_PERSIST_DYNAMIC. torch 2 never
   asks for it, so seeing it would be news.
 - ``elemWiseRNNcell``, ``LSTM_elementWise_fp`` and ``{RNN,LSTM,GRU}_elementWise_bp1``: a step's gates in the standard
   algorithm, between its products. ``GENERIC_elementWise_bp2`` and ``persistRNN_addBias`` (biases) run beside several
-  and tell nothing.
+  and reveal nothing.
 """
 
 from collections.abc import Iterable

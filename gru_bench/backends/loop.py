@@ -14,7 +14,7 @@ LOOP = "gru_bench::loop"
 
 
 class LoopStack(Stack):
-    """Each layer: one input projection for all steps, then one ``Cell.step`` a time step."""
+    """Each layer: one input projection for all steps, then one ``Cell.step`` per time step."""
 
     def __init__(self, cells: Sequence[Cell], dropout: float) -> None:
         super().__init__()

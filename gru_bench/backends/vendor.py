@@ -58,11 +58,11 @@ class WithoutOneDNN(torch.autograd.Function):
 class VendorStack(Stack):
     """All layers as one ``torch.nn`` module, so that cuDNN is measured with its own layers.
 
-    torch keeps a second bias vector a gate that is redundant except for the GRU's candidate. It starts at zero here
+    torch keeps a second bias vector per gate, which is redundant except for the GRU's candidate. It starts at zero here
     and its gradient is held at zero, so the module trains exactly as the cell does.
 
     Nothing is packed. With unequal lengths the sequence is cut at each distinct length and the sequences still alive
-    go on from their state: exact, without a step on padding, at the price of one call a distinct length.
+    go on from their state: exact, without a step on padding, at the price of one call per distinct length.
 
     With oneDNN off, a second derivative is refused, and a second backward pass over a kept graph raises.
     """

@@ -29,7 +29,7 @@ class Cell(nn.Module):
         generator: Source of the initial values. The same generator state gives the same cell.
         init: ``uniform`` draws W and U from U(-1/sqrt(H), 1/sqrt(H)), as torch does; ``keras`` draws W from
             Glorot's uniform distribution and makes U orthogonal, over all gates at once, as Keras does.
-            Biases start at zero in both, unless a cell says otherwise.
+            Biases start at zero in both, unless a cell defines otherwise.
     """
 
     family: ClassVar[str]
@@ -98,7 +98,7 @@ class Cell(nn.Module):
     def has_backward(self) -> bool:
         """Whether the cell declares its backward pass; else only a backend that differentiates ``step`` runs it."""
         cls = type(self)
-        # a subclass with a step of its own computes something else than the backward pass that it inherits
+        # a subclass with a step of its own computes something other than the backward pass that it inherits
         return cls.step is Cell.step and cls.backward_step is not Cell.backward_step
 
     @property

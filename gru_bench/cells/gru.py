@@ -89,7 +89,7 @@ class GRUResetBefore(Cell):
         n_t &= \tanh(W_n x_t + b_n + U_n (r_t \odot h_{t-1})) \\
         h_t &= (1 - z_t) \odot n_t + z_t \odot h_{t-1}
 
-    Two dependent recurrent products a step instead of one, so no vendor kernel runs it.
+    Two dependent recurrent products per step instead of one, so no vendor kernel runs it.
 
     Args:
         input_size: D, features of one time step.

@@ -20,7 +20,7 @@ class LSTM(Cell):
         c_t &= f_t \odot c_{t-1} + i_t \odot g_t \\
         h_t &= o_t \odot \tanh(c_t)
 
-    The article prints these equations too, with one bias a gate, and says nothing of initial values:
+    The article prints these equations too, with one bias per gate, and says nothing of initial values:
     ``cell=lstm_article`` is this cell with ``forget_bias`` 0.
 
     Args:

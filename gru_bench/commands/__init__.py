@@ -1,1 +1,1 @@
-"""The command line: one verb a file, wiring alone."""
+"""The command line: one file per verb, wiring only."""

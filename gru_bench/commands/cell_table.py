@@ -38,7 +38,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Entry:
-    """What the table has of one cell on one backend in one floating type, and more of it below the table."""
+    """What the table shows for one cell on one backend in one floating type, and its note below the table."""
 
     text: str
     color: str
@@ -67,10 +67,10 @@ def print_cells(console: Console, places: Mapping[str, Place], shapes: list[Shap
     Args:
         console: Where it is printed.
         places: Device and floating type of each column, by the column's heading.
-        shapes: For which the kernel is asked.
+        shapes: Shapes at which the kernel is determined.
 
     Returns:
-        What is red.
+        The entries that are red.
     """
     cells, backends = list(choices("cell")), list(choices("backend"))
     widths = [max(len(name) for name, _ in group) for group in (cells, backends)]
@@ -125,7 +125,7 @@ def examine(cell: Node | Exception, backend: Node | Exception, place: Place, sha
 
 
 def kernels_here(make_cell: MakeCell, backend: Backend, place: Place, shapes: list[Shape]) -> str:
-    """What one layer runs on; with the shapes where they differ."""
+    """The kernel that one layer runs on; with the shapes where kernels differ."""
     names: dict[str, list[str]] = {}
     for shape in shapes:
         encoder = Encoder(
@@ -165,7 +165,7 @@ def choices(group: str) -> Iterator[tuple[str, Node | Exception]]:
     files: dict[str, Path] = {}
     for folder in folders():
         for path in sorted((folder / group).glob("*.yaml")):
-            files.setdefault(path.stem, path)  # as Hydra: the first folder that has it
+            files.setdefault(path.stem, path)  # like Hydra: the first folder that has it
     for name, path in sorted(files.items()):
         try:
             yield name, to_node(OmegaConf.load(path))  # type: ignore[arg-type]

@@ -125,10 +125,10 @@ def refuse_sweep(error: Exception) -> int:
 
 
 def refuse_nameless(arguments: list[str], sources: list[Path]) -> None:
-    """Refuse ``experiment=null`` and ``cell=3``, for which Hydra raises a ValueError that does not say which key.
+    """Refuse ``experiment=null`` and ``cell=3``, where Hydra's own ValueError does not name the key.
 
     Raises:
-        UserError: with the names that there are.
+        UserError: Not a name; lists the valid ones.
     """
     for argument in arguments:
         key, separator, value = argument.partition("=")
@@ -136,7 +136,7 @@ def refuse_nameless(arguments: list[str], sources: list[Path]) -> None:
         valid = sorted({path.stem for folder in sources if group for path in (folder / group).glob("*.yaml")})
         nameless = re.fullmatch(r"|null|true|false|[-+]?[\d_]+", value, flags=re.IGNORECASE)
         if separator and valid and nameless and value not in valid:
-            raise UserError(f"{argument}: must be a name; valid: {', '.join(valid)}; for the default leave it out")
+            raise UserError(f"{argument}: must be a name; valid: {', '.join(valid)}; leave it out for the default")
 
 
 def flags_first(verb: str, arguments: list[str]) -> list[str]:
@@ -169,7 +169,7 @@ class Verb:
 
     def __init__(self, function: Callable[[Any], int]) -> None:
         self.function = function
-        self.code = 0  # also where Hydra calls nothing here, as for --cfg, or for jobs in other processes
+        self.code = 0  # stays 0 where Hydra never calls this, as for --cfg, or for jobs in other processes
 
     def __call__(self, config: Any) -> None:
         """Run the verb on its config."""

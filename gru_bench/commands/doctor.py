@@ -36,13 +36,13 @@ class Asked:
 
 @dataclass
 class Diagnosis:
-    """What is printed as it is found, and what of it is red."""
+    """Prints each finding at once, and keeps the names of the red ones."""
 
     console: Console
     red: list[str] = field(default_factory=list)
 
     def line(self, name: str, text: str, color: Literal["green", "yellow", "red"] | None = None) -> None:
-        """One line; a red one counts."""
+        """Print one line; the name of a red one is kept."""
         shown_text = escape(text) if color is None else f"[{color}]{escape(text)}[/]"
         self.console.print(f"{name:<10} {shown_text}", soft_wrap=True)
         if color == "red":
@@ -76,7 +76,7 @@ def diagnose(config: DictConfig) -> int:
         found.line("device", str(error), "red")
     else:
         found.line("device", f"{asked.device}, {', '.join(places)}", "green")
-        # as every run does it
+        # as every run does
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         found.red += print_cells(found.console, places, shapes)
     found.console.print()
@@ -88,7 +88,7 @@ def diagnose(config: DictConfig) -> int:
 
 
 def settings_for(device: str, dtype: Dtype) -> Settings:
-    """The settings of a run there; only its place counts."""
+    """The settings of a run on that device in that type; the other values do not matter."""
     return Settings(seed=0, hidden_size=1, num_layers=1, device=device, dtype=dtype, threads=1)
 
 
@@ -101,18 +101,18 @@ def print_machine(found: Diagnosis, asked: Asked) -> None:
     found.line("gpu", f"{facts['gpu']}, CUDA {facts['cuda']}" if "gpu" in facts else "none that torch sees")
     found.line("cuDNN", facts.get("cudnn", "none: this build of torch has no cuDNN"))
     threads = resolve_threads(asked.threads, 1)
-    torch.set_num_threads(1)  # what is tried here is tiny: more would only wait for each other
-    found.line("threads", f"{threads} a run (threads={asked.threads}), {usable_cores()} usable cores")
+    torch.set_num_threads(1)  # the layers tried here are tiny: more threads would only wait for each other
+    found.line("threads", f"{threads} per run (threads={asked.threads}), {usable_cores()} usable cores")
     others = cores_used_by_others()
     load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     if others > OTHERS_ABOVE:
-        found.line("load", f"others use {others:.1f} cores{load}: speeds measured now are not to be trusted", "yellow")
+        found.line("load", f"others use {others:.1f} cores{load}: do not trust speeds measured now", "yellow")
     else:
         found.line("load", f"others use {others:.1f} cores{load}", "green")
 
 
 def print_store(found: Diagnosis, tracking: Node) -> None:
-    """Whether runs can be written. A file that does not exist is not made."""
+    """Check whether runs can be written. A file that does not exist is not made."""
     try:
         store: Store = construct(tracking)
         file, where = sqlite_file(store.uri), without_password(store.uri)
@@ -122,6 +122,6 @@ def print_store(found: Diagnosis, tracking: Node) -> None:
         elif file.parent.is_dir() and os.access(file.parent, os.W_OK):
             found.line("store", f"{where}: the first run makes it; the folder is writable", "green")
         else:
-            found.line("store", f"{where}: the folder {file.parent} is not there or not writable", "red")
+            found.line("store", f"{where}: the folder {file.parent} is missing or not writable", "red")
     except UserError as error:
         found.line("store", str(error), "red")

@@ -1,4 +1,4 @@
-"""``gru-bench VERB --help``: the choices of each group in words, read from the yaml files themselves."""
+"""``gru-bench VERB --help``: the choices of each group with their descriptions, read from the yaml files themselves."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ USAGE = {
         "       gru-bench train -m cell=rnn,lstm,gru seed=0,1,2                       a sweep\n"
         "       gru-bench train experiment=quick [hydra/launcher=joblib]              a named sweep"
     ),
-    "report": "gru-bench report [experiment=NAME | sweep=ID] [output=FOLDER]   without a name: the latest sweep",
+    "report": "gru-bench report [experiment=NAME | sweep=ID] [output=FOLDER]   default: the latest sweep",
     "doctor": "gru-bench doctor [device=cuda] [tracking.uri=...]",
 }
 GROUPS = {
@@ -33,15 +33,15 @@ def help_text(verb: str, folders: list[Path]) -> str:
         lines.append(f"{group}:" if verb != "report" or group != "section" else "sections (all of them are written):")
         lines += [f"  {file.stem:<{width}}  {first_comment(file)}" for file in files]
         if group == "task":
-            lines.append("  (what the keys of a task mean: the yaml files of conf/kind, which these take over)")
+            lines.append("  (what a task's keys mean: see the yaml files in conf/kind, which these extend)")
         lines.append("")
     if verb == "train":
         lines += ["hydra/launcher:", "  basic   one run after the other (default)"]
-        lines += ["  joblib  one worker a core; give it on the command line, not in an experiment file", ""]
+        lines += ["  joblib  one worker per core; set it on the command line, not in an experiment file", ""]
     lines += ["keys:", *(f"  {line}" for line in plain_keys(conf / f"{verb}.yaml")), ""]
     if verb == "train":
-        lines.append("GRU_BENCH_DATA=FOLDER in the environment: data sets in that folder come before the hub's.")
-    lines.append("Own yaml files: --config-dir FOLDER. The whole config: --cfg job. Hydra's own flags: --hydra-help.")
+        lines.append("GRU_BENCH_DATA=FOLDER in the environment: its data sets take precedence over the hub's.")
+    lines.append("Your own yaml files: --config-dir FOLDER. Whole config: --cfg job. Hydra's own flags: --hydra-help.")
     return "\n".join(lines)
 
 

@@ -48,20 +48,20 @@ class Keys:
 
 
 def report(config: DictConfig) -> int:
-    """Write the report and say where it is; says bad input in a line. Returns the exit code, 0 or 2."""
+    """Write the report and print its path, or bad input in one line. Returns the exit code, 0 or 2."""
     try:
         print(f"report: {make(config) / 'report.md'}")
         return 0
-    except messages.BAD_INPUT as error:  # caught here, since Hydra would add a line of its own to what goes through it
+    except messages.BAD_INPUT as error:  # caught here, since Hydra would add a line of its own to it
         print(messages.line("report", error), file=sys.stderr)
         return 2
 
 
 def make(config: DictConfig) -> Path:
-    """Read the store, render the sections and write them; gives the report's folder.
+    """Read the store, render the sections and write them; returns the report's folder.
 
     Raises:
-        UserError: A key or value that does not fit, a store that is not there, no runs, or a folder that cannot be
+        UserError: A key or value that does not fit, a missing store, no runs, or a folder that cannot be
             written to.
     """
     node = to_node(config)
@@ -85,12 +85,12 @@ def make(config: DictConfig) -> Path:
     try:
         write(folder, results, view, select, rendered)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise UserError(f"output={folder}: cannot be written to ({error.strerror}); output=FOLDER names one") from error
+        raise UserError(f"output={folder}: cannot be written to ({error.strerror}); choose another") from error
     return folder
 
 
 def write(folder: Path, results: Results, view: View, select: dict[str, str | None], sections: list[Section]) -> None:
-    """Write all files of a report; figures of an earlier one in the same folder go."""
+    """Write all files of a report; figures of an earlier one in the same folder are deleted."""
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     if (folder / "report.md").is_file():

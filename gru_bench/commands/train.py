@@ -25,7 +25,7 @@ class Train:
 
     def __init__(self) -> None:
         self.sweep: Sweep | None = None
-        self.code = 0  # also where Hydra calls nothing here, as for --cfg, or for jobs in other processes
+        self.code = 0  # stays 0 where Hydra never calls this, as for --cfg, or for jobs in other processes
 
     def __call__(self, config: DictConfig) -> None:
         """Run one job and print how it ended; never raises for a failed run, so that a sweep goes on."""
@@ -51,10 +51,10 @@ def complain(text: str) -> None:
 
 
 def close_sweep(launch: Launch, code: int) -> int:
-    """Close the sweep that this process launched, if it did, and say how it ended and how to go on.
+    """Close the sweep that this process launched, if any, and print how it ended and how to go on.
 
     Args:
-        launch: What the callback left.
+        launch: What the callback recorded.
         code: Exit code so far.
 
     Returns:

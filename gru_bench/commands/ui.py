@@ -24,7 +24,7 @@ def ui(arguments: list[str]) -> int:
     """Start the UI, print what to open, and serve until Ctrl-C.
 
     Args:
-        arguments: What stands behind ``gru-bench ui``.
+        arguments: What follows ``gru-bench ui``.
 
     Returns:
         0 after Ctrl-C, 1 if the server ended by itself, 2 for bad input.
@@ -77,7 +77,7 @@ def port(text: str) -> int:
 
 
 def experiment_paths(uri: str) -> dict[str, str]:
-    """What to put behind the server's address for each experiment, the latest first.
+    """The path after the server's address for each experiment, the latest first.
 
     Raises:
         UserError: The store cannot be read, or is a file that does not exist.
@@ -103,7 +103,7 @@ def check_free(host: str, number: int) -> None:
     except OSError as error:
         raise UserError(
             f"--host {host} --port {number}: cannot listen there ({error.strerror or error}); "
-            f"another one: gru-bench ui --port {number % 65535 + 1}"
+            f"try another: gru-bench ui --port {number % 65535 + 1}"
         ) from error
 
 

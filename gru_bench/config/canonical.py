@@ -1,8 +1,8 @@
-"""The canonical form of a config: only what says something, in one spelling, so that it can be compared and hashed.
+"""The canonical form of a config: only what carries information, in one spelling, to be compared and hashed.
 
-- A node (a dictionary with a ``_target_``) is the name of its class and those arguments alone that differ from the
-  constructor's own defaults. An option that is added with a default that does what was done before is in no digest
-  until somebody sets it.
+- A node (a dictionary with a ``_target_``) is the name of its class and only those arguments that differ from the
+  constructor's own defaults. A new option whose default keeps the old behavior enters no digest until somebody sets
+  it.
 - A class of this project goes by its class name, wherever its module lies; any other by the path that the yaml gives.
 - A value is compared with a default in canonical form: 1 and 1.0 are equal, a list and a tuple of equal parts too.
 - Where a default is an object, it must be an instance of a dataclass: its canonical form is that of the node which
@@ -27,7 +27,7 @@ def digest(value: Any) -> str:
 
 
 def canonical(value: Any) -> Any:
-    """The form in which values are compared and hashed: only what says something, in one spelling."""
+    """The form in which values are compared and hashed: only what carries information, in one spelling."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
         path = f"{type(value).__module__}.{type(value).__qualname__}"

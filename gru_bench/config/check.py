@@ -1,7 +1,7 @@
 """Where ``conf/`` is, and the type check of a composed config.
 
 Hydra composes yaml without types: ``cell.forget_bias=maybe`` would reach the constructor as a truthy string. So every
-node with a ``_target_`` is held against the annotations of the constructor that it names, before anything is built.
+node with a ``_target_`` is checked against the annotations of the constructor that it names, before anything is built.
 
 Classes of this project take from yaml what is keyword-only. Other libraries have no such habit (torch's optimizers
 take everything by position or keyword): there every argument with a default is a key.
@@ -40,7 +40,7 @@ def conf_dir() -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The plain keys of ``conf/train.yaml``, which say what one run is."""
+    """The plain keys of ``conf/train.yaml``, which define one run."""
 
     seed: Annotated[int, Ge(0), Lt(2**32)]
     hidden_size: Annotated[int, Gt(0)]
@@ -54,7 +54,7 @@ GROUPS = ("cell", "backend", "task", "budget", "tracking", "data", "model", "tra
 """Nodes of a training config that are not plain settings."""
 
 GIVEN_ELSEWHERE = {"trainer.optimizer.lr": "set trainer.learning_rate"}
-"""Arguments of constructors that another key stands for."""
+"""Arguments of constructors that are set through another key."""
 
 CHOSEN_AS_GROUPS = ("trainer.optimizer", "trainer.schedule", "trainer.stopping")
 """Nodes inside another one that are chosen by a config group of their last name."""
@@ -72,10 +72,10 @@ MOVED = {
     "trainer.stopping.patience": "set trainer.stopping.evaluations",
     "trainer.schedule.decay": "set trainer.schedule.factor",
 }
-"""What stands for a key of an earlier version, or for one that is easily guessed wrong."""
+"""What to write instead of a key of an earlier version, or of one that is easily guessed wrong."""
 
 DATA_FOLDER = "GRU_BENCH_DATA"
-"""Environment variable: a folder of data sets, each in the hub's layout, that stand for the ones on the hub."""
+"""Environment variable: a folder of data sets, each in the hub's layout, used instead of those on the hub."""
 
 
 def local(folder: str, hub_name: str | None) -> str | None:
@@ -127,7 +127,7 @@ def check(config: DictConfig, cell: str | None = None) -> tuple[Settings, Node]:
 
 
 def with_own_rate(config: DictConfig, node: Node, cell: str | None) -> None:
-    """Give the trainer the learning rate of this cell, and say under ``tuning`` where it comes from.
+    """Give the trainer the learning rate of this cell, and record under ``tuning`` where it comes from.
 
     Args:
         config: As composed.
@@ -159,7 +159,7 @@ def family(node: Node) -> str:
 
 
 def check_node(node: Any, path: str) -> None:
-    """Hold one node, and all below it, against the constructor that its ``_target_`` names.
+    """Check one node, and all below it, against the constructor that its ``_target_`` names.
 
     Raises:
         UserError: An unknown key, a missing key, a value of the wrong type, or a target that cannot be imported.
@@ -180,7 +180,7 @@ def check_node(node: Any, path: str) -> None:
 
 
 def check_arguments(factory: Callable[..., Any], given: Node, prefix: str, owner: str) -> None:
-    """Hold keyword arguments against a constructor's annotations.
+    """Check keyword arguments against a constructor's annotations.
 
     Arguments that come at run time (sizes, modules, generators) have no name in yaml and do not count: they are
     positional-only, or by position or keyword without a default.
@@ -189,7 +189,7 @@ def check_arguments(factory: Callable[..., Any], given: Node, prefix: str, owner
         factory: A class or function.
         given: What the yaml gives it.
         prefix: Where in the config, with a dot at the end, or nothing at the top.
-        owner: How messages call the factory.
+        owner: What messages call the factory.
     """
     function = factory.__init__ if inspect.isclass(factory) else factory
     hints = typing.get_type_hints(function, include_extras=True)
@@ -258,7 +258,7 @@ def keys_of(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def type_of_default(default: Any) -> Any:
-    """What stands for the annotation of an argument that has none: a number for a number, else anything."""
+    """The annotation assumed for an argument that has none: a number for a number, else anything."""
     return float if isinstance(default, int | float) and not isinstance(default, bool) else Any
 
 
@@ -274,7 +274,7 @@ def as_yaml_gives_it(hint: Any) -> Any:
 
 
 def no_such_key(path: str, valid: str) -> str:
-    """One line on a key that is not there: what stands for it, or what would be valid."""
+    """One line about a key that does not exist: what to write instead, or what would be valid."""
     instead = GIVEN_ELSEWHERE.get(path) or MOVED.get(path)
     return f"{path}: no such key; {instead or valid}"
 
@@ -284,8 +284,8 @@ def explain(error: pydantic.ValidationError, path: str) -> str:
     details = error.errors(include_url=False)
     where = path + "".join(f"[{part}]" for part in details[0]["loc"] if isinstance(part, int))
     wishes = dict.fromkeys(detail["msg"].replace("Input should be ", "must be ") for detail in details)
-    told = " or ".join(wishes).replace(" or must be ", " or ")
-    return f"{where}={details[0]['input']!r}: {told}".replace("=None:", "=null:")
+    wish = " or ".join(wishes).replace(" or must be ", " or ")
+    return f"{where}={details[0]['input']!r}: {wish}".replace("=None:", "=null:")
 
 
 def construct(node: Node, *arguments: Any) -> Any:

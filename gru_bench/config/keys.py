@@ -1,6 +1,6 @@
 """The keys of a run: what makes two runs the same, and which runs may be averaged.
 
-A key must not change with a release that changes nothing of what a run does. So it is made of the config's canonical
+A key must not change with a release that does not change what a run does. So it is made of the config's canonical
 form (``canonical.py``), which leaves out what equals a default. Plain settings, the keys of ``config/check.py``'s
 ``Settings``, are left out likewise.
 """
@@ -13,8 +13,8 @@ from gru_bench.config.check import Node, Settings
 KEY_VERSION = 2
 """Raise it when the canonical form changes: all keys change with it, and no old run passes for a new one."""
 
-SAYS_NOTHING = ("hydra", "tracking", "tuning")
-"""Parts of a config that say nothing of the result."""
+NO_INFLUENCE = ("hydra", "tracking", "tuning")
+"""Parts of a config that do not affect the result."""
 CHOICES = ("cell", "backend", "task", "budget")
 """Groups whose chosen name is a part of the key."""
 
@@ -22,11 +22,12 @@ CHOICES = ("cell", "backend", "task", "budget")
 def run_keys(node: Node, choices: dict[str, str], source_id: str) -> tuple[str, str]:
     """``config_key`` and ``group_key`` of a run.
 
-    The key is the SHA-256 (first 16 digits) of the canonical config and the names chosen, without what says nothing
-    of the result: experiment, tracking, launcher, how the learning rate was chosen, the task's goal, and where the data
-    lies, for which the source's id stands. The group key leaves the seed out too: only runs of one group may be averaged.
+    The key is the SHA-256 (first 16 digits) of the canonical config and the names chosen, without what does not
+    affect the result: experiment, tracking, launcher, how the learning rate was chosen, the task's goal, and where the
+    data lies (the source's id is there instead). The group key leaves the seed out too: only runs of one group may be
+    averaged.
     """
-    parts = {key: value for key, value in node.items() if key not in SAYS_NOTHING}
+    parts = {key: value for key, value in node.items() if key not in NO_INFLUENCE}
     parts["data"] = {key: value for key, value in (node.get("data") or {}).items() if key != "path"}
     parts["task"] = {key: value for key, value in (node.get("task") or {}).items() if key != "goal"}
     kept = without_defaults(parts, Settings)

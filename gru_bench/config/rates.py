@@ -1,9 +1,9 @@
-"""Learning rates: which one a cell gets, where it comes from, and what a task's yaml says of the trials.
+"""Learning rates: which one a cell gets, where it comes from, and what a task's yaml records of the trials.
 
 ``trainer.learning_rate`` is one number, or a mapping. A mapping is looked up by the cell's own name, then by the name
 of its family (whose reference cell was tried), then under ``default``. A cell that finds nothing gets the middle one of
-the rates that are there, and its rows say that it was not tuned. The smallest would leave a cell unfinished at the end
-of the task's steps and the largest might make it diverge; each would be taken for a property of the cell.
+the rates that are there, and its rows state that it was not tuned. The smallest would leave a cell unfinished at the
+end of the task's steps and the largest might make it diverge; each would be taken for a property of the cell.
 """
 
 import math
@@ -29,7 +29,7 @@ Origin = Literal["trials", "other settings", "family", "task", "fallback", "user
 """
 
 TRIED: tuple[Origin, ...] = ("trials", "other settings", "family")
-"""Origins that are somebody's trials."""
+"""Origins that rest on trials."""
 
 DEFAULT = "default"
 """The name in a mapping for all cells that it does not name."""
@@ -48,14 +48,14 @@ class Tuning:
         seeds: Seeds of the trials; a score is the mean over them. None of the test data was looked at.
         at: Overrides under which the trials ran, where they were not the yaml's own settings; null for none.
         rates: The grid.
-        scores: By cell, one score a rate; null where training failed.
+        scores: By cell, one score per rate; null where training failed.
         extra: By cell, further rates that were tried for it alone, with their scores. Nothing is chosen from them: a
             cell with more rates to choose from would have an advantage. Null for none.
         settings: By cell, the :func:`tuning_key` of the trials. Runs of another key do not claim to be tuned. Null for
             trials of which it is not known.
 
     Raises:
-        UserError: A cell has not one score a rate, or an extra rate is one of the grid.
+        UserError: A cell has not one score per rate, or an extra rate is one of the grid.
     """
 
     metric: str
@@ -70,7 +70,7 @@ class Tuning:
     def __post_init__(self) -> None:
         for cell, scores in self.scores.items():
             if len(scores) != len(self.rates):
-                raise UserError(f"tuning.scores.{cell}: {len(scores)} scores; valid: {len(self.rates)}, one a rate")
+                raise UserError(f"tuning.scores.{cell}: {len(scores)} scores; valid: {len(self.rates)}, one per rate")
         for cell, tried in (self.extra or {}).items():
             if common := set(tried) & set(self.rates):
                 raise UserError(f"tuning.extra.{cell}: {min(common)} is one of tuning.rates; its score belongs there")
@@ -115,7 +115,7 @@ def rate_of(rates: Any, cell: str, family: str) -> Rate:
     """One cell's learning rate out of ``{rnn: 0.1, lstm: 0.2, gru: 0.2, gru_article: 0.4}``, or a number for all.
 
     Raises:
-        UserError: The mapping is empty, or holds something else than positive numbers.
+        UserError: The mapping is empty, or holds anything but positive numbers.
     """
     if not isinstance(rates, dict):
         return Rate(rates, None)
@@ -140,7 +140,7 @@ def origin(rate: Rate, cell: str, tuning: Tuning | None, key: str) -> Origin:
     if not rate.name:
         return "fallback"
     if tuning is None or tuning.chosen().get(rate.name) != rate.value:
-        return "user"  # a shipped yaml names the rates alone that its trials chose
+        return "user"  # a shipped yaml names only the rates that its trials chose
     if rate.name != cell:
         return "family"
     return "trials" if (tuning.settings or {}).get(cell) == key else "other settings"
@@ -164,7 +164,7 @@ def tuning_key(node: Node, data_path: Any) -> str:
 
 
 def provenance(rate: Rate, cell: str, family: str, tuning: Tuning | None, key: str) -> Node:
-    """The facts of a run that say where its learning rate comes from; see ``store/schema.py``."""
+    """The facts of a run about where its learning rate comes from; see ``store/schema.py``."""
     found = origin(rate, cell, tuning, key)
     claims = tuning is not None and found == "trials"
     extra = ""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 NUM_BYTES = 256
-"""Pieces that every vocabulary holds: one a byte."""
+"""Pieces that every vocabulary holds: one per byte."""
 
 
 def learn_pieces(texts: Iterable[str], /, *, max_size: int, min_count: int, specials: Sequence[str]) -> str:

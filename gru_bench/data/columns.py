@@ -29,7 +29,7 @@ def problem_of(role: str, kind: Any) -> str | None:
         return None if is_list else "it must hold lists (JSON lines and parquet can)"
     if role in ("text", "source", "target"):
         return None if _is_text(kind) else "it must hold text"
-    return "it must hold one value a row" if is_list else None
+    return "it must hold one value per row" if is_list else None
 
 
 def drop_incomplete(

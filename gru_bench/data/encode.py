@@ -62,7 +62,7 @@ def learn(
     Only words within ``max_length`` count: what no model reads needs no id.
 
     Args:
-        texts: One a row; None is an empty one.
+        texts: One per row; None is an empty one.
         tokenize: Takes a text apart.
         max_length: Words of a text that are read; the rest is cut off. None for no limit.
         max_vocab_size: Most entries, the specials included; None for no limit.
@@ -105,7 +105,7 @@ def learn_and_encode(
         max_vocab_size: Most entries.
         min_count: Rarer words become ``<unk>``.
         specials: Entries that are there whatever the texts.
-        what: What the tokens are called in messages.
+        what: The tokens' name in messages.
 
     Returns:
         The vocabulary, the sequences by split, and notes.

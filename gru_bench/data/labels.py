@@ -10,7 +10,7 @@ from gru_bench.errors import UserError
 
 MOST_SHOWN = 10
 MANY = 20
-"""So many classes are not asked about; with more, there must be two rows a class."""
+"""So many classes are not asked about; with more, there must be two rows per class."""
 
 
 def plain(value: Any) -> Any:
@@ -25,7 +25,7 @@ def plain(value: Any) -> Any:
 
 
 def missing(values: list[Any], *, minus_one: bool) -> np.ndarray:
-    """Where there is no label: nothing, or -1 where that means nothing; (N,) of bool.
+    """Where there is no label: nothing, or -1 where that means no label; (N,) of bool.
 
     Args:
         values: Labels as :func:`plain` gives them.
@@ -45,7 +45,7 @@ def class_names(values: Iterable[Any], names: list[str] | None) -> list[str]:
 
 
 def check_classes(role: str, column: str, present: list[str], number: int) -> None:
-    """Hold the classes that training has against what a classifier needs.
+    """Check the classes that training has against what a classifier needs.
 
     Args:
         role: ``label`` or ``tags``.

@@ -1,4 +1,4 @@
-"""Pairs of texts as pairs of sequences: a vocabulary a side, limits, and what had to be done to fit them."""
+"""Pairs of texts as pairs of sequences: one vocabulary per side, limits, and what had to be done to fit them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -145,7 +145,7 @@ def learn_side(
 
 
 def _drop_long(train: dict[str, list[str]], take_apart: Tokenize, max_length: int | None) -> int:
-    """Leave out, in place, the pairs with a side of more than ``max_length`` words; gives their number."""
+    """Leave out, in place, the pairs with a side of more than ``max_length`` words; returns their number."""
     if max_length is None:
         return 0
     before = len(train["source"])
@@ -170,7 +170,7 @@ def _counts_of(side: str, fitted: dict[str, Fitted], vocabulary: Vocabulary) -> 
 
 
 def _notes_of(counts: dict[str, int], limits: Limits) -> list[str]:
-    """Sentences on what the counts mean to a reader."""
+    """Sentences about what the counts mean to a reader."""
     rows = ", ".join(f"{split} {counts[f'{split}_rows']:,}" for split in SPLITS)
     unknown = {side: counts[f"test_{side}_unknown"] / counts[f"test_{side}_tokens"] for side in SIDES}
     notes = [

@@ -29,7 +29,7 @@ class Loaded:
     """What :meth:`Rows.load` gives.
 
     Attributes:
-        tables: One table a split; its columns are named by their roles. No row is unlabeled; labels are ids.
+        tables: One table per split; its columns are named by their roles. No row is unlabeled; labels are ids.
         classes: Names of the classes, or None without labels.
         counts: By split: ``rows`` that are used, ``unlabeled`` ones that are not (or, of pairs of texts,
             ``incomplete`` ones), ``also_in_train``; for ``train`` also ``before_fraction``. With words and tags also
@@ -49,7 +49,7 @@ class Rows:
     """A data set of rows.
 
     Args:
-        made: Rows made in Python in place of a path: dictionaries (all are training rows), or such rows by split.
+        made: Rows made in Python instead of a path: dictionaries (all are training rows), or such rows by split.
         path: A folder in the hub's layout (``train``, ``validation``, ``test`` as parquet, JSON lines, CSV, TSV or
             txt), one such file, or a data set's name on the hub.
         name: Configuration of the data set, where it has several.
@@ -154,7 +154,7 @@ class Rows:
         }
 
     def load(self) -> Loaded:
-        """Read all rows, share them out, and count what a reader should know of.
+        """Read all rows, share them out, and count what a reader should know about.
 
         Raises:
             UserError: The data is not there, not readable, lacks a column, or cannot be used.
@@ -166,7 +166,7 @@ class Rows:
         if len(raw.get("test", "any")) == 0 and self.fallback_test_split is not None:
             notes[:] = [
                 f"none of the {len(found['test']):,} rows of the source's test split has a label: "
-                f"{self.fallback_test_split} tests in its place"
+                f"{self.fallback_test_split} is used for the test"
             ]
             raw, counts = self._usable(found, self._choose(found, self.fallback_test_split), own_names, notes)
         for split in ("valid", "test"):
@@ -248,7 +248,7 @@ class Rows:
 
     @property
     def _answer(self) -> str:
-        """What a row without it is of no use."""
+        """What a row is useless without."""
         return "both sides" if "target" in self.columns else "a label"
 
     def _usable(

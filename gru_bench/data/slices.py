@@ -14,7 +14,7 @@ def coded(values: list[Any]) -> tuple[np.ndarray, list[str]]:
     """Number the values of a column.
 
     Args:
-        values: One a row, all of one type; None is a value too, and comes last.
+        values: One per row, all of one type; None is a value too, and comes last.
 
     Returns:
         (R,) the number of each row's value, and the values' names in the order of their numbers.

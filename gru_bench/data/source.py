@@ -144,7 +144,7 @@ def go_offline_if_unreachable() -> None:
 
 
 def check_decodes(path: Path, file: Path) -> None:
-    """Read a file of text through once: parsers say neither where it is broken nor always that it is.
+    """Read a file of text through once: parsers do not report where it is broken, nor always that it is.
 
     Raises:
         UserError: Bytes that are not UTF-8, with the file, the line and the position of the first one.

@@ -64,10 +64,10 @@ def num_shared(hashes_N: np.ndarray, others: Sequence[int] | np.ndarray) -> int:
 
 
 def near_duplicates(split: str, carved: Sequence[Any], train: Sequence[Any]) -> list[str]:
-    """A sentence where a carved split is not new to who has read the training rows; else nothing.
+    """A sentence if a carved split is not new to a reader of the training rows; else nothing.
 
-    A row is not new if it stands word by word inside a training row, as phrases of one sentence do. Looked at are so
-    many rows of :data:`FEWEST_WORDS` words or more, evenly over the split.
+    A row is not new if it stands word by word inside a training row, as phrases of one sentence do. At most
+    :data:`LOOKED_AT` rows of :data:`FEWEST_WORDS` words or more are looked at, evenly over the split.
 
     Args:
         split: Its name.
@@ -82,7 +82,7 @@ def near_duplicates(split: str, carved: Sequence[Any], train: Sequence[Any]) -> 
         return []
     return [
         f"{inside} of {len(looked)} {split} rows looked at stand inside training rows: carved from near-duplicates, "
-        "so that scores on them say less of new text"
+        "so that scores on them say less about new text"
     ]
 
 

@@ -19,7 +19,7 @@ def drop_empty(
     counts: dict[str, dict[str, int]],
     notes: list[str],
 ) -> dict[str, "pa.Table"]:
-    """Hold each row's tags against its words, and leave out the rows that have neither.
+    """Check each row's tags against its words, and leave out the rows that have neither.
 
     Args:
         tables: By split; columns ``tokens`` and ``tags``, both of lists. A row whose list of tags is missing stays:

@@ -23,7 +23,7 @@ class Text:
     """Running text for language models.
 
     Args:
-        made: Texts made in Python in place of a path, by the name of their split.
+        made: Texts made in Python instead of a path, by the name of their split.
         path: None for the topics of ``pydoc``'s help (about 0.4 million characters of English and Python); else a
             folder in the hub's layout (``train``, ``validation``, ``test`` as parquet, jsonl, csv or txt), one such
             file, or the name of a data set on the hub.

@@ -50,7 +50,7 @@ def check_unknown(trained: int, met: int, tokens: int, min_count: int, what: str
     Args:
         trained: How often the whole training split has ``<unk>``.
         met: How often validation and test have it.
-        tokens: Out of how many.
+        tokens: How many they have in all.
         min_count: The limit that decides: with 1 nothing in training is unknown.
         what: What the tokens are: ``words``, ``source words``.
 

@@ -7,7 +7,7 @@ is the loop compared with itself.
 The cases are small and of every kind (:func:`check`), and of the shape that a run has (:func:`check_shape`): code for
 several threads, for long sequences and for wide layers is not reached by small ones.
 
-Answers are kept: in this process, and for this machine in ``parity/`` of the cache folder, one file a question. The
+Answers are kept: in this process, and for this machine in ``parity/`` of the cache folder, one file per question. The
 question names everything that the answer may depend on, the source of cells and backends included.
 """
 
@@ -104,7 +104,7 @@ class Case:
     lengths: tuple[int, ...] | None = None
 
     def described(self) -> str:
-        """For people."""
+        """The case in readable form."""
         both = " in both directions" if self.bidirectional else ""
         return f"T={self.T} B={self.B} D={self.input_size} H={self.hidden_size}, layers={self.num_layers}{both}"
 

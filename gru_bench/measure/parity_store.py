@@ -1,4 +1,4 @@
-"""Answers of the parity check that this machine has given before: one small file a question, read by any process.
+"""Answers of the parity check that this machine has given before: one small file per question, read by any process.
 
 A file that cannot be read or written costs a new measurement, and never an error. Deleting the folder is harmless.
 """
@@ -59,14 +59,14 @@ def question(
     cases: str,
     autocast: bool = False,
 ) -> Key:
-    """What ``parity`` is asked, with all of this machine that may matter.
+    """The question put to ``parity``, with everything about this machine that may matter.
 
     Args:
         make_cell: Makes one cell.
         backend: What is compared.
         device: Where it runs.
         dtype: In which floating type.
-        cases: Which shapes, in words that name them.
+        cases: Names of the shapes.
         autocast: Whether in mixed precision.
     """
     maker, options = make_cell, ""

@@ -69,7 +69,7 @@ def num_workers(launcher: Any) -> int:
 
     Args:
         launcher: The launcher's config node. Joblib's ``n_jobs`` counts backwards from the cores when negative;
-            launchers that say nothing run one job at a time, or give each job a machine of its own.
+            launchers without it run one job at a time, or give each job a machine of its own.
     """
     asked = launcher.get("n_jobs", 1)
     if asked is None:

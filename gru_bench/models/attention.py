@@ -24,7 +24,7 @@ class LuongAttention(nn.Module):
     Args:
         query_size: H, units of the decoder's output.
         memory_size: M, units of the encoder's output.
-        streams: Sources of the initial values, one a part.
+        streams: Sources of the initial values, one per part.
         init: Of :math:`W_c` and :math:`b_c`; see ``models/init.py``.
 
     Shapes:
@@ -71,7 +71,7 @@ class BahdanauAttention(nn.Module):
         query_size: H, units of the decoder's output, and of the score's hidden layer.
         memory_size: M, units of the encoder's output.
         embedding_size: D of target words.
-        streams: Sources of the initial values, one a part.
+        streams: Sources of the initial values, one per part.
         init: Of :math:`U_a, b_a, W_c` and :math:`b_c`; see ``models/init.py``.
 
     Shapes:
@@ -101,7 +101,7 @@ class BahdanauAttention(nn.Module):
     def forward(
         self, h_BH: Tensor, keys_TBH: Tensor, memory_TBM: Tensor, padding_TB: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Context and weights of one step; ``padding`` says where a source has ended, None where none has."""
+        """Context and weights of one step; ``padding`` marks where a source has ended; None where none has."""
         scores_TB = torch.tanh(keys_TBH + h_BH @ self.W_a) @ self.v_a
         if padding_TB is not None:
             scores_TB = scores_TB.masked_fill(padding_TB, -math.inf)

@@ -14,7 +14,7 @@ class Budget:
 
     Attributes:
         resizes: Whether cells may get another size than the one asked for. A model then has the same parts at every
-            size, as :class:`~gru_bench.models.language_model.LanguageModel` says of its projection: else what is
+            size, as :class:`~gru_bench.models.language_model.LanguageModel` explains for its projection: else what is
             counted would jump where a part comes or goes.
     """
 

@@ -23,7 +23,7 @@ class Classifier(nn.Module):
         sizes: ``vocab_size`` for tokens or ``input_size`` for features; and the number of outputs C as
             ``num_classes`` or ``num_outputs``.
         build_encoder: Makes the recurrent layers.
-        streams: Sources of the initial values, one a part.
+        streams: Sources of the initial values, one per part.
         input: ``tokens``, ids (T, B); or ``features``, numbers (T, B, D).
         embedding_size: E of the tokens; null feeds each token as a one-hot vector. Null for features.
         pooling: What stands for a sequence: its ``last`` output (read from both ends, each direction's own last

@@ -45,7 +45,7 @@ class Encoder(nn.Module):
         bidirectional: Adds a second direction to each layer. Outputs of both are concatenated, forward first.
         dropout: Probability of a zero between layers, in training only.
         resizable: Whether a budget chose the hidden size, so that a model must have the same parts at every size.
-        init_range: Draw all parameters of the cells, biases too, from U(-init_range, init_range) in place of the
+        init_range: Draw all parameters of the cells, biases too, from U(-init_range, init_range) instead of the
             cell's own initial values; None for these.
 
     Shapes:

@@ -19,7 +19,7 @@ class LanguageModel(nn.Module):
     Args:
         sizes: ``vocab_size`` is V.
         build_encoder: Makes the recurrent layers.
-        streams: Sources of the initial values, one a part.
+        streams: Sources of the initial values, one per part.
         embedding_size: E.
         tied: Share one matrix between embedding and output layer (Press and Wolf, 2017). It then starts as the
             output layer's, since the embedding's larger values would saturate the softmax. A linear projection from

@@ -18,7 +18,7 @@ class AttentionPooling(nn.Module):
 
     Args:
         size: H, units of the outputs.
-        streams: Sources of the initial values, one a part.
+        streams: Sources of the initial values, one per part.
         init: Of all three parameters; see ``models/init.py``. :math:`v` has no bias, which would add the same to all
             scores.
 

@@ -20,12 +20,12 @@ class Seq2Seq(nn.Module):
     Args:
         sizes: ``source_vocab_size`` and ``target_vocab_size``.
         build_encoder: Builds the recurrent layers, once for the source and once for the target.
-        streams: Sources of the initial values, one a part.
+        streams: Sources of the initial values, one per part.
         embedding_size: D of source and target words.
         attention: ``luong`` lets each target step look at all source steps after the decoder; ``bahdanau`` before
             it, so that the decoder reads what was looked at and runs step by step; with ``none`` the encoder's last
             state is all that the decoder knows of the source.
-        bidirectional: The encoder reads the source from both ends. One linear map a state, shared by the layers,
+        bidirectional: The encoder reads the source from both ends. One linear map per state, shared by the layers,
             then brings the two directions to the decoder's size.
         dropout: Probability of a zero after the embeddings, between layers and before the output, in training only.
         init: How the linear layers start; see ``models/init.py``.

@@ -1,9 +1,9 @@
 """Random numbers: one named stream for each part of a run, all derived from the run's seed.
 
 One generator for all parts would leave other values to the embedding, the attention and the head wherever a cell
-draws more weights: equal seeds would compare cells inside different networks. With a stream a part, two cells of one
-seed (and one size) start inside the same network and read the same data in the same order, so that pairs of runs are as
-tight as they can be.
+draws more weights: equal seeds would compare cells inside different networks. With one stream per part, two cells of
+one seed (and one size) start inside the same network and read the same data in the same order, so that pairs of runs
+are as tight as they can be.
 """
 
 import hashlib

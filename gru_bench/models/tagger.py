@@ -15,7 +15,7 @@ class Tagger(nn.Module):
     Args:
         sizes: ``vocab_size`` and ``num_classes``.
         build_encoder: Builds the recurrent layers.
-        streams: Sources of the initial values, one a part.
+        streams: Sources of the initial values, one per part.
         embedding_size: D; null feeds each token as a one-hot vector.
         bidirectional: Reads the sequence from both ends.
         dropout: Probability of a zero before the head and between layers.

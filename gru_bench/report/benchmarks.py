@@ -37,9 +37,9 @@ class Place:
     """One benchmark: where it ran, and its rows whose parity is green.
 
     Attributes:
-        facts: One of its rows, for what all share.
+        facts: One of its rows, for the values that all of them share.
         rows: By cell and backend, then by shape; reference cells only.
-        red: Cells and backends that compute something else than the reference there.
+        red: Cells and backends that compute something other than the reference there.
     """
 
     facts: dict[str, Any]
@@ -120,14 +120,14 @@ def ratio(place: Place, cell: str, backend: str, shape: str, column: str = "rati
 
 
 def average_ratio(place: Place, cell: str, backend: str) -> tuple[float | None, int]:
-    """The geometric mean over the grid, and of how many shapes."""
+    """The geometric mean over the grid, and over how many shapes."""
     ratios = [ratio(place, cell, backend, shape) for shape in place.shapes if is_grid(shape)]
     present = [value for value in ratios if value is not None]
     return mean(present), len(present)
 
 
 def draw(places: list[Place], place: Place) -> Figure | None:
-    """One panel a cell: the ratio of each backend to the vendor, by shape, and the mean over the grid."""
+    """One panel per cell: the ratio of each backend to the vendor, by shape, and the mean over the grid."""
     drawn = {
         cell: [b for c, b in place.rows if c == cell and b != VENDOR and has_ratio(place, cell, b)] for cell in FAMILIES
     }

@@ -85,7 +85,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 
 def looks(view: View) -> dict[str, Look]:
-    """One look a cell: the family gives the hue, the reference cell has it pure, variants are shades of it.
+    """One look per cell: the family gives the hue: pure for the reference cell, shaded for variants.
 
     A variant's shade is found by its name, so that it hardly depends on which other cells are there.
     """
@@ -111,7 +111,7 @@ def looks(view: View) -> dict[str, Look]:
 
 
 def panels(number: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of README width with so many panels, row by row.
+    """A figure of README width with that many panels, row by row.
 
     Args:
         number: Panels.
@@ -160,13 +160,13 @@ def seed_range(
 
     Args:
         ax: The panel.
-        points: Place on the x axis and one value a seed. Places without a value, or where one is infinite, are left
+        points: Place on the x axis and one value per seed. Places without a value, or where one is infinite, are left
             out.
         look: How the row's cell looks.
         variant: Which row of its cell it is.
         joined: Whether a line joins the means: only where the places have an order.
         width: Of that line.
-        median: Draw the median, as a hollow mark: for a row of which some seeds learned the task and others did not.
+        median: Draw the median, as a hollow mark: for a row where some seeds learned the task and others did not.
 
     Returns:
         Whether there was anything to draw.
@@ -204,7 +204,7 @@ def direction(higher_is_better: bool | None, vertical: bool) -> str:
 
 
 def wants_log(metric: str, values: list[float], log_metrics: list[str], log_from: float) -> bool:
-    """Whether an axis is logarithmic: always for some metrics, else where the values span so large a ratio."""
+    """Whether an axis is logarithmic: always for some metrics, else where the values span that large a ratio."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite or min(finite) <= 0:
         return False

@@ -76,7 +76,7 @@ class TaskGroups:
 
 
 def is_known(column: pd.Series) -> pd.Series:
-    """Which values are there; a mask whatever the column's type, and of an empty column too."""
+    """Which values are there: a mask, whatever the column's type, even if it is empty."""
     return pd.Series([known(value) for value in column], index=column.index, dtype=bool)
 
 
@@ -101,7 +101,7 @@ def by_task(runs: pd.DataFrame, measured: Measured, settings: Sequence[str]) -> 
     """Tasks by name, each with its rows: families in their order, the reference cell first.
 
     Args:
-        runs: Of a view: every column is there.
+        runs: The runs of a view, with every column.
         measured: Their values.
         settings: Columns that label rows of one cell where they differ.
     """

@@ -22,8 +22,8 @@ def header(view: View, select: dict[str, str | None]) -> str:
         ["made by", f"`{command(select, [str(sweep) for sweep in sweeps], names)}`"],
     ]
     note = (
-        "Commits, versions and ids stand under Environment. Every number of a run is in `results.csv`, a line a value. "
-        "Generated; edit the code that wrote it, not this."
+        "Commits, versions and ids are listed under Environment. Every number of a run is in `results.csv`, one per "
+        "line. This file is generated: edit the code that wrote it instead."
     )
     return paragraphs(question, table(["what", "value"], rows), note)
 

@@ -1,4 +1,4 @@
-"""The figure of scores against length or distance, one panel a task."""
+"""The figure of scores against length or distance, one panel per task."""
 
 import math
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Level:
 def draw_lengths(
     view: View, found: list[Parts], log_metrics: list[str], log_axis_from: float, level: Level | None = None
 ) -> Figure:
-    """One panel a task: mean score against length, with the range over seeds."""
+    """One panel per task: mean score against length, with the range over seeds."""
     cell_looks = looks(view)
     names: dict[str, Group] = {}
     guessed = False

@@ -15,7 +15,7 @@ class Section:
     """One part of a report.
 
     Attributes:
-        title: Heading, in words.
+        title: Heading.
         markdown: The text under the heading; empty where there is nothing to say, and the section is left out.
         figures: Figures by name; the markdown shows them as ``![what it shows](figures/NAME.png)``.
     """

@@ -15,12 +15,12 @@ def notes(view: View, task: TaskGroups, outcomes: dict[str, Outcome]) -> list[st
     lines += ending_notes(view, task)
     lines += rate_notes(task)
     lines += [f"The rows differ in {text}." for text in differing_settings(task)]
-    lines += [f"Of the data: {escape(text)}." for group in task.groups[:1] if (text := group.fact("notes"))]
+    lines += [f"About the data: {escape(text)}." for group in task.groups[:1] if (text := group.fact("notes"))]
     chosen = distinct(pd.concat([group.runs["test_selection"] for group in task.groups]))
     lines += [f"The test rows were selected differently from the validation rows: {escape(text)}." for text in chosen]
     seeds = {tuple(found.seeds.index) for found in outcomes.values() if len(found.seeds)}
     if len(seeds) > 1:
-        lines.append("The rows do not all stand on the same seeds.")
+        lines.append("The rows do not all have the same seeds.")
     return ["\n".join(f"- {line}" for line in lines if line)] if any(lines) else []
 
 
@@ -40,7 +40,7 @@ def ending_notes(view: View, task: TaskGroups) -> list[str]:
             "Ended by patience",
             task,
             patient,
-            "training stopped since the validation score had not improved for so long; with more patience it may go on",
+            "training stopped because the validation score had not improved for that long; with more patience it might",
         ),
         ending(
             "Never left the trivial guess",
@@ -74,12 +74,12 @@ def margin_note(task: TaskGroups, outcomes: dict[str, Outcome]) -> str:
         return f"The best {middle} beats the trivial guess by {number(gain)} ({asked})."
     failed = "No cell learned this task with most of its seeds" if split else "No cell learned this task"
     if gain > 0:
-        return f"{failed}: the best {middle} beats the trivial guess by {number(gain)} only ({asked})."
+        return f"{failed}: the best {middle} beats the trivial guess by only {number(gain)} ({asked})."
     return f"{failed}: no {middle} beats the trivial guess ({asked})."
 
 
 def split_notes(task: TaskGroups, outcomes: dict[str, Outcome]) -> list[str]:
-    """Of which rows a mean would mislead, since some of their seeds learned the task and others did not."""
+    """The rows whose mean would mislead, since some of their seeds learned the task and others did not."""
     split = [
         f"{label} ({found.num_learned} of {len(found.seeds)})" for label, found in outcomes.items() if found.is_split
     ]
@@ -88,8 +88,8 @@ def split_notes(task: TaskGroups, outcomes: dict[str, Outcome]) -> list[str]:
     return [
         f"Split over seeds: some beat the trivial guess by {float(task.beats_trivial_by or 0):g}, which counts as "
         f"having learned the task, and others of the same row do not: {', '.join(split)}. Such a row shows the median "
-        "in place of the mean, and the share of the seeds that learned the task in place of sd; a mean may stand where "
-        "no seed is."
+        "instead of the mean, and the share of the seeds that learned the task instead of sd; a mean may lie where no "
+        "seed does."
     ]
 
 

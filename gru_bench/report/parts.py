@@ -14,7 +14,7 @@ from gru_bench.store.schema import PART_SIZE
 
 @dataclass(frozen=True, kw_only=True)
 class Small:
-    """What is done with parts of few test examples.
+    """What happens to parts with few test examples.
 
     Attributes:
         below: Examples; a part with fewer is neither a column nor drawn. They are merged into one column where the
@@ -31,10 +31,10 @@ class Parts:
     """One way to cut one task's test data.
 
     Attributes:
-        name: By what it is cut.
+        name: What it is cut by.
         values: The parts that are large enough or of which no size is known, in the order of their numbers, else of
             their names.
-        scores: ``scores[row][value]`` has a value a seed; rows without any are left out.
+        scores: ``scores[row][value]`` has one value per seed; rows without any are left out.
         is_split: By row, whether some of its seeds learned the task and others did not.
         trivial: What the trivial guess scores, by value; None where no run kept it, or where the rows differ in data.
         sizes: Test examples by value; the smallest where runs differ; None where not known.
@@ -54,7 +54,7 @@ class Parts:
     note: str
 
     def table(self, most: int | None = None) -> str:
-        """A row a cell, a column a part: the first ``most`` ones and the merged ones; nothing without a column."""
+        """One row per cell, one column per part: the first ``most`` and the merged ones; nothing without a column."""
         shown = self.values[:most] + ([self.merged] if self.merged else [])
         if not shown:
             return ""
@@ -77,11 +77,11 @@ class Parts:
 
     @property
     def is_sized(self) -> bool:
-        """Whether it is known of any part how many test examples it has."""
+        """Whether the number of test examples is known for any part."""
         return any(size is not None for size in self.sizes.values())
 
     def common_size(self, most: int | None = None) -> int | None:
-        """How many test examples each part of a figure has, where all have as many."""
+        """How many test examples each part of a figure has, where all have equally many."""
         found = {self.sizes[value] for value in self.values[:most]}
         return found.pop() if len(found) == 1 else None
 
@@ -119,7 +119,7 @@ def cut(view: View, task: TaskGroups, metric: str, name: str, small: Small) -> P
         weights = {value: sizes[value] or 0 for value in few}
         for row in kept.values():
             row[merged] = weighted_mean({value: row[value] for value in few}, weights)
-        sizes[merged], guesses[merged] = together, None  # the best constant of each part is none of the whole
+        sizes[merged], guesses[merged] = together, None  # the best constants of the parts are not one constant
     outcomes = view.outcomes(task)
     return Parts(
         task,
@@ -142,7 +142,7 @@ def weighted_mean(parts: dict[str, pd.Series], weights: dict[str, int]) -> pd.Se
 
 
 def unsized_note(found: list[Parts]) -> str:
-    """For which tasks nobody recorded how many test examples the parts have, so that small ones stand beside large."""
+    """The tasks whose runs did not record how many test examples each part has: small parts stand beside large ones."""
     tasks = dict.fromkeys(parts.task.task for parts in found if not parts.is_sized)
     if not tasks:
         return ""
@@ -156,7 +156,7 @@ def size_note(metric: str, few: list[str], sizes: dict[str, int | None], merged:
     names = ", ".join(f"{value} (n={sizes[value]})" for value in few)
     if merged:
         return f"Parts of fewer than {small.below} test examples are merged, weighted by their sizes: {names}."
-    why = "" if metric in small.mergeable else f", and {metric} is no mean over examples by which to merge them"
+    why = "" if metric in small.mergeable else f", and {metric} is not a mean over examples, so they cannot be merged"
     return f"Left out, since a part of fewer than {small.below} test examples says little{why}: {names}."
 
 

@@ -1,4 +1,4 @@
-"""Where a row's learning rate comes from, in words: what may be claimed of it, and marks for the rows of a table."""
+"""Where a row's learning rate comes from: what may be claimed about it, and marks for the rows of a table."""
 
 from gru_bench.report.groups import Group, TaskGroups
 from gru_bench.report.markdown import UNKNOWN, known, plural
@@ -40,8 +40,8 @@ def claim(group: Group) -> str:
     if not known(seeds):
         return f"best among {among} by validation score"
     if int(seeds) == 1:
-        return f"best of one trial a rate, among {among}, by validation score: one trial is noisy"
-    return f"best among {among} by validation score, mean over {int(seeds)} seeds a rate"
+        return f"best of one trial per rate, among {among}, by validation score: one trial is noisy"
+    return f"best among {among} by validation score, mean over {int(seeds)} seeds per rate"
 
 
 def marks(task: TaskGroups) -> dict[str, str]:

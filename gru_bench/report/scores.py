@@ -13,7 +13,7 @@ from gru_bench.report.markdown import known, number, plus_minus
 def seed_values(
     measured: Measured, group: Group, metric: str, split: str = "test", slice: str = "", slice_value: str = ""
 ) -> pd.Series:
-    """One value a seed of the finished runs, by seed; a seed that ran twice counts once, with its mean."""
+    """One value per seed of the finished runs, by seed; a seed that ran twice counts once, with its mean."""
     by_run = measured.get((split, metric, slice, slice_value), {})
     by_seed: dict[int, list[float]] = {}
     for run_id, seed in zip(group.finished["run_id"], group.finished["seed"], strict=True):
@@ -27,7 +27,7 @@ class Outcome:
     """What the seeds of one row scored on the test data.
 
     Attributes:
-        seeds: One score a seed; empty where nothing was scored.
+        seeds: One score per seed; empty where nothing was scored.
         num_learned: How many of them beat the trivial guess by as much as the task asks; None where the guess, that
             margin or the direction is not known.
     """
@@ -37,7 +37,7 @@ class Outcome:
 
     @property
     def is_split(self) -> bool:
-        """Whether some seeds learned the task and others did not: then a mean stands where no seed is."""
+        """Whether some seeds learned the task and others did not: then the mean may lie where no seed does."""
         return self.num_learned is not None and 0 < self.num_learned < len(self.seeds)
 
     @property

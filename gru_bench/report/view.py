@@ -15,10 +15,10 @@ class View:
     """What sections read. Building it changes nothing of the results, and sections change nothing of it.
 
     Attributes:
-        runs: One row a run, with every column of :data:`~gru_bench.store.schema.RUN_FACTS` and those of the
+        runs: One row per run, with every column of :data:`~gru_bench.store.schema.RUN_FACTS` and those of the
             environment, in an order that depends on nothing but their content.
         values: One row a measured number, likewise.
-        curves: One row a point of a curve.
+        curves: One row per point of a curve.
         bench: The stored figures of ``bench/cells.py``.
         measured: The values, to be looked up by split, metric and slice.
         tasks: The tasks by name, each with the rows of its tables.
@@ -33,7 +33,7 @@ class View:
     def seed_values(
         self, group: Group, metric: str, split: str = "test", slice: str = "", slice_value: str = ""
     ) -> pd.Series:
-        """One value a seed of a row's finished runs; see :func:`gru_bench.report.scores.seed_values`."""
+        """One value per seed of a row's finished runs; see :func:`gru_bench.report.scores.seed_values`."""
         return seed_values(self.measured, group, metric, split, slice, slice_value)
 
     def outcomes(self, task: TaskGroups) -> dict[str, Outcome]:
@@ -46,18 +46,18 @@ class View:
         return {run: found[run] for run in group.finished["run_id"] if run in found}
 
     def still_improving(self, group: Group) -> tuple[int, int]:
-        """Of how many finished runs the best validation score came at the last step, and of how many this is known."""
+        """How many finished runs had their best validation score at the last step, and for how many this is known."""
         best, steps = self._of(group, "train", "best_step"), self._of(group, "train", "steps")
         both = best.keys() & steps.keys()
         return sum(best[run] >= steps[run] for run in both), len(both)
 
     def ended_by_patience(self, group: Group) -> tuple[int, int]:
-        """How many finished runs patience ended, and of how many the reason is known."""
+        """How many finished runs patience ended, and for how many the reason is known."""
         reasons = [str(reason) for reason in group.finished["stopped"] if known(reason)]
         return sum("patience" in reason for reason in reasons), len(reasons)
 
     def never_left_the_guess(self, task: TaskGroups, group: Group) -> tuple[int, int]:
-        """How many finished runs scored no better than the trivial guess on their data, and of how many it is known."""
+        """How many finished runs scored no better than the trivial guess on their data; for how many it is known."""
         if task.higher_is_better is None:
             return 0, 0
         scores, guesses = self._of(group, "test", task.metric), self._of(group, "test", f"trivial_{task.metric}")
@@ -91,7 +91,7 @@ def measure(values: pd.DataFrame) -> Measured:
 
 
 def differing_settings(task: TaskGroups) -> list[str]:
-    """In what the rows of a task differ besides cell and rate, each as ``backend: loop (rnn, gru), vendor (lstm)``."""
+    """How the rows of a task differ besides cell and rate, each as ``backend: loop (rnn, gru), vendor (lstm)``."""
     found = []
     for column in SETTINGS:
         if column == "learning_rate":  # a column of the table

@@ -127,7 +127,7 @@ def check_backend(cell: MakeCell, backend: Backend, place: Place) -> None:
     """Let the backend refuse before anything is loaded.
 
     Raises:
-        Unsupported: with what the backend does run.
+        Unsupported: The backend does not run this cell; names what it does run.
     """
     if place.autocast is not None:
         backend.require_autocast(place.autocast)

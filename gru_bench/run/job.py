@@ -1,4 +1,4 @@
-"""One job before it trains: what was asked for, what it will be, and all in it that can be the user's mistake."""
+"""One job before it trains: what was asked for, what it will be, and every check for a user's mistake."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ class Request:
 
     Attributes:
         config: Composed, not yet checked.
-        choices: Of each config group, such as ``cell``.
+        choices: The choice in each config group, such as ``cell``.
         overrides: What makes this job differ from the others, as ``key=value``.
-        number: Of the job within its sweep, from 0; None for a single run.
+        number: Number of the job within its sweep, from 0; None for a single run.
         sweep: None for a single run.
     """
 
@@ -52,7 +52,7 @@ class Request:
 
     @property
     def label(self) -> str:
-        """What its lines on the terminal begin with."""
+        """How its lines on the terminal begin."""
         if self.number is None:
             return self.name
         of = f"/{self.sweep.num_jobs}" if self.sweep else ""
@@ -85,7 +85,7 @@ def request(config: DictConfig, sweep: Sweep | None) -> Request:
 
     Args:
         config: The job's config.
-        sweep: What the sweep's callback brought; None for a single run, or where no sweep could be opened.
+        sweep: What the sweep's callback passed on; None for a single run, or where no sweep could be opened.
     """
     hydra = HydraConfig.get()
     choices = {key: str(value) for key, value in hydra.runtime.choices.items() if value is not None}
@@ -98,7 +98,7 @@ def request(config: DictConfig, sweep: Sweep | None) -> Request:
 
 @dataclass(frozen=True)
 class Job:
-    """What one run will be: known before its data is loaded, so that a run which then fails still says what it was."""
+    """What one run will be: known before its data is loaded, so that a run that then fails is still on record."""
 
     settings: Settings
     node: Node
@@ -108,10 +108,10 @@ class Job:
     keys: tuple[str, str]
 
     def load(self) -> None:
-        """The rest that can be the user's mistake: limits, whether the backend takes the cell, the data itself.
+        """Check for the user's other mistakes: limits, whether the backend takes the cell, the data itself.
 
         Raises:
-            UserError: with what would be valid.
+            UserError: One of these is wrong; names what would be valid.
         """
         trainer: Trainer = construct(self.node["trainer"])
         if self.task.endless and trainer.limits.max_steps is None and trainer.limits.max_seconds is None:
@@ -132,7 +132,7 @@ def plan(asked: Request) -> Job:
     """Check types, threads and device, and name what will run.
 
     Raises:
-        UserError: with what would be valid.
+        UserError: One of these is wrong; names what would be valid.
     """
     choices = dict(asked.choices)
     settings, node = check(asked.config, choices["cell"])

@@ -54,7 +54,7 @@ _launch: ContextVar[Launch] = ContextVar("launch")
 
 @contextmanager
 def launching() -> Iterator[Launch]:
-    """Let Hydra's callback find the launch inside the block: Hydra makes the callback from text, and passes nothing."""
+    """Let Hydra's callback find the launch inside the block: Hydra makes it from text and passes it nothing."""
     launch = Launch()
     token = _launch.set(launch)
     try:
@@ -64,7 +64,7 @@ def launching() -> Iterator[Launch]:
 
 
 def current_launch() -> Launch:
-    """The launch of the block around.
+    """The launch of the enclosing block.
 
     Raises:
         LookupError: There is none.

@@ -1,6 +1,6 @@
 """A look before training: whether the backend is right, which kernel runs, how much memory a step takes.
 
-Everything is asked at the largest of the first training batches, and leaves the model as it was.
+Everything is checked on the largest of the first training batches; the model is left as it was.
 """
 
 import itertools
@@ -35,7 +35,7 @@ def largest_batch(task: Task) -> Batch:
 def check_parity(model: nn.Module, make_cell: MakeCell, backend: Backend, batch: Batch, place: Place) -> Parity:
     """How far the backend is from the reference: at small shapes of every kind, then at those that the model runs.
 
-    Red is returned, not raised; the rest is then left out.
+    A red result is returned, not raised, and ends the check.
     """
     mixed = place.autocast is not None
     found = parity.check(make_cell, backend, place.device, place.dtype, quick=True, autocast=mixed)
@@ -81,7 +81,7 @@ def peak_memory(model: nn.Module, trainer: Trainer, task: Task, batch: Batch) ->
     with undisturbed(model):
         optimizer = trainer.make_optimizer(model)
         trainer.step(model, optimizer, task, batch, None)  # makes the optimizer's state
-        workspace.clear()  # what is kept there would not be seen to be taken
+        workspace.clear()  # memory kept there would be used again without being counted
         meter = PeakMemory(batch.inputs.device, live_bytes(model, optimizer, batch), gradients_of=model)
         with meter:
             trainer.step(model, optimizer, task, batch, None)
@@ -90,7 +90,7 @@ def peak_memory(model: nn.Module, trainer: Trainer, task: Task, batch: Batch) ->
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Put weights, gradients and random state back as they were. The copy lies on the CPU, where nobody counts it."""
+    """Put weights, gradients and random state back as they were. The copy lies on the CPU, where it is not counted."""
     state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         yield

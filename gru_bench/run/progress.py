@@ -1,4 +1,4 @@
-"""A progress bar with loss, score, tokens/s and time left; quiet when nobody looks."""
+"""A progress bar with loss, score, tokens/s and time left; silent when nobody is watching."""
 
 import sys
 from collections.abc import Callable, Iterator

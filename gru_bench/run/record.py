@@ -1,4 +1,4 @@
-"""What is written of one run: its facts as params, curves, scores, speed and memory. It measures nothing itself."""
+"""What is written about one run: its facts as params, curves, scores, speed and memory. It measures nothing itself."""
 
 import math
 import statistics
@@ -29,7 +29,7 @@ MIB = 2**20
 
 
 def write_facts(run: Run, job: Job) -> None:
-    """Before the data is there: facts, keys and the resolved config, so that a run that fails says what it was."""
+    """Before the data is there: facts, keys and the resolved config, so that a run that fails is on record."""
     config_key, group_key = job.keys
     config = {key: value for key, value in job.node.items() if key not in ("hydra", "tracking")}
     settings = {key: value for key, value in config.items() if key != "tuning"}
@@ -39,7 +39,7 @@ def write_facts(run: Run, job: Job) -> None:
 
 
 class Recorder:
-    """Writes one run to the store as it goes; each method says at which moment it is called.
+    """Writes one run to the store as it goes; each method's docstring says when it is called.
 
     Args:
         run: The open run.
@@ -86,7 +86,7 @@ class Recorder:
 
     @contextmanager
     def clock_stopped(self) -> Iterator[None]:
-        """Leave what is done inside out of the run's seconds: a machine does it once, for all runs of its kind."""
+        """Leave the time of the block out of the run's seconds: a machine does it once, for all runs of its kind."""
         stopped = time.perf_counter()
         yield
         self.started += time.perf_counter() - stopped
@@ -112,7 +112,7 @@ class Recorder:
         self.run.flush()
 
     def test(self, scores: Scores) -> None:
-        """After the one look at the test split."""
+        """After the only look at the test split."""
         self.tested = scores
         for name, value in scores.metrics.items():
             self._value("test", name, value, name)

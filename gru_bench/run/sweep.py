@@ -34,7 +34,7 @@ class SweepCallback(Callback):
 
         Raises:
             SystemExit: It was refused; the launch has the error. Hydra turns a callback's exception into a warning and
-                goes on, but an exit it lets through.
+                goes on, but lets an exit through.
         """
         launch = current_launch()
         try:
@@ -91,8 +91,8 @@ def planned_jobs(config: DictConfig) -> list[dict[str, str]]:
 def check_values(config: DictConfig, jobs: list[dict[str, str]]) -> None:
     """Compose and check one job for each value that the sweep takes, before anything runs.
 
-    Not every combination: composing takes about a tenth of a second. What only a combination shows becomes a failed
-    row of its own.
+    Not every combination: composing takes about a tenth of a second. An error that only a combination shows becomes a
+    failed row.
     """
     loader = GlobalHydra.instance().config_loader()
     seen: set[tuple[str, str]] = set()

@@ -16,15 +16,15 @@ from gru_bench.training.fit import Fit
 from gru_bench.training.trainer import Trainer
 
 
-def train(asked: Request, say: Callable[[str], None]) -> str:
-    """Check the config and load the data, open the row, then do what the row is about.
+def train(asked: Request, print_line: Callable[[str], None]) -> str:
+    """Check the config and load the data, open the row, then train and score.
 
-    What is wrong with a job of a sweep becomes its row's reason, and the sweep goes on. What is wrong with a single
-    run leaves no row: whoever asked for it reads the message.
+    An error in a job of a sweep becomes the reason in its row, and the sweep goes on. An error in a single run leaves
+    no row: the user reads the message.
 
     Args:
         asked: What Hydra handed over.
-        say: Shows a line to the user.
+        print_line: Shows a line to the user.
 
     Returns:
         One line: the score, what a trivial guess scores, seconds, and the run's id.
@@ -41,7 +41,7 @@ def train(asked: Request, say: Callable[[str], None]) -> str:
         prepared.ready()
     prepared_s = time.perf_counter() - started
     store.open()
-    started = time.perf_counter() - prepared_s  # opening a store is no cost of the run, and the first one is slow
+    started = time.perf_counter() - prepared_s  # opening a store is no part of the run's cost; the first is slow
     sweep_id = asked.sweep.sweep_id if asked.sweep else None
     with store.run(asked.experiment, asked.name, sweep_id=sweep_id, tags=asked.tags) as run:
         if prepared.job is not None:
@@ -49,13 +49,13 @@ def train(asked: Request, say: Callable[[str], None]) -> str:
         job = prepared.ready()
         record = Recorder(run, job.task, started)
         for note in record.notes() if asked.alone else ():  # a sweep's would be the same for each run: see its report
-            say(note)
+            print_line(note)
         fit_and_score(job, record, f"{asked.choices['cell']} {asked.choices['task']}", quiet=not asked.alone)
     return record.summary()
 
 
 def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> None:
-    """What the row is about: data, model, a look before training, training, and one look at the test split."""
+    """From data to score: data, model, a look before training, training, and one look at the test split."""
     settings, node, task, place = job.settings, job.node, job.task, job.place
     record.data()
 

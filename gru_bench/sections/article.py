@@ -49,7 +49,7 @@ def render(
         task: Name of the article's task.
         metrics: The columns of the table, as far as they were measured.
         notes: What a reader must know of the data and the training.
-        slice: By what the figure and its table are cut.
+        slice: What the figure and its table are cut by.
         level: Score that is drawn across the figure; None for none.
         level_name: What reaches that score.
         level_reason: Why it does.
@@ -84,7 +84,7 @@ def render(
 
 
 def score_table(view: View, task: TaskGroups, metrics: list[str]) -> str:
-    """A row a cell: its scores, its size, and the trivial guess at the end."""
+    """One row per cell: its scores, its size, and the trivial guess at the end."""
     scores = {(g.label, metric): view.seed_values(g, metric) for g in task.groups for metric in metrics}
     shown = [metric for metric in metrics if any(len(scores[g.label, metric]) for g in task.groups)]
     if not shown:

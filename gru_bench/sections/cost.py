@@ -14,9 +14,9 @@ TEXT = (
     "need runs that alternate in one process, which these did not."
 )
 SHARED = (
-    "~: times and throughput of runs that shared the machine with other work, or of which that is not known, are given "
-    "to one digit, smallest to largest. More digits would measure the other work: two identical cells have taken 38 s "
-    "and 106 s that way."
+    "~: times and throughput of runs that shared the machine with other work, or for which that is not known, are "
+    "given to one digit, smallest to largest. More digits would measure the other work: two identical cells have taken "
+    "38 s and 106 s that way."
 )
 
 

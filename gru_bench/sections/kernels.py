@@ -48,7 +48,7 @@ MEANING = {
 }
 """By the beginning of a kernel's name."""
 PRODUCTS = {"rnn": 1, "lstm": 4, "gru": 3}
-"""Matrix products a step: one a gate, at equal sizes all of the same cost."""
+"""Matrix products per step: one per gate, at equal sizes all of the same cost."""
 
 
 def render(view: View, /, *, compared: list[str]) -> Section:
@@ -154,7 +154,7 @@ def vendor_line(name: str, kernels: dict[str, set[str]]) -> str:
             "kernels it would take: `gru-bench doctor` shows them."
         )
     if len(kernels) == 1:
-        return f"On the {name} only one cell of the vendor's was seen, {ran}: there is nothing to compare it with."
+        return f"On the {name} only one of the vendor's cells was seen, {ran}: there is nothing to compare it with."
     if len(alike) == 1:
         return (
             f"On the {name} the vendor ran {ran}: its kernels are alike as far as their names tell, and comparing "
@@ -163,7 +163,7 @@ def vendor_line(name: str, kernels: dict[str, set[str]]) -> str:
     if len(library(kernel for found in alike for kernel in found)) == 1:
         return (
             f"On the {name} the vendor ran {ran}: one library, but not one class of algorithm. A comparison of cells "
-            "on the vendor's backend there is in part one of kernels."
+            "on the vendor's backend there is partly a comparison of kernels."
         )
     return (
         f"On the {name} the vendor ran {ran}. **A comparison of cells on the vendor's backend there compares kernels, "
@@ -214,7 +214,7 @@ def arithmetic(one: str, other: str) -> str:
     if one not in PRODUCTS or other not in PRODUCTS:
         return ""
     quotient = number(PRODUCTS[one] / PRODUCTS[other])
-    return f"Its {PRODUCTS[one]} products a step against {PRODUCTS[other]} alone would give {quotient}. "
+    return f"Its {PRODUCTS[one]} products per step against {PRODUCTS[other]} alone would give {quotient}. "
 
 
 def misled(vendor: float | None, alike: list[float]) -> str:
@@ -222,7 +222,7 @@ def misled(vendor: float | None, alike: list[float]) -> str:
     if vendor is None or not alike:
         return ""
     low, high = min(alike), max(alike)
-    text = f"The vendor's backend says {number(vendor)}; on one and the same kernel it is {span(low, high)}"
+    text = f"The vendor's backend gives {number(vendor)}; on one and the same kernel it is {span(low, high)}"
     return text + (", on the other side of 1." if vendor < 1 < low or high < 1 < vendor else ".")
 
 
@@ -281,7 +281,7 @@ def provenance(place: Place) -> str:
 
 
 def cautions(place: Place, runs: pd.DataFrame) -> list[str]:
-    """What was left out, and in what the benchmark differs from the report's runs on the same device."""
+    """What was left out, and how the benchmark differs from the report's runs on the same device."""
     lines = []
     if place.red:
         names = listed(f"{cell} on {backend}" for cell, backend in place.red)
@@ -294,12 +294,12 @@ def cautions(place: Place, runs: pd.DataFrame) -> list[str]:
         used = [plain(value) for value in distinct(here[column])] if column in here else []
         measured = plain(place.facts[name])
         if used and used != [measured]:
-            lines.append(f"Not as in this report's runs: {name} {measured} here, {listed(used)} there.")
+            lines.append(f"Different from this report's runs: {name} {measured} here, {listed(used)} there.")
     return lines
 
 
 def not_measured(ran: pd.DataFrame, places: list[Place]) -> str:
-    """For which devices of the runs there are no figures, and how to get them."""
+    """The runs' devices without figures, and how to get those."""
     have = {place.where for place in places}
     missing = sorted({where(run) for run in ran.to_dict("records")} - have)
     if not missing:

@@ -26,10 +26,10 @@ Curves = dict[int, pd.Series]
 """By seed, the values by step."""
 
 TEXT = (
-    "The primary metric on the validation data against optimizer steps. Thin lines: one a seed of the finished runs, "
+    "The primary metric on the validation data against optimizer steps. Thin lines: one per seed of the finished runs, "
     "each to its own end. Thick line with marks: the mean over the seeds, up to the last step that all of them "
     "reached; beyond it there is none, since a mean over the seeds that went on would be one of other runs. Hollow "
-    "marks: the median in its place, where some seeds learned the task and others did not. Equal steps are not equal "
+    "marks: the median instead, where some seeds learned the task and others did not. Equal steps are not equal "
     "time: what a step costs is listed under Cost."
 )
 
@@ -75,7 +75,7 @@ def render(view: View, /, *, log_metrics: list[str], log_axis_from: float) -> Se
 
 
 def draw_row(ax: Axes, seeds: Curves, look: Look, variant: int, is_split: bool) -> None:
-    """A thin line a seed, and what stands for all of them up to the step that all reached."""
+    """One thin line per seed, and what stands for all of them up to the step that all reached."""
     for seed in seeds.values():
         ax.plot(seed.index, seed, color=look.color, alpha=0.45, linewidth=0.8)
     middle = shared_steps(seeds).apply(typical, axis=1, is_split=is_split)
@@ -85,7 +85,7 @@ def draw_row(ax: Axes, seeds: Curves, look: Look, variant: int, is_split: bool) 
 
 
 def shared_steps(seeds: Curves) -> pd.DataFrame:
-    """A row a step that every seed was evaluated at, a column a seed."""
+    """One row per step at which every seed was evaluated, one column per seed."""
     return pd.concat(seeds, axis=1, join="inner").sort_index()
 
 

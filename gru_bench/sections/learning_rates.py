@@ -26,7 +26,7 @@ class Trials:
     """The rates that one cell was tried at, with all else equal.
 
     Attributes:
-        label: The cell's name, and in what these trials differ from others of the same cell.
+        label: The cell's name, and how these trials differ from others of the same cell.
         groups: The runs of each rate.
         means: The validation score of each rate; None where a run failed.
     """
@@ -69,7 +69,7 @@ def render(view: View, /) -> Section:
 
 
 def trials_of(view: View, task: TaskGroups) -> list[Trials]:
-    """The trials of each cell. A cell that also differs in something else than its rate has several rows."""
+    """The trials of each cell. A cell that also differs in something other than its rate has several rows."""
     found: dict[tuple[str, Settings], list[tuple[float, Group]]] = {}
     for group in task.groups:
         if known(rate := group.fact(RATE)):
@@ -145,7 +145,7 @@ def edges(task: TaskGroups, rows: list[Trials]) -> str:
 
 
 def for_yaml(task: TaskGroups, rows: list[Trials]) -> list[str]:
-    """The node ``tuning`` for the task's yaml: one a setting, of the cells that have all rates tried there."""
+    """The node ``tuning`` for the task's yaml: one per setting, of the cells that have all rates tried there."""
     by_settings: dict[Settings, list[Trials]] = {}
     for row in rows:
         by_settings.setdefault(row.settings, []).append(row)
@@ -169,7 +169,7 @@ def yaml_lines(task: TaskGroups, rates: list[float], rows: list[Trials], apart: 
         task: For the metric.
         rates: The grid.
         rows: The trials of each cell.
-        apart: In what these settings differ from others of the same sweep; empty where there are none.
+        apart: How these settings differ from others of the same sweep; empty where there are none.
     """
     seeds = sorted({seed for row in rows for seed in row.seeds})
     lines = [

@@ -19,7 +19,7 @@ NOT_SAME_PARAMETERS = (
     "weights of a plain one, and an LSTM a third more than a GRU"
 )
 SAME_PARAMETERS = (
-    "Every cell got about as many parameters as the LSTM, and so another hidden size; which of the two is the fair "
+    "Every cell got about as many parameters as the LSTM, and so a different hidden size; which of the two is the fair "
     "comparison depends on the question"
 )
 
@@ -68,10 +68,10 @@ def seeds(tasks: list[TaskGroups], view: View, wanted: int) -> str:
     seen = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     if min(counts) < wanted:
         return (
-            f"n is {seen} seeds a row. Below {wanted} no difference between two rows is called a win here, however "
+            f"n is {seen} seeds per row. Below {wanted} no difference between two rows is called a win here, however "
             "large it looks."
         )
-    return f"n is {seen} seeds a row. Differences are shown, not tested: intervals and a verdict come later."
+    return f"n is {seen} seeds per row. Differences are shown, not tested: intervals and a verdict come later."
 
 
 def learned(tasks: list[TaskGroups], view: View) -> str:
@@ -175,7 +175,7 @@ def training(tasks: list[TaskGroups], view: View) -> str:
 
 
 def origin(tasks: list[TaskGroups]) -> str:
-    """Which tasks stand on generated data."""
+    """Which tasks use generated data."""
     made = sorted({task.task for task in tasks if task.generated})
     real = sorted({task.task for task in tasks if task.generated is False})
     if not made:

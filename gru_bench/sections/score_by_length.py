@@ -54,12 +54,12 @@ def render(
         texts.append(f"### {heading(task.task, task.generated)}: {metric} by {parts.name}")
         texts += [parts.table(), parts.note, scored_at(view, parts)]
         if notes := task.groups[0].fact("notes"):
-            texts.append(f"Of the data: {escape(notes)}.")
+            texts.append(f"About the data: {escape(notes)}.")
     return Section("Score by length", paragraphs(*texts, unsized_note(found)), figures)
 
 
 def scored_at(view: View, parts: Parts) -> str:
-    """At which length the summary's score was taken, where it is that of one length."""
+    """The length at which the summary's score was taken, where that is a single one."""
     whole = {group.label: view.seed_values(group, parts.metric) for group in parts.task.groups}
     same = [
         at

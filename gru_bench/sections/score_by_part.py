@@ -72,7 +72,7 @@ def parts_of(task: TaskGroups, view: View, without: list[str], small: Small) -> 
 
 
 def draw(view: View, found: list[Parts], most_values: int) -> Figure:
-    """One panel a slice: the parts side by side, the cells beside each other; a line where parts have an order."""
+    """One panel per slice: the parts side by side, the cells beside each other; a line where parts have an order."""
     cell_looks = looks(view)
     names: dict[str, Group] = {}
     guessed = False

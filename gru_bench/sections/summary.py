@@ -37,7 +37,7 @@ from gru_bench.report.scores import Outcome, plus_minus_of, typical
 from gru_bench.report.view import View
 
 INTRODUCTION = (
-    "One table a task. Each row averages the seeds of one cell at one setting, and nothing else: mean, standard "
+    "One table per task. Each row averages the seeds of one cell at one setting, and nothing else: mean, standard "
     "deviation (sd) and range over the seeds, n the number of distinct seeds that finished. Scores are those of the "
     "test data at the best validation step. The order of rows is fixed (RNN, LSTM, GRU; a family's reference cell "
     "first) and is not a ranking: this report names no winner, the statistics for that come later. " + ARROWS
@@ -73,7 +73,7 @@ def render(
         parts.append("![Test score of each cell on each task, by seed](figures/summary.png)")
         parts.append(
             "*Small dots: seeds. Large markers: their mean; hollow ones: their median, where some seeds learned the "
-            "task and others did not. Dashed: what a guess scores that looks at no input; "
+            "task and others did not. Dashed: what a guess that looks at no input scores; "
             "where it lies far beyond the scores, an arrow with its value.*"
         )
     for task in tasks:
@@ -118,7 +118,7 @@ def draw(
     log_axis_from: float,
     far_guess: float,
 ) -> Figure:
-    """One panel a task: seeds, their mean, and the trivial guess."""
+    """One panel per task: seeds, their mean, and the trivial guess."""
     cell_looks = looks(view)
     longest = max(len(group.label) for task in tasks for group in task.groups)
     most = max(len(task.groups) for task in tasks)

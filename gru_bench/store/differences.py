@@ -1,4 +1,4 @@
-"""In what the configs of runs differ, in words short enough for a row's label."""
+"""How the configs of runs differ, short enough for a row's label."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Facts as what MLflow keeps of them: params and tags, both text."""
+"""Facts in the form that MLflow keeps: params and tags, both text."""
 
 import re
 from collections.abc import Mapping

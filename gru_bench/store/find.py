@@ -19,7 +19,7 @@ RUNS_A_PAGE = 1000
 
 
 def run_status(run: "MlflowRun") -> str:
-    """How a run ended. MLflow has no status for unsupported, which is our tag's; otherwise MLflow's status counts."""
+    """How a run ended. MLflow has no status for unsupported: there our tag counts, otherwise MLflow's status."""
     status = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "killed"}.get(run.info.status, "running")
     return "unsupported" if status == "failed" and run.data.tags.get(STATUS) == "unsupported" else status
 

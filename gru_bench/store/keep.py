@@ -1,4 +1,4 @@
-"""Which rows a table of runs keeps: one a run key, one for each planned job that left no run, in a fixed order."""
+"""Which rows a table of runs keeps: one per run key, one for each planned job that left no run, in a fixed order."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ def check_fingerprints(rows: Iterable[dict[str, Any]]) -> None:
 
 
 def latest_by_key(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row a run key: the latest that finished, or else the latest."""
+    """One row per run key: the latest that finished, or else the latest."""
     best: dict[str, dict[str, Any]] = {}
     for row in sorted(rows, key=lambda row: (row["status"] == "finished", row["started"], row["run_id"])):
         best[row["config_key"] or row["run_id"]] = row
@@ -78,7 +78,7 @@ def missing_rows(
 
 
 def planned_row(job: dict[str, str]) -> dict[str, Any]:
-    """What the plan alone has of a run."""
+    """What the plan alone knows about a run."""
     facts = {NAMED_BY_CONFIG[name].name: value for name, value in job.items() if name in NAMED_BY_CONFIG}
     facts["job"] = job["job"]
     row: dict[str, Any] = {}
@@ -91,7 +91,7 @@ def planned_row(job: dict[str, str]) -> dict[str, Any]:
 
 
 def run_order(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Sort key of a run: what it is before when it was."""
+    """Sort key of a run: first by what it is, then by when it ran."""
     family = FAMILIES.index(row["family"]) if row["family"] in FAMILIES else len(FAMILIES)
 
     def number(name: str) -> float:

@@ -35,11 +35,11 @@ class Results:
     """What a report reads. All tables have a fixed order, so that the same store gives the same bytes.
 
     Attributes:
-        runs: One row a run key: the latest that finished, or else the latest. A planned job that left no run is a row
+        runs: One row per run key: the latest that finished, or else the latest. A planned job that left no run is a row
             with the status ``missing`` and no ``run_id``. Columns: ``RUN_FACTS`` of
             :mod:`gru_bench.store.schema`, then ``env_*``.
-        values: One row a measured number: ``VALUE_COLUMNS``.
-        curves: One row a point: ``CURVE_COLUMNS``; steps are optimizer steps.
+        values: One row per measured number: ``VALUE_COLUMNS``.
+        curves: One row per point: ``CURVE_COLUMNS``; steps are optimizer steps.
         bench: What ``bench/cells.py`` last stored for the machines of these runs: ``BENCH_COLUMNS``.
     """
 
@@ -49,7 +49,7 @@ class Results:
     bench: pd.DataFrame = field(default_factory=lambda: frame([], BENCH_COLUMNS))
 
     def joined(self) -> pd.DataFrame:
-        """Runs with their values, a row a value; a run without any is a row too. This is ``results.csv``."""
+        """Runs with their values, one row per value; a run without any is a row too. This is ``results.csv``."""
         return self.runs.merge(self.values, on="run_id", how="left")
 
 
@@ -63,7 +63,7 @@ def read(uri: str | None = None, *, experiment: str | None = None, sweep: str | 
             latest run.
 
     Raises:
-        UserError: No such store, experiment or sweep, or nothing in it (says which exist); one run key with two
+        UserError: No such store, experiment or sweep, or nothing in it (names those that exist); one run key with two
             different data fingerprints.
     """
     uri = absolute_uri(uri)

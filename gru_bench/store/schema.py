@@ -37,9 +37,9 @@ BENCH_EXPERIMENT = "bench_cells"
 BENCH_TABLE, BENCH_FILE = "bench", "bench.json"
 
 BEST = "best_"
-"""Before the metric's name in MLflow where a curve already has that name; values.parquet has the plain name."""
+"""Prefix of the metric's name in MLflow where a curve already has that name; values.parquet has the plain name."""
 TRIVIAL = "trivial_"
-"""Before the metric's name: what a guess that looks at no input scores."""
+"""Prefix of the metric's name: what a guess that looks at no input scores."""
 PART_SIZE, PART_SIZE_UNIT = "n", "examples"
 """Metric and unit of the number of test examples in a part (a slice) of the test split."""
 
@@ -50,7 +50,7 @@ FAMILIES = ("rnn", "lstm", "gru")
 
 ENVIRONMENT = "env_"
 FREE_FAMILIES = ("config.", "data.", ENVIRONMENT)
-"""How names begin that need no declaration: the resolved config, facts of the data, and the environment.
+"""Prefixes of names that need no declaration: the resolved config, facts of the data, and the environment.
 
 ``config.*`` is read for the fact ``settings`` alone, ``data.*`` not at all, and ``env_*`` as columns of text.
 """
@@ -61,12 +61,12 @@ class Fact:
     """One fact of a run, or one column of a table.
 
     Attributes:
-        name: Of the column, and of the param unless ``param`` is False.
+        name: Name of the column, and of the param unless ``param`` is False.
         kind: ``TEXT``, ``INTEGER``, ``NUMBER`` or ``TRUTH``.
         meaning: In a few words.
         unit: Of a number; ``1`` where it has none.
         tag: MLflow's tag that holds it; nothing for most.
-        param: Whether MLflow keeps it as a param. What is neither param nor tag, the reader finds out.
+        param: Whether MLflow keeps it as a param. What is neither param nor tag is found by the reader.
         setting: Whether it is equal in a fair comparison of cells, and labels rows of one cell where it differs.
         config: The key or the choice of the config that it repeats.
         node: The config's node whose class it names.
@@ -237,12 +237,12 @@ def check_declared(names: Iterable[str], kind: str = RUN_KIND) -> None:
     """Refuse a fact that no reader would find.
 
     Raises:
-        ValueError: A name is neither of a free family nor declared for that kind as one that is written.
+        ValueError: A name has no free prefix and is not declared as written by that kind.
     """
     written = {fact.name for fact in DECLARED[kind].values() if fact.param or fact.tag}
     unknown = sorted(name for name in names if name not in written and not name.startswith(FREE_FAMILIES))
     if unknown:
-        raise ValueError(f"{', '.join(unknown)}: not declared as what a {kind} writes in gru_bench/store/schema.py")
+        raise ValueError(f"{', '.join(unknown)}: not declared in gru_bench/store/schema.py as written by a {kind}")
 
 
 def environment_columns(rows: Iterable[Mapping[str, object]]) -> dict[str, Fact]:

@@ -57,7 +57,7 @@ def read_tables(client: "MlflowClient", uri: str, run: "MlflowRun") -> tuple[Row
 
 
 def parquet_rows(path: Path) -> Rows:
-    """A parquet file as one dictionary a row."""
+    """A parquet file as one dictionary per row."""
     with pyarrow.parquet.ParquetFile(path) as file:
         rows: Rows = file.read().to_pylist()
     return rows

@@ -16,13 +16,13 @@ COLUMNS = ("cell", "task", "seed", "hidden_size", "num_parameters")
 
 
 def ui_url_path(experiment_id: str) -> str:
-    """What to put behind the server's address to open an experiment in this view."""
+    """The path after the server's address that opens an experiment in this view."""
     query = f"workflowType=machine_learning&viewStateShareKey={UI_VIEW_KEY}&compareRunsMode=CHART"
     return f"/#/experiments/{experiment_id}/runs?{query}"
 
 
 def group_params(planned: Iterable[dict[str, str]]) -> list[str]:
-    """The params that tell a sweep's runs apart, but for the seed: the UI may average over nothing else."""
+    """The params in which a sweep's runs differ, except the seed: the UI may average over nothing else."""
     choices = list(planned)
     names = dict.fromkeys(name for choice in choices for name in choice if name not in ("job", "seed"))
     varied = [name for name in names if len({choice.get(name) for choice in choices}) > 1]
@@ -31,7 +31,7 @@ def group_params(planned: Iterable[dict[str, str]]) -> list[str]:
 
 
 def view_state(groups: list[str]) -> str:
-    """The view as the JSON that the UI reads. The UI adds one chart a metric to the section before the ``/``.
+    """The view as the JSON that the UI reads. The UI adds one chart per metric to the section before the ``/``.
 
     Speed is folded away: it is not to be compared between the runs of a sweep.
     """

@@ -53,7 +53,7 @@ class Store:
     """Where runs are written.
 
     Args:
-        uri: Any MLflow tracking URI but a folder; None is ``mlflow.db`` in the working folder, with the artifacts in
+        uri: Any MLflow tracking URI except a folder; None is ``mlflow.db`` in the working folder, with the artifacts in
             ``mlartifacts`` beside it.
 
     Raises:
@@ -84,7 +84,7 @@ class Store:
         """The experiment's id; it is made if there is none of that name.
 
         Raises:
-            UserError: It was deleted (the message has how to get it back), or the name is not valid.
+            UserError: It was deleted (the message shows how to restore it), or the name is not valid.
         """
         from mlflow.exceptions import MlflowException
 
@@ -116,7 +116,7 @@ class Store:
 
         Args:
             experiment: Name of the experiment.
-            planned: One dictionary a job: its number as ``job``, and the choices that make it up.
+            planned: One dictionary per job: its number as ``job``, and the choices that make it up.
             params: Its facts: ``SWEEP_FACTS`` of :mod:`gru_bench.store.schema`.
 
         Returns:

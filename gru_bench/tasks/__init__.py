@@ -1,1 +1,1 @@
-"""The problems that cells are compared on. One file a task; import a task from its own file."""
+"""The problems that cells are compared on. One file per task; import a task from its own file."""

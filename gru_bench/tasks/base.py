@@ -1,6 +1,6 @@
 """What a task is: data and an objective.
 
-A task's class says where its examples come from and how they are taken apart; its base class, one of
+A task's class defines where its examples come from and how they are taken apart; its base class, one of
 :mod:`gru_bench.tasks.objectives`, has the loss, the score and the trivial guess.
 
 Generators: the training stream depends on the run's seed alone, never on the cell; validation and test data are the
@@ -41,10 +41,10 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """What a reader wants of a task, fixed before any cell was tried. All are in the unit of the primary metric.
+    """What a reader expects of a task, fixed before any cell was tried. All are in the unit of the primary metric.
 
     Attributes:
-        margin: Difference under which a user would not care.
+        margin: Difference that is too small to matter to a user.
         beats_trivial_by: By how much a useful model beats the trivial guess.
         ceiling: Score at which the task has nothing left to tell cells apart.
     """
@@ -139,7 +139,7 @@ def parts_by(name: str, values: Sequence[Any]) -> list[Part]:
 
     Args:
         name: What the column is called.
-        values: One an example.
+        values: One per example.
     """
     codes_N, names = coded(list(values))
     return parts_of(name, names, codes_N)
@@ -158,9 +158,9 @@ class Scores:
     Attributes:
         metrics: Score by metric name; holds ``loss`` and the primary metric, and each name is in ``Task.metrics``.
         slices: Scores on parts of the split.
-        examples: One list a column, one entry a test example, in the split's fixed order: what is needed to say
-            how uncertain the score is (correct or not, error, nats and tokens, BLEU statistics).
-        samples: A few readable examples (such as translations), one list a column.
+        examples: One list per column, one entry per test example, in the split's fixed order: what is needed to
+            tell how uncertain the score is (correct or not, error, nats and tokens, BLEU statistics).
+        samples: A few readable examples (such as translations), one list per column.
     """
 
     metrics: dict[str, float]
@@ -170,7 +170,7 @@ class Scores:
 
 
 class Common(TypedDict):
-    """What every task's yaml gives it, beside what is the task's own; see :class:`Task`."""
+    """What every task's yaml gives it, besides the task's own arguments; see :class:`Task`."""
 
     batch_size: PositiveInt
     goal: Goal
@@ -184,7 +184,7 @@ class Task(ABC):
     Args:
         data: The data source that the config's ``data`` node made, or None for a task that generates its data.
         batch_size: B of training and evaluation.
-        goal: What a reader wants of the primary metric.
+        goal: What a reader expects of the primary metric.
 
     Attributes:
         notes: What a reader of a score must know of how it was made, one sentence each.
@@ -198,7 +198,7 @@ class Task(ABC):
     endless: ClassVar[bool] = False
     """Whether one pass over the training data never ends, since it is drawn afresh."""
     test_selection: str = ""
-    """In words where test examples were chosen otherwise than those of training and validation; else empty."""
+    """How test examples were chosen, where differently from training and validation; else empty."""
 
     def __init__(self, data: Any, /, **common: Unpack[Common]) -> None:
         self.data = data
@@ -224,7 +224,7 @@ class Task(ABC):
         """Read or generate all splits.
 
         Raises:
-            UserError: The data cannot be used; says what and where.
+            UserError: The data cannot be used; names what is wrong and where.
         """
 
     @abstractmethod

@@ -1,6 +1,6 @@
-"""How the learning rate changes while a model trains: one class a choice of the config group ``schedule``.
+"""How the learning rate changes while a model trains: one class per choice of the config group ``schedule``.
 
-A schedule makes one of torch's own schedulers and says what one of its steps counts: epochs, optimizer steps, or
+A schedule makes one of torch's own schedulers and defines what one of its steps counts: epochs, optimizer steps, or
 evaluations on the validation split. ``trainer.learning_rate`` is the full rate; a schedule only scales it.
 """
 
@@ -36,7 +36,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def pace(self, limits: Limits, /) -> Pace | None:
-        """After what the rate is set anew; None where it never changes.
+        """What the rate is set anew after; None where it never changes.
 
         Raises:
             UserError: The schedule needs a limit that is not set.

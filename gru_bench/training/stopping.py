@@ -1,4 +1,4 @@
-"""When training ends before its limits: one class a choice of the config group ``stopping``."""
+"""When training ends before its limits: one class per choice of the config group ``stopping``."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Stopping(ABC):
 
     @abstractmethod
     def reason(self, history: Sequence[Evaluation], /) -> str | None:
-        """Why training ends now, in words that the run keeps; None if it goes on.
+        """Why training ends now, as the run records it; None if it goes on.
 
         Args:
             history: All evaluations, the one just made last; never empty.

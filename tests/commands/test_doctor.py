@@ -252,7 +252,7 @@ def test_the_ui_answers_and_leaves_on_ctrl_c(empty_folder: Path) -> None:
     assert sorted(path.name for path in empty_folder.iterdir()) == before
 
 
-def test_a_store_without_runs_is_said_and_not_made(empty_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_store_without_runs_is_reported_and_not_made(empty_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["ui"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("gru-bench ui: tracking.uri=sqlite:///")
@@ -261,7 +261,7 @@ def test_a_store_without_runs_is_said_and_not_made(empty_folder: Path, capsys: p
 
 
 @pytest.mark.usefixtures("empty_folder")
-def test_a_port_in_use_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     Store(uri="sqlite:///x.db").open()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

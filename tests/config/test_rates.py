@@ -46,7 +46,7 @@ def test_nothing_is_chosen_from_extra_rates_and_they_are_listed() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"scores": {"gru": [0.1]}}, "tuning.scores.gru: 1 scores; valid: 3, one a rate"),
+        ({"scores": {"gru": [0.1]}}, "tuning.scores.gru: 1 scores; valid: 3, one per rate"),
         ({"extra": {"gru": {0.2: 0.1}}}, "tuning.extra.gru: 0.2 is one of tuning.rates"),
     ],
 )

@@ -239,7 +239,7 @@ def test_a_test_split_without_labels_is_refused_or_stood_in_for_and_never_carved
     assert texts(loaded, "test") == [row["review"] for row in some(9, 60)]
     assert len(loaded.tables["valid"]) == 5
     assert len(loaded.tables["train"]) == 45
-    assert "none of the 5 rows of the source's test split has a label: validation tests in its place" in loaded.notes
+    assert "none of the 5 rows of the source's test split has a label: validation is used for the test" in loaded.notes
     # with labels nothing is stood in for
     labeled = folder(tmp_path, train=some(50), validation=some(9, 60), test=some(4, 80))
     assert texts(load(labeled, fallback_test_split="validation"), "test") == [row["review"] for row in some(4, 80)]

@@ -95,21 +95,21 @@ def test_rows_without_a_word_are_counted_and_not_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "pos", "told"),
+    ("words", "pos", "counts"),
     [
         (["a", "b"], ["X"], "2 tokens and 1 tags"),
         ([], ["X"], "0 tokens and 1 tags"),
         (["a"], [], "1 tokens and 0 tags"),
     ],
 )
-def test_words_and_tags_are_equally_many(words: list[str], pos: list[str], told: str) -> None:
+def test_words_and_tags_are_equally_many(words: list[str], pos: list[str], counts: str) -> None:
     splits = {
         "train": tagged(["X"], ["Y"]),
         "valid": tagged(["X"]),
         "test": [*tagged(["X"], None), {"words": words, "pos": pos}],
     }
     refuses(
-        rf"data\.tokens=words, data\.tags=pos: row 3 of the test split has {told}; valid: one tag for each token",
+        rf"data\.tokens=words, data\.tags=pos: row 3 of the test split has {counts}; valid: one tag for each token",
         lambda: load_tagged(splits),
     )
 

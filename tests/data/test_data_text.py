@@ -202,7 +202,7 @@ def test_a_smaller_fraction_is_the_beginning_of_a_larger_one(lines: list[str], o
     assert len(smaller.notes) == (smaller.fraction < 1)
 
 
-def test_a_fraction_is_said_and_known_to_the_cache() -> None:
+def test_a_fraction_is_noted_and_known_to_the_cache() -> None:
     texts = {"train": "".join(f"line {i}\n" for i in range(10)), "valid": "v\n", "test": "t\n"}
     half = Text(texts, fraction=0.5)
     assert half.load()["train"] == "".join(f"line {i}\n" for i in range(5))

@@ -96,7 +96,7 @@ def vendor_runs(**kernels: str) -> Results:
 
 
 def test_too_little_of_the_vendor_to_compare() -> None:
-    assert "only one cell of the vendor's was seen, gru on ATen loop" in text(vendor_runs(gru="ATen loop"))
+    assert "only one of the vendor's cells was seen, gru on ATen loop" in text(vendor_runs(gru="ATen loop"))
     none = text(results())  # backend loop
     assert "no run used the vendor's backend and no figures are stored" in none
     assert "vendor ran" not in none
@@ -110,7 +110,7 @@ def test_a_vendor_that_is_alike_misleads_nobody() -> None:
     rows = replaced(rows_of(), "lstm", "vendor", kernel="ATen loop")
     found = text(results(bench_document.document(rows=rows)))
     assert "compares like with like" in found
-    assert "says 0.500" not in found
+    assert "gives 0.500" not in found
 
 
 def test_without_a_like_kernel_the_vendors_quotient_stands_alone() -> None:

@@ -57,7 +57,7 @@ def test_the_audit_says_which_kernel_ran_for_each_cell_and_how_often() -> None:
     assert "- oneDNN: the library of that name" in markdown
 
 
-def test_unlike_kernels_are_said_to_make_a_comparison_of_kernels() -> None:
+def test_unlike_kernels_make_it_a_comparison_of_kernels() -> None:
     markdown = render("kernels", results_on()).markdown
     assert "the vendor ran rnn and gru on ATen loop; lstm on oneDNN" in markdown
     assert "compares kernels, not cells" in markdown
@@ -110,9 +110,9 @@ def test_the_vendors_quotient_is_set_beside_that_of_one_kernel() -> None:
     # the vendor's LSTM takes half of its GRU's time; without oneDNN the LSTM takes 1 / 0.4 of its own
     assert table_row(markdown, "vendor: oneDNN")[2:4] == ["no", "0.500"]
     assert table_row(markdown, "vendor_aten: ATen loop", "vendor: ATen loop")[2:4] == ["yes", "1.25"]
-    assert "Its 4 products a step against 3 alone would give 1.33" in markdown
+    assert "Its 4 products per step against 3 alone would give 1.33" in markdown
     assert (
-        "The vendor's backend says 0.500; on one and the same kernel it is 1.25 .. 1.38, on the other side of 1."
+        "The vendor's backend gives 0.500; on one and the same kernel it is 1.25 .. 1.38, on the other side of 1."
         in (markdown)
     )
 
@@ -124,10 +124,10 @@ def test_a_red_backend_is_left_out_and_named() -> None:
     assert "| gru  | bptt" not in section.markdown.split("### Against")[1]
 
 
-def test_what_differs_from_the_reports_runs_is_said() -> None:
+def test_what_differs_from_the_reports_runs_is_noted() -> None:
     section = render("kernels", results_on(bench=frame(document(torch="2.14.0", threads=8))))
-    assert "Not as in this report's runs: torch 2.14.0 here, 2.13.0 there." in section.markdown
-    assert "Not as in this report's runs: threads 8 here, 1 there." in section.markdown
+    assert "Different from this report's runs: torch 2.14.0 here, 2.13.0 there." in section.markdown
+    assert "Different from this report's runs: threads 8 here, 1 there." in section.markdown
 
 
 def test_two_machines_are_two_measurements() -> None:

@@ -9,17 +9,17 @@ DISCLOSURE = "Sizes, steps and learning rates of the shipped tasks, those with t
 
 def test_limits_are_computed() -> None:
     few = render("limits", frames.small()).markdown
-    assert "n is 1 to 2 seeds a row. Below 5 no difference" in few
+    assert "n is 1 to 2 seeds per row. Below 5 no difference" in few
     assert "adding 4,353 to 12,993" in few
     assert "3 of 3 runs were still improving at the last evaluation" in few
     assert "gru on adding" in few
     many = render("limits", frames.realistic(5, ("rnn", "gru"))).markdown
-    assert "n is 5 seeds a row. Differences are shown, not tested" in many
+    assert "n is 5 seeds per row. Differences are shown, not tested" in many
     assert "On 7 of 7 tasks" in many
 
 
 @pytest.mark.parametrize("source", ["trials", "family", "task", None])
-def test_that_settings_were_chosen_by_looking_at_these_cells_is_always_said(source: str | None) -> None:
+def test_that_settings_were_chosen_by_looking_at_these_cells_is_always_stated(source: str | None) -> None:
     assert DISCLOSURE in render("limits", with_facts(frames.small(), learning_rate_from=source)).markdown
 
 

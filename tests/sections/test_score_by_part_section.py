@@ -64,7 +64,7 @@ def test_ranges_stand_at_their_lower_end() -> None:
     assert section.figures["score_by_part"].axes[0].lines[0].get_linestyle() != "None"
 
 
-def test_too_many_values_are_said() -> None:
+def test_too_many_values_are_counted() -> None:
     text = render("score_by_part", sliced({str(n): 1.0 for n in range(5)}), **OPTIONS).markdown
     assert rows(text)["cell"] == ["attractors 0", "attractors 1", "attractors 2"]
     assert "2 more values of attractors: see `results.csv`." in text
@@ -142,7 +142,7 @@ def test_small_parts_are_merged_by_their_sizes() -> None:
     [
         ({"1": 500, "2": 2, "3": 1}, "mse", "says little: 2 (n=2), 3 (n=1)."),
         ({"1": 500, "2": 29}, "mse", "says little: 2 (n=29)."),
-        ({"1": 500, "2": 29, "3": 29}, "bleu", "and bleu is no mean over examples by which to merge them: 2 (n=29)"),
+        ({"1": 500, "2": 29, "3": 29}, "bleu", "so they cannot be merged: 2 (n=29)"),
     ],
 )
 def test_small_parts_that_cannot_be_merged_are_left_out(sizes: dict[str, int], metric: str, why: str) -> None:
@@ -158,7 +158,7 @@ def test_parts_that_are_all_small_give_neither_table_nor_figure() -> None:
     assert "1 (n=3)" in section.markdown
 
 
-def test_unknown_sizes_are_said_and_nothing_is_left_out() -> None:
+def test_unknown_sizes_are_counted_and_nothing_is_left_out() -> None:
     section = render("score_by_part", sliced({"1": 1.0, "2": 2.0}), **OPTIONS)
     assert "How many test examples each part has was not recorded by the runs of adding" in section.markdown
     assert rows(section.markdown)["cell"] == ["attractors 1", "attractors 2"]

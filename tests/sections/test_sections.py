@@ -109,7 +109,7 @@ def test_order_of_rows_changes_no_byte_of_a_figure(tmp_path: Path) -> None:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
-def test_generated_data_is_said_wherever_scores_are_shown() -> None:
+def test_generated_data_is_marked_wherever_scores_are_shown() -> None:
     for name in ("summary", "score_by_length"):
         assert "adding (generated data)" in render(name, frames.small()).markdown
     assert "adding is made by a generator" in render("limits", frames.small()).markdown

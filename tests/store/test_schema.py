@@ -108,7 +108,7 @@ def test_a_value_of_another_kind_is_refused(store: Store) -> None:
 
 
 def test_a_sweep_has_facts_of_its_own(store: Store) -> None:
-    with pytest.raises(ValueError, match=r"^cell: not declared as what a sweep writes"):
+    with pytest.raises(ValueError, match=r"^cell: not declared in gru_bench/store/schema.py as written by a sweep"):
         store.open_sweep("quick", [], {"overrides": "", "cell": "gru"})
     assert store.client.get_experiment_by_name("quick") is None
 

@@ -125,35 +125,35 @@ def test_throughput_is_total_amount_over_total_seconds() -> None:
 
 
 def test_hooks_see_start_middle_end_and_evaluations_with_live_weights() -> None:
-    told: list[tuple[str, int]] = []
+    events: list[tuple[str, int]] = []
 
     weights: dict[str, float] = {}
 
     def hook(event: Event) -> None:
-        told.append((event.kind, event.step))
+        events.append((event.kind, event.step))
         weights[event.kind] = next(event.model.parameters()).item()
 
     model, task = Weight(), Line(scripted=[0.1, 0.9])
     make_trainer(max_steps=4, eval_every=2).fit(model, task, seeded(), Clock(), hooks=(hook,))
     # at the end the hook still sees the last step's weights; afterwards the model has the best step's
     assert weights["end"] > model.w.item() > weights["start"]
-    assert told == [("start", 0), ("middle", 2), ("evaluation", 2), ("evaluation", 4), ("end", 4)]
+    assert events == [("start", 0), ("middle", 2), ("evaluation", 2), ("evaluation", 4), ("end", 4)]
 
 
 def test_middle_of_epochs() -> None:
-    told: list[tuple[str, int]] = []
+    events: list[tuple[str, int]] = []
     make_trainer(max_epochs=4).fit(
-        Weight(), Line(), seeded(), Clock(), hooks=(lambda e: told.append((e.kind, e.step)),)
+        Weight(), Line(), seeded(), Clock(), hooks=(lambda e: events.append((e.kind, e.step)),)
     )
-    assert ("middle", 21) in told
+    assert ("middle", 21) in events
 
 
 def test_middle_of_seconds() -> None:
-    told: list[str] = []
+    events: list[str] = []
     make_trainer(max_seconds=10.0).fit(
-        Weight(), Line(num_batches=None), seeded(), Clock(fixed=0.1), hooks=(lambda e: told.append(e.kind),)
+        Weight(), Line(num_batches=None), seeded(), Clock(fixed=0.1), hooks=(lambda e: events.append(e.kind),)
     )
-    assert told == ["start", "middle", "evaluation", "end"]
+    assert events == ["start", "middle", "evaluation", "end"]
 
 
 def test_an_interrupted_run_keeps_its_times_and_its_throughput() -> None:
@@ -170,13 +170,13 @@ def test_an_interrupted_run_keeps_its_times_and_its_throughput() -> None:
     assert fit.per_second(fit.step_tokens) == pytest.approx(80)
 
 
-def test_progress_is_told() -> None:
+def test_progress_is_reported() -> None:
     seen: list[Progress] = []
     make_trainer(max_steps=50, eval_every=20).fit(Weight(), Line(), seeded(), Clock(fixed=0.5), progress=seen.append)
     assert seen[-1].step == 50
     assert seen[-1].tokens_per_s == pytest.approx(16)
 
 
-def test_an_empty_training_split_is_said() -> None:
+def test_an_empty_training_split_is_refused() -> None:
     with pytest.raises(UserError, match="gives no batch"):
         make_trainer(max_epochs=1).fit(Weight(), Line(num_batches=0), seeded(), Clock())

@@ -136,7 +136,7 @@ def check_fit(cell: Cell, x_TBD: Tensor, state: State | None, lengths: Tensor | 
     if state is not None and len(state) != len(cell.states):
         raise UserError(f"{type(cell).__name__} has {len(cell.states)} states, got {len(state)}")
     if lengths is not None and lengths.shape != (B,):
-        raise UserError(f"one length a sequence: expected ({B},), got {tuple(lengths.shape)}")
+        raise UserError(f"one length per sequence: expected ({B},), got {tuple(lengths.shape)}")
     for tensor in (x_TBD, *(state or ()), *cell.parameters()):
         if tensor.dtype != x_TBD.dtype or tensor.device.type != "cpu":
             found = f"{tensor.dtype} on {tensor.device}"

@@ -114,7 +114,7 @@ class CopyMemory(Task):
     def trivial(self) -> dict[str, float]:
         """Blank until the cue, then always the symbol that the test set has most.
 
-        ``loss``: the place of the symbols is known, and nothing of which they are: ln 8 for each of the M.
+        ``loss``: the place of the symbols is known, but not which they are: ln 8 for each of the M.
         """
         M, T = self.num_symbols, self.examples.lengths[-1]
         loss = M * torch.tensor(float(NUM_SYMBOLS)).log().item() / (T + 2 * M)

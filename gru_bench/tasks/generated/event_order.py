@@ -32,12 +32,12 @@ class EventOrder(Classify):
         . . A . . . . . . . . . . B .   ->  1        . . . . . B . . . . . . . A .   ->  0
         . . . . . . . B . . . . . C .   ->  1        C . . . . . . . . . . . . B .   ->  0
 
-    The same two events stand under both labels, so only their order tells. Whoever sees the second event alone is
-    right in 3 of 4 sequences (A can only come after B, C too, but B after either); the rest takes a memory of the
+    The same two events stand under both labels, so only their order decides. A model that sees the second event alone
+    is right in 3 of 4 sequences (A can only come after B, C too, but B after either); the rest takes a memory of the
     first event over the distance between the two.
 
     Each step is noise from N(0, 1) in every feature. A step with an event has ``strength`` times a fixed unit vector,
-    one a kind, added: against one feature's noise it stands out, against the whole vector's (length about
+    one per kind, added: against one feature's noise it stands out, against the whole vector's (length about
     sqrt(num_features)) it does not. The second event lies in one of the last 5 steps. The distance to the first is
     log-uniform from ``min_distance`` to ``max_distance``: were all distances long, no cell would find out within a
     few epochs that there is something to remember.

@@ -50,7 +50,7 @@ class NumberTranslation(Translate):
     No number stands in two splits: what is tested is composition out of words that are all known. French counts in
     twenties from 60 to 99 and leaves words out ("one thousand" is "mille"); German puts the units before the tens. A
     translation is right when every word is; BLEU (sacrebleu, over the words above) also credits parts. All
-    translations are decoded greedily; ``loss`` and ``token_accuracy`` are measured with the right words before.
+    translations are decoded greedily; ``loss`` and ``token_accuracy`` are measured given the right words before.
 
     Splits are cut from one fixed order of all numbers, the test set first, so that its numbers do not depend on the
     amount of training data.

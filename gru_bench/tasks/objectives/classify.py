@@ -58,7 +58,7 @@ class Classify(Task):
         return None
 
     def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Of a batch's examples the nats (B,) in 64 bits, and the classes (B,) that the model predicts."""
+        """The nats (B,) of a batch's examples in 64 bits, and the classes (B,) that the model predicts."""
         logits_BC = model(batch.inputs, batch.lengths).double()
         return F.cross_entropy(logits_BC, batch.targets, reduction="none"), logits_BC.argmax(dim=1)
 

@@ -24,11 +24,11 @@ TRIVIAL_CANDIDATES, TRIVIAL_REFERENCES = 30, 100
 """Training targets that are tried as the one constant translation, and test references that choose among them."""
 
 Statistics = dict[str, list[Any]]
-"""One list a column, one entry a sentence: what a corpus's score is made of."""
+"""One list per column, one entry per sentence: what a corpus's score is made of."""
 
 
 class Translator(Protocol):
-    """What a model offers to these tasks; :class:`~gru_bench.models.seq2seq.Seq2Seq` is one."""
+    """What a model offers these tasks; :class:`~gru_bench.models.seq2seq.Seq2Seq` is one."""
 
     def __call__(self, source_TB: Tensor, lengths: Tensor | None, target_SB: Tensor) -> Tensor: ...
     def greedy(
@@ -39,8 +39,8 @@ class Translator(Protocol):
 class Translate(Task):
     """Translate; batches hold source ids (T, B), their lengths, and target ids (S, B) padded with ``IGNORED``.
 
-    Translations are decoded greedily and judged as texts; ``loss`` and ``token_accuracy`` are measured with the right
-    words before, ``<eos>`` included.
+    Translations are decoded greedily and judged as texts; ``loss`` and ``token_accuracy`` are measured given the
+    right words before, ``<eos>`` included.
     """
 
     @property
@@ -83,7 +83,7 @@ class Translate(Task):
 
     @abstractmethod
     def judge(self, hypotheses: list[str], references: list[str]) -> tuple[dict[str, float], Statistics]:
-        """The scores of translations as texts, and of what they are made, sentence by sentence."""
+        """The scores of translations as texts, and the statistics behind them, sentence by sentence."""
 
     @abstractmethod
     def judge_part(self, statistics: Statistics, part: Part) -> SliceScore:
@@ -143,7 +143,7 @@ class Translate(Task):
         return [self.text(ids) for ids in rows]
 
     def guess_words(self) -> dict[str, float]:
-        """What single words score that look at no source and at no word before.
+        """What single words score as guesses that look at no source and at no word before.
 
         ``token_accuracy`` of always the commonest word of the test targets; ``loss``, and what follows from it, where
         every word has its frequency in training, plus one.
@@ -173,7 +173,7 @@ def words_before(targets_SB: Tensor, vocabulary: Vocabulary) -> Tensor:
 
 
 def teacher_forced(model: Translator, batch: Batch, vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
-    """Of each sentence, with all right words before: nats (B,) in sum, and how many words (B,) come out right."""
+    """For each sentence, given all right words before: its total nats (B,), and how many words (B,) are right."""
     logits_SBV = model(batch.inputs, batch.lengths, words_before(batch.targets, vocabulary))
     nats_SB = F.cross_entropy(logits_SBV.movedim(2, 1).double(), batch.targets, ignore_index=IGNORED, reduction="none")
     return nats_SB.sum(dim=0).cpu(), (logits_SBV.argmax(dim=2) == batch.targets).sum(dim=0).cpu()

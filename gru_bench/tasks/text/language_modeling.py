@@ -118,7 +118,7 @@ class LanguageModeling(ModelLanguage):
         return Prepared(arrays, facts)
 
     def _notes_of(self, read: dict[str, Stream], vocabulary: Vocabulary) -> list[str]:
-        """Sentences on what a reader of the scores should know of the tokens."""
+        """Sentences about what a reader of the scores should know about the tokens."""
         sizes = ", ".join(f"{split} {len(stream.ids):,}" for split, stream in read.items())
         unknown = float((read["test"].ids == vocabulary.unk).mean())
         notes = [f"tokens: {sizes}"]

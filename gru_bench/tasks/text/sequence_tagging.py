@@ -38,10 +38,9 @@ class SequenceTagging(Tag):
         B-NP   B-VP     B-NP  I-NP     I-NP     I-NP     B-VP  I-VP    O
 
     The vocabulary is that of all training rows, whatever part of them is used; other words are ``<unk>``, and
-    what is right of them is shown apart (slice ``word``): only the sentence around an unknown word says anything about
-    its tag. Rows without a word are not used; of a row with more than ``max_length`` words the rest is neither read nor
-    scored. How many there are of either is counted and recorded; see :class:`~gru_bench.data.rows.Rows` for what else
-    is.
+    their accuracy is shown separately (slice ``word``): only the sentence around an unknown word gives a clue to its
+    tag. Rows without a word are not used; in a row with more than ``max_length`` words the rest is neither read nor
+    scored. Both are counted and recorded; see :class:`~gru_bench.data.rows.Rows` for what else is.
 
     Two guesses to compare with: the trivial one looks at no word and is always the tag that most test words
     have; ``baseline_word_tag_accuracy`` among the facts is that of giving each word its own most frequent tag in
@@ -223,7 +222,7 @@ def tags_by_word(words_N: np.ndarray, tags_N: np.ndarray, vocab_size: int) -> np
 
 
 def check_chunk_tags(column: str, classes: list[str]) -> None:
-    """Hold the tags' names against what stands for chunks.
+    """Check that the tags' names stand for chunks.
 
     Raises:
         UserError: One of them stands for none.
@@ -257,7 +256,7 @@ def counts_of(
 def notes_of(
     counts: dict[str, int], fitted: dict[str, Fitted], vocabulary: Vocabulary, max_length: int | None
 ) -> list[str]:
-    """Sentences on what the counts mean to a reader."""
+    """Sentences about what the counts mean to a reader."""
     sizes = ", ".join(f"{split} {len(fit.sequences):,}" for split, fit in fitted.items())
     unknown = counts["test_unknown_words"] / counts["test_words"]
     notes = [

@@ -40,7 +40,7 @@ class TextClassification(Classify):
 
     The vocabulary is that of all training texts, whatever part of them is used; other words are ``<unk>``. A text
     without a word is read as one ``<unk>``; one of more than ``max_length`` words loses its end, in all splits alike,
-    so that no row of the test split is left out. How many there are of either is counted and recorded, as are rows
+    so that no row of the test split is left out. Both are counted and recorded, as are rows
     without a label (not used) and rows that also occur in the training split (kept); see
     :class:`~gru_bench.data.rows.Rows`.
 
@@ -164,7 +164,7 @@ def counts_of(loaded: Loaded, fitted: dict[str, Fitted], vocabulary: Vocabulary)
 
 
 def notes_of(fitted: dict[str, Fitted], vocabulary: Vocabulary, max_length: int | None) -> list[str]:
-    """Sentences on what the counts mean to a reader."""
+    """Sentences about what the counts mean to a reader."""
     sizes = ", ".join(f"{split} {len(fit.sequences):,}" for split, fit in fitted.items())
     values = fitted["test"].sequences.values
     unknown = float((values == vocabulary.unk).mean())

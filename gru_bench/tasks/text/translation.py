@@ -46,7 +46,7 @@ class Translation(Translate):
     also in translations. All translations are decoded greedily, with at most five words more than the longest training
     target, and are held against the raw text of the data set: ``bleu`` (sacrebleu, its tokenizer ``13a``) and ``chrf``
     (chrF2), both without regard to case where the task has none. ``loss``, ``perplexity`` and ``token_accuracy`` are
-    measured with the right words before, ``<eos>`` included, and depend on the vocabulary: they compare cells, not
+    measured given the right words before, ``<eos>`` included, and depend on the vocabulary: they compare cells, not
     vocabularies.
 
     A source without a word is read as one ``<unk>``; a target without one is ``<eos>`` alone. Training rows with more
@@ -59,7 +59,7 @@ class Translation(Translate):
     Args:
         vocabulary: What a sentence is taken apart into: ``words`` of raw text (words and runs of one punctuation
             mark), ``whitespace`` for text that was tokenized before, or ``bpe``: pieces of words, learned from each
-            side's training texts, of which nothing is unknown.
+            side's training texts, which leave nothing unknown.
         lowercase: Whether upper case is read as lower case.
         max_length: Words of either side of a training row, whatever the vocabulary; null for no limit.
         max_vocab_size: Most entries of each side's vocabulary, the four special ones included; null for no limit,
@@ -233,7 +233,7 @@ def best_constants(
 ) -> tuple[dict[str, float], list[float]]:
     """What always the same translation scores: of 30 training targets the best, overall and on each part.
 
-    So many sentences take minutes, so 100 of the references choose: overall, and those of a part for that part. The
+    All sentences would take minutes, so 100 of the references choose: overall, and those of a part for that part. The
     chosen ones are held against all references, and the best of them counts.
 
     Returns:

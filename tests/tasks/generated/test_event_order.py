@@ -30,7 +30,7 @@ def find_events(x_TBD: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Reader(nn.Module):
-    """Finds the events and applies the rule; or says always the same."""
+    """Finds the events and applies the rule; or always gives the same answer."""
 
     def __init__(self, constant: int | None = None) -> None:
         super().__init__()

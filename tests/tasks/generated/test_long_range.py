@@ -101,9 +101,9 @@ def test_copy_memory_scores_a_perfect_model() -> None:
             self.unused = nn.Parameter(torch.zeros(()))
 
         def forward(self, tokens_TB: torch.Tensor, lengths: None) -> torch.Tensor:
-            said_TB = torch.zeros_like(tokens_TB)
-            said_TB[-4:] = tokens_TB[:4]
-            return nn.functional.one_hot(said_TB, 9).float() * 50
+            predicted_TB = torch.zeros_like(tokens_TB)
+            predicted_TB[-4:] = tokens_TB[:4]
+            return nn.functional.one_hot(predicted_TB, 9).float() * 50
 
     scores = make_copy().score(Perfect(), "test")
     assert scores.metrics["recall"] == 1.0

@@ -219,6 +219,6 @@ def test_learns_its_own_training_pairs(target: Literal["fr", "de"]) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    said = task.translate(model, batch.inputs, batch.lengths)
+    predicted = task.translate(model, batch.inputs, batch.lengths)
     ids = [[i for i in row if i != IGNORED][:-1] for row in batch.targets.T.tolist()]
-    assert said == [" ".join(task.target_vocabulary.decode(row)) for row in ids]
+    assert predicted == [" ".join(task.target_vocabulary.decode(row)) for row in ids]

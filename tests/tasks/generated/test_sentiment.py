@@ -196,7 +196,7 @@ def test_batches_are_padded_with_pad_and_need_little_of_it() -> None:
 
 
 class Oracle(nn.Module):
-    """Knows the rules; or says always the same."""
+    """Knows the rules; or always gives the same answer."""
 
     def __init__(self, task: Sentiment, constant: int | None = None) -> None:
         super().__init__()
@@ -204,13 +204,13 @@ class Oracle(nn.Module):
         self.task, self.constant = task, constant
 
     def forward(self, tokens_TB: Tensor, lengths: Tensor) -> Tensor:
-        said = [
+        predicted = [
             int(sentiment(self.task.vocabulary.decode(ids[:length].tolist())) > 0)
             if self.constant is None
             else self.constant
             for ids, length in zip(tokens_TB.T, lengths, strict=True)
         ]
-        return nn.functional.one_hot(torch.tensor(said), 2).float() * 30
+        return nn.functional.one_hot(torch.tensor(predicted), 2).float() * 30
 
 
 def test_scores_of_a_perfect_and_a_constant_model() -> None:

@@ -347,7 +347,7 @@ def test_a_model_learns_a_line_that_repeats() -> None:
     assert EVAL_COLUMNS < 72
 
 
-def test_a_cut_vocabulary_is_said(tmp_path: Path) -> None:
+def test_a_cut_vocabulary_is_noted(tmp_path: Path) -> None:
     lines = ["a a a b", "a a c d"] * 300
     (tmp_path / "train.txt").write_text("\n".join(lines))
     options = {"level": "word", "tokenizer": "whitespace", "seq_len": 4, "batch_size": 4, "max_train_tokens": None}

@@ -65,14 +65,14 @@ def make(made: Any, columns: dict[str, Any] | None = None, **options: Any) -> Se
 
 
 class ByWord(nn.Module):
-    """Says of each word what it is told to, and of all others the first tag."""
+    """Predicts the given tag for each given word, and the first tag for all others."""
 
     def __init__(self, task: SequenceTagging, tags: dict[str, str], confidence: float = 1.0) -> None:
         super().__init__()
         table_VC = torch.zeros(len(task.vocabulary), len(task.classes))
-        said = {task.vocabulary.index[word]: task.classes.index(tag) for word, tag in tags.items()}
+        predicted = {task.vocabulary.index[word]: task.classes.index(tag) for word, tag in tags.items()}
         for word in range(len(task.vocabulary)):
-            table_VC[word, said.get(word, 0)] = confidence
+            table_VC[word, predicted.get(word, 0)] = confidence
         self.table = nn.Parameter(table_VC)
 
     def forward(self, tokens_TB: Tensor, lengths: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ def test_scores_are_in_the_order_of_the_rows() -> None:
     assert scores.samples["wrong"][1:] == ["", "wombat: DET, not NOUN", "wombat: DET, not NOUN"]
 
 
-def test_words_that_training_has_and_lacks_are_told_apart() -> None:
+def test_words_that_training_has_and_lacks_are_distinguished() -> None:
     task = make(SPLITS | {"test": TEST})
     assert slices_of(score(task, ByWord(task, WORDS))) == {
         ("accuracy", "word", "known"): 1.0,
@@ -188,8 +188,8 @@ CHUNKED = [
 def test_chunks_are_counted_by_sentence_and_by_type() -> None:
     task = make({"train": CHUNKED * 3, "valid": CHUNKED, "test": CHUNKED}, score="chunk_f1")
     assert task.primary_metric.name == "chunk_f1"
-    said = {"he": "B-NP", "reckons": "B-VP", "the": "B-NP", "current": "I-NP", "deficit": "O", "will": "B-VP"}
-    scores = score(task, ByWord(task, said | {"narrow": "I-VP", ".": "O"}))
+    predicted = {"he": "B-NP", "reckons": "B-VP", "the": "B-NP", "current": "I-NP", "deficit": "O", "will": "B-VP"}
+    scores = score(task, ByWord(task, predicted | {"narrow": "I-VP", ".": "O"}))
     assert [scores.examples[f"{name}_chunks"] for name in ("actual", "predicted", "correct")] == [
         [3, 1, 0],
         [3, 1, 0],
@@ -207,7 +207,7 @@ def test_chunks_are_counted_by_sentence_and_by_type() -> None:
 def test_chunks_by_a_column() -> None:
     kinds = [r | {"kind": "ab"[i % 2]} for i, r in enumerate(CHUNKED)]
     task = make({"train": kinds * 3, "valid": kinds, "test": kinds}, {"slice": "kind"}, score="chunk_f1")
-    # all said to be B-NP: "he" and "the" alone begin a chunk there, and only "he" ends one
+    # all predicted as B-NP: "he" and "the" alone begin a chunk there, and only "he" ends one
     slices = slices_of(score(task, ByWord(task, {})))
     assert task.classes[0] == "B-NP"
     assert slices["chunk_f1", "kind", "a"] == pytest.approx(2 * 1 / (3 + 7))
@@ -269,8 +269,8 @@ def test_the_most_frequent_tag_of_each_word() -> None:
     task = make({"train": train, "valid": train, "test": test})
     # sees is VERB, the DET, dog NOUN; an unknown word gets the most frequent of all, NOUN
     assert task.facts["baseline_word_tag_accuracy"] == pytest.approx(3 / 5)
-    said = "the most frequent tag of each word in training, given to the test words, scores accuracy 0.600"
-    assert said in task.notes
+    note = "the most frequent tag of each word in training, given to the test words, scores accuracy 0.600"
+    assert note in task.notes
     # a word too rare for the vocabulary teaches what <unk> is
     rare = [row("yeti", "VERB"), row("bison", "VERB")]
     task = make({"train": train + rare, "valid": train, "test": test}, min_count=2)
@@ -367,9 +367,9 @@ def ahead(count: int) -> list[dict[str, Any]]:
 def test_own_data(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:
     write("tagged.jsonl", ahead(256))
     assert gru_bench("data.path=tagged.jsonl", "data.tokens=words", "data.tags=pos", "trainer.max_epochs=8") == 0
-    told = capsys.readouterr()
-    assert "carved from train by a fixed hash" in told.err
-    assert "the most frequent tag of each word in training, given to the test words, scores accuracy 0." in told.err
+    output = capsys.readouterr()
+    assert "carved from train by a fixed hash" in output.err
+    assert "the most frequent tag of each word in training, given to the test words, scores accuracy 0." in output.err
     (run,) = results.read("sqlite:///mlflow.db", experiment="adhoc").runs.to_dict("records")
     assert (run["status"], run["primary_metric"]) == ("finished", "accuracy")
     assert read_values()["accuracy", "", ""] == 1.0
@@ -409,9 +409,9 @@ def test_conll_runs_on_a_folder_in_its_columns(gru_bench: Command, capsys: pytes
     write_conll(Path("conll"), 120, 30)
     local = ["data.path=conll", "data.revision=null", "trainer.max_epochs=8"]
     assert gru_bench("task=conll2000", *local) == 0
-    told = capsys.readouterr().err
-    assert "no valid split in the source: carved from train" in told
-    assert "2 of 302 test words have a tag that no training row has (B-LST, I-LST)" in told
+    stderr = capsys.readouterr().err
+    assert "no valid split in the source: carved from train" in stderr
+    assert "2 of 302 test words have a tag that no training row has (B-LST, I-LST)" in stderr
     values = read_values()
     # one chunk of the 181 cannot be found
     assert 0.9 < values["chunk_f1", "", ""] < 1
@@ -429,14 +429,14 @@ def test_parts_of_speech_on_real_sentences(shared_data: Path, gru_bench: Command
         whole = datasets.Dataset.from_parquet(str(shared_data / "ud_en_ewt" / f"{split}.parquet"))
         whole.select(range(count)).to_parquet(f"ud/{split}.parquet")
         if split == "test":
-            told = Counter(tag for row in whole.select(range(count))["upos"] for tag in row)
+            tag_counts = Counter(tag for row in whole.select(range(count))["upos"] for tag in row)
     local = ["data.path=ud", "data.name=null", "data.revision=null"]
     assert gru_bench("task=ud_pos", *local, "hidden_size=24", "model.embedding_size=24") == 0
     values = read_values()
     facts = OmegaConf.load(next(Path("mlartifacts").rglob("data.yaml"))).facts
     assert (facts.train_rows, facts.valid_rows, facts.test_rows) == (600, 100, 200)
     assert (facts.num_tags, facts.train_tags) == (18, 17)
-    assert facts.test_words == sum(told.values())
+    assert facts.test_words == sum(tag_counts.values())
     assert values["trivial_accuracy", "", ""] < 0.2
     assert 0.5 < facts.baseline_word_tag_accuracy < 0.9
     assert values["accuracy", "", ""] > values["trivial_accuracy", "", ""] + 0.3
@@ -478,6 +478,6 @@ def test_bad_input_is_one_line(gru_bench: Command, capsys: pytest.CaptureFixture
     }
     for arguments, message in cases.items():
         assert gru_bench(*arguments) == 2, arguments
-        told = capsys.readouterr().err
-        assert message in told
-        assert len(told.splitlines()) == 1
+        stderr = capsys.readouterr().err
+        assert message in stderr
+        assert len(stderr.splitlines()) == 1

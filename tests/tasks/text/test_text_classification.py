@@ -205,11 +205,11 @@ def test_a_second_start_does_not_import_datasets(shared_data: Path) -> None:
         f"TextClassification(data, **{OPTIONS | LIMITS | {'min_count': 2}!r}).load()\n"
         "print('datasets' in sys.modules)"
     )
-    told = [
+    outputs = [
         subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
         for _ in range(2)
     ]
-    assert told == ["True\n", "False\n"]
+    assert outputs == ["True\n", "False\n"]
 
 
 # --- the command
@@ -234,10 +234,10 @@ def test_own_data(gru_bench: Command, layout: str, capsys: pytest.CaptureFixture
         pd.DataFrame(rows(60, 300)).to_csv("reviews/test.csv", index=False)
         path = "reviews"
     assert gru_bench(f"data.path={path}", "data.text=review", "data.label=stars") == 0
-    told = capsys.readouterr()
-    assert "test accuracy 1 (trivial guess 0." in told.out
-    assert "carved from train by a fixed hash" in told.err
-    assert "padding is" in told.err
+    output = capsys.readouterr()
+    assert "test accuracy 1 (trivial guess 0." in output.out
+    assert "carved from train by a fixed hash" in output.err
+    assert "padding is" in output.err
     (run,) = results.read("sqlite:///mlflow.db", experiment="adhoc").runs.to_dict("records")
     assert run["status"] == "finished"
     assert run["data_source"].startswith("files:")
@@ -266,9 +266,9 @@ def test_bad_input_is_one_line(
     pd.DataFrame([row | {"one": 1} for row in rows(30)]).to_csv("reviews.csv", index=False)
     Path("latin.csv").write_bytes(b"review,stars\ncaf\xe9,1\n")
     assert gru_bench(*changes) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert len(told.splitlines()) == 1
+    stderr = capsys.readouterr().err
+    assert message in stderr
+    assert len(stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("task", ["sst5", "ag_news"])

@@ -78,7 +78,7 @@ def texts(task: Translation, split: str) -> list[tuple[str, str]]:
 
 
 class Book(nn.Module):
-    """Says of each source its translation, or what it is told to say of it, whatever comes before."""
+    """Translates each source as its target, or as the given text, whatever comes before."""
 
     def __init__(self, task: Translation, split: str, answers: list[str] | None = None) -> None:
         super().__init__()
@@ -263,11 +263,11 @@ def test_the_fingerprint_follows_the_rows_and_the_references() -> None:
 def test_scores_are_against_the_raw_references_and_in_the_order_of_the_rows() -> None:
     task = make()
     references = [row["de"] for row in SPLITS["test"]]
-    said = [text.lower().replace(".", " .") for text in references]
-    said[3] = "der hund"
-    said[7] = "vogel der"
+    hypotheses = [text.lower().replace(".", " .") for text in references]
+    hypotheses[3] = "der hund"
+    hypotheses[7] = "vogel der"
     with torch.no_grad():
-        scores = task.score(Book(task, "test", said), "test")
+        scores = task.score(Book(task, "test", hypotheses), "test")
     hypotheses = scores.samples["hypothesis"]
     assert hypotheses[3] == "der hund"
     assert hypotheses[0] == f"der alte kater {UNK} läuft ."
@@ -376,17 +376,17 @@ def test_a_few_real_pairs_can_be_learned(shared_data: Path, attention: Any, voca
             loss.backward()
             optimizer.step()
     batch = next(task.batches("train", generator))
-    said = greedy_ids(model, batch.inputs, batch.lengths, task.target_codec.vocabulary, task.most_words)
+    predicted = greedy_ids(model, batch.inputs, batch.lengths, task.target_codec.vocabulary, task.most_words)
     targets = [[i for i in row if i != IGNORED][:-1] for row in batch.targets.T.tolist()]
-    assert sum(s == t for s, t in zip(said, targets, strict=True)) > 20
+    assert sum(s == t for s, t in zip(predicted, targets, strict=True)) > 20
 
 
 def test_prepared_data_takes_little_room(shared_data: Path) -> None:
     task = make_real(shared_data, rows=29_000)
     ids = sum(side[split].values.nbytes for side in (task.sources, task.targets) for split in side)
     assert task.prepared.num_bytes < 1.3 * ids
-    told = len(json.dumps(task.prepared.facts))
-    assert told < 0.4 * ids
+    facts_size = len(json.dumps(task.prepared.facts))
+    assert facts_size < 0.4 * ids
     assert task.facts["train_rows"] == 29_000
 
 
@@ -401,11 +401,11 @@ def test_a_second_start_does_not_import_datasets(tmp_path: Path) -> None:
         f"Translation(data, **{OPTIONS | {'min_count': 2}!r}).load()\n"
         "print('datasets' in sys.modules, 'tokenizers' in sys.modules)"
     )
-    told = [
+    outputs = [
         subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
         for _ in range(2)
     ]
-    assert told == ["True False\n", "False False\n"]
+    assert outputs == ["True False\n", "False False\n"]
 
 
 # the command
@@ -430,10 +430,10 @@ def gru_bench(gru_bench: Command) -> Command:
 def test_own_data(gru_bench: Command, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     pd.DataFrame([*rows(150), {"en": "nobody knows", "de": None}]).to_csv("pairs.csv", index=False)
     assert gru_bench("data.path=pairs.csv", "data.source=en", "data.target=de", *options) == 0
-    told = capsys.readouterr()
-    assert "test bleu " in told.out
-    assert "carved from train by a fixed hash" in told.err
-    assert "1 of 151 train rows lack a side and are not used" in told.err
+    output = capsys.readouterr()
+    assert "test bleu " in output.out
+    assert "carved from train by a fixed hash" in output.err
+    assert "1 of 151 train rows lack a side and are not used" in output.err
     found = results.read("sqlite:///mlflow.db", experiment="adhoc")
     (run,) = found.runs.to_dict("records")
     assert run["status"] == "finished"
@@ -488,9 +488,9 @@ def test_bad_input_is_one_line(
     pd.DataFrame([row | {"de": None} for row in rows(30)]).to_csv("void.csv", index=False)
     Path("latin.csv").write_bytes(b"en,de\ngreen,gr\xfcn\n")
     assert gru_bench(*changes) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert len(told.splitlines()) == 1
+    stderr = capsys.readouterr().err
+    assert message in stderr
+    assert len(stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -504,7 +504,7 @@ def test_the_french_set_runs_on_a_folder_in_its_columns(gru_bench: Command, nest
     assert gru_bench("task=multi30k_fr", "data.path=small", *columns) == 0
 
 
-def test_the_german_set_is_read_as_the_yaml_says(gru_bench: Command, shared_data: Path) -> None:
+def test_the_german_set_is_read_as_its_yaml_describes(gru_bench: Command, shared_data: Path) -> None:
     import pyarrow.parquet as pq
 
     Path("small").mkdir()
