@@ -9,7 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from gru_bench.store.signals import check_signals
-from gru_bench.training.trainer import Progress, Trainer
+from gru_bench.training.fit import Progress
+from gru_bench.training.trainer import Trainer
 
 
 @contextmanager

@@ -11,24 +11,10 @@ from torch import Tensor, nn
 
 from gru_bench.errors import UserError
 from gru_bench.tasks.base import Batch, Counts, PositiveFloat, PositiveInt, Scores, Task
-from gru_bench.training.fit import WARM_UP_STEPS, Clock, Diverged, Event, Fit, Hook, Progress
+from gru_bench.training.fit import Clock, Fit, Hook, Progress
 from gru_bench.training.schedules import Constant, Limits, Schedule
 from gru_bench.training.session import Session
 from gru_bench.training.stopping import Never, Stopping
-
-__all__ = [
-    "WARM_UP_STEPS",
-    "Clock",
-    "Diverged",
-    "Event",
-    "Fit",
-    "Hook",
-    "Progress",
-    "Trainer",
-    "autocast",
-    "detach",
-    "evaluate",
-]
 
 MakeOptimizer = Callable[..., torch.optim.Optimizer]
 """``make(parameters, lr=0.1)``: an optimizer's yaml, instantiated with ``_partial_``."""
