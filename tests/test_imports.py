@@ -59,7 +59,6 @@ ALLOWED: dict[str, set[str]] = {
         "gru_bench.store.read",
         "gru_bench.store.schema",
         "gru_bench.report",
-        "gru_bench.statistics",
     },
     "sections": {
         "pandas",

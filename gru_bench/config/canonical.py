@@ -14,11 +14,13 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from hydra.utils import get_object
 
 OWN = "gru_bench."
+JUDGEMENT = ("goal", "test_selection")
 
 
 def digest(value: Any) -> str:
@@ -46,14 +48,38 @@ def canonical(value: Any) -> Any:
 
 def without_defaults(given: dict[str, Any], factory: Callable[..., Any]) -> dict[str, Any]:
     """Canonical arguments, without those that equal a default of the class or function that gets them."""
-    parameters = inspect.signature(factory).parameters
+    defaults = defaults_of(factory)
     kept = {}
     for name, value in given.items():
-        default = parameters[name].default if name in parameters else inspect.Parameter.empty
+        default = defaults.get(name, inspect.Parameter.empty)
         form = canonical(value)
         if default is inspect.Parameter.empty or not same(form, canonical(default)):
             kept[name] = form
     return kept
+
+
+def defaults_of(factory: Callable[..., Any]) -> dict[str, Any]:
+    """Defaults of a function, or of a class: its own constructor's, then those to which it hands arguments on.
+
+    Tasks share arguments as ``**common: Unpack[Common]``. A shared option that is added later is ``NotRequired`` there,
+    and the base class's constructor has its default.
+    """
+    constructors = (
+        [vars(base)["__init__"] for base in inspect.getmro(factory) if "__init__" in vars(base)]
+        if inspect.isclass(factory)
+        else [factory]
+    )
+    found: dict[str, Any] = {}
+    for constructor in constructors:
+        with suppress(ValueError):  # object's own has no signature
+            for name, parameter in inspect.signature(constructor).parameters.items():
+                found.setdefault(name, parameter.default)
+    return found
+
+
+def without_judgement(task: dict[str, Any]) -> dict[str, Any]:
+    """A task's arguments without those that tell how its scores are judged and read, and change none."""
+    return {name: value for name, value in task.items() if name not in JUDGEMENT}
 
 
 def same(one: Any, other: Any) -> bool:

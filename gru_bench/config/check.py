@@ -211,17 +211,27 @@ def check_arguments(factory: Callable[..., Any], given: Node, prefix: str, owner
             names = sorted(path.stem for path in (conf_dir() / key).glob("*.yaml"))
             wish = f"{key}={given[key]}" if given[key] in names else f"{key}=NAME, one of {', '.join(names)}"
             raise UserError(f"{prefix}{key}={given[key]!r}: write {wish}".replace("=None:", "=null:"))
-        hint = as_yaml_gives_it(hints.get(key, type_of_default(parameter.default)))
+        hint = hints.get(key, type_of_default(parameter.default))
+        if typing.get_origin(hint) is typing.NotRequired:
+            (hint,) = typing.get_args(hint)
+        hint = as_yaml_gives_it(hint)
         value = given[key]
         if typing.get_origin(hint) is tuple and isinstance(value, list):
             value = tuple(value)
             if len(value) != len(typing.get_args(hint)):
                 raise UserError(f"{prefix}{key}={given[key]!r}: must be {len(typing.get_args(hint))} values")
-        adapter = pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True))
         try:
-            adapter.validate_python(value, strict=True)
+            adapter_of(hint).validate_python(value, strict=True)
         except pydantic.ValidationError as error:
             raise UserError(explain(error, f"{prefix}{key}")) from error
+
+
+def adapter_of(hint: Any) -> pydantic.TypeAdapter[Any]:
+    """What holds a value against an annotation."""
+    try:
+        return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True))
+    except pydantic.PydanticUserError:  # a dataclass brings a configuration of its own
+        return pydantic.TypeAdapter(hint)
 
 
 def is_node(value: Any) -> bool:
@@ -243,9 +253,10 @@ def keys_of(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     function = factory.__init__ if inspect.isclass(factory) else factory
     shared = shared_keys(factory, typing.get_type_hints(function, include_extras=True))
     return {
-        key: inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY)
+        key: inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default)
         for common in shared
-        for key in common.__required_keys__
+        for keys, default in ((common.__required_keys__, inspect.Parameter.empty), (common.__optional_keys__, None))
+        for key in keys
     } | {
         name: parameter
         for name, parameter in inspect.signature(factory).parameters.items()

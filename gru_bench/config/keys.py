@@ -7,7 +7,7 @@ form (``canonical.py``), which leaves out what equals a default. Plain settings,
 
 from typing import Any
 
-from gru_bench.config.canonical import digest, without_defaults
+from gru_bench.config.canonical import digest, without_defaults, without_judgement
 from gru_bench.config.check import Node, Settings
 
 KEY_VERSION = 2
@@ -29,7 +29,7 @@ def run_keys(node: Node, choices: dict[str, str], source_id: str) -> tuple[str, 
     """
     parts = {key: value for key, value in node.items() if key not in NO_INFLUENCE}
     parts["data"] = {key: value for key, value in (node.get("data") or {}).items() if key != "path"}
-    parts["task"] = {key: value for key, value in (node.get("task") or {}).items() if key != "goal"}
+    parts["task"] = without_judgement(node.get("task") or {})
     kept = without_defaults(parts, Settings)
     kept |= {"data_source": source_id, "choices": {key: choices[key] for key in CHOICES if key in choices}}
     kept["key_version"] = KEY_VERSION

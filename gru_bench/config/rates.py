@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Len
 
-from gru_bench.config.canonical import canonical, digest
+from gru_bench.config.canonical import canonical, digest, without_judgement
 from gru_bench.errors import UserError
 
 Node = dict[str, Any]
@@ -155,8 +155,7 @@ def tuning_key(node: Node, data_path: Any) -> str:
             lies here.
     """
     parts = {name: node[name] for name in DECIDES}
-    # the goal judges scores and changes none
-    parts["task"] = {name: value for name, value in node["task"].items() if name != "goal"}
+    parts["task"] = without_judgement(node["task"])
     if "path" in (node["data"] or {}):
         parts["data"] = node["data"] | {"path": data_path}
     parts["trainer"] = {name: value for name, value in node["trainer"].items() if name != "learning_rate"}

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gru_bench.data.ragged import Ragged, pack
-from gru_bench.data.vocabulary import PAD, UNK, WORD, Vocabulary, check_unknown
+from gru_bench.data.vocabulary import PAD, UNK, WORD, Vocabulary, check_unknown, untrained_note
 
 Tokenizer = Literal["words", "whitespace", "chars"]
 Tokenize = Callable[[str], Sequence[str]]
@@ -124,7 +124,11 @@ def learn_and_encode(
     others = [fitted[split] for split in fitted if split != "train"]
     met = sum(int((other.sequences.values == vocabulary.unk).sum()) - other.empty for other in others)
     tokens = sum(len(other.sequences.values) for other in others)
-    return vocabulary, fitted, check_unknown(trained, met, tokens, min_count, what)
+    notes = check_unknown(trained, met, tokens, min_count, what)
+    if whole is not None:
+        used, test = fitted["train"].sequences.values, fitted["test"].sequences.values
+        notes += untrained_note(used, test, vocabulary.unk, what)
+    return vocabulary, fitted, notes
 
 
 def encode(

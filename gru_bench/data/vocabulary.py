@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,6 +69,21 @@ def check_unknown(trained: int, met: int, tokens: int, min_count: int, what: str
             f"task.min_count=1: {share}, and no training one is, so that {UNK} would never be trained; valid: 2 or more"
         )
     return [f"{share}, and no training one is: what a model makes of {UNK} was never trained"]
+
+
+def untrained_note(train_N: np.ndarray, test_N: np.ndarray, unk: int, what: str) -> list[str]:
+    """A note where only part of the training split is used: the vocabulary also has words that this part lacks.
+
+    Args:
+        train_N: Ids of the part that is used.
+        test_N: Ids of the test split.
+        unk: Id of ``<unk>``, which is counted elsewhere.
+        what: The tokens' name.
+    """
+    share = float((~np.isin(test_N, train_N) & (test_N != unk)).mean())
+    if not share:
+        return []
+    return [f"{share:.1%} of the test {what} occur in the training split, but not in the part that is used: untrained"]
 
 
 class Vocabulary:

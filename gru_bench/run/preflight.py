@@ -3,12 +3,14 @@
 Everything is checked on the largest of the first training batches; the model is left as it was.
 """
 
+import inspect
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gru_bench.backends.base import Backend
 from gru_bench.backends.native import workspace
@@ -20,7 +22,10 @@ from gru_bench.measure.trace import Audit
 from gru_bench.models.encoder import Encoder, MakeCell, num_parameters
 from gru_bench.run.build import Place
 from gru_bench.tasks.base import TRAIN_DATA_SEED, Batch, Task
-from gru_bench.training.trainer import Trainer
+from gru_bench.training.trainer import Trainer, autocast
+
+Call = tuple[Tensor, Tensor | None]
+"""What an encoder is given: x (T, B, D) and lengths (B,)."""
 
 BATCHES = 32
 """How many training batches are looked at for the largest one."""
@@ -32,7 +37,9 @@ def largest_batch(task: Task) -> Batch:
     return max(itertools.islice(stream, BATCHES), key=lambda batch: batch.inputs.numel())
 
 
-def check_parity(model: nn.Module, make_cell: MakeCell, backend: Backend, batch: Batch, place: Place) -> Parity:
+def check_parity(
+    model: nn.Module, task: Task, make_cell: MakeCell, backend: Backend, batch: Batch, place: Place
+) -> Parity:
     """How far the backend is from the reference: at small shapes of every kind, then at those that the model runs.
 
     A red result is returned, not raised, and ends the check.
@@ -40,19 +47,39 @@ def check_parity(model: nn.Module, make_cell: MakeCell, backend: Backend, batch:
     mixed = place.autocast is not None
     found = parity.check(make_cell, backend, place.device, place.dtype, quick=True, autocast=mixed)
     threads = torch.get_num_threads()
-    for encoder in model.modules():
-        if found.passed and isinstance(encoder, Encoder):
-            case = parity.bounded(case_of(encoder, batch), backend, num_parameters(encoder), threads)
+    for encoder, call in calls(model, task, batch, place):
+        if found.passed:
+            case = parity.bounded(case_of(encoder, *call), backend, num_parameters(encoder), threads)
             found = found.worse(parity.check_shape(case, make_cell, backend, place.device, place.dtype, autocast=mixed))
     return found
 
 
-def case_of(encoder: Encoder, batch: Batch) -> parity.Case:
-    """The shape at which this batch runs.
+def calls(model: nn.Module, task: Task, batch: Batch, place: Place) -> list[tuple[Encoder, Call]]:
+    """The first call that each encoder of the model gets when this batch is trained on: a decoder has its own shape."""
+    found: dict[Encoder, Call] = {}
+
+    def note(encoder: nn.Module, args: Any, kwargs: Any) -> None:
+        call = inspect.signature(Encoder.forward).bind(encoder, *args, **kwargs).arguments
+        assert isinstance(encoder, Encoder)
+        found.setdefault(encoder, (call["x_TBD"], call.get("lengths")))
+
+    encoders = [module for module in model.modules() if isinstance(module, Encoder)]
+    handles = [encoder.register_forward_pre_hook(note, with_kwargs=True) for encoder in encoders]
+    try:
+        with torch.no_grad(), undisturbed(model), autocast(place.device, place.autocast):
+            task.loss(model, batch.to(*task.place(model)), None)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return list(found.items())
+
+
+def case_of(encoder: Encoder, x_TBD: Tensor, lengths: Tensor | None) -> parity.Case:
+    """The shape at which an encoder runs.
 
     Where all sequences are of one length, a state is given: a language model carries it along.
     """
-    T, B = batch.inputs.shape[:2]
+    T, B = x_TBD.shape[:2]
     return parity.Case(
         T=T,
         B=B,
@@ -60,8 +87,8 @@ def case_of(encoder: Encoder, batch: Batch) -> parity.Case:
         hidden_size=encoder.hidden_size,
         num_layers=encoder.num_layers,
         bidirectional=encoder.bidirectional,
-        given_state=batch.lengths is None,
-        lengths=None if batch.lengths is None else tuple(batch.lengths.tolist()),
+        given_state=lengths is None,
+        lengths=None if lengths is None else tuple(lengths.tolist()),
     )
 
 

@@ -118,16 +118,7 @@ class Recorder:
             self._value("test", name, value, name)
         for part in scores.slices:
             self._part(part.metric, part)
-        for (name, part_value), size in {(part.slice, part.slice_value): part.n for part in scores.slices}.items():
-            self.run.value(
-                "test",
-                PART_SIZE,
-                size,
-                unit=PART_SIZE_UNIT,
-                higher_is_better=None,
-                slice=name,
-                slice_value=part_value,
-            )
+        self._part_sizes(scores.slices)
         if scores.examples:
             self.run.table(EXAMPLES_TABLE, scores.examples)
         if scores.samples:
@@ -174,6 +165,20 @@ class Recorder:
             slice=part.slice,
             slice_value=part.slice_value,
         )
+
+    def _part_sizes(self, parts: list[SliceScore]) -> None:
+        """``n`` of each part; ``n_accuracy`` and the like where metrics of one part count different examples."""
+        for part in parts:
+            alike = {o.n for o in parts if (o.slice, o.slice_value) == (part.slice, part.slice_value)}
+            self.run.value(
+                "test",
+                PART_SIZE if len(alike) == 1 else f"{PART_SIZE}_{part.metric}",
+                part.n,
+                unit=PART_SIZE_UNIT,
+                higher_is_better=None,
+                slice=part.slice,
+                slice_value=part.slice_value,
+            )
 
     def _speed(self, name: str, value: float, unit: str, higher_is_better: bool) -> None:
         self.run.value("speed", name, value, unit=unit, higher_is_better=higher_is_better)

@@ -69,7 +69,7 @@ def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> Non
 
     batch = preflight.largest_batch(task)
     with record.clock_stopped():
-        parity = preflight.check_parity(model, make_cell, backend, batch, place)
+        parity = preflight.check_parity(model, task, make_cell, backend, batch, place)
     record.parity(parity)
     parity.require(str(job.facts["backend"]), str(job.facts["cell"]))  # red: nothing of it is timed
     record.kernel(preflight.audit_kernel(model, backend, batch, place))

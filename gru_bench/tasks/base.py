@@ -260,10 +260,10 @@ class Task(ABC):
     def trivial(self) -> dict[str, float]:
         """What the best constant answer scores on the test split, by metric name. Available after load.
 
-        Constant: the same for every example, whatever it reads. Best: of all constants the one that scores highest on
-        this very split, such as the class that most of its labels have, so that none beats it. Where there are too
-        many to try (translations) it is the best of some. ``loss``, and perplexity with it, has no constant answer but
-        probabilities: those of the training split, each count one more.
+        Constant: one and the same answer at every step of every example, whatever it reads. Best: of all constants the
+        one that scores highest on this very split, such as the class that most of its labels have, so that none beats
+        it. Where there are too many to try (translations) it is the best of some. ``loss``, and perplexity with it, has
+        no constant answer but probabilities: those of the training split, each count one more.
         """
 
     def trivial_slices(self) -> list[SliceScore]:

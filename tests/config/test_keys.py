@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
 import pytest
 from conftest import composed
@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from gru_bench.config.canonical import canonical, class_name
-from gru_bench.config.check import Node, check
+from gru_bench.config.check import Node, check, check_arguments
 from gru_bench.config.keys import flatten, run_keys
+from gru_bench.errors import UserError
 
 CHOICES = {"cell": "gru", "backend": "loop", "task": "adding", "budget": "hidden"}
 
@@ -65,6 +66,40 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Place:
 
 def keys(**thing: Any) -> tuple[str, str]:
     return run_keys({"seed": 0, "hidden_size": 3, "cell": thing}, CHOICES, "data/1")
+
+
+class Shared(TypedDict):
+    units: int
+
+
+class SharedLater(Shared):
+    smoothing: NotRequired[int]
+
+
+class Common:
+    def __init__(self, *, units: int, smoothing: int = 0) -> None: ...
+
+
+class Sharing(Common):
+    def __init__(self, **common: Unpack[Shared]) -> None:
+        super().__init__(**common)
+
+
+class SharingLater(Common):
+    def __init__(self, **common: Unpack[SharedLater]) -> None:
+        super().__init__(**common)
+
+
+def test_a_new_option_that_many_classes_share_changes_no_key(place: Place) -> None:
+    old = keys(_target_=place("gru_bench.made_up", Sharing), units=7)
+    place("gru_bench.made_up", SharingLater)
+    target = "gru_bench.made_up.Thing"
+    assert keys(_target_=target, units=7) == keys(_target_=target, units=7, smoothing=0) == old
+    assert set(keys(_target_=target, units=7, smoothing=1)).isdisjoint(old)
+    check_arguments(SharingLater, {"units": 7}, "", "Thing")
+    check_arguments(SharingLater, {"units": 7, "smoothing": 1}, "", "Thing")
+    with pytest.raises(UserError, match="smoothing='a'"):
+        check_arguments(SharingLater, {"units": 7, "smoothing": "a"}, "", "Thing")
 
 
 def test_a_new_option_with_a_neutral_default_changes_no_key(place: Place) -> None:

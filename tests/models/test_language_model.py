@@ -12,6 +12,9 @@ from gru_bench.backends.vendor import Vendor
 from gru_bench.cells.lstm import LSTM
 from gru_bench.models.encoder import num_parameters
 
+# letters of validation and test are not all in the few that are trained on
+pytestmark = pytest.mark.usefixtures("unknown_words_allowed")
+
 
 @pytest.mark.parametrize(("embedding_size", "has_projection"), [(8, False), (5, True)])
 def test_tied_weights_are_one_matrix(embedding_size: int, has_projection: bool) -> None:

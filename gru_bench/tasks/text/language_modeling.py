@@ -10,7 +10,7 @@ from gru_bench.data.digest import digest
 from gru_bench.data.prepared import Prepared, cached
 from gru_bench.data.streams import Level, Stream, Tokenizer
 from gru_bench.data.text import SPLITS, Text
-from gru_bench.data.vocabulary import EOS, UNK, Vocabulary, check_unknown
+from gru_bench.data.vocabulary import EOS, UNK, Vocabulary, check_unknown, untrained_note
 from gru_bench.errors import UserError
 from gru_bench.tasks.base import Common, Metric, PositiveInt, Split
 from gru_bench.tasks.objectives.model_language import PRIMARY, ModelLanguage
@@ -105,6 +105,7 @@ class LanguageModeling(ModelLanguage):
         others = np.concatenate([read[split].ids for split in SPLITS[1:]])
         met = int((others == vocabulary.unk).sum())
         unknown = check_unknown(trained, met, len(others), self.min_count, f"{self.level}s")
+        unknown += untrained_note(train.ids, read["test"].ids, vocabulary.unk, f"{self.level}s")
         start = vocabulary.index.get("\n" if self.level == "char" else EOS, vocabulary.unk)
         arrays = {split: np.insert(stream.ids, 0, start) for split, stream in read.items()}
         facts = {
