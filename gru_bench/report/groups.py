@@ -64,6 +64,7 @@ class TaskGroups:
     unit: str
     higher_is_better: bool | None
     generated: bool | None
+    margin: float | None
     beats_trivial_by: float | None
     ceiling: float | None
     trivial: dict[str, float]
@@ -146,6 +147,7 @@ def task_groups(
         str(fact("primary_unit") or ""),
         truth(fact("primary_higher_is_better")),
         truth(fact("generated")),
+        fact("margin"),
         fact("beats_trivial_by"),
         fact("ceiling"),
         trivial,

@@ -86,10 +86,10 @@ def split_notes(task: TaskGroups, outcomes: dict[str, Outcome]) -> list[str]:
     if not split:
         return []
     return [
-        f"Split over seeds: some beat the trivial guess by {float(task.beats_trivial_by or 0):g}, which counts as "
-        f"having learned the task, and others of the same row do not: {', '.join(split)}. Such a row shows the median "
-        "instead of the mean, and the share of the seeds that learned the task instead of sd; a mean may lie where no "
-        "seed does."
+        f"Split over seeds: some learned the task and others of the same row did not: {', '.join(split)}. Between the "
+        "two lies a gap of at least half of the way from the trivial guess to the score that counts as solved "
+        f"({float(task.ceiling or 0):g}). Such a row shows the median instead of the mean, and the share of the seeds "
+        "that learned the task instead of sd; a mean may lie where no seed does."
     ]
 
 
