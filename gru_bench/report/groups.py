@@ -4,6 +4,7 @@ Only seeds are averaged. Runs of one ``group_key`` differ in nothing else; one c
 several rows, and the row's label names what differs.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from gru_bench.report.markdown import known
 from gru_bench.store.read import FAMILIES
 
 LONGEST_LABEL = 44
+GUESSES_DIFFER = "Runs of this table recorded different trivial guesses: its definition changed between versions."
 
 Measured = dict[tuple[str, str, str, str], dict[str, float]]
 """Value of each run by split, metric, slice and slice_value."""
@@ -56,7 +58,9 @@ class TaskGroups:
     """One task, and the rows of its tables.
 
     Attributes:
-        trivial: What a guess that looks at no input scores, by label; one entry unless the rows differ in data.
+        trivial: What a guess that looks at no input scores, each with its label; one unless the rows differ in data,
+            or the runs recorded different values on the same data.
+        remarks: On what the runs of the table do not agree, in sentences.
     """
 
     task: str
@@ -67,13 +71,14 @@ class TaskGroups:
     margin: float | None
     beats_trivial_by: float | None
     ceiling: float | None
-    trivial: dict[str, float]
+    trivial: list[tuple[str, float]]
     groups: list[Group]
+    remarks: list[str]
 
     @property
     def trivial_value(self) -> float | None:
         """The trivial score, where the task has one only."""
-        return next(iter(self.trivial.values())) if len(self.trivial) == 1 else None
+        return self.trivial[0][1] if len(self.trivial) == 1 else None
 
 
 def is_known(column: pd.Series) -> pd.Series:
@@ -127,14 +132,11 @@ def task_groups(
         return first_known(runs[column])
 
     by_run = measured.get(("test", f"trivial_{metric}", "", ""), {})
-    guesses: dict[str, float] = {}
+    guesses: dict[str, list[float]] = {}
     for run_id, data in zip(runs["run_id"], runs["data_fingerprint"], strict=True):
         if run_id in by_run:
-            guesses.setdefault(str(data) if known(data) else "", by_run[run_id])
-    if len(set(guesses.values())) == 1:
-        trivial = {"trivial guess": next(iter(guesses.values()))}
-    else:
-        trivial = {f"trivial guess (data {data[:6]})": guesses[data] for data in sorted(guesses)}
+            guesses.setdefault(str(data) if known(data) else "", []).append(by_run[run_id])
+    remarks = [GUESSES_DIFFER] if any(len(counted(found)) > 1 for found in guesses.values()) else []
     ordered = [
         group
         for cell in distinct(runs["cell"])
@@ -150,9 +152,37 @@ def task_groups(
         fact("margin"),
         fact("beats_trivial_by"),
         fact("ceiling"),
-        trivial,
+        trivial_guesses(guesses),
         ordered,
+        remarks,
     )
+
+
+def trivial_guesses(guesses: dict[str, list[float]]) -> list[tuple[str, float]]:
+    """Every value of the trivial guess, with a label that tells it from the others.
+
+    Args:
+        guesses: By fingerprint of the data, what each run recorded.
+    """
+    if len(values := counted([value for found in guesses.values() for value in found])) == 1:
+        return [("trivial guess", next(iter(values)))]
+    labelled = []
+    for data, found in sorted(guesses.items()):
+        where = [f"data {data[:6] or 'unknown'}"] if len(guesses) > 1 else []
+        values = counted(found)
+        for value, runs in values.items():
+            share = [f"as {runs} of {len(found)} runs recorded it"] if len(values) > 1 else []
+            labelled.append((f"trivial guess ({', '.join(where + share)})", value))
+    return labelled
+
+
+def counted(values: list[float]) -> dict[float, int]:
+    """How often each value was recorded, the smallest first; values that differ in rounding alone are one."""
+    counts: dict[float, int] = {}
+    for value in sorted(values):
+        same = next((other for other in counts if math.isclose(other, value, rel_tol=1e-9, abs_tol=1e-12)), value)
+        counts[same] = counts.get(same, 0) + 1
+    return counts
 
 
 def family_rank(family: str) -> tuple[int, str]:

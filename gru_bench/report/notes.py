@@ -11,7 +11,7 @@ from gru_bench.report.view import View, differing_settings
 
 def notes(view: View, task: TaskGroups, outcomes: dict[str, Outcome]) -> list[str]:
     """What a reader must know before comparing the rows of one table."""
-    lines = [margin_note(task, outcomes), ceiling_note(task, outcomes), *split_notes(task, outcomes)]
+    lines = [margin_note(task, outcomes), ceiling_note(task, outcomes), *split_notes(task, outcomes), *task.remarks]
     lines += ending_notes(view, task)
     lines += rate_notes(task)
     lines += [f"The rows differ in {text}." for text in differing_settings(task)]
