@@ -17,6 +17,8 @@ from gru_bench.store.read import FAMILIES
 
 LONGEST_LABEL = 44
 GUESSES_DIFFER = "Runs of this table recorded different trivial guesses: its definition changed between versions."
+GOALS = ("margin", "beats_trivial_by", "ceiling")
+GOALS_DIFFER = "Runs of this table have different goals; the strictest is used."
 
 Measured = dict[tuple[str, str, str, str], dict[str, float]]
 """Value of each run by split, metric, slice and slice_value."""
@@ -58,6 +60,9 @@ class TaskGroups:
     """One task, and the rows of its tables.
 
     Attributes:
+        margin: The smallest of its runs, where they differ; like the next two, since the goal is in no run's key.
+        beats_trivial_by: The largest of its runs.
+        ceiling: The one that is hardest to reach.
         trivial: What a guess that looks at no input scores, each with its label; one unless the rows differ in data,
             or the runs recorded different values on the same data.
         remarks: On what the runs of the table do not agree, in sentences.
@@ -143,15 +148,19 @@ def task_groups(
         for group in cell_groups(task, cell, runs[runs["cell"] == cell], settings)
     ]
     ordered.sort(key=lambda group: (family_rank(group.family), group.cell != group.family, group.cell, group.variant))
+    higher_is_better = truth(fact("primary_higher_is_better"))
+    goals = {column: [float(value) for value in distinct(runs[column])] for column in GOALS}
+    if any(len(values) > 1 for values in goals.values()):
+        remarks.append(GOALS_DIFFER)
     return TaskGroups(
         task,
         str(metric or ""),
         str(fact("primary_unit") or ""),
-        truth(fact("primary_higher_is_better")),
+        higher_is_better,
         truth(fact("generated")),
-        fact("margin"),
-        fact("beats_trivial_by"),
-        fact("ceiling"),
+        min(goals["margin"], default=None),
+        max(goals["beats_trivial_by"], default=None),
+        (max if higher_is_better else min)(goals["ceiling"], default=None),
         trivial_guesses(guesses),
         ordered,
         remarks,

@@ -130,3 +130,27 @@ def test_trivial_guesses_are_labelled_by_what_differs(guesses: list[float], data
     (task,) = View(guessed(guesses, data)).tasks
     assert [label for label, _ in task.trivial] == labels
     assert bool(task.remarks) == any("recorded" in label for label in labels)
+
+
+@pytest.mark.parametrize("shuffle", range(3))
+@pytest.mark.parametrize(("higher", "ceiling"), [(True, 0.99), (False, 0.9)])
+def test_the_strictest_of_different_goals_is_used(higher: bool, ceiling: float, shuffle: int) -> None:
+    goals = [(0.02, 0.1, 0.9), (0.01, 0.3, 0.95), (0.05, 0.2, 0.99), (None, None, None)]
+    runs = [
+        frames.run_row(
+            "gru", seed, primary_higher_is_better=higher, margin=margin, beats_trivial_by=beats, ceiling=solved
+        )
+        for seed, (margin, beats, solved) in enumerate(goals)
+    ]
+    results = frames.shuffled(scored(runs, [0.5] * 4), shuffle)
+    (task,) = View(results).tasks
+    assert (task.margin, task.beats_trivial_by, task.ceiling) == (0.01, 0.3, ceiling)
+    note = "- Runs of this table have different goals; the strictest is used."
+    assert note in render("summary", results).markdown
+    assert note not in render("summary", scored(runs[:1] + runs[3:], [0.5, 0.5])).markdown
+
+
+def test_goals_that_no_run_recorded_are_not_known() -> None:
+    run = frames.run_row("gru", 0, margin=None, beats_trivial_by=None, ceiling=None)
+    (task,) = View(scored([run], [0.5])).tasks
+    assert (task.margin, task.beats_trivial_by, task.ceiling, task.remarks) == (None, None, None, [])
