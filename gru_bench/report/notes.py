@@ -28,6 +28,7 @@ def ending_notes(view: View, task: TaskGroups) -> list[str]:
     """How the finished runs of a task ended: still improving, by patience, no better than the trivial guess."""
     late = [view.still_improving(group) for group in task.groups]
     patient = [view.ended_by_patience(group) for group in task.groups]
+    by = f", or by less than {task.margin:g}" if task.margin else ""
     guessing = [view.never_left_the_guess(task, group) for group in task.groups]
     return [
         ending(
@@ -46,7 +47,7 @@ def ending_notes(view: View, task: TaskGroups) -> list[str]:
             "Never left the trivial guess",
             task,
             guessing,
-            "their test score is no better than that of a guess that looks at no input",
+            f"their test score is no better than that of a guess that looks at no input{by}",
         ),
     ]
 

@@ -107,6 +107,53 @@ def test_endings_that_no_run_has_or_that_are_not_known_are_not_mentioned() -> No
 
 
 @pytest.mark.parametrize(
+    ("evaluations", "late"),
+    [
+        ({}, (3, 3)),  # no curves at all, as in old stores
+        ({0: [100], 1: [100], 2: [100]}, (0, 0)),  # the last evaluation was the only one
+        ({0: [100], 1: [50, 100], 2: [50, 100]}, (2, 2)),
+        ({0: [100, 100], 1: [50, 100]}, (2, 2)),  # one evaluation that was recorded twice is one
+    ],
+)
+def test_a_run_that_was_evaluated_once_is_not_called_still_improving(
+    evaluations: dict[int, list[int]], late: tuple[int, int]
+) -> None:
+    runs = [frames.run_row("gru", seed) for seed in range(3)]
+    values = [
+        frames.value_row(run["run_id"], "train", metric, 100) for run in runs for metric in ("steps", "best_step")
+    ]
+    curves = [
+        row
+        for seed, steps in evaluations.items()
+        for step in steps
+        for row in frames.curve_rows(runs[seed]["run_id"], "valid/mse", {step: 0.1})
+    ]
+    curves += [row for run in runs for row in frames.curve_rows(run["run_id"], "valid/loss", {100: 0.1})]
+    view = View(frames.make_results(runs, values, curves))
+    assert view.still_improving(view.tasks[0].groups[0]) == late
+
+
+@pytest.mark.parametrize(
+    ("margin", "higher", "never"),
+    [
+        (0.02, True, 3),  # 0.49, 0.5 and 0.51; a gain of the margin itself counts
+        (0.0, True, 2),
+        (None, True, 2),
+        (0.02, False, 4),  # all but 0.48
+    ],
+)
+def test_a_gain_below_the_margin_is_not_called_leaving_the_trivial_guess(
+    margin: float | None, higher: bool, never: int
+) -> None:
+    scores = [0.49, 0.5, 0.51, 0.7, 0.52 if higher else 0.48]
+    runs = [frames.run_row("gru", seed, margin=margin, primary_higher_is_better=higher) for seed in range(5)]
+    guesses = [frames.value_row(run["run_id"], "test", "trivial_mse", 0.5) for run in runs]
+    view = View(with_values(scored(runs, scores), *guesses))
+    (task,) = view.tasks
+    assert view.never_left_the_guess(task, task.groups[0]) == (never, 5)
+
+
+@pytest.mark.parametrize(
     ("facts", "note"),
     [
         (
