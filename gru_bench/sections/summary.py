@@ -17,6 +17,7 @@ from gru_bench.report.figures import (
     panels,
     set_log,
     style,
+    thin_ticks,
     wants_log,
 )
 from gru_bench.report.groups import Group, TaskGroups
@@ -160,6 +161,7 @@ def draw(
         trivial = Line2D([], [], **TRIVIAL, label="trivial guess")
         split = any(found.is_split for of_task in outcomes.values() for found in of_task.values())
         legend_below(figure, [seed, mean_handle, trivial, *([median_handle()] if split else [])])
+        thin_ticks(figure, axes)
     return figure
 
 

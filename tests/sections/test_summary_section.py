@@ -1,6 +1,7 @@
 """The summary: scores, how runs ended, what is true of the rates, rows whose seeds split."""
 
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -250,6 +251,24 @@ def test_a_near_trivial_guess_is_drawn_to_scale() -> None:
     assert ax.get_xlim()[1] > 115
     assert 115.0 in [line.get_xdata()[0] for line in ax.lines]
     assert not ax.texts
+
+
+@pytest.mark.parametrize("span", [(414.19, 414.21), (0.00011, 0.00012), (100000.0, 160000.0), (0.1, 0.9)])
+def test_labels_of_ticks_do_not_overlap(span: tuple[float, float]) -> None:
+    facts = {"primary_metric": "perplexity", "hidden_size": 64}
+    rows, values = [], []
+    for task in ("words", "letters", "sounds"):
+        for name, score in zip(("rnn", "gru_reset_before"), span, strict=True):
+            rows.append(frames.run_row(name, 0, task, **facts))
+            values.append(frames.value_row(rows[-1]["run_id"], "test", "perplexity", score))
+    figure = render("summary", frames.make_results(rows, values), log_axis_from=10.0).figures["summary"]
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        low, high = ax.get_xlim()
+        ticks = [tick for tick in ax.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+        boxes = sorted((box.x0, box.x1) for tick in ticks if (box := tick.label1.get_window_extent()))
+        assert boxes
+        assert all(end < start for (_, end), (start, _) in itertools.pairwise(boxes))
 
 
 def all_or_nothing(scores: dict[str, list[float]], **facts: Any) -> Results:
