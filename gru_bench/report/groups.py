@@ -4,6 +4,7 @@ Only seeds are averaged. Runs of one ``group_key`` differ in nothing else; one c
 several rows, and the row's label names what differs.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,9 @@ from gru_bench.report.markdown import known
 from gru_bench.store.read import FAMILIES
 
 LONGEST_LABEL = 44
+GUESSES_DIFFER = "Runs of this table recorded different trivial guesses: its definition changed between versions."
+GOALS = ("margin", "beats_trivial_by", "ceiling")
+GOALS_DIFFER = "Runs of this table have different goals; the strictest is used."
 
 Measured = dict[tuple[str, str, str, str], dict[str, float]]
 """Value of each run by split, metric, slice and slice_value."""
@@ -56,7 +60,12 @@ class TaskGroups:
     """One task, and the rows of its tables.
 
     Attributes:
-        trivial: What a guess that looks at no input scores, by label; one entry unless the rows differ in data.
+        margin: The smallest of its runs, where they differ; like the next two, since the goal is in no run's key.
+        beats_trivial_by: The largest of its runs.
+        ceiling: The one that is hardest to reach.
+        trivial: What a guess that looks at no input scores, each with its label; one unless the rows differ in data,
+            or the runs recorded different values on the same data.
+        remarks: On what the runs of the table do not agree, in sentences.
     """
 
     task: str
@@ -64,15 +73,17 @@ class TaskGroups:
     unit: str
     higher_is_better: bool | None
     generated: bool | None
+    margin: float | None
     beats_trivial_by: float | None
     ceiling: float | None
-    trivial: dict[str, float]
+    trivial: list[tuple[str, float]]
     groups: list[Group]
+    remarks: list[str]
 
     @property
     def trivial_value(self) -> float | None:
         """The trivial score, where the task has one only."""
-        return next(iter(self.trivial.values())) if len(self.trivial) == 1 else None
+        return self.trivial[0][1] if len(self.trivial) == 1 else None
 
 
 def is_known(column: pd.Series) -> pd.Series:
@@ -126,31 +137,61 @@ def task_groups(
         return first_known(runs[column])
 
     by_run = measured.get(("test", f"trivial_{metric}", "", ""), {})
-    guesses: dict[str, float] = {}
+    guesses: dict[str, list[float]] = {}
     for run_id, data in zip(runs["run_id"], runs["data_fingerprint"], strict=True):
         if run_id in by_run:
-            guesses.setdefault(str(data) if known(data) else "", by_run[run_id])
-    if len(set(guesses.values())) == 1:
-        trivial = {"trivial guess": next(iter(guesses.values()))}
-    else:
-        trivial = {f"trivial guess (data {data[:6]})": guesses[data] for data in sorted(guesses)}
+            guesses.setdefault(str(data) if known(data) else "", []).append(by_run[run_id])
+    remarks = [GUESSES_DIFFER] if any(len(counted(found)) > 1 for found in guesses.values()) else []
     ordered = [
         group
         for cell in distinct(runs["cell"])
         for group in cell_groups(task, cell, runs[runs["cell"] == cell], settings)
     ]
     ordered.sort(key=lambda group: (family_rank(group.family), group.cell != group.family, group.cell, group.variant))
+    higher_is_better = truth(fact("primary_higher_is_better"))
+    goals = {column: [float(value) for value in distinct(runs[column])] for column in GOALS}
+    if any(len(values) > 1 for values in goals.values()):
+        remarks.append(GOALS_DIFFER)
     return TaskGroups(
         task,
         str(metric or ""),
         str(fact("primary_unit") or ""),
-        truth(fact("primary_higher_is_better")),
+        higher_is_better,
         truth(fact("generated")),
-        fact("beats_trivial_by"),
-        fact("ceiling"),
-        trivial,
+        min(goals["margin"], default=None),
+        max(goals["beats_trivial_by"], default=None),
+        (max if higher_is_better else min)(goals["ceiling"], default=None),
+        trivial_guesses(guesses),
         ordered,
+        remarks,
     )
+
+
+def trivial_guesses(guesses: dict[str, list[float]]) -> list[tuple[str, float]]:
+    """Every value of the trivial guess, with a label that tells it from the others.
+
+    Args:
+        guesses: By fingerprint of the data, what each run recorded.
+    """
+    if len(values := counted([value for found in guesses.values() for value in found])) == 1:
+        return [("trivial guess", next(iter(values)))]
+    labelled = []
+    for data, found in sorted(guesses.items()):
+        where = [f"data {data[:6] or 'unknown'}"] if len(guesses) > 1 else []
+        values = counted(found)
+        for value, runs in values.items():
+            share = [f"as {runs} of {len(found)} runs recorded it"] if len(values) > 1 else []
+            labelled.append((f"trivial guess ({', '.join(where + share)})", value))
+    return labelled
+
+
+def counted(values: list[float]) -> dict[float, int]:
+    """How often each value was recorded, the smallest first; values that differ in rounding alone are one."""
+    counts: dict[float, int] = {}
+    for value in sorted(values):
+        same = next((other for other in counts if math.isclose(other, value, rel_tol=1e-9, abs_tol=1e-12)), value)
+        counts[same] = counts.get(same, 0) + 1
+    return counts
 
 
 def family_rank(family: str) -> tuple[int, str]:

@@ -11,7 +11,7 @@ from gru_bench.report.view import View, differing_settings
 
 def notes(view: View, task: TaskGroups, outcomes: dict[str, Outcome]) -> list[str]:
     """What a reader must know before comparing the rows of one table."""
-    lines = [margin_note(task, outcomes), ceiling_note(task, outcomes), *split_notes(task, outcomes)]
+    lines = [margin_note(task, outcomes), ceiling_note(task, outcomes), *split_notes(task, outcomes), *task.remarks]
     lines += ending_notes(view, task)
     lines += rate_notes(task)
     lines += [f"The rows differ in {text}." for text in differing_settings(task)]
@@ -28,6 +28,7 @@ def ending_notes(view: View, task: TaskGroups) -> list[str]:
     """How the finished runs of a task ended: still improving, by patience, no better than the trivial guess."""
     late = [view.still_improving(group) for group in task.groups]
     patient = [view.ended_by_patience(group) for group in task.groups]
+    by = f", or by less than {task.margin:g}" if task.margin else ""
     guessing = [view.never_left_the_guess(task, group) for group in task.groups]
     return [
         ending(
@@ -46,7 +47,7 @@ def ending_notes(view: View, task: TaskGroups) -> list[str]:
             "Never left the trivial guess",
             task,
             guessing,
-            "their test score is no better than that of a guess that looks at no input",
+            f"their test score is no better than that of a guess that looks at no input{by}",
         ),
     ]
 
@@ -86,10 +87,10 @@ def split_notes(task: TaskGroups, outcomes: dict[str, Outcome]) -> list[str]:
     if not split:
         return []
     return [
-        f"Split over seeds: some beat the trivial guess by {float(task.beats_trivial_by or 0):g}, which counts as "
-        f"having learned the task, and others of the same row do not: {', '.join(split)}. Such a row shows the median "
-        "instead of the mean, and the share of the seeds that learned the task instead of sd; a mean may lie where no "
-        "seed does."
+        f"Split over seeds: some learned the task and others of the same row did not: {', '.join(split)}. Between the "
+        "two lies a gap of at least half of the way from the trivial guess to the score that counts as solved "
+        f"({float(task.ceiling or 0):g}). Such a row shows the median instead of the mean, and the share of the seeds "
+        "that learned the task instead of sd; a mean may lie where no seed does."
     ]
 
 

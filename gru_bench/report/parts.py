@@ -103,7 +103,7 @@ def cut(view: View, task: TaskGroups, metric: str, name: str, small: Small) -> P
     guesses = {
         value: _agreed(view.measured.get(("test", f"trivial_{metric}", name, value), {}), task) for value in ordered
     }
-    counted = {value: view.measured.get(("test", PART_SIZE, name, value), {}) for value in ordered}
+    counted = {value: part_sizes(view, metric, name, value) for value in ordered}
     sizes = {
         value: round(min(n for run, n in by_run.items() if run in finished))
         if not finished.isdisjoint(by_run)
@@ -133,6 +133,17 @@ def cut(view: View, task: TaskGroups, metric: str, name: str, small: Small) -> P
         merged,
         size_note(metric, few, sizes, merged, small),
     )
+
+
+def part_sizes(view: View, metric: str, name: str, value: str) -> dict[str, float]:
+    """How many examples of a part a metric was measured on, by run: as ``n_accuracy`` where metrics differ in that."""
+    shared, own = (view.measured.get(("test", size, name, value), {}) for size in (PART_SIZE, f"{PART_SIZE}_{metric}"))
+    return shared | own
+
+
+def is_size(metric: str) -> bool:
+    """Whether a metric is the number of a part's examples: no score."""
+    return metric == PART_SIZE or metric.startswith(f"{PART_SIZE}_")
 
 
 def weighted_mean(parts: dict[str, pd.Series], weights: dict[str, int]) -> pd.Series:

@@ -1,5 +1,6 @@
 """What is computed from the scores of a row's seeds: means, deviations, the gain over the trivial guess."""
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,8 +29,7 @@ class Outcome:
 
     Attributes:
         seeds: One score per seed; empty where nothing was scored.
-        num_learned: How many of them beat the trivial guess by as much as the task asks; None where the guess, that
-            margin or the direction is not known.
+        num_learned: Where they fall into two groups far apart, how many are in the better one; else None.
     """
 
     seeds: pd.Series
@@ -38,7 +38,7 @@ class Outcome:
     @property
     def is_split(self) -> bool:
         """Whether some seeds learned the task and others did not: then the mean may lie where no seed does."""
-        return self.num_learned is not None and 0 < self.num_learned < len(self.seeds)
+        return self.num_learned is not None
 
     @property
     def typical(self) -> float:
@@ -57,17 +57,35 @@ class Outcome:
 
 
 def outcome(measured: Measured, task: TaskGroups, group: Group) -> Outcome:
-    """The scores of one row, each set against the trivial guess on its own run's data."""
+    """The scores of one row, and whether its seeds split: by as much as half of the way from guess to ceiling."""
     seeds = seed_values(measured, group, task.metric)
-    if task.higher_is_better is None or not known(task.beats_trivial_by) or seeds.empty:
+    guesses = list(seed_values(measured, group, f"trivial_{task.metric}"))
+    if not guesses and task.trivial_value is not None:
+        guesses = [task.trivial_value]
+    facts = (task.higher_is_better, task.margin, task.ceiling)
+    if not guesses or not all(known(fact) for fact in facts):
         return Outcome(seeds)
-    guesses = seed_values(measured, group, f"trivial_{task.metric}").reindex(seeds.index)
-    if task.trivial_value is not None:
-        guesses = guesses.fillna(task.trivial_value)
-    if guesses.isna().any():
-        return Outcome(seeds)
-    gains = seeds - guesses if task.higher_is_better else guesses - seeds
-    return Outcome(seeds, int((gains >= float(task.beats_trivial_by or 0)).sum()))
+    ceiling = float(task.ceiling or 0)
+    least = max(float(task.margin or 0), *(abs(guess - ceiling) / 2 for guess in guesses))
+    return Outcome(seeds, better_side(list(seeds), bool(task.higher_is_better), least))
+
+
+def better_side(scores: list[float], higher_is_better: bool, least: float) -> int | None:
+    """How many scores lie on the better side of the largest gap between neighbours.
+
+    Args:
+        scores: In any order.
+        higher_is_better: Their direction.
+        least: A smaller gap is none.
+
+    Returns:
+        None where there is no such gap.
+    """
+    best_first = sorted(scores, reverse=higher_is_better)
+    # two infinite neighbours are equal, and their difference is not a number
+    gaps = [0.0 if a == b else abs(a - b) for a, b in itertools.pairwise(best_first)]
+    largest = max(gaps, default=0.0)
+    return gaps.index(largest) + 1 if largest > 0 and largest >= least else None
 
 
 def typical(seeds: pd.Series, is_split: bool) -> float:

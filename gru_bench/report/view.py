@@ -28,6 +28,10 @@ class View:
         self.runs, self.values = complete(results)
         self.curves, self.bench = results.curves.copy(), results.bench.copy()
         self.measured = measure(self.values)
+        self._evaluated: dict[tuple[str, str], set[int]] = {}
+        if len(self.curves):
+            for run, metric, step in zip(*(self.curves[name] for name in ("run_id", "metric", "step")), strict=True):
+                self._evaluated.setdefault((run, metric), set()).add(step)
         self.tasks = by_task(self.runs, self.measured, SETTINGS)
 
     def seed_values(
@@ -46,9 +50,18 @@ class View:
         return {run: found[run] for run in group.finished["run_id"] if run in found}
 
     def still_improving(self, group: Group) -> tuple[int, int]:
-        """How many finished runs had their best validation score at the last step, and for how many this is known."""
+        """How many finished runs had their best validation score at the last step, and for how many this is known.
+
+        Nothing is known of a run whose curve shows that it was evaluated only once. Of one without a curve of its
+        primary metric, as old stores have them, the steps are trusted.
+        """
         best, steps = self._of(group, "train", "best_step"), self._of(group, "train", "steps")
-        both = best.keys() & steps.keys()
+        metrics = dict(zip(group.finished["run_id"], group.finished["primary_metric"], strict=True))
+        both = [
+            run
+            for run in best.keys() & steps.keys()
+            if len(self._evaluated.get((run, f"valid/{metrics[run]}"), ())) != 1
+        ]
         return sum(best[run] >= steps[run] for run in both), len(both)
 
     def ended_by_patience(self, group: Group) -> tuple[int, int]:
@@ -57,12 +70,17 @@ class View:
         return sum("patience" in reason for reason in reasons), len(reasons)
 
     def never_left_the_guess(self, task: TaskGroups, group: Group) -> tuple[int, int]:
-        """How many finished runs scored no better than the trivial guess on their data; for how many it is known."""
+        """How many finished runs beat the trivial guess on their data by less than the margin, or not at all.
+
+        Where no margin is known, any gain counts. The second number is of how many runs this is known.
+        """
         if task.higher_is_better is None:
             return 0, 0
         scores, guesses = self._of(group, "test", task.metric), self._of(group, "test", f"trivial_{task.metric}")
-        gains = [scores[run] - guesses[run] for run in scores.keys() & guesses.keys()]
-        return sum((gain if task.higher_is_better else -gain) <= 0 for gain in gains), len(gains)
+        sign = 1 if task.higher_is_better else -1
+        gains = [sign * (scores[run] - guesses[run]) for run in scores.keys() & guesses.keys()]
+        least = (task.margin or 0.0) * (1 - 1e-9)  # a gain of the margin itself may be a little less, once rounded
+        return sum(gain <= 0 or gain < least for gain in gains), len(gains)
 
 
 def complete(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -66,12 +66,13 @@ def seeds(tasks: list[TaskGroups], view: View, wanted: int) -> str:
     if not counts:
         return "No run has a test score."
     seen = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    seen += " seed" if max(counts) == 1 else " seeds"
     if min(counts) < wanted:
         return (
-            f"n is {seen} seeds per row. Below {wanted} no difference between two rows is called a win here, however "
+            f"n is {seen} per row. Below {wanted} no difference between two rows is called a win here, however "
             "large it looks."
         )
-    return f"n is {seen} seeds per row. Differences are shown, not tested: intervals and a verdict come later."
+    return f"n is {seen} per row. Differences are shown, not tested: intervals and a verdict come later."
 
 
 def learned(tasks: list[TaskGroups], view: View) -> str:

@@ -8,9 +8,8 @@ from matplotlib.lines import Line2D
 from gru_bench.report.figures import TRIVIAL, handle, legend_below, looks, median_handle, panels, seed_range, style
 from gru_bench.report.groups import Group, TaskGroups
 from gru_bench.report.markdown import Section, heading, paragraphs, plural
-from gru_bench.report.parts import Parts, Small, as_number, cut, unsized_note
+from gru_bench.report.parts import Parts, Small, as_number, cut, is_size, unsized_note
 from gru_bench.report.view import View
-from gru_bench.store.schema import PART_SIZE
 
 TEXT = (
     "Test scores of the same trained models on parts of the test data: mean ± standard deviation over the seeds, or "
@@ -64,7 +63,7 @@ def parts_of(task: TaskGroups, view: View, without: list[str], small: Small) -> 
         if split == "test"
         and name
         and name not in without
-        and metric != PART_SIZE
+        and not is_size(metric)
         and not metric.startswith("trivial_")
     }
     found = [cut(view, task, metric, name, small) for metric, name in sorted(names)]

@@ -17,6 +17,7 @@ from gru_bench.report.figures import (
     panels,
     set_log,
     style,
+    thin_ticks,
     wants_log,
 )
 from gru_bench.report.groups import Group, TaskGroups
@@ -102,7 +103,7 @@ def task_table(view: View, task: TaskGroups, outcomes: dict[str, Outcome], besid
         sizes = [count(group.fact("hidden_size")), count(group.fact("num_parameters"))]
         facts = [str(len(found.seeds)), *sizes, rate_text(group, letters), str(group.num_unfinished)]
         rows.append([group.family, group.label, *found.texts(), *more, *facts])
-    for label, value in task.trivial.items():
+    for label, value in task.trivial:
         guesses = [view.seed_values(group, f"trivial_{second}") for group in task.groups] if has_second else []
         found_guesses = {float(guess) for series in guesses for guess in series}
         more = [number(found_guesses.pop() if len(found_guesses) == 1 else None)] if has_second else []
@@ -139,7 +140,7 @@ def draw(
                 middle = typical(pd.Series(finite), found.is_split)
                 ax.plot([middle], [row], marker=look.marker, color=look.color, markersize=7, linestyle="none",
                         **mark_of(look, found.is_split, 0.6))  # fmt: skip
-            guesses = [value for value in task.trivial.values() if math.isfinite(value)]
+            guesses = [value for _, value in task.trivial if math.isfinite(value)]
             log = wants_log(task.metric, [*drawn, *guesses], log_metrics, log_axis_from)
             near = [value for value in guesses if not is_far(value, drawn, log, far_guess)]
             for value in near:
@@ -160,6 +161,7 @@ def draw(
         trivial = Line2D([], [], **TRIVIAL, label="trivial guess")
         split = any(found.is_split for of_task in outcomes.values() for found in of_task.values())
         legend_below(figure, [seed, mean_handle, trivial, *([median_handle()] if split else [])])
+        thin_ticks(figure, axes)
     return figure
 
 

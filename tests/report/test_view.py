@@ -3,11 +3,13 @@
 import random
 
 import frames
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rendering import cell, render, scored
+from rendering import cell, render, scored, with_values
 
 from gru_bench.report.view import View
+from gru_bench.store.read import Results
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
@@ -79,3 +81,76 @@ def test_families_in_order_and_the_reference_cell_first() -> None:
 def test_two_metrics_of_one_task_are_two_tables() -> None:
     runs = [frames.run_row("gru", 0, run_id="a"), frames.run_row("rnn", 0, run_id="b", primary_metric="recall")]
     assert [task.metric for task in View(frames.make_results(runs, [])).tasks] == ["mse", "recall"]
+
+
+def guessed(guesses: list[float], data: list[str]) -> Results:
+    """One run of the gru per guess that was recorded, each with a score of 0.1."""
+    runs = [frames.run_row("gru", seed, data_fingerprint=name, group_key=name) for seed, name in enumerate(data)]
+    values = [
+        frames.value_row(run["run_id"], "test", "trivial_mse", guess) for run, guess in zip(runs, guesses, strict=True)
+    ]
+    return with_values(scored(runs, [0.1] * len(runs)), *values)
+
+
+@pytest.mark.parametrize("shuffle", range(4))
+def test_every_trivial_guess_that_runs_of_one_data_recorded_is_shown(shuffle: int) -> None:
+    results = frames.shuffled(guessed([0.2, 0.3, 0.2, 0.3, 0.3, 0.3], ["d"] * 6), shuffle)
+    (task,) = View(results).tasks
+    assert task.trivial == [
+        ("trivial guess (as 2 of 6 runs recorded it)", 0.2),
+        ("trivial guess (as 4 of 6 runs recorded it)", 0.3),
+    ]
+    assert task.trivial_value is None
+    summary = render("summary", results).markdown
+    assert (
+        "- Runs of this table recorded different trivial guesses: its definition changed between versions." in summary
+    )
+    assert cell(summary, "trivial guess (as 4 of 6 runs recorded it)", "mse") == "0.300"
+
+
+@pytest.mark.parametrize(
+    ("guesses", "data", "labels"),
+    [
+        ([0.2, 0.2], ["abcdefgh", "ijklmnop"], ["trivial guess"]),
+        ([0.2, 0.2 + 1e-16 * 3], ["d", "d"], ["trivial guess"]),  # rounding
+        ([0.3, 0.2], ["abcdefgh", "ijklmnop"], ["trivial guess (data abcdef)", "trivial guess (data ijklmn)"]),
+        ([0.3, 0.2], ["d", "d"], ["trivial guess (as 1 of 2 runs recorded it)"] * 2),
+        (
+            [0.3, 0.2, 0.3],
+            ["abcdefgh", "abcdefgh", ""],
+            [
+                "trivial guess (data unknown)",
+                "trivial guess (data abcdef, as 1 of 2 runs recorded it)",
+                "trivial guess (data abcdef, as 1 of 2 runs recorded it)",
+            ],
+        ),
+    ],
+)
+def test_trivial_guesses_are_labelled_by_what_differs(guesses: list[float], data: list[str], labels: list[str]) -> None:
+    (task,) = View(guessed(guesses, data)).tasks
+    assert [label for label, _ in task.trivial] == labels
+    assert bool(task.remarks) == any("recorded" in label for label in labels)
+
+
+@pytest.mark.parametrize("shuffle", range(3))
+@pytest.mark.parametrize(("higher", "ceiling"), [(True, 0.99), (False, 0.9)])
+def test_the_strictest_of_different_goals_is_used(higher: bool, ceiling: float, shuffle: int) -> None:
+    goals = [(0.02, 0.1, 0.9), (0.01, 0.3, 0.95), (0.05, 0.2, 0.99), (None, None, None)]
+    runs = [
+        frames.run_row(
+            "gru", seed, primary_higher_is_better=higher, margin=margin, beats_trivial_by=beats, ceiling=solved
+        )
+        for seed, (margin, beats, solved) in enumerate(goals)
+    ]
+    results = frames.shuffled(scored(runs, [0.5] * 4), shuffle)
+    (task,) = View(results).tasks
+    assert (task.margin, task.beats_trivial_by, task.ceiling) == (0.01, 0.3, ceiling)
+    note = "- Runs of this table have different goals; the strictest is used."
+    assert note in render("summary", results).markdown
+    assert note not in render("summary", scored(runs[:1] + runs[3:], [0.5, 0.5])).markdown
+
+
+def test_goals_that_no_run_recorded_are_not_known() -> None:
+    run = frames.run_row("gru", 0, margin=None, beats_trivial_by=None, ceiling=None)
+    (task,) = View(scored([run], [0.5])).tasks
+    assert (task.margin, task.beats_trivial_by, task.ceiling, task.remarks) == (None, None, None, [])

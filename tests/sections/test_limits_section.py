@@ -13,6 +13,11 @@ def test_limits_are_computed() -> None:
     assert "adding 4,353 to 12,993" in few
     assert "3 of 3 runs were still improving at the last evaluation" in few
     assert "gru on adding" in few
+    one = render(
+        "limits",
+        frames.make_results([frames.run_row("rnn", 0)], [frames.value_row("adding-rnn-0", "test", "mse", 0.1)]),
+    )
+    assert "n is 1 seed per row. Below 5" in one.markdown
     many = render("limits", frames.realistic(5, ("rnn", "gru"))).markdown
     assert "n is 5 seeds per row. Differences are shown, not tested" in many
     assert "On 7 of 7 tasks" in many

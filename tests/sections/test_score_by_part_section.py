@@ -120,6 +120,39 @@ def test_each_part_shows_its_n() -> None:
     assert "by n" not in section.markdown  # sizes are no scores
 
 
+def test_a_metrics_own_n_stands_before_the_one_of_the_part() -> None:
+    results = sized({"1": 1200, "2": 31})
+    sizes = {("mse", "1"): 700, ("accuracy", "1"): 90, ("accuracy", "2"): 80}
+    more = [
+        part_size(run, "attractors", value, n) | {"metric": f"n_{metric}"}
+        for run in results.runs["run_id"]
+        for (metric, value), n in sizes.items()
+    ]
+    more += [
+        frames.value_row(run, "test", "accuracy", 0.5, slice="attractors", slice_value=value)
+        for run in results.runs["run_id"]
+        for value in "12"
+    ]
+    section = render("score_by_part", with_values(results, *more), **OPTIONS).markdown
+    accuracy, mse = section.split("accuracy by attractors")[1].split("mse by attractors")
+    assert rows(accuracy)["test examples (n)"] == ["90", "80"]
+    assert rows(mse)["test examples (n)"] == ["700", "31"]
+    assert section.count(" by attractors\n") == 2  # sizes are no scores
+    by_length = {"slices": ["attractors"], "without": [], "fewest_examples": 30, "mergeable": []}
+    assert rows(render("score_by_length", with_values(results, *more), **by_length).markdown)["test examples (n)"] == [
+        "700",
+        "31",
+    ]
+
+
+def test_a_part_that_one_metric_has_few_examples_of_is_left_out_for_that_metric_alone() -> None:
+    results = sized({"1": 1200, "2": 1200})
+    few = [part_size(run, "attractors", "2", 7) | {"metric": "n_mse"} for run in results.runs["run_id"]]
+    section = render("score_by_part", with_values(results, *few), **OPTIONS).markdown
+    assert rows(section)["cell"] == ["attractors 1"]
+    assert "says little: 2 (n=7)." in section
+
+
 def test_sizes_that_are_all_alike_stand_at_the_axis() -> None:
     ax = render("score_by_part", sized({"1": 40, "2": 40}), **OPTIONS).figures["score_by_part"].axes[0]
     assert ax.get_xlabel() == "attractors (n=40 each)"

@@ -1,6 +1,7 @@
 """The summary: scores, how runs ended, what is true of the rates, rows whose seeds split."""
 
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from rendering import cell, render, scored, with_facts, with_values
 
 from gru_bench.report import markdown as base
+from gru_bench.report.scores import Outcome
 from gru_bench.report.view import View
 from gru_bench.store.read import Results
 
@@ -81,7 +83,7 @@ def own_data() -> Results:
         for seed, score in enumerate(scores):
             late = (name, seed) == ("gru", 0)
             stopped = "max_steps=100" if late else "patience=2"
-            rows.append(frames.run_row(name, seed, "own", **facts, beats_trivial_by=0.1, stopped=stopped))
+            rows.append(frames.run_row(name, seed, "own", **facts, beats_trivial_by=0.1, ceiling=0.99, stopped=stopped))
             run = rows[-1]["run_id"]
             found = {("test", "accuracy"): score, ("test", "trivial_accuracy"): 0.425}
             found |= {("train", "steps"): 100 if late else 30, ("train", "best_step"): 100 if late else 10}
@@ -103,6 +105,53 @@ def test_endings_that_no_run_has_or_that_are_not_known_are_not_mentioned() -> No
     summary = render("summary", plain).markdown
     for what in ("Still improving", "patience", "Never left"):
         assert what not in summary
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "late"),
+    [
+        ({}, (3, 3)),  # no curves at all, as in old stores
+        ({0: [100], 1: [100], 2: [100]}, (0, 0)),  # the last evaluation was the only one
+        ({0: [100], 1: [50, 100], 2: [50, 100]}, (2, 2)),
+        ({0: [100, 100], 1: [50, 100]}, (2, 2)),  # one evaluation that was recorded twice is one
+    ],
+)
+def test_a_run_that_was_evaluated_once_is_not_called_still_improving(
+    evaluations: dict[int, list[int]], late: tuple[int, int]
+) -> None:
+    runs = [frames.run_row("gru", seed) for seed in range(3)]
+    values = [
+        frames.value_row(run["run_id"], "train", metric, 100) for run in runs for metric in ("steps", "best_step")
+    ]
+    curves = [
+        row
+        for seed, steps in evaluations.items()
+        for step in steps
+        for row in frames.curve_rows(runs[seed]["run_id"], "valid/mse", {step: 0.1})
+    ]
+    curves += [row for run in runs for row in frames.curve_rows(run["run_id"], "valid/loss", {100: 0.1})]
+    view = View(frames.make_results(runs, values, curves))
+    assert view.still_improving(view.tasks[0].groups[0]) == late
+
+
+@pytest.mark.parametrize(
+    ("margin", "higher", "never"),
+    [
+        (0.02, True, 3),  # 0.49, 0.5 and 0.51; a gain of the margin itself counts
+        (0.0, True, 2),
+        (None, True, 2),
+        (0.02, False, 4),  # all but 0.48
+    ],
+)
+def test_a_gain_below_the_margin_is_not_called_leaving_the_trivial_guess(
+    margin: float | None, higher: bool, never: int
+) -> None:
+    scores = [0.49, 0.5, 0.51, 0.7, 0.52 if higher else 0.48]
+    runs = [frames.run_row("gru", seed, margin=margin, primary_higher_is_better=higher) for seed in range(5)]
+    guesses = [frames.value_row(run["run_id"], "test", "trivial_mse", 0.5) for run in runs]
+    view = View(with_values(scored(runs, scores), *guesses))
+    (task,) = view.tasks
+    assert view.never_left_the_guess(task, task.groups[0]) == (never, 5)
 
 
 @pytest.mark.parametrize(
@@ -204,10 +253,28 @@ def test_a_near_trivial_guess_is_drawn_to_scale() -> None:
     assert not ax.texts
 
 
+@pytest.mark.parametrize("span", [(414.19, 414.21), (0.00011, 0.00012), (100000.0, 160000.0), (0.1, 0.9)])
+def test_labels_of_ticks_do_not_overlap(span: tuple[float, float]) -> None:
+    facts = {"primary_metric": "perplexity", "hidden_size": 64}
+    rows, values = [], []
+    for task in ("words", "letters", "sounds"):
+        for name, score in zip(("rnn", "gru_reset_before"), span, strict=True):
+            rows.append(frames.run_row(name, 0, task, **facts))
+            values.append(frames.value_row(rows[-1]["run_id"], "test", "perplexity", score))
+    figure = render("summary", frames.make_results(rows, values), log_axis_from=10.0).figures["summary"]
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        low, high = ax.get_xlim()
+        ticks = [tick for tick in ax.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+        boxes = sorted((box.x0, box.x1) for tick in ticks if (box := tick.label1.get_window_extent()))
+        assert boxes
+        assert all(end < start for (_, end), (start, _) in itertools.pairwise(boxes))
+
+
 def all_or_nothing(scores: dict[str, list[float]], **facts: Any) -> Results:
-    """Recall on a task whose trivial guess is 0.1 and whose margin is 0.3, one run a seed."""
+    """Recall on a task whose trivial guess is 0.1 and whose ceiling is 0.98, one run a seed."""
     usual = {"primary_metric": "recall", "primary_unit": "share", "primary_higher_is_better": True}
-    usual |= {"beats_trivial_by": 0.3} | facts
+    usual |= {"beats_trivial_by": 0.3, "margin": 0.02, "ceiling": 0.98} | facts
     rows, values = [], []
     for name, by_seed in scores.items():
         for seed, score in enumerate(by_seed):
@@ -238,10 +305,11 @@ def test_seeds_that_split_show_their_median_and_how_many_learned() -> None:
     assert drawn["white"] == 0.12
 
 
-def test_whether_seeds_split_is_not_claimed_where_the_margin_or_the_guess_is_not_known() -> None:
+def test_whether_seeds_split_is_not_claimed_where_margin_ceiling_guess_or_direction_is_not_known() -> None:
     scores = {"rnn": [0.0, 0.82, 0.12]}
     for results in (
-        all_or_nothing(scores, beats_trivial_by=None),
+        all_or_nothing(scores, margin=None),
+        all_or_nothing(scores, ceiling=None),
         all_or_nothing(scores, primary_higher_is_better=None),
         dataclasses.replace(
             all_or_nothing(scores), values=all_or_nothing(scores).values.query("metric != 'trivial_recall'")
@@ -252,6 +320,40 @@ def test_whether_seeds_split_is_not_claimed_where_the_margin_or_the_guess_is_not
         assert "Split over seeds" not in summary
 
 
+def outcome_of(scores: list[float], guess: float | None, higher: bool = True, **facts: Any) -> Outcome:
+    runs = [frames.run_row("rnn", seed, primary_higher_is_better=higher, **facts) for seed in range(len(scores))]
+    results = scored(runs, scores)
+    if guess is not None:
+        guesses = [frames.value_row(run["run_id"], "test", "trivial_mse", guess) for run in runs]
+        results = with_values(results, *guesses)
+    view = View(results)
+    return view.outcomes(view.tasks[0])["rnn"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "higher", "guess", "margin", "ceiling", "learned"),
+    [
+        ([0.698, 0.701, 0.702], True, 0.5, 0.02, 0.99, None),  # around a threshold of 0.7, and alike
+        ([0.68, 0.72, 0.75], True, 0.5, 0.02, 0.99, None),
+        ([414.2, 413.8, 413.9], False, 914.0, 2.5, 30.0, None),
+        ([0.25, 1.0, 0.26, 0.99, 1.0], True, 0.125, 0.02, 0.99, 3),
+        ([0.0, 0.82, 0.12, 0.10, 0.74], True, 0.0, 0.02, 0.98, 2),
+        ([0.13, 0.80, 0.86], True, 0.13, 0.02, 0.99, 2),
+        ([0.17, 0.0005, 0.167], False, 0.167, 0.01, 0.001, 1),  # lower is better
+        ([0.5, 0.52], True, 0.5, 0.05, 0.51, None),  # guess and ceiling nearer than the margin
+        ([math.inf, math.inf, 3.0], False, 10.0, 0.1, 2.0, 1),
+        ([0.5, 0.5], True, 0.5, 0.0, 0.5, None),  # no gap at all
+        ([0.9], True, 0.1, 0.02, 0.99, None),
+    ],
+)
+def test_seeds_split_at_a_gap_of_half_of_the_way_from_guess_to_ceiling(
+    scores: list[float], higher: bool, guess: float, margin: float, ceiling: float, learned: int | None
+) -> None:
+    found = outcome_of(scores, guess, higher, margin=margin, ceiling=ceiling)
+    assert (found.num_learned, found.is_split) == (learned, learned is not None)
+    assert not outcome_of(scores, None, higher, margin=margin, ceiling=ceiling).is_split
+
+
 def test_a_task_that_some_seeds_learned_is_not_called_learned_by_no_cell() -> None:
     summary = render("summary", all_or_nothing({"rnn": [0.05, 0.82, 0.12]})).markdown
     assert "No cell learned this task with most of its seeds: the best mean or median beats" in summary
@@ -260,10 +362,12 @@ def test_a_task_that_some_seeds_learned_is_not_called_learned_by_no_cell() -> No
 
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
-def test_a_row_is_split_where_some_seeds_learned_and_some_did_not(scores: list[float]) -> None:
+def test_seeds_that_lie_closer_than_half_of_the_way_to_the_ceiling_never_split(scores: list[float]) -> None:
     view = View(all_or_nothing({"rnn": scores}))
     found = view.outcomes(view.tasks[0])["rnn"]
-    learned = [score - 0.1 >= 0.3 for score in scores]
-    assert found.num_learned == sum(learned)
-    assert found.is_split == (any(learned) and not all(learned))
+    if max(scores) - min(scores) < 0.44:
+        assert not found.is_split
+    if found.num_learned is not None:
+        best_first = sorted(scores, reverse=True)
+        assert best_first[found.num_learned - 1] - best_first[found.num_learned] >= 0.44 - 1e-12
     assert min(scores) - 1e-12 <= found.typical <= max(scores) + 1e-12
