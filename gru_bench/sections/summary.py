@@ -141,7 +141,8 @@ def draw(
                 ax.plot([middle], [row], marker=look.marker, color=look.color, markersize=7, linestyle="none",
                         **mark_of(look, found.is_split, 0.6))  # fmt: skip
             guesses = [value for _, value in task.trivial if math.isfinite(value)]
-            log = wants_log(task.metric, [*drawn, *guesses], log_metrics, log_axis_from)
+            # by the scores alone: a guess of nearly nothing would make any axis logarithmic
+            log = wants_log(task.metric, drawn, log_metrics, log_axis_from)
             near = [value for value in guesses if not is_far(value, drawn, log, far_guess)]
             for value in near:
                 ax.axvline(value, **TRIVIAL, zorder=1)
