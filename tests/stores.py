@@ -1,5 +1,6 @@
 """Stores for tests: a new SQLite store takes seconds to migrate, so one is made and copied."""
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -8,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet
+from conftest import REPOSITORY
 
 from gru_bench.store.read import Results
 from gru_bench.store.schema import CONFIG_KEY, GROUP_KEY, JOB
 from gru_bench.store.write import Run, Store
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])}
+"""Of another process that imports this checkout and the helpers of the tests."""
 
 
 def make_template(folder: Path) -> Path:
@@ -22,6 +28,17 @@ def make_template(folder: Path) -> Path:
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return file
+
+
+def artifact(store: Store, run_id: str, name: str) -> Path:
+    """Where a SQLite store keeps a run's artifact."""
+    return Path(store.uri.removeprefix("sqlite:///")).parent / "mlartifacts" / run_id / "artifacts" / name
+
+
+def columns(path: Path) -> dict[str, list[Any]]:
+    """A parquet file by column."""
+    found: dict[str, list[Any]] = pyarrow.parquet.ParquetFile(path).read().to_pydict()
+    return found
 
 
 def copy_store(template: Path, folder: Path) -> Store:
