@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+import seq2seq_models
 import torch
 from conftest import Command
 from fakes import Line, Weight, make_trainer
@@ -260,3 +261,21 @@ def test_the_largest_batch_has_the_most_inputs() -> None:
             return (Batch(torch.zeros(size, 2), torch.zeros(2)) for size in (3, 9, 4, *[1] * 40, 99))
 
     assert preflight.largest_batch(Growing()).inputs.shape == (9, 2)  # type: ignore[abstract]
+
+
+class Translates(ReadsAll):
+    def loss(self, model: nn.Module, batch: Batch, carry: object) -> Tensor:
+        return model(batch.inputs, batch.lengths, seq2seq_models.words_before(batch.targets)).sum()
+
+
+def test_a_decoder_is_checked_at_its_own_steps_and_not_at_the_sources() -> None:
+    model = seq2seq_models.make_model(bidirectional=True, dtype=torch.float32)
+    batch = seq2seq_models.random_batch([6, 4, 2], [3, 2, 3])
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    calls = preflight.calls(model, cast(Task, Translates()), batch, PLACE)
+    source, target = (preflight.case_of(encoder, *call) for encoder, call in calls)
+    assert (source.T, source.lengths, source.given_state) == (6, (6, 4, 2), False)
+    assert (target.T, target.lengths, target.given_state) == (batch.targets.shape[0], None, True)
+    assert source.bidirectional
+    assert not target.bidirectional
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
