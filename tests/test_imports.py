@@ -51,6 +51,7 @@ ALLOWED: dict[str, set[str]] = {
         "gru_bench.cache_dir",
     },
     "training": {"torch", "gru_bench.tasks.base", "gru_bench.training"},
+    "statistics": {"gru_bench.statistics"},
     "store": {"mlflow", "pandas", "gru_bench.store"},
     "report": {
         "pandas",
@@ -60,6 +61,14 @@ ALLOWED: dict[str, set[str]] = {
         "gru_bench.store.schema",
         "gru_bench.report",
     },
+    "compare": {
+        "pandas",
+        "gru_bench.store.read",
+        "gru_bench.store.schema",
+        "gru_bench.statistics",
+        "gru_bench.report",
+        "gru_bench.compare",
+    },
     "sections": {
         "pandas",
         "seaborn",
@@ -67,6 +76,8 @@ ALLOWED: dict[str, set[str]] = {
         "gru_bench.store.read",
         "gru_bench.store.schema",
         "gru_bench.report",
+        "gru_bench.statistics",
+        "gru_bench.compare",
         "gru_bench.sections",
     },
     "config": {"hydra", "omegaconf", "gru_bench.config"},

@@ -1,5 +1,8 @@
 """The view of the results that all sections share: read, looked up and grouped once."""
 
+from collections.abc import Callable, Hashable
+from typing import Any
+
 import pandas as pd
 
 from gru_bench.report.groups import Group, Measured, TaskGroups, by_task, value_text
@@ -22,9 +25,11 @@ class View:
         bench: The stored figures of ``bench/cells.py``.
         measured: The values, to be looked up by split, metric and slice.
         tasks: The tasks by name, each with the rows of its tables.
+        examples: Reads what a run kept of each test example.
+        accept: What the user accepts although it weakens the comparison, such as ``margins`` that differ.
     """
 
-    def __init__(self, results: Results):
+    def __init__(self, results: Results, accept: frozenset[str] = frozenset()):
         self.runs, self.values = complete(results)
         self.curves, self.bench = results.curves.copy(), results.bench.copy()
         self.measured = measure(self.values)
@@ -33,6 +38,14 @@ class View:
             for run, metric, step in zip(*(self.curves[name] for name in ("run_id", "metric", "step")), strict=True):
                 self._evaluated.setdefault((run, metric), set()).add(step)
         self.tasks = by_task(self.runs, self.measured, SETTINGS)
+        self.examples, self.accept = results.examples, accept
+        self._remembered: dict[Hashable, Any] = {}
+
+    def remember(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What ``make`` returns, computed once for all sections that ask under the same key."""
+        if key not in self._remembered:
+            self._remembered[key] = make()
+        return self._remembered[key]
 
     def seed_values(
         self, group: Group, metric: str, split: str = "test", slice: str = "", slice_value: str = ""

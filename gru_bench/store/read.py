@@ -1,9 +1,11 @@
 """The only reader of MLflow: every measured number, in four tables."""
 
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from gru_bench.store.bench import latest_figures
@@ -29,6 +31,13 @@ if TYPE_CHECKING:
 
 READERS = 8
 
+Examples = Callable[[str], Mapping[str, np.ndarray] | None]
+"""Given a run id: what the run kept of each test example, as equally long columns, or None where it kept nothing."""
+
+
+def no_examples(run_id: str) -> None:
+    """Examples of a store that keeps none."""
+
 
 @dataclass(frozen=True, eq=False)
 class Results:
@@ -41,12 +50,14 @@ class Results:
         values: One row per measured number: ``VALUE_COLUMNS``.
         curves: One row per point: ``CURVE_COLUMNS``; steps are optimizer steps.
         bench: What ``bench/cells.py`` last stored for the machines of these runs: ``BENCH_COLUMNS``.
+        examples: Reads what a run kept of each test example, when it is asked for.
     """
 
     runs: pd.DataFrame
     values: pd.DataFrame
     curves: pd.DataFrame
     bench: pd.DataFrame = field(default_factory=lambda: frame([], BENCH_COLUMNS))
+    examples: Examples = no_examples
 
     def joined(self) -> pd.DataFrame:
         """Runs with their values, one row per value; a run without any is a row too. This is ``results.csv``."""

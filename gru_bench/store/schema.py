@@ -145,6 +145,8 @@ RUN_FACTS: dict[str, Fact] = by_name(
          config="stopping", node="trainer.stopping"),
     Fact("batch_size", INTEGER, "sequences in a batch", "sequences", setting=True, config="task.batch_size",
          example=32),
+    Fact("looks", INTEGER, "most looks at the results that the run's sweep may take while it adds seeds, fixed before "
+         "the first; 1 for a fixed number of seeds", "looks", example=1),
     # how it ended, and from which code
     Fact("status", TEXT, "finished, failed, killed, unsupported, running or missing", param=False, example="finished"),
     Fact("error", TEXT, "why it did not finish, in a line", tag=ERROR, param=False),
