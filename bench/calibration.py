@@ -1,6 +1,6 @@
 """Does the verdict keep its promises? Simulated reports with a known truth: gru_bench/statistics/calibration.json.
 
-    python bench/calibration.py [--simulations 6000] [--seed 0] [--quick] [--out gru_bench/statistics/calibration.json]
+    python bench/calibration.py [--simulations 4000] [--seed 0] [--quick] [--out gru_bench/statistics/calibration.json]
 
 The functions that the report itself calls are run on made scores: normal, skewed (exponential), bimodal (one seed in
 three lands four standard deviations off), each with standard deviation 1 over seeds. A report has six tasks. What is
@@ -329,7 +329,7 @@ def note(rows: Sequence[Row]) -> str:
 def main() -> None:
     """Simulate, print the table and write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--simulations", type=int, default=6_000)
+    parser.add_argument("--simulations", type=int, default=4_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="100 simulations a row")
     parser.add_argument("--out", type=Path)
