@@ -1,6 +1,6 @@
 """What ``gru-bench report`` costs over a large store: seconds and peak memory of the whole command.
 
-    python bench/report.py [--runs 10000] [--seeds 20] [--folder FOLDER] [--repeat 2] [--profile FILE] [-- KEY=VALUE ...]
+    python bench/report.py [--runs 10000] [--seeds 20] [--folder FOLDER] [--repeat 2] [--profile FILE] [-- KEY=VALUE]
 
 Makes a store of made-up runs, with everything that a real run leaves (about 100 params, tags, metrics, the artifacts
 with values, curves and test examples), by writing MLflow's tables directly; a folder that holds such a store already
@@ -285,7 +285,7 @@ def main() -> None:
                 f"{rows[-1]['seconds']:7.2f} s  {rows[-1]['cpu_seconds']:7.2f} s CPU  {rows[-1]['peak_mib']:7.1f} MiB"
             )
         sizes = {path.name: path.stat().st_size for path in (folder / "report").iterdir() if path.is_file()}
-    print(json.dumps({"runs": options.runs, "seeds": options.seeds, "reports": rows, "bytes": sizes}))
+    print(json.dumps({"reports": rows, "bytes": sizes}))
 
 
 if __name__ == "__main__":
