@@ -35,6 +35,7 @@ from gru_bench.store.schema import (
 )
 from gru_bench.store.signals import deferred_signals
 from gru_bench.store.signals import raise_on_signals as raise_on_signals
+from gru_bench.store.source import Client, stored_run
 from gru_bench.store.tables import in_columns, write_parquet
 from gru_bench.store.ui_view import UI_VIEW_TAG, group_params, view_state
 
@@ -151,22 +152,23 @@ class Store:
             Number of jobs by status: finished, failed, killed, unsupported, missing.
         """
         with deferred_signals():
-            parent = self.client.get_run(sweep_id)
+            source = Client(self.uri, self.client)
+            parent = stored_run(self.client.get_run(sweep_id))
             latest: dict[str, str] = {}
-            for run in sweep_runs(self.client, parent):
-                if run.info.status in ("RUNNING", "SCHEDULED"):
-                    self._end(run.info.run_id, "KILLED", "killed", lost or LOST)
-                    run = self.client.get_run(run.info.run_id)
-                latest[run.data.tags.get(JOB, run.info.run_id)] = run_status(run)
-            missing = [job["job"] for job in read_planned(self.client, self.uri, parent) if job["job"] not in latest]
+            for run in sweep_runs(source, parent):
+                if run.status in ("RUNNING", "SCHEDULED"):
+                    self._end(run.run_id, "KILLED", "killed", lost or LOST)
+                    run = stored_run(self.client.get_run(run.run_id))
+                latest[run.tags.get(JOB, run.run_id)] = run_status(run)
+            missing = [job["job"] for job in read_planned(source, parent) if job["job"] not in latest]
             counted = Counter(latest.values()) + Counter(missing=len(missing))
             counts = {status: counted[status] for status in STATUSES}
             total = sum(counts.values())
             parts = [f"{number} {status}" for status, number in counts.items() if number and status != "finished"]
             reason = f"of {total} jobs: {', '.join(parts)}" if parts else "" if total else "no jobs"
             ended = ("FAILED", "failed", reason) if reason else ("FINISHED", "finished", "")
-            if (parent.info.status, parent.data.tags.get(STATUS), parent.data.tags.get(ERROR, "")) != ended:
-                if ERROR in parent.data.tags:
+            if (parent.status, parent.tags.get(STATUS), parent.tags.get(ERROR, "")) != ended:
+                if ERROR in parent.tags:
                     self.client.delete_tag(sweep_id, ERROR)
                 self._end(sweep_id, *ended)
             return counts
