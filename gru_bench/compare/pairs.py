@@ -4,16 +4,16 @@ Each cell has its own learning rate, and a budget may change the hidden size; an
 compared too. Seeds are paired: two cells with one seed saw the same training data in the same order.
 """
 
+import math
 import re
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 
 from gru_bench.report.groups import Group, TaskGroups, value_text
 from gru_bench.report.markdown import known
 from gru_bench.report.view import View
 from gru_bench.store.schema import FAMILIES, SETTINGS
 
-PRIMARY = ("gru", "lstm")
 ALIKE = (*(name for name in SETTINGS if name != "learning_rate"), "hidden_size_asked")
 """Facts in which both rows of a pair agree. The size asked for is one of them; the budget makes the size trained."""
 OF_A_CELL = re.compile(r"(?:^|, )cell\.[^=]*=[^,]*")
@@ -27,6 +27,7 @@ class Pair:
     Attributes:
         where: What sets the pair apart from others of the same cells on the task, such as ``budget hidden``; empty
             where it is the only one.
+        settings: What both agree in, by name.
         notes: What had to be chosen among several rows, in sentences.
     """
 
@@ -34,6 +35,7 @@ class Pair:
     first: Group
     second: Group
     where: str
+    settings: Mapping[str, Hashable] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -44,12 +46,12 @@ class Pair:
     @property
     def budget(self) -> str:
         """What was held equal: ``hidden``, ``parameters``, ``state``; empty where it is not known."""
-        return str(self.first.fact("budget") or self.second.fact("budget") or "")
+        return str(self.settings.get("budget") or "")
 
     @property
     def backend(self) -> str:
         """Which backend ran both."""
-        return str(self.first.fact("backend") or self.second.fact("backend") or "")
+        return str(self.settings.get("backend") or "")
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -106,7 +108,9 @@ def alike(group: Group) -> dict[str, Hashable]:
 
 def of_task(view: View, task: TaskGroups, first: str, second: str) -> list[Pair]:
     """The pairs of two cells on one task, in the order of the first one's rows."""
-    return list(view.remember(("pairs", task.task, task.metric, first, second), lambda: match(view, task, first, second)))
+    return list(
+        view.remember(("pairs", task.task, task.metric, first, second), lambda: match(view, task, first, second))
+    )
 
 
 def match(view: View, task: TaskGroups, first: str, second: str) -> list[Pair]:
@@ -122,7 +126,8 @@ def match(view: View, task: TaskGroups, first: str, second: str) -> list[Pair]:
     for settings, (firsts, seconds) in matched.items():
         where = ", ".join(described(names[i], settings[i]) for i in varied if settings[i] not in (None, ""))
         (one, note), (other, more) = (best_row(view, task, rows) for rows in (firsts, seconds))
-        found.append(Pair(task, one, other, where, tuple(filter(None, (note, more)))))
+        chosen = tuple(filter(None, (note, more)))
+        found.append(Pair(task, one, other, where, dict(zip(names, settings, strict=True)), chosen))
     return found
 
 
@@ -144,8 +149,8 @@ def best_row(view: View, task: TaskGroups, rows: list[Group]) -> tuple[Group, st
 
     def worth(group: Group) -> tuple[int, float]:
         scores = view.seed_values(group, task.metric, "valid")
-        mean = float(scores.mean()) if len(scores) else float("-inf")
-        return len(view.seed_values(group, task.metric)), mean if task.higher_is_better else -abs(mean)
+        mean = float(scores.mean()) * (1 if task.higher_is_better else -1) if len(scores) else -math.inf
+        return len(view.seed_values(group, task.metric)), mean
 
     chosen = max(rows, key=worth)
     return chosen, f"of {len(rows)} rows of {chosen.cell} the best on validation data"

@@ -55,15 +55,13 @@ def pseudo_values(metric: str, examples: Examples, score: float, length: object 
 
 
 def scored_lengths(metric: str, examples: Examples, score: float) -> set[object]:
-    """The lengths at each of which the run's score is the stored one; ``{None}`` where all examples together give it.
+    """The lengths at each of which the run has the stored score; None stands for all examples together.
 
     Tasks of long range are scored at one of their lengths, which the store does not name: it is the one at which all
     runs of the task have their score.
     """
-    if "length" not in examples or pseudo_values(metric, examples, score) is not None:
-        return {None}
-    lengths = np.unique(np.asarray(examples["length"])).tolist()
-    return {length for length in lengths if pseudo_values(metric, examples, score, length) is not None}
+    lengths = np.unique(np.asarray(examples["length"])).tolist() if "length" in examples else []
+    return {at for at in (None, *lengths) if pseudo_values(metric, examples, score, at) is not None}
 
 
 def column(examples: Examples, name: str) -> np.ndarray:
@@ -98,7 +96,9 @@ def accuracy(examples: Examples) -> np.ndarray:
 
 def chunk_f1(examples: Examples) -> np.ndarray:
     """F1 = 2 correct / (predicted + actual)."""
-    actual_N, predicted_N, correct_N = (column(examples, f"{kind}_chunks") for kind in ("actual", "predicted", "correct"))
+    actual_N, predicted_N, correct_N = (
+        column(examples, f"{kind}_chunks") for kind in ("actual", "predicted", "correct")
+    )
     return ratio(2 * correct_N, actual_N + predicted_N)
 
 
