@@ -1,7 +1,7 @@
 """What two rows' runs say about the difference between them, before any verdict.
 
-Differences are oriented: positive says that the first cell is better, whatever the metric's direction. Suffix letters: S
-seeds, N test examples.
+Differences are oriented: positive says that the first cell is better, whatever the metric's direction. Suffix letters:
+S seeds, N test examples.
 """
 
 import dataclasses
@@ -123,7 +123,7 @@ def gather(view: View, pair: Pair, tables: Tables) -> Evidence:
         differences = solved[0].astype(float) - solved[1].astype(float)
     else:
         scale = level_of(task.metric, first_S, second_S)
-        pieces = [pieces_by_seed(task.metric, group, seeds, tables) for group in (pair.first, pair.second)]
+        pieces = [pieces_by_seed(group, seeds, tables) for group in (pair.first, pair.second)]
         both = at_one_length(pieces[0], pieces[1])
         if both is None:
             one, other = on_scale(first_S[:, None], first_S, scale), on_scale(second_S[:, None], second_S, scale)
@@ -264,7 +264,7 @@ def taken_apart(view: View, metric: str, group: Group) -> Tables:
     return found
 
 
-def pieces_by_seed(metric: str, group: Group, seeds: list[int], tables: Tables) -> list[list[dict[object, np.ndarray]]]:
+def pieces_by_seed(group: Group, seeds: list[int], tables: Tables) -> list[list[dict[object, np.ndarray]]]:
     """For each seed the tables of its runs; usually one."""
     finished = group.finished
     by_seed: dict[int, list[dict[object, np.ndarray]]] = {seed: [] for seed in seeds}

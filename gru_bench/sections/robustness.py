@@ -40,7 +40,9 @@ def render(view: View, /) -> Section:
     ]
     tasks = plural(len({one.task for one in found}), "task")
     note = f"*All of it stands on {tasks}, which were chosen and are no random sample of tasks.*"
-    return Section("Robustness", paragraphs(table(["what changes", "what then"], [row for row in rows if row[1]]), note))
+    return Section(
+        "Robustness", paragraphs(table(["what changes", "what then"], [row for row in rows if row[1]]), note)
+    )
 
 
 def names(found: Sequence[str]) -> str:
@@ -67,7 +69,10 @@ def together(found: list[Compared]) -> list[str]:
     if whole is None or whole.num_tasks < 2:
         return ["not estimated: fewer than 2 tasks with a difference of means"]
     left = len(found) - len(comparable(found))
-    return [mean_text(whole, found[0]) + (f"; without {plural(left, 'comparison')} of shares or of one seed" if left else "")]
+    return [
+        mean_text(whole, found[0])
+        + (f"; without {plural(left, 'comparison')} of shares or of one seed" if left else "")
+    ]
 
 
 def without_a_task(found: list[Compared]) -> str:
@@ -81,7 +86,9 @@ def without_a_task(found: list[Compared]) -> str:
     whole = over_tasks(list(usable.values()))
     turned = [task for task, value in known.items() if whole and clear(value) != clear(whole)]
     span = f"{signed(known[low].value)} (without {low}) to {signed(known[high].value)} (without {high}) margins"
-    return f"{span}; " + (f"the answer over all tasks changes without {names(turned)}" if turned else "the answer over all tasks stays")
+    return f"{span}; " + (
+        f"the answer over all tasks changes without {names(turned)}" if turned else "the answer over all tasks stays"
+    )
 
 
 def clear(value: Hierarchical) -> int:
@@ -121,7 +128,11 @@ def another_backend(found: list[Compared], repeated: list[Compared]) -> str:
     both = [(main[key], one) for one in repeated if (key := (one.task, one.pair.budget)) in main]
     if not both:
         return "not run on the same tasks"
-    turned = [f"{other.task} ({one.answer}, on {other.pair.backend} {other.answer})" for one, other in both if one.answer != other.answer]
+    turned = [
+        f"{other.task} ({one.answer}, on {other.pair.backend} {other.answer})"
+        for one, other in both
+        if one.answer != other.answer
+    ]
     same = f"the same answer in {len(both) - len(turned)} of {len(both)} repetitions"
     return f"{same}; not: {names(turned)}" if turned else same
 
@@ -158,8 +169,8 @@ def improvement(found: list[Compared]) -> str:
     first, second = ([oriented(one, side) for one in usable] for side in (0, 1))
     chance = probability_of_improvement(first, second, np.random.default_rng(0))
     low, high = (f"{100 * end:.0f}" for end in (chance.interval.low, chance.interval.high))
-    names = [shown(cell) for cell in found[0].pair.cells]
-    return f"{100 * chance.value:.0f} % ({low} to {high}) that a run of {names[0]} beats one of {names[1]} on a task of these"
+    one, other = (shown(cell) for cell in found[0].pair.cells)
+    return f"{100 * chance.value:.0f} % ({low} to {high}) that a run of {one} beats one of {other} on a task of these"
 
 
 def ranks(every: list[Compared], found: list[Compared]) -> str:
@@ -169,7 +180,9 @@ def ranks(every: list[Compared], found: list[Compared]) -> str:
     for one in every:
         if one.pair.budget == budget and one.seeds:
             for side, cell in enumerate(one.pair.cells):
-                scores.setdefault(row_name(one).split(" (share")[0], {}).setdefault(cell, float(oriented(one, side).mean()))
+                scores.setdefault(row_name(one).split(" (share")[0], {}).setdefault(
+                    cell, float(oriented(one, side).mean())
+                )
     cells = sorted({cell for by_cell in scores.values() for cell in by_cell})
     full = [by_cell for by_cell in scores.values() if len(by_cell) == len(cells)]
     if len(cells) < 3 or len(full) < 2:
@@ -177,4 +190,5 @@ def ranks(every: list[Compared], found: list[Compared]) -> str:
     ranked = critical_difference([[by_cell[cell] for cell in cells] for by_cell in full])
     order = np.argsort(ranked.mean_ranks, kind="stable")
     texts = [f"{shown(cells[i])} {ranked.mean_ranks[i]:.1f}" for i in order]
-    return f"{', '.join(texts)} (mean over {plural(len(full), 'task')}, 1 is best; less than {ranked.difference:.1f} apart is noise)"
+    apart = f"less than {ranked.difference:.1f} apart is noise"
+    return f"{', '.join(texts)} (mean over {plural(len(full), 'task')}, 1 is best; {apart})"

@@ -18,8 +18,7 @@ from gru_bench.report.view import View
 
 GREY, BAND = "0.35", "0.9"
 SHADES = {"equivalent": "0.15", "undecided": "0.6"}
-MARKERS = {"first": ">", "second": "<", "equivalent": "s", "undecided": "o"}
-TICKS = (1, 10, 100, 1000)
+TICKS = (1, 2, 5, 10, 100, 1000)
 MOST_ROWS = 40
 """Rows of a figure; more comparisons than that are in the table alone."""
 
@@ -66,13 +65,18 @@ def verdict_table(found: list[Compared]) -> str:
 def footnote(found: list[Compared]) -> str:
     """How the table is read, in three sentences."""
     first, second = (shown(cell) for cell in found[0].pair.cells)
-    noise = "seeds and test examples" if all(one.num_examples for one in found) else "seeds, and test examples where n names them"
+    noise = (
+        "seeds and test examples"
+        if all(one.num_examples for one in found)
+        else "seeds, and test examples where n names them"
+    )
     looks = max(one.looks for one in found)
     looked = f" and for {looks} looks at growing results" if looks > 1 else ""
     return (
-        f"*A difference below zero is in favour of {second}. Intervals cover the noise of {noise}, at 95 % over all rows "
-        f"together (Holm){looked}; equivalent: the 90 % interval lies within the margin, which the task fixed before the "
-        f"runs. Three shares: how likely {second} is better by more than the margin, neither is, {first} is.*"
+        f"*A difference below zero is in favour of {second}. Intervals cover the noise of {noise}, at 95 % over all "
+        f"rows together (Holm){looked}; equivalent: the 90 % interval lies within the margin, which the task fixed "
+        f"before the runs. Three shares: how likely {second} is better by more than the margin, neither is, {first} "
+        "is.*"
     )
 
 
@@ -96,14 +100,16 @@ def draw(found: list[Compared], most_margins: int) -> Figure:
         for row, one in enumerate(found):
             draw_row(ax, row, one, reach)
         ax.set_xlim(-reach, reach)
-        ticks = [tick for tick in TICKS if tick <= reach]
+        ticks = [tick for tick in TICKS if tick <= reach and (reach < 20 or tick not in (2, 5))]
         ax.xaxis.set_major_locator(FixedLocator([*(-tick for tick in ticks), 0, *ticks]))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):g}"))
-        ax.set_yticks(range(len(found)), [row_name(one).replace(" (share of seeds", "\n(share of seeds") for one in found])
+        ax.set_yticks(
+            range(len(found)), [row_name(one).replace(" (share of seeds", "\n(share of seeds") for one in found]
+        )
         ax.set_ylim(len(found) - 0.4, -0.6)
         ax.grid(False, axis="y")
-        ax.set_xlabel(f"← {second} better   ·   difference in margins   ·   {first} better →")
+        ax.set_xlabel(f"← {second} better   ·   difference in margins (logarithmic beyond 1)   ·   {first} better →")
         legend_below(figure, legend())
     return figure
 
@@ -111,7 +117,9 @@ def draw(found: list[Compared], most_margins: int) -> Figure:
 def edge(found: list[Compared], most_margins: int) -> float:
     """Where the axis ends: beyond the largest estimate, and no further than it has to."""
     largest = max(abs(one.in_margins(one.estimate.value)) for one in found)
-    wide = [abs(one.in_margins(end)) for one in found for end in (one.verdict.equivalence.low, one.verdict.equivalence.high)]
+    wide = [
+        abs(one.in_margins(end)) for one in found for end in (one.verdict.equivalence.low, one.verdict.equivalence.high)
+    ]
     wanted = max([largest * 1.5, 5.0, *(end for end in wide if math.isfinite(end))])
     return float(min(most_margins, wanted * 1.2))
 
