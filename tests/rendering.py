@@ -27,7 +27,8 @@ def node(name: str) -> dict[str, Any]:
 
 def render(name: str, results: Results, **changed: Any) -> Section:
     """The section as its yaml makes it."""
-    options = {key: value for key, value in node(name).items() if not key.startswith("_") and key not in ("order", "page")}
+    placed = ("order", "page")
+    options = {key: value for key, value in node(name).items() if not key.startswith("_") and key not in placed}
     module, function = node(name)["_target_"].rsplit(".", 1)
     section: Section = getattr(importlib.import_module(module), function)(View(results), **(options | changed))
     return section

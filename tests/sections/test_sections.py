@@ -95,6 +95,8 @@ def test_results_are_not_changed(name: str) -> None:
     results, before = frames.small(), frames.small()
     render(name, results)
     for field in dataclasses.fields(Results):
+        if field.name == "examples":  # a function
+            continue
         pd.testing.assert_frame_equal(getattr(results, field.name), getattr(before, field.name))
 
 
