@@ -39,7 +39,7 @@ def render(view: View, /) -> Section:
         ["ranks of all cells", ranks([*found, *secondary(view)], found)],
     ]
     tasks = plural(len({one.task for one in found}), "task")
-    note = f"*All of it stands on {tasks}, which were chosen and are no random sample of tasks.*"
+    note = f"*All of it stands on {tasks}. The tasks were chosen and are no random sample.*"
     return Section(
         "Robustness", paragraphs(table(["what changes", "what then"], [row for row in rows if row[1]]), note)
     )
@@ -107,7 +107,8 @@ def without_a_seed(found: list[Compared]) -> str:
             seed, answer = next(iter(fragile.items()))
             more = f" or {len(fragile) - 1} others" if len(fragile) > 1 else ""
             texts.append(f"{row_name(one)} ({answer_name(one, answer)} without seed {seed}{more})")
-    stand = f"{len(decided) - len(texts)} of {plural(len(decided), 'verdict')} stand without any one of their seeds"
+    verdicts = "verdict stands" if len(decided) == 1 else "verdicts stand"
+    stand = f"{len(decided) - len(texts)} of {len(decided)} {verdicts} without any one of its seeds"
     return f"{stand}; not: {', '.join(texts)}" if texts else stand
 
 
