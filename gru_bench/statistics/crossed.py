@@ -108,14 +108,17 @@ class Estimate:
         parts = self._parts
         ends = [float(special.stdtr(df, -distance / self.se)) for _, df in parts]
         low, high = max(min(ends), 1e-300), max(ends)
-        if high <= low * (1 + 1e-12):
+        if high <= low * (1 + 1e-9):
             return high
 
         def gap(log_tail: float) -> float:
             return math.hypot(*(se * float(special.stdtrit(df, math.exp(log_tail))) for se, df in parts)) - distance
 
+        # where one part is all but nothing, the answer is an end of the bracket up to rounding
         if gap(math.log(low)) <= 0:
             return low
+        if gap(math.log(high)) >= 0:
+            return high
         return math.exp(optimize.brentq(gap, math.log(low), math.log(high), xtol=1e-10))
 
     def p_value(self, at: float = 0.0, alternative: str = "two-sided") -> float:
