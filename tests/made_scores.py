@@ -31,7 +31,10 @@ def runs_of(task: str, scores: Scores, **facts: Any) -> tuple[list[dict[str, Any
         for seed, score in enumerate(of_cell):
             run = frames.run_row(cell, seed, task, **{"run_id": f"{key}-{seed}", "group_key": key} | own)
             runs.append(run)
-            rows = {str(own["primary_metric"]): score, f"trivial_{own['primary_metric']}": trivial}
+            rows: dict[str, float] = {
+                str(own["primary_metric"]): score,
+                f"trivial_{own['primary_metric']}": float(trivial),
+            }
             values += [frames.value_row(run["run_id"], "test", name, value) for name, value in rows.items()]
     return runs, values
 

@@ -1,5 +1,6 @@
 """Whether a verdict survives: without a seed, without a task, on another backend, at equal seconds instead of steps."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,10 @@ from gru_bench.statistics.across import Hierarchical, hierarchical
 from gru_bench.statistics.crossed import Estimate, Uncertain, seeds_only
 from gru_bench.statistics.looks import MIN_SEEDS
 from gru_bench.statistics.verdict import Answer
+
+EXTREMES = 10
+"""Of more than twice as many seeds only so many with the lowest and the highest differences are left out in turn: they
+move the estimate most."""
 
 
 def answer_of(estimate: Uncertain, margin: float | None, like: Compared) -> Answer:
@@ -34,7 +39,10 @@ def fragile_seeds(one: Compared) -> dict[int, Answer]:
     """The seeds without which a verdict would be another one, and which; empty where it stands on no single seed."""
     if len(one.seeds) < 2:
         return {}
-    found = {seed: answer_of(one.without_seed(seed).estimate, one.margin, one) for seed in one.seeds}
+    by_difference = [one.seeds[i] for i in np.argsort(one.by_seed, kind="stable")]
+    few = len(one.seeds) <= 2 * EXTREMES
+    tried = sorted(by_difference if few else by_difference[:EXTREMES] + by_difference[-EXTREMES:])
+    found = {seed: answer_of(one.without_seed(seed).estimate, one.margin, one) for seed in tried}
     return {seed: answer for seed, answer in found.items() if answer != one.verdict.answer}
 
 
@@ -119,16 +127,24 @@ def run_by_seed(group: Group) -> dict[int, str]:
 
 def timed_curve(view: View, run_id: str, metric: str) -> pd.Series | None:
     """Validation scores of a run by seconds of training: its steps times its step time."""
-    curves: dict[str, pd.Series] = view.remember(("curves", metric), lambda: by_run(view.curves, metric))
+    curves: dict[str, Curve] = view.remember(("curves", metric), lambda: by_run(view.curves, metric))
     curve, step_ms = curves.get(run_id), view.measured.get(("speed", "step_time_ms", "", ""), {}).get(run_id)
     if curve is None or not step_ms:
         return None
-    return pd.Series(curve.to_numpy(), index=curve.index.to_numpy() * step_ms / 1000)
+    steps, scores = curve
+    return pd.Series(scores, index=steps * step_ms / 1000)
 
 
-def by_run(curves: pd.DataFrame, metric: str) -> dict[str, pd.Series]:
-    """The validation curve of each run, by step."""
-    if not len(curves):
+Curve = tuple[np.ndarray, np.ndarray]
+"""Steps in their order, and the score at each."""
+
+
+def by_run(curves: pd.DataFrame, metric: str) -> dict[str, Curve]:
+    """The validation curve of each run."""
+    mine = curves[curves["metric"] == f"valid/{metric}"] if len(curves) else curves
+    if not len(mine):
         return {}
-    mine = curves[curves["metric"] == f"valid/{metric}"].dropna(subset=["value"]).sort_values("step", kind="stable")
-    return {str(run): part.set_index("step")["value"].astype(float) for run, part in mine.groupby("run_id", sort=False)}
+    mine = mine[["run_id", "step", "value"]].dropna().sort_values(["run_id", "step"], kind="stable")
+    runs, steps, scores = mine["run_id"].to_numpy(dtype=object), mine["step"].to_numpy(), mine["value"].to_numpy(float)
+    ends = [0, *(np.flatnonzero(runs[1:] != runs[:-1]) + 1).tolist(), len(runs)]
+    return {str(runs[a]): (steps[a:b], scores[a:b]) for a, b in itertools.pairwise(ends)}

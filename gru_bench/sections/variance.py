@@ -57,11 +57,11 @@ def task_shares(view: View, task: TaskGroups, found: list[Compared]) -> dict[str
         if len(values) < 2:
             continue
         cells.add(group.cell)
-        for seed, score in values.items():
-            scores.append(float(score))
-            facts = (group.cell, group.fact("hidden_size"), group.fact("learning_rate"), seed)
-            for name, fact in zip(FACTORS, facts, strict=True):
-                levels[name].append(str(fact) if known(fact) else "")
+        scores += [float(score) for score in values]
+        facts = {"cell": group.cell, "size": group.fact("hidden_size"), "learning rate": group.fact("learning_rate")}
+        for name, fact in facts.items():
+            levels[name] += [str(fact) if known(fact) else ""] * len(values)
+        levels["seed"] += [str(seed) for seed in values.index]
     if len(cells) < 2:
         return {}
     values_M = np.array(scores)

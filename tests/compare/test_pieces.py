@@ -71,13 +71,13 @@ def test_ratios_of_sums(rows: list[tuple[int, int, float]]) -> None:
     size_N, part_N, nats_N = (np.array(values, dtype=float) for values in zip(*rows, strict=True))
     right_N = np.minimum(part_N, size_N)
     nats = nats_N.sum() / size_N.sum()
+    chunks = {"actual_chunks": size_N, "predicted_chunks": part_N, "correct_chunks": right_N}
     tables: list[tuple[str, Table, float]] = [
         ("accuracy", {"words": size_N, "correct": right_N}, right_N.sum() / size_N.sum()),
         ("perplexity", {"tokens": size_N, "nats": nats_N}, math.exp(nats)),
         ("bits_per_char", {"tokens": size_N, "nats": nats_N}, nats / math.log(2)),
-        ("chunk_f1", {"actual_chunks": size_N, "predicted_chunks": part_N, "correct_chunks": np.minimum(size_N, part_N)},
-         2 * np.minimum(size_N, part_N).sum() / (size_N + part_N).sum()),
-    ]  # fmt: skip
+        ("chunk_f1", chunks, 2 * right_N.sum() / (size_N + part_N).sum()),
+    ]
     for metric, table, score in tables:
         found_N = pseudo_values(metric, table, score)
         assert found_N is not None, metric

@@ -102,8 +102,13 @@ def timed(gru_ms: float) -> Results:
     return frames.make_results(runs, values, curves)
 
 
-@pytest.mark.parametrize(("gru_ms", "answer"), [(1.0, "the same answer by validation score on 1 of 1 task"),
-                                                (2.0, "not: a (equivalent, at equal seconds LSTM) (GRU took 2.0 times")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("gru_ms", "answer"),
+    [
+        (1.0, "the same answer by validation score on 1 of 1 task"),
+        (2.0, "not: a (equivalent, at equal seconds LSTM) (GRU took 2.0 times"),
+    ],
+)
 def test_equal_seconds_of_training(gru_ms: float, answer: str) -> None:
     assert answer in cell(
         render("robustness", timed(gru_ms)).markdown, "equal seconds of training, not equal steps", "what then"
@@ -119,8 +124,8 @@ def test_coverage_lists_only_what_there_is() -> None:
 
 
 def test_coverage_says_what_is_missing_and_mixed() -> None:
-    runs, values = runs_of("a", BETTER, git_commit={"gru": "abcdef0123", "lstm": "1234567890"}, dirty=False,
-                           machine={"gru": "m1", "lstm": "m2"}, learning_rate_from={"gru": "trials", "lstm": "task"})  # fmt: skip
+    mixed = {"git_commit": {"gru": "abcdef0123", "lstm": "1234567890"}, "machine": {"gru": "m1", "lstm": "m2"}}
+    runs, values = runs_of("a", BETTER, **mixed, learning_rate_from={"gru": "trials", "lstm": "task"})
     runs += [{"job": 99, "task": "a", "cell": "gru", "seed": 9, "status": "missing", "experiment": "quick"}]
     text = render("coverage", frames.make_results(runs, values)).markdown
     assert cell(text, "planned runs", "how it is") == "16 of 17 finished; 1 missing: gru on a"
