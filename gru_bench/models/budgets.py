@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import ClassVar
 
+import torch
+
 from gru_bench.models.encoder import MakeCell
 
 Count = Callable[[MakeCell, int], int]
@@ -63,3 +65,28 @@ class Parameters(Budget):
             else:
                 high = middle
         return min((low, high), key=lambda size: abs(count(make_cell, size) - wanted))
+
+
+class State(Budget):
+    """Equal state: every cell carries as many floats from step to step as the reference cell of the size asked for.
+
+    Args:
+        reference: The cell whose states of the size asked for set the number, for each layer and direction.
+
+    An LSTM of H units carries h and c, 2 * H floats; a GRU or a plain RNN with the same memory has 2 * H units.
+    """
+
+    def __init__(self, *, reference: MakeCell) -> None:
+        self.reference = reference
+
+    def solve(self, hidden_size: int, make_cell: MakeCell, count: Count, /) -> int:
+        """The hidden size whose state is nearest to the reference's; the smaller one of two equally near."""
+        wanted, states = num_states(self.reference) * hidden_size, num_states(make_cell)
+        units, rest = divmod(wanted, states)
+        return max(1, units + (2 * rest > states))
+
+
+def num_states(make_cell: MakeCell) -> int:
+    """Floats that a cell carries from one step to the next, for each of its units."""
+    with torch.device("meta"):
+        return len(make_cell(1, 1, torch.Generator("cpu")).states)

@@ -44,7 +44,7 @@ except CannotBuild as error:
 needs_native = pytest.mark.skipif(MISSING is not None, reason=f"no compiled code here: {MISSING}")
 MODES = [pytest.param("required", marks=needs_native), "never"]
 WITH_BACKWARD = [name for name in CELLS if maker(name)(1, 1, seeded()).has_backward]
-COMPILED = ["rnn", "rnn_article", "lstm", "lstm_article", "gru", "gru_article"]
+COMPILED = ["rnn", "rnn_article", "lstm", "lstm_article", "gru", "gru_article", "gru_no_reset"]
 
 
 def draw(*shape: int, seed: int = 1) -> Tensor:

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gru_bench.backends.loop import Loop
+from gru_bench.cells.base import Cell
 from gru_bench.cells.gru import GRU
 from gru_bench.cells.lstm import LSTM
 from gru_bench.cells.rnn import RNN
 from gru_bench.config.check import check, construct
-from gru_bench.models.budgets import Budget, Hidden, Parameters
+from gru_bench.models.budgets import Budget, Hidden, Parameters, State
 from gru_bench.models.encoder import MakeCell
 from gru_bench.run.build import ModelBuilder, Place, make_cell
 
@@ -117,3 +118,32 @@ def test_a_model_whose_parts_depend_on_the_size_leaves_the_reference_as_it_is() 
         return cell_count(make, size) - 5000 * (size == 100)
 
     assert Parameters(reference=LSTM).solve(100, LSTM, jumping) == 100
+
+
+# equal state
+
+
+@pytest.mark.parametrize(("cell", "size"), [(LSTM, 100), (GRU, 200), (RNN, 200), (partial(GRU, init="keras"), 200)])
+def test_a_cell_with_one_state_gets_twice_the_lstms_units(cell: MakeCell, size: int) -> None:
+    assert State(reference=LSTM).solve(100, cell, cell_count) == size
+
+
+@pytest.mark.parametrize(("asked", "size"), [(1, 1), (2, 1), (3, 2), (4, 3), (100, 67)])
+def test_state_that_cannot_be_equal_is_as_near_as_it_gets(asked: int, size: int) -> None:
+    class ThreeStates(Cell):
+        family, gates, states = "other", ("h",), ("h", "c", "m")
+
+    # 2 floats a unit against 3: 200 floats are nearest to 67 * 3 = 201
+    assert State(reference=LSTM).solve(asked, ThreeStates, cell_count) == size
+
+
+@pytest.mark.parametrize(("cell", "units"), [("lstm", 24), ("gru", 48), ("rnn", 48)])
+@pytest.mark.usefixtures("hydra_conf")
+def test_the_yaml_gives_each_cells_layers_as_many_floats(cell: str, units: int) -> None:
+    builder, maker, budget = language_model("state", True, cell)
+    size = budget.solve(24, maker, builder.count)
+    assert size == units
+    model: Any = builder.build(maker, Loop(), size, seed=0)
+    _, state = model.encoder(torch.zeros(3, 2, 40))
+    assert sum(part.shape[-1] for part in state) == 2 * 24
+    assert isinstance(model.projection, torch.nn.Linear)  # whether there is one must not depend on the size

@@ -156,3 +156,26 @@ struct GRUArticle {
         at.passed = Vec<T>{};
     }
 };
+
+struct GRUNoReset {
+    static constexpr int GATES = 2, VECTORS = 1, SAVED = 2, SLOPES = 2, INPUTS = 2;
+    static constexpr bool MEMORY = false, APART = false;
+
+    template <class T>
+    static void forward(const Vec<T>* sum, Step<T>& at) {
+        Vec<T> z = sigmoid(sum[0]), n = tanh(sum[1]);
+        store(at.h, n + z * (load(at.h0, at.lanes) - n), at.lanes);
+        if (!at.saved) return;
+        store(at.saved, z, at.lanes);
+        store(at.saved + at.H, n, at.lanes);
+    }
+
+    template <class T>
+    static void backward(Slope<T>& at) {
+        int lanes = at.lanes;
+        Vec<T> z = load(at.saved, lanes), n = load(at.saved + at.H, lanes);
+        store(at.dgates, at.dh * (load(at.h0, lanes) - n) * z * (1 - z), lanes);
+        store(at.dgates + at.H, at.dh * (1 - z) * (1 - n * n), lanes);
+        at.passed = at.dh * z;
+    }
+};

@@ -405,4 +405,5 @@ BOTH(RNN_sigmoid, Plain<Sigmoid>)
 BOTH(LSTM, LSTM)
 BOTH(GRU, GRU)
 BOTH(GRUArticle, GRUArticle)
+BOTH(GRUNoReset, GRUNoReset)
 }
