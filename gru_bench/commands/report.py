@@ -1,6 +1,7 @@
 """``gru-bench report``: read the store once, render the sections, write the pages, figures, tables and results.csv."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,25 @@ class Keys:
 
 def report(config: DictConfig) -> int:
     """Write the report and print its path, or bad input in one line. Returns the exit code, 0 or 2."""
-    try:
+
+    def written(config: DictConfig) -> int:
         print(f"report: {make(config) / 'report.md'}")
         return 0
-    except messages.BAD_INPUT as error:  # caught here, since Hydra would add a line of its own to it
-        print(messages.line("report", error), file=sys.stderr)
-        return 2
+
+    return reading(written)(config)
+
+
+def reading(command: Callable[[DictConfig], int]) -> Callable[[DictConfig], int]:
+    """The command, with bad input in one line and exit code 2."""
+
+    def run(config: DictConfig) -> int:
+        try:
+            return command(config)
+        except messages.BAD_INPUT as error:  # caught here, since Hydra would add a line of its own to it
+            print(messages.line("report", error), file=sys.stderr)
+            return 2
+
+    return run
 
 
 def make(config: DictConfig) -> Path:

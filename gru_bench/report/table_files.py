@@ -89,7 +89,7 @@ def as_csv(table: Table) -> str:
 
 
 def csv_cell(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula: what begins like one gets an apostrophe, unless it is a number."""
+    """A cell that no spreadsheet takes for a formula: what begins like one, and is no number, gets an apostrophe."""
     text = text.strip(" ")
     if text == UNKNOWN:
         return ""
