@@ -112,8 +112,8 @@ def first_seeds(pair: Pair, own: Sequence[int], looked: Looked, schedule: Sequen
     have = looked.of(pair)
     begun = max(len(have), len(looked.seeds.get(pair.first, ())), len(looked.seeds.get(pair.second, ())))
     target = next((point for point in schedule if point >= begun), begun)
-    wanted = list(own)
-    return wanted + next_seeds(have | set(wanted), target - len(have | set(wanted)))
+    wanted = have | set(own)
+    return sorted(wanted) + next_seeds(wanted, target - len(wanted))
 
 
 def next_seeds(used: set[int] | frozenset[int], count: int) -> list[int]:
