@@ -1,9 +1,8 @@
 """What a sweep that adds seeds looks at: the report's own comparisons, of everything that the store has by now."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
+from gru_bench.compare.compared import Compared, primary
 from gru_bench.report.markdown import number
 from gru_bench.report.view import View
 from gru_bench.run.rounds import Looked, Pair, Standing
@@ -36,25 +35,20 @@ def progress(results: Results) -> tuple[dict[str, frozenset[int]], dict[str, flo
     )
 
 
-def standings(view: View) -> Mapping[Pair, Standing]:
+def standings(view: View) -> dict[Pair, Standing]:
     """How each primary comparison stands."""
-    from gru_bench.compare.compared import primary
-
-    return {Pair(str(found.pair.first.key), str(found.pair.second.key)): standing(found) for found in primary(view)}
+    return {Pair(found.pair.first.key, found.pair.second.key): standing(found) for found in primary(view)}
 
 
-def standing(found: Any) -> Standing:
+def standing(found: Compared) -> Standing:
     """One comparison as the table shows it, in the unit of the task's metric."""
-    verdict, task = found.verdict, found.pair.task
-    cells = {"first": found.pair.first.cell, "second": found.pair.second.cell}
-    answer = cells[verdict.answer].upper() if verdict.answer in cells else verdict.answer
+    verdict, needed = found.verdict, found.verdict.seeds_needed
     low, high = verdict.interval.low, verdict.interval.high
-    needed = verdict.seeds_needed
     return Standing(
-        " ".join(filter(None, [task.task, found.pair.where])),
-        answer,
+        " ".join(filter(None, [found.task, found.pair.where])),
+        found.answer,
         verdict.answer != "undecided",
-        f"{number(low)} .. {number(high)} {task.unit or task.metric}" if math.isfinite(low + high) else "",
+        f"{number(low)} .. {number(high)} {found.unit}" if math.isfinite(low + high) else "",
         None if needed is None else (needed.typical, needed.low),
         verdict.reason,
     )

@@ -178,7 +178,7 @@ def hopeless(standing: Standing | None, have: int, used: int, schedule: Sequence
     if used >= most + MIN_SEEDS or (not have and used >= schedule[0]):
         return "too many of its runs failed"
     if standing is None:
-        return "" if have < MIN_SEEDS else "the two cells were not compared"
+        return "" if have < MIN_SEEDS else "the report compares other rows of the task"
     if have < MIN_SEEDS:
         return ""
     if standing.needed is None:

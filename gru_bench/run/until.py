@@ -10,7 +10,7 @@ from gru_bench.run.board import Board
 from gru_bench.run.launch import Launch, Opened, Sweep
 from gru_bench.run.plan import Choices, Plan, as_overrides, combination, varied
 from gru_bench.run.rounds import Limits, Looked, Pair, first_seeds, next_round
-from gru_bench.statistics.looks import schedule
+from gru_bench.statistics.looks import nominal_level, schedule
 from gru_bench.store.write import Store
 
 Launched = Callable[..., Sequence[Any]]
@@ -48,6 +48,10 @@ class Deciding:
         if until.max_seeds < start:
             raise UserError(f"max_seeds={until.max_seeds}: the sweep lists {start} seeds; valid: at least {start}")
         self.schedule = schedule(start, until.max_seeds)
+        try:
+            nominal_level(0.05, len(self.schedule))
+        except UserError as error:
+            raise UserError(f"max_seeds={until.max_seeds}: {error}; valid: fewer seeds") from error
         self.params = params | {"looks_at": ", ".join(map(str, self.schedule))}
         self.max_hours = until.max_hours
         self.deadline = None if until.max_hours is None else time.time() + 3600 * until.max_hours
@@ -145,11 +149,19 @@ class Deciding:
         returned = launch_batch([as_overrides(job) for job in jobs], initial_job_idx=self.launched)
         self.launched += len(jobs)
         began = [job.return_value for job in returned]  # raises what a job raised
-        if self.round > 1 and not all(began):  # what was never begun for want of time is not missing
+        self.take_back([job for job, did in zip(jobs, began, strict=True) if not did])
+        if self.round > 1 and not all(began):  # what the experiment itself lists stays in the plan, and is missing
             late = {job["job"] for job, did in zip(numbered, began, strict=True) if not did}
             self.planned = [job for job in self.planned if job["job"] not in late]
             self.store.extend_sweep(self.launch.opened.sweep_id, self.planned)
         return returned
+
+    def take_back(self, jobs: list[Choices]) -> None:
+        """Forget that seeds were tried whose jobs were never begun, for want of time."""
+        for job in jobs:
+            for pair in self.pairs:
+                if self.key(job) in (pair.first, pair.second):
+                    self.tried[pair].discard(int(job["seed"]))
 
     def keep_pace(self, jobs: list[Choices], looked: Looked, elapsed: float) -> None:
         """Note how much longer the last round took than its runs add up to: starts, cores that had nothing to do."""

@@ -54,7 +54,7 @@ def test_why_a_sweep_ends() -> None:
     assert why(undecided(40, 19), 12) == "1 undecided: it would take at least 19 seeds, and max_seeds=18"
     assert why(undecided(20), 18) == "1 undecided: max_seeds=18 is reached"
     assert why(undecided(None, reason="noise"), 8) == "1 undecided: no number of seeds would do (noise)"
-    assert why(None, 8) == "1 undecided: the two cells were not compared"
+    assert why(None, 8) == "1 undecided: the report compares other rows of the task"
 
 
 def test_a_need_beyond_the_most_is_tried_where_its_range_reaches_below() -> None:
