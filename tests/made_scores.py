@@ -11,7 +11,7 @@ from gru_bench.store.read import Results
 
 Scores = dict[str, list[float]]
 """By cell, one score a seed."""
-FACTS = {
+FACTS: dict[str, Any] = {
     "primary_metric": "accuracy",
     "primary_unit": "share of texts",
     "primary_higher_is_better": True,
@@ -20,12 +20,11 @@ FACTS = {
 }
 
 
-def runs_of(
-    task: str, scores: Scores, trivial: float = 0.5, **facts: Any
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def runs_of(task: str, scores: Scores, **facts: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Runs and values of one task. A fact may be one for all or one a cell."""
     runs, values = [], []
     facts = FACTS | facts
+    trivial = float(facts.pop("trivial", 0.5))
     for cell, of_cell in scores.items():
         own = {name: value[cell] if isinstance(value, dict) else value for name, value in facts.items()}
         key = "/".join([task, cell, *(str(own[name]) for name in sorted(own))])
