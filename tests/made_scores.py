@@ -11,7 +11,7 @@ from gru_bench.store.read import Results
 
 Scores = dict[str, list[float]]
 """By cell, one score a seed."""
-FACTS = {
+FACTS: dict[str, Any] = {
     "primary_metric": "accuracy",
     "primary_unit": "share of texts",
     "primary_higher_is_better": True,
@@ -24,7 +24,7 @@ def runs_of(task: str, scores: Scores, **facts: Any) -> tuple[list[dict[str, Any
     """Runs and values of one task. A fact may be one for all or one a cell."""
     runs, values = [], []
     facts = FACTS | facts
-    trivial = facts.pop("trivial", 0.5)
+    trivial = float(facts.pop("trivial", 0.5))
     for cell, of_cell in scores.items():
         own = {name: value[cell] if isinstance(value, dict) else value for name, value in facts.items()}
         key = "/".join([task, cell, *(str(own[name]) for name in sorted(own))])
@@ -33,7 +33,7 @@ def runs_of(task: str, scores: Scores, **facts: Any) -> tuple[list[dict[str, Any
             runs.append(run)
             rows: dict[str, float] = {
                 str(own["primary_metric"]): score,
-                f"trivial_{own['primary_metric']}": float(trivial),
+                f"trivial_{own['primary_metric']}": trivial,
             }
             values += [frames.value_row(run["run_id"], "test", name, value) for name, value in rows.items()]
     return runs, values

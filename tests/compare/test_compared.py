@@ -90,7 +90,8 @@ def test_each_budget_has_its_sentence_and_flips_are_said() -> None:
     )
     assert [one.pair.where for one in primary(made)] == ["budget hidden", "budget parameters"]
     assert flips(primary(made)) == (
-        "The answer depends on what is held equal on a (GRU at equal hidden size, equivalent at equal number of parameters)."
+        "The answer depends on what is held equal on a (GRU at equal hidden size, equivalent at equal number of "
+        "parameters)."
     )
     assert flips(primary(view(runs_of("a", BETTER)))) == ""
 
@@ -130,7 +131,7 @@ def test_secondary_comparisons() -> None:
     assert sentence(only) == (
         "GRU and LSTM are not compared here. LSTM against RNN: on 1 task at equal hidden size: LSTM on 1."
     )
-    assert sentence(view(runs_of("a", {"gru": cells["gru"]}))).startswith("GRU and LSTM are not compared: only gru")
+    assert sentence(view(runs_of("a", {"gru": cells["gru"]}))) == "GRU and LSTM are not compared: only GRU finished."
 
 
 def test_bad_input_is_refused_in_one_line() -> None:
