@@ -1,9 +1,15 @@
 """The mean of a paired difference under two sources of noise: the seeds, and the test examples.
 
 All seeds see the same test examples, so the two are crossed, not nested: ``d[s, n] = mean + seed[s] + example[n] +
-rest[s, n]``. More seeds shrink the part of the seeds and nothing else. The mean squares of the two-way table without
-replication and the combined degrees of freedom of Satterthwaite (1946) follow Searle, Casella and McCulloch,
-*Variance Components*, chapter 4. Suffixes: S seeds, N test examples.
+rest[s, n]``. More seeds shrink the part of the seeds and nothing else. Both parts come from the mean squares of the
+two-way table without replication (Searle, Casella and McCulloch, *Variance Components*, chapter 4).
+
+Half the interval is ``sqrt((t_S seed_se)^2 + (t_N example_se)^2)``, each part with the t quantile of its own degrees of
+freedom (Banerjee 1960), which never covers too little. The combined degrees of freedom of Satterthwaite (1946) do not
+serve: with 5 seeds a report of six tasks named a winner in 8 % of simulated cases where 5 % were promised, because few
+seeds that happen to agree lower the error and raise its degrees of freedom at once.
+
+Suffixes: S seeds, N test examples.
 """
 
 import math
@@ -12,7 +18,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
+from scipy import optimize, special
 
 from gru_bench.errors import UserError
 from gru_bench.statistics.inputs import as_vector, check_level, no_spread
@@ -42,8 +48,8 @@ class Uncertain(Protocol):
     def shares(self, margin: float) -> Shares:
         """Posterior shares: second better, no difference that matters, first better."""
 
-    def spread_at(self, seeds: int, factor: float = 1.0) -> tuple[float, float]:
-        """Standard error and degrees of freedom with so many seeds, the seeds' variance times ``factor``."""
+    def with_seeds(self, seeds: int, factor: float = 1.0) -> "Estimate":
+        """What so many seeds would give, if the difference stays and the seeds' variance is ``factor`` times this."""
 
     def factors(self, level: float) -> tuple[float, float]:
         """By what the true variance of the seeds may differ from the one seen: low and high factor."""
@@ -55,10 +61,11 @@ class Uncertain(Protocol):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean difference with a t distribution around it.
+    """A mean difference with Student's t around it, or two of them where both parts of the noise are known.
 
-    ``seed_se`` and ``example_se`` are the parts of ``se`` (their squares add up), nan where unknown. An infinite
-    ``se`` says that the data do not bound the difference; ``se`` is 0 only where every difference is exactly 0.
+    ``seed_se`` and ``example_se`` are the parts of ``se`` (their squares add up), nan where unknown. ``df`` belongs to
+    ``se`` as a whole. An infinite ``se`` says that the data do not bound the difference; ``se`` is 0 only where every
+    difference is exactly 0.
     """
 
     value: float
@@ -74,45 +81,80 @@ class Estimate:
     def _bounded(self) -> bool:
         return math.isfinite(self.value) and math.isfinite(self.se)
 
+    @property
+    def _parts(self) -> list[tuple[float, float]]:
+        """Standard error and degrees of freedom of each part."""
+        if self.seed_se > 0 and self.example_se > 0 and self.num_examples:
+            return [(self.seed_se, max(1, self.num_seeds - 1)), (self.example_se, max(1, self.num_examples - 1))]
+        return [(self.se, self.df)]
+
+    def half_width(self, level: float) -> float:
+        """Half of the interval at ``level``."""
+        tail = (1 - level) / 2
+        return math.hypot(*(se * float(special.stdtrit(df, tail)) for se, df in self._parts))
+
     def interval(self, level: float) -> Interval:
-        """The t interval; without bounds where one seed, or no spread at all, says nothing of the noise."""
+        """Interval around the value; without bounds where one seed, or no spread at all, says nothing of the noise."""
         check_level(level)
         if not self._bounded:
             return unknown(level, self.method)
-        half = float(special.stdtrit(self.df, (1 + level) / 2)) * self.se if self.se else 0.0
+        half = self.half_width(level) if self.se else 0.0
         return Interval(self.value - half, self.value + half, level, self.method)
 
+    def _tail(self, distance: float) -> float:
+        """One-sided p of a value that lies ``distance`` >= 0 away: where the interval ends exactly there."""
+        if not self.se:
+            return 0.0 if distance else 0.5
+        parts = self._parts
+        ends = [float(special.stdtr(df, -distance / self.se)) for _, df in parts]
+        low, high = max(min(ends), 1e-300), max(ends)
+        if high <= low * (1 + 1e-12):
+            return high
+
+        def gap(log_tail: float) -> float:
+            return math.hypot(*(se * float(special.stdtrit(df, math.exp(log_tail))) for se, df in parts)) - distance
+
+        if gap(math.log(low)) <= 0:
+            return low
+        return math.exp(optimize.brentq(gap, math.log(low), math.log(high), xtol=1e-10))
+
     def p_value(self, at: float = 0.0, alternative: str = "two-sided") -> float:
-        """t test against ``at``; agrees with :meth:`interval`: p < 1 - level exactly where the interval excludes it."""
+        """Of a difference of ``at``: p < 1 - level exactly where :meth:`interval` excludes it."""
         if alternative not in ("two-sided", "greater", "less"):
             raise UserError(f"alternative={alternative!r}: two-sided, greater or less")
         if not self._bounded:
             return 1.0
         distance = self.value - at
-        t = distance / self.se if self.se else (math.copysign(math.inf, distance) if distance else 0.0)
+        tail = self._tail(abs(distance))
         if alternative == "two-sided":
-            return float(min(1.0, 2 * special.stdtr(self.df, -abs(t))))
-        return float(special.stdtr(self.df, -t if alternative == "greater" else t))
+            return min(1.0, 2 * tail)
+        return tail if (distance > 0) == (alternative == "greater") else 1 - tail
 
     def shares(self, margin: float) -> Shares:
-        """Of the posterior under a flat prior (a shifted, scaled t), as baycomp draws them (Benavoli et al. 2017)."""
+        """Of the posterior under a flat prior (t around the value), as baycomp draws them (Benavoli et al. 2017)."""
         if not self._bounded:
             return math.nan, math.nan, math.nan
         if not self.se:
             return float(self.value < -margin), float(abs(self.value) <= margin), float(self.value > margin)
-        second = float(special.stdtr(self.df, (-margin - self.value) / self.se))
-        first = float(special.stdtr(self.df, (self.value - margin) / self.se))
+        second, first = self.p_value(-margin, "greater"), self.p_value(margin, "less")
         return second, max(0.0, 1 - first - second), first
 
-    def spread_at(self, seeds: int, factor: float = 1.0) -> tuple[float, float]:
-        """What :func:`crossed` would give with so many seeds of the same spread and the same test examples."""
+    def with_seeds(self, seeds: int, factor: float = 1.0) -> "Estimate":
+        """What :func:`crossed` would give with so many seeds of this spread and the same test examples."""
         seeds_part = factor * self.seed_se**2 * self.num_seeds / seeds
         examples_part = 0.0 if math.isnan(self.example_se) else self.example_se**2
         total = seeds_part + examples_part
-        if not total:
-            return 0.0, math.inf
         slack = seeds_part**2 / max(1, seeds - 1) + examples_part**2 / max(1, (self.num_examples or 2) - 1)
-        return math.sqrt(total), total**2 / slack
+        return Estimate(
+            self.value,
+            math.sqrt(total),
+            total**2 / slack if slack else max(1.0, seeds - 1.0),
+            seeds,
+            self.num_examples,
+            math.sqrt(seeds_part),
+            self.example_se,
+            self.method,
+        )
 
     def factors(self, level: float) -> tuple[float, float]:
         """The chi-square interval of a variance on as many degrees of freedom as there are seeds, less one."""

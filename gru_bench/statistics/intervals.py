@@ -10,7 +10,7 @@ from scipy import special, stats
 
 from gru_bench.statistics.inputs import Array, as_finite, check_level, no_spread
 
-BCA_FROM = 30
+BCA_FROM = 100
 """Fewest seeds for which :func:`mean_interval` takes BCa. Below, BCa covers less than it says and t does not
 (``bench/calibration.py``, rows "interval of a mean")."""
 
@@ -75,7 +75,7 @@ def bca_interval(values_S: ArrayLike, level: float, rng: np.random.Generator, re
 
 
 def mean_interval(values_S: ArrayLike, level: float, rng: np.random.Generator) -> Interval:
-    """t for few seeds, BCa from :data:`BCA_FROM` on; which one stands in ``method``."""
+    """Student's interval for few seeds, BCa from :data:`BCA_FROM` on; which one stands in ``method``."""
     values = as_finite(values_S, "values")
     return bca_interval(values, level, rng) if values.size >= BCA_FROM else t_interval(values, level)
 

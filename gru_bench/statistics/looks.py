@@ -23,7 +23,10 @@ TABLE = Path(__file__).with_name("looks.json")
 
 
 def schedule(start: int, most: int) -> list[int]:
-    """Numbers of seeds at which to look, from ``start`` to ``most``; its length is the number of looks to correct for."""
+    """Numbers of seeds at which to look, from ``start`` to ``most``: as many looks as there are to correct for.
+
+    No look comes before :data:`MIN_SEEDS` seeds, unless ``most`` is fewer.
+    """
     if start < 1 or most < start:
         raise UserError(f"from {start} to {most} seeds: at least 1, and no fewer at the end than at the start")
     first = min(max(start, MIN_SEEDS), most)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from scipy import special
 
-from gru_bench.statistics.crossed import Uncertain
+from gru_bench.statistics.crossed import Estimate, Uncertain
 from gru_bench.statistics.looks import MIN_SEEDS
 
 POWER = 0.8
@@ -28,22 +28,26 @@ class SeedsNeeded:
     high: int
 
 
-def power_difference(effect: float, se: float, df: float, level: float) -> float:
-    """Chance that a two-sided t test at ``level`` finds a true difference of ``effect``, with the right sign."""
-    if se <= 0:
-        return float(effect != 0)
-    shift = min(abs(effect) / se, 30.0)  # scipy's noncentral t loses its way far out, where the power is 1 anyway
-    return float(1 - special.nctdtr(df, shift, special.stdtrit(df, 1 - level / 2)))
+def power_difference(truth: Estimate, level: float) -> float:
+    """Chance that a two-sided test at ``level`` finds the difference ``truth.value``, with the right sign.
+
+    ``truth`` has the true difference and the true standard errors; the noncentral t distribution answers.
+    """
+    if not truth.se:
+        return float(truth.value != 0)
+    # scipy's noncentral t loses its way far out, where the power is 1 anyway
+    shift = min(abs(truth.value) / truth.se, 30.0)
+    return float(1 - special.nctdtr(truth.df, shift, truth.half_width(1 - level) / truth.se))
 
 
-def power_equivalence(effect: float, se: float, df: float, margin: float, level: float) -> float:
-    """Chance that the interval at 1 - ``level`` lies inside ± ``margin``; a lower bound, close where it is not small."""
-    if se <= 0:
-        return float(abs(effect) < margin)
-    critical = special.stdtrit(df, 1 - level / 2)
-    below = 1 - special.nctdtr(df, max(-30.0, min((margin - effect) / se, 30.0)), critical)
-    above = 1 - special.nctdtr(df, max(-30.0, min((margin + effect) / se, 30.0)), critical)
-    return float(max(0.0, below + above - 1))
+def power_equivalence(truth: Estimate, margin: float, level: float) -> float:
+    """Chance that the interval at 1 - ``level`` lies inside ± ``margin``: a lower bound, close where it is large."""
+    if not truth.se:
+        return float(abs(truth.value) < margin)
+    critical = truth.half_width(1 - level) / truth.se
+    shifts = ((margin - truth.value) / truth.se, (margin + truth.value) / truth.se)
+    both = sum(1 - special.nctdtr(truth.df, max(-30.0, min(shift, 30.0)), critical) for shift in shifts)
+    return float(max(0.0, both - 1))
 
 
 def seeds_needed(
@@ -56,19 +60,18 @@ def seeds_needed(
     """
     if not math.isfinite(estimate.value):
         return None, "the difference is not a finite number"
-    if not math.isfinite(estimate.spread_at(MIN_SEEDS)[0]):
+    if not math.isfinite(estimate.with_seeds(MIN_SEEDS).se):
         return None, "the spread over seeds is not known"
 
-    def decided(seeds: int, factor: float, floor: bool = True) -> bool:
-        se, df = estimate.spread_at(seeds, factor) if floor else (1e-3 * estimate.spread_at(seeds, factor)[0], 1e6)
-        if power_difference(estimate.value, se, df, level) >= power:
+    def decided(seeds: int, factor: float) -> bool:
+        planned = estimate.with_seeds(seeds, factor)
+        if power_difference(planned, level) >= power:
             return True
-        return margin is not None and power_equivalence(estimate.value, se, df, margin, equivalence_level) >= power
+        return margin is not None and power_equivalence(planned, margin, equivalence_level) >= power
 
     low, high = estimate.factors(RANGE)
     least = max(MIN_SEEDS, estimate.num_seeds + 1)
-    found = [_smallest(lambda seeds, f=factor: decided(seeds, f), least) for factor in (1.0, low, high)]  # type: ignore[misc]
-    typical, few, many = found
+    typical, few, many = (_smallest(decided, factor, least) for factor in (1.0, low, high))
     if typical is None or few is None or many is None:
         if estimate.example_se > 0 and not decided(MOST_SEEDS, 1.0):
             return None, "more test examples are needed: their noise alone leaves it open, and seeds do not shrink it"
@@ -76,12 +79,12 @@ def seeds_needed(
     return SeedsNeeded(typical, few, many), ""
 
 
-def _smallest(decided: Callable[[int], bool], least: int) -> int | None:
+def _smallest(decided: Callable[[int, float], bool], factor: float, least: int) -> int | None:
     """The first number of seeds that decides, by halving: more seeds never make it harder."""
-    if not decided(MOST_SEEDS):
+    if not decided(MOST_SEEDS, factor):
         return None
     below, at = least - 1, MOST_SEEDS
     while at - below > 1:
         middle = (below + at) // 2
-        below, at = (below, middle) if decided(middle) else (middle, at)
+        below, at = (below, middle) if decided(middle, factor) else (middle, at)
     return at

@@ -23,7 +23,7 @@ def check_margin(margin: float) -> None:
 
 
 def tost(estimate: Uncertain, margin: float) -> float:
-    """p of two one-sided tests (Schuirmann 1987): small where the difference lies within ± ``margin``."""
+    """The p of two one-sided tests (Schuirmann 1987): small where the difference lies within ± ``margin``."""
     check_margin(margin)
     return max(estimate.p_value(-margin, "greater"), estimate.p_value(margin, "less"))
 

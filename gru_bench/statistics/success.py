@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy import optimize, special, stats
 
 from gru_bench.errors import UserError
-from gru_bench.statistics.crossed import Shares
+from gru_bench.statistics.crossed import Estimate, Shares
 from gru_bench.statistics.inputs import Array, as_finite, check_level
 from gru_bench.statistics.intervals import Interval
 
@@ -103,7 +103,7 @@ class SuccessDifference:
         return ends
 
     def p_value(self, at: float = 0.0, alternative: str = "two-sided") -> float:
-        """Against a difference of ``at``: where Newcombe's interval ends there, and at zero no less than Boschloo's p."""
+        """Where Newcombe's interval ends at ``at``; against zero no less than Boschloo's exact p."""
         if alternative not in ("two-sided", "greater", "less"):
             raise UserError(f"alternative={alternative!r}: two-sided, greater or less")
         one_sided = self._newcombe_p(at)
@@ -138,13 +138,14 @@ class SuccessDifference:
         first = float(1 - special.betainc(a, b, np.clip(second_share + margin, 0, 1)).mean())
         return second, max(0.0, 1 - first - second), first
 
-    def spread_at(self, seeds: int, factor: float = 1.0) -> tuple[float, float]:
+    def with_seeds(self, seeds: int, factor: float = 1.0) -> Estimate:
         """Of two shares like these; one success and one failure are added, so that none is certain (Agresti, Caffo)."""
         variance = 0.0
         for solved, num in ((self.solved_first, self.num_first), (self.solved_second, self.num_second)):
             share = (solved + 1) / (num + 2)
             variance += min(0.25, factor * share * (1 - share)) / seeds
-        return math.sqrt(variance), 1e6
+        se = math.sqrt(variance)
+        return Estimate(self.value, se, 1e6, seeds, None, se, math.nan, "normal approximation of shares")
 
     def factors(self, level: float) -> tuple[float, float]:
         """As for a variance over so many seeds: a rough range."""

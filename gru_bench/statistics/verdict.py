@@ -43,12 +43,14 @@ def decide(
     *,
     alpha: float = 0.05,
     looks: int | Mapping[K, int] = 1,
+    plan: bool = True,
 ) -> dict[K, Verdict]:
     """The verdict of each comparison of one family; ``looks`` is the most looks that were planned.
 
     In this order: the 90 % interval inside ± margin: equivalent. The adjusted interval clear of zero: first or second.
     Else undecided. Below :data:`MIN_SEEDS` seeds, or without a finite difference: undecided, always. Without a margin
     nothing is equivalent. A comparison that cannot be decided yet still counts in the family, with p = 1.
+    ``plan=False`` leaves out ``seeds_needed``, which takes most of the time.
     """
     if not 0 < alpha < 0.5:
         raise UserError(f"alpha={alpha}: a share between 0 and 0.5 is needed, such as 0.05")
@@ -67,7 +69,7 @@ def decide(
         level = nominal_level(levels[key], counts[key])
         # each of the two one-sided tests has alpha
         equivalence_level = nominal_level(2 * alpha, counts[key])
-        verdicts[key] = _decide_one(estimate, margin, alone[key], adjusted[key], level, equivalence_level)
+        verdicts[key] = _decide_one(estimate, margin, alone[key], adjusted[key], level, equivalence_level, plan)
     return verdicts
 
 
@@ -77,12 +79,18 @@ def _usable_p(estimate: Uncertain) -> float:
 
 
 def _decide_one(
-    estimate: Uncertain, margin: float | None, p: float, adjusted_p: float, level: float, equivalence_level: float
+    estimate: Uncertain,
+    margin: float | None,
+    p: float,
+    adjusted_p: float,
+    level: float,
+    equivalence_level: float,
+    plan: bool,
 ) -> Verdict:
     interval, equivalence = estimate.interval(1 - level), estimate.interval(1 - equivalence_level)
     answer, reason = _answer(estimate, margin, interval, equivalence)
     needed = None
-    if answer == "undecided":
+    if plan and answer == "undecided":
         needed, why = seeds_needed(estimate, margin, level=level, equivalence_level=equivalence_level)
         reason += f"; {why}" if why and why not in reason else ""
     return Verdict(
@@ -106,9 +114,12 @@ def _answer(estimate: Uncertain, margin: float | None, interval: Interval, equiv
     if not interval.known:
         return "undecided", interval.method
     if margin is not None and equivalence.inside(margin):
-        return "equivalent", f"the {equivalence.level:.3g} interval lies inside the margin"
+        return "equivalent", f"the {100 * equivalence.level:.3g} % interval lies inside the margin"
     if interval.clear_of():
-        return "first" if estimate.value > 0 else "second", f"the {interval.level:.4g} interval lies clear of zero"
+        return (
+            "first" if estimate.value > 0 else "second",
+            f"the {100 * interval.level:.4g} % interval lies clear of zero",
+        )
     if margin is None:
         return "undecided", "the interval contains zero, and no margin is known"
     return "undecided", "the interval contains zero and reaches beyond the margin"
