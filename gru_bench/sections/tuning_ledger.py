@@ -12,14 +12,15 @@ from gru_bench.compare.compared import FIRST, SECOND
 from gru_bench.compare.pairs import ALIKE, shown
 from gru_bench.report.figures import direction, handle, legend_below, looks, panels, style
 from gru_bench.report.groups import Group, TaskGroups
-from gru_bench.report.markdown import Section, heading, known, metric_header, number, paragraphs, plural, table
+from gru_bench.report.markdown import Section, heading, known, metric_header, number, paragraphs, plural, span, table
 from gru_bench.report.view import View
 from gru_bench.statistics.tuning import Expected, expected, expected_difference
 
 TEXT = (
     "A trial is one choice of learning rate (and of what else was drawn with it), judged on validation data alone, as "
-    "the mean over its seeds; a trial that failed counts as the worst one of the task. Shown is the expected best "
-    "score of k trials (Dodge et al. 2019), with a 95 % interval over trials. Near the last k it is biased towards less."
+    "the mean over its seeds; a trial that failed counts as the worst one of the task. Shown is the expected "
+    "best score of k trials (Dodge et al. 2019), with a 95 % interval over trials; near the last k it is "
+    "biased towards less."
 )
 
 
@@ -101,7 +102,7 @@ def trials_table(task: TaskGroups, rows: list[Ledger], curves: dict[str, Expecte
     for row in rows:
         found = curves[row.group.cell]
         texts = [
-            f"{number(found.value[k - 1])} ({number(found.low[k - 1])} .. {number(found.high[k - 1])})"
+            f"{number(found.value[k - 1])} ({span(*sorted((found.low[k - 1], found.high[k - 1])))})"
             if k <= len(row.scores)
             else number(None)
             for k in shown_k
