@@ -23,6 +23,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gru_bench.config.drawn import drawn
 from gru_bench.config.rates import TRIED, Tuning, provenance, rate_of, tuning_key
 from gru_bench.errors import UserError
 
@@ -103,6 +104,7 @@ def local(folder: str, hub_name: str | None) -> str | None:
 
 
 OmegaConf.register_new_resolver("local", local, replace=True)
+OmegaConf.register_new_resolver("drawn", drawn, replace=True)
 
 
 def to_node(config: DictConfig) -> Node:

@@ -62,7 +62,7 @@ def render(view: View, /, *, long_range: list[str], slices: list[str], fewest_ex
             "GRU less the same without reset gate, long-range tasks",
             second=SUPPORTED,
         ),
-        longer(view, slices, small),
+        longer(slopes_of(view, slices, small)),
         against(
             secondary(view),
             "gru_article",
@@ -145,13 +145,13 @@ def learning(
             answers[f"{task.task} {cell}"] = answer
             whose = f"{name_of(cell)} " if len(cells) > 1 else ""
             percent = f"{100 * share.low:.0f} .. {100 * share.high:.0f} %"
-            texts.append(f"{task.task}: {whose}{count} of {total} ({percent}){by_length(view, task, group, slices)}")
+            texts.append(f"{task.task}: {whose}{count} of {total}{by_length(view, task, group, slices)} ({percent})")
     where = "share of seeds that learn the long-range tasks, with Wilson's interval; by length"
     return Claim(claim, where, "; ".join(texts) or "no such runs", overall(answers))
 
 
 def by_length(view: View, task: TaskGroups, group: Group, slices: list[str]) -> str:
-    """``, 8, 3, 0 at length 10, 25, 50``: seeds that learned each part, where the parts are kept."""
+    """``; by length: 8 at 10, 3 at 25``: seeds that learned each part, where the parts are kept."""
     for slice in slices:
         parts = {
             value
@@ -163,9 +163,10 @@ def by_length(view: View, task: TaskGroups, group: Group, slices: list[str]) -> 
             for value in sorted(parts, key=lambda text: (as_number(text), text))
             if (found := num_learned(view, task, group, slice, value))[1]
         ]
+        if counts and len({count for _, count in counts}) == 1:
+            return f" at each {slice}"
         if counts:
-            at = ", ".join(value for value, _ in counts)
-            return f", {', '.join(str(count) for _, count in counts)} at {slice} {at}"
+            return f"; by {slice}: {', '.join(f'{count} at {value}' for value, count in counts)}"
     return ""
 
 
@@ -258,19 +259,33 @@ def signed(value: float) -> str:
 # by length
 
 
-def longer(view: View, slices: list[str], small: Small) -> Claim:
-    """Whether the LSTM gains on the GRU with the length: a slope for each seed, Holm over the tasks."""
+@dataclass(frozen=True)
+class Slope:
+    """Change of the difference with each doubling of the length on one task, and whether it is clear of zero."""
+
+    value: float
+    num_seeds: int
+    verdict: Verdict
+
+
+def slopes_of(view: View, slices: list[str], small: Small) -> dict[str, Slope]:
+    """The slope of GRU less LSTM on each task with scores by length: one for each seed, Holm over the tasks."""
     slopes: dict[str, np.ndarray] = {}
     for one in next(iter(by_budget(primary(view)).values()), []):
         for slice in slices:
             by_seed = slopes_by_seed(view, one, slice, small)
-            if len(by_seed) and f"{one.task}" not in slopes:
+            if len(by_seed) and one.task not in slopes:
                 slopes[one.task] = by_seed
     estimates = {task: seeds_only(found) for task, found in slopes.items()}
     verdicts = decide(estimates, dict.fromkeys(estimates))
+    return {task: Slope(estimates[task].value, len(slopes[task]), verdict) for task, verdict in verdicts.items()}
+
+
+def longer(slopes: Mapping[str, Slope]) -> Claim:
+    """Whether the LSTM gains on the GRU with the length."""
     meaning: dict[str, str] = {"first": CONTRADICTED, "second": SUPPORTED}
-    answers = {task: meaning.get(verdict.answer, UNDECIDED) for task, verdict in verdicts.items()}
-    texts = [f"{task} {effect(found, estimates[task].value, len(slopes[task]))}" for task, found in verdicts.items()]
+    answers = {task: meaning.get(slope.verdict.answer, UNDECIDED) for task, slope in slopes.items()}
+    texts = [f"{task} {effect(slope.verdict, slope.value, slope.num_seeds)}" for task, slope in slopes.items()]
     test = "slope of GRU less LSTM for each doubling of the length (negative: the LSTM gains)"
     return Claim("Long → LSTM, short → GRU", test, "; ".join(texts) or "no scores by length", overall(answers))
 

@@ -1,0 +1,136 @@
+"""How to choose: which cell in which regime, as far as it was measured?"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from gru_bench.compare.compared import BUDGETS, FIRST, SECOND, Compared, by_budget, primary
+from gru_bench.compare.pairs import shown
+from gru_bench.report.markdown import Section, known, number, paragraphs, span, table
+from gru_bench.report.parts import Small
+from gru_bench.report.view import View
+from gru_bench.sections.claims import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED, longer, slopes_of
+
+NOT_MEASURED = "not measured"
+EITHER = "either"
+TEXT = (
+    "Each row follows from these runs alone and holds for their tasks, sizes and machine. Undecided: the runs do not "
+    "say; more seeds may."
+)
+Row = tuple[str, str, str]
+"""Regime, what was measured, which cell."""
+
+
+def render(view: View, /, *, slices: list[str], fewest_examples: int) -> Section:
+    """Answer: which cell should one take when something in particular matters?
+
+    Args:
+        view: All runs.
+        slices: Names of the slices that are a length or a distance in time steps.
+        fewest_examples: Test examples below which a part is left out.
+    """
+    found = primary(view)
+    rows = [
+        by_length(view, slices, Small(below=fewest_examples, mergeable=[])),
+        by_data(found),
+        *(at_budget(name, by_budget(found).get(name, [])) for name in BUDGETS),
+        speed(view),
+        ("latency of one step", NOT_MEASURED, NOT_MEASURED),
+        memory(view, found),
+    ]
+    if all(choice == NOT_MEASURED for _, _, choice in rows):
+        return Section("How to choose", "")
+    lines = [[regime, seen, choice if choice == NOT_MEASURED else f"**{choice}**"] for regime, seen, choice in rows]
+    return Section("How to choose", paragraphs(table(["what matters", "measured", "take"], lines), TEXT))
+
+
+def by_length(view: View, slices: list[str], small: Small) -> Row:
+    """From the slope of the difference over the length."""
+    claim = longer(slopes_of(view, slices, small))
+    choices = {
+        SUPPORTED: f"{shown(SECOND)} for long ones",
+        CONTRADICTED: f"{shown(FIRST)} for long ones",
+        UNDECIDED: UNDECIDED,
+        NOT_TESTED: NOT_MEASURED,
+    }
+    seen = NOT_MEASURED if claim.verdict == NOT_TESTED else f"difference by length: {claim.evidence}"
+    return "long sequences", seen, choices.get(claim.verdict, f"depends on the task ({claim.verdict})")
+
+
+def by_data(found: Sequence[Compared]) -> Row:
+    """From runs on parts of the training data, where there are several parts."""
+    parts = [one for one in found if "data.fraction" in one.pair.where]
+    if not parts:
+        return "little data", NOT_MEASURED, NOT_MEASURED
+    seen = "; ".join(f"{one.task}, {one.pair.where}: {one.answer}" for one in parts)
+    return "little data", seen, choice(one.verdict.answer for one in parts)
+
+
+def at_budget(name: str, found: Sequence[Compared]) -> Row:
+    """From the verdicts at one budget."""
+    regime = f"the score at {BUDGETS[name]}"
+    if not found:
+        return regime, NOT_MEASURED, NOT_MEASURED
+    counts = Counter(one.answer for one in found)
+    order = (shown(FIRST), shown(SECOND), "equivalent", "undecided")
+    seen = ", ".join(f"{answer} on {counts[answer]}" for answer in order if counts[answer])
+    return regime, seen, choice(one.verdict.answer for one in found)
+
+
+def choice(answers: Iterable[str]) -> str:
+    """The cell that wins somewhere and loses nowhere; else that it depends, that both do, or that it is open."""
+    found = set(answers)
+    if {"first", "second"} <= found:
+        return "depends on the task"
+    if "first" in found or "second" in found:
+        cell = shown(FIRST if "first" in found else SECOND)
+        return f"{cell} (undecided on some tasks)" if "undecided" in found else cell
+    return UNDECIDED if "undecided" in found else EITHER
+
+
+def speed(view: View) -> Row:
+    """From stored benchmarks, whose repetitions alternate in one process, and only where both cells had one kernel."""
+    regime, bench = "training speed", view.bench
+    ratios: dict[tuple[str, ...], list[float]] = {}
+    if len(bench):
+        place = ["run_id", "backend", "kernel", "shape"]
+        times = {(row["cell"], *(str(row[name]) for name in place)): row for row in bench.to_dict("records")}
+        for (cell, *where), row in times.items():
+            other = times.get((SECOND, *where))
+            if cell == FIRST and other is not None and known(row["ms"]) and known(other["ms"]):
+                where_from = (str(row["backend"]), str(row["kernel"]), str(row["machine"]))
+                ratios.setdefault(where_from, []).append(float(row["ms"]) / float(other["ms"]))
+    if not ratios:
+        return regime, f"{NOT_MEASURED}: times of runs that did not alternate do not compare cells", NOT_MEASURED
+    means = {where: math.exp(sum(map(math.log, found)) / len(found)) for where, found in ratios.items()}
+    texts = [
+        f"{backend} ({kernel}): {number(means[backend, kernel, machine], 2)} times the LSTM's time"
+        for backend, kernel, machine in means
+    ]
+    return regime, f"GRU at equal hidden size, {'; '.join(texts)}", smaller([r for of in ratios.values() for r in of])
+
+
+def memory(view: View, found: Sequence[Compared]) -> Row:
+    """From the peak of tensors in training and the parameters, at equal hidden size on one backend."""
+    alike = [one for one in found if one.pair.first.fact("hidden_size") == one.pair.second.fact("hidden_size")]
+    peaks, sizes = [], []
+    for one in alike:
+        both = [view.seed_values(group, "peak_tensor_mib", "memory") for group in (one.pair.first, one.pair.second)]
+        if all(len(values) for values in both):
+            peaks.append(float(both[0].median() / both[1].median()))
+        parameters = [group.fact("num_parameters") for group in (one.pair.first, one.pair.second)]
+        if all(map(known, parameters)):
+            sizes.append(float(parameters[0]) / float(parameters[1]))
+    if not peaks:
+        return "memory", NOT_MEASURED, NOT_MEASURED
+    texts = [f"GRU at equal hidden size: {span(min(peaks), max(peaks), 2)} times the LSTM's peak in training"]
+    if sizes:
+        texts.append(f"{span(min(sizes), max(sizes), 2)} times its parameters")
+    return "memory", ", ".join(texts), smaller(peaks)
+
+
+def smaller(ratios: Sequence[float]) -> str:
+    """The cell that needs less each time."""
+    if all(ratio < 1 for ratio in ratios):
+        return shown(FIRST)
+    return shown(SECOND) if all(ratio > 1 for ratio in ratios) else "depends on the task or shape"
