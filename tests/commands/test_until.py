@@ -42,7 +42,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, decided_at: int, needed: tuple[int, in
     return looks
 
 
-def without_training(job: Job, record: Recorder, title: str, *, quiet: bool) -> None:
+def without_training(_: Job, record: Recorder, *__: object, **___: object) -> None:
     record.data()
 
 
@@ -103,7 +103,7 @@ def test_runs_of_a_plain_sweep_are_the_first_look(gru_bench: Command, monkeypatc
 def test_a_seed_that_fails_is_replaced(gru_bench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     fake(monkeypatch, decided_at=5)
 
-    def fails(job: Job, record: Recorder, title: str, *, quiet: bool) -> None:
+    def fails(job: Job, *_: object, **__: object) -> None:
         if job.settings.seed == 1 and job.facts["cell"] == "gru":
             raise RuntimeError("it fails")
 
