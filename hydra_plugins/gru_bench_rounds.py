@@ -32,7 +32,7 @@ class RoundsSweeper(BasicSweeper):
     """Launches the jobs that the sweep's callback has planned; its launcher keeps warm workers from round to round."""
 
     def __init__(self, params: dict[str, Any] | None, seeds: Any) -> None:
-        super().__init__(max_batch_size=None, params=params)  # type: ignore[arg-type]
+        super().__init__(max_batch_size=None, params=params)
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch them; the arguments are already in the plan."""

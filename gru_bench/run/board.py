@@ -67,7 +67,9 @@ class Board:
         self._looked, self._doing = looked, ""
         if not self.live:
             left = "" if seconds_left is None else f"; {minutes(seconds_left)} left"
-            self.console.print(f"after round {self._rounds}, looking at {self._points()} seeds{left}", highlight=False)
+            self.console.print(
+                f"after round {self._rounds} (looks are at {self._points()} seeds){left}", highlight=False
+            )
             self.console.print(self.table(looked))
 
     def _points(self) -> str:

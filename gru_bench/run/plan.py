@@ -9,7 +9,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from gru_bench.config.check import UNTIL_KEYS, Settings, adapter_of, check, first_line
 from gru_bench.config.keys import run_keys
@@ -168,8 +168,9 @@ def with_seeds(jobs: list[Choices], seeds: int | DictConfig, cell: str) -> Itera
     Raises:
         UserError: Not a number of seeds, or none for one of the cells.
     """
-    many = OmegaConf.to_container(seeds) if isinstance(seeds, DictConfig) else {"default": seeds}
-    assert isinstance(many, dict)
+    many = (
+        {str(name): number for name, number in seeds.items()} if isinstance(seeds, DictConfig) else {"default": seeds}
+    )
     for name, number in many.items():
         try:
             adapter_of(Annotated[int, Gt(0)]).validate_python(number, strict=True)
