@@ -11,6 +11,7 @@ import yaml
 from gru_bench.config.keys import flatten
 from gru_bench.measure.parity import Parity
 from gru_bench.measure.trace import Audit
+from gru_bench.run import loaded
 from gru_bench.run.job import Job
 from gru_bench.store.schema import (
     CONFIG_FILE,
@@ -26,6 +27,8 @@ from gru_bench.tasks.base import Scores, SliceScore, Task
 from gru_bench.training.fit import WARM_UP_STEPS, Event, Fit
 
 MIB = 2**20
+FLUSH_AFTER_S = 5.0
+"""Seconds for which points of the curves are kept: a short run sends them once, at its end."""
 
 
 def write_facts(run: Run, job: Job) -> None:
@@ -52,6 +55,8 @@ class Recorder:
         self.trivial: dict[str, float] = {}
         self.units = {metric.name: metric for metric in task.metrics}
         self.tested: Scores | None = None
+        self._facts: dict[str, object] = {}
+        self._flushed = started
 
     def notes(self) -> list[str]:
         """What the data's source and the task had to decide, one sentence each; complete after loading."""
@@ -60,29 +65,28 @@ class Recorder:
     def data(self) -> None:
         """After loading: what the rows were, and what a trivial guess scores on them."""
         notes = self.notes()
-        self.run.params({"data_fingerprint": self.task.fingerprint(), "notes": "; ".join(notes)})
+        known = loaded.known(self.task)
+        self._facts |= {"data_fingerprint": known.fingerprint, "notes": "; ".join(notes)}
         if self.task.facts:
-            self.run.params({f"data.{name}": value for name, value in self.task.facts.items()})
+            self._facts |= {f"data.{name}": value for name, value in self.task.facts.items()}
             self.run.text(DATA_FILE, yaml.safe_dump({"notes": notes, "facts": self.task.facts}, sort_keys=False))
-        self.trivial = self.task.trivial()
+        self.trivial = known.trivial
         for name, value in self.trivial.items():
             self._value("test", f"trivial_{name}", value, name)
-        for part in self.task.trivial_slices():
+        for part in known.trivial_slices:
             self._part(f"trivial_{part.metric}", part)
 
     def model(self, hidden_size: int, num_parameters: int) -> None:
         """Once the model is built: its sizes."""
-        self.run.params({"hidden_size": hidden_size, "num_parameters": num_parameters})
+        self._facts |= {"hidden_size": hidden_size, "num_parameters": num_parameters}
 
     def parity(self, found: Parity) -> None:
         """Before training: how far the backend is from the reference."""
-        self.run.params(
-            {
-                "parity": "passed" if found.passed else "red",
-                "parity_output_error": found.output_error,
-                "parity_gradient_error": found.gradient_error,
-            }
-        )
+        self._facts |= {
+            "parity": "passed" if found.passed else "red",
+            "parity_output_error": found.output_error,
+            "parity_gradient_error": found.gradient_error,
+        }
 
     @contextmanager
     def clock_stopped(self) -> Iterator[None]:
@@ -93,7 +97,7 @@ class Recorder:
 
     def kernel(self, found: Audit) -> None:
         """Before training: the kernel that runs."""
-        self.run.params({"kernel": found.kernel})
+        self._facts["kernel"] = found.kernel
         self.run.text(KERNEL_FILE, found.text())
 
     def memory(self, peak_bytes: int | None) -> None:
@@ -101,15 +105,23 @@ class Recorder:
         if peak_bytes is not None:
             self.run.value("memory", "peak_tensor_mib", peak_bytes / MIB, unit="MiB", higher_is_better=False)
 
+    def send_facts(self) -> None:
+        """Before training, and however the run ends: what was found out so far, in one call instead of five."""
+        facts, self._facts = self._facts, {}
+        if facts:
+            self.run.params(facts)
+
     def curves(self, event: Event) -> None:
-        """A hook of the trainer: the curves, at every evaluation."""
+        """A hook of the trainer: the curves, at every evaluation. A viewer sees them within :data:`FLUSH_AFTER_S`."""
         if event.kind != "evaluation" or event.scores is None:
             return
         if event.train_loss is not None:
             self.run.curve("train/loss", event.step, event.train_loss)
         for name, value in event.scores.metrics.items():
             self.run.curve(f"valid/{name}", event.step, value)
-        self.run.flush()
+        if time.perf_counter() - self._flushed > FLUSH_AFTER_S:
+            self.run.flush()
+            self._flushed = time.perf_counter()
 
     def test(self, scores: Scores) -> None:
         """After the only look at the test split."""
@@ -132,7 +144,7 @@ class Recorder:
         for name, number in (("steps", fit.steps), ("best_step", fit.best_step), ("epochs", fit.epochs)):
             self.run.value("train", name, number, unit=name.removeprefix("best_"), higher_is_better=None)
         if fit.stopped:
-            self.run.params({"stopped": fit.stopped})
+            self._facts["stopped"] = fit.stopped
         self._speed("wall_s", time.perf_counter() - self.started, "s", False)
         if fit.step_seconds:
             self._speed("train_s", sum(fit.step_seconds), "s", False)

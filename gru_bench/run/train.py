@@ -50,7 +50,10 @@ def train(asked: Request, print_line: Callable[[str], None]) -> str:
         record = Recorder(run, job.task, started)
         for note in record.notes() if asked.alone else ():  # a sweep's would be the same for each run: see its report
             print_line(note)
-        fit_and_score(job, record, f"{asked.choices['cell']} {asked.choices['task']}", quiet=not asked.alone)
+        try:
+            fit_and_score(job, record, f"{asked.choices['cell']} {asked.choices['task']}", quiet=not asked.alone)
+        finally:
+            record.send_facts()
     return record.summary()
 
 
@@ -74,6 +77,7 @@ def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> Non
     parity.require(str(job.facts["backend"]), str(job.facts["cell"]))  # red: nothing of it is timed
     record.kernel(preflight.audit_kernel(model, backend, batch, place))
     record.memory(preflight.peak_memory(model, trainer, task, batch))
+    record.send_facts()
 
     fit = Fit()
     generator, clock = torch.Generator().manual_seed(build.data_seed(settings.seed)), StepClock(place.device)
