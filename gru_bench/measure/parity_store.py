@@ -118,8 +118,12 @@ def keep(key: Key, errors: tuple[float, float]) -> None:
             replace_text(key.path, json.dumps(answer, indent=1) + "\n")
 
 
+@functools.cache
 def described(thing: object) -> tuple[str, str]:
-    """The full name of a class, and a digest of the files that define it; no digest where these cannot be found."""
+    """The full name of a class, and a digest of the files that define it; no digest where these cannot be found.
+
+    Read once: this process goes on with the code that it has imported, whatever becomes of the file.
+    """
     name = f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', repr(thing))}"
     if not isinstance(thing, type):
         return name, ""  # a function may call anything

@@ -12,7 +12,7 @@ from gru_bench.config.check import Node, Settings, check, construct, to_node
 from gru_bench.config.keys import run_keys
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import num_workers, resolve_threads, set_threads
-from gru_bench.run import build
+from gru_bench.run import build, loaded
 from gru_bench.run.facts import facts_before
 from gru_bench.run.launch import Sweep
 from gru_bench.run.plan import ADHOC
@@ -75,13 +75,19 @@ class Request:
         return tags
 
     def store(self) -> Store:
-        """The store, not yet opened.
+        """The store, not yet opened; the jobs of one sweep in this process share one, since opening it takes long.
 
         Raises:
             UserError: Not a URI that can be a store.
         """
         store: Store = construct(to_node(self.config.tracking))
-        return store
+        if self.sweep is None:
+            return store
+        return _stores.setdefault((self.sweep.sweep_id, store.uri), store)
+
+
+_stores: dict[tuple[str, str], Store] = {}
+"""By sweep and place. A later sweep opens anew: the file may have been deleted in between."""
 
 
 def request(config: DictConfig, sweep: Sweep | None) -> Request:
@@ -129,7 +135,7 @@ class Job:
                 "ends, and this schedule counts epochs; valid: schedule=constant, warmup, plateau, or cosine in steps"
             )
         build.check_backend(build.make_cell(self.node), construct(self.node["backend"]), self.place)
-        self.task.load()
+        loaded.load(self.task, self.node)
 
 
 def plan(asked: Request) -> Job:
@@ -148,7 +154,7 @@ def plan(asked: Request) -> Job:
     place = build.make_place(settings)
     # float32 is float32 on every backend: cuDNN alone would otherwise round to TF32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    task = build.make_task(node)
+    task = loaded.task_of(node)
     facts = facts_before(settings, node, choices, task, threads, workers, asked.sweep.looks if asked.sweep else 1)
     return Job(settings, node, task, place, facts, run_keys(node, choices, task.source_id()))
 

@@ -11,6 +11,7 @@ import yaml
 from gru_bench.config.keys import flatten
 from gru_bench.measure.parity import Parity
 from gru_bench.measure.trace import Audit
+from gru_bench.run import loaded
 from gru_bench.run.job import Job
 from gru_bench.store.schema import (
     CONFIG_FILE,
@@ -63,14 +64,15 @@ class Recorder:
     def data(self) -> None:
         """After loading: what the rows were, and what a trivial guess scores on them."""
         notes = self.notes()
-        self.run.params({"data_fingerprint": self.task.fingerprint(), "notes": "; ".join(notes)})
+        known = loaded.known(self.task)
+        self.run.params({"data_fingerprint": known.fingerprint, "notes": "; ".join(notes)})
         if self.task.facts:
             self.run.params({f"data.{name}": value for name, value in self.task.facts.items()})
             self.run.text(DATA_FILE, yaml.safe_dump({"notes": notes, "facts": self.task.facts}, sort_keys=False))
-        self.trivial = self.task.trivial()
+        self.trivial = known.trivial
         for name, value in self.trivial.items():
             self._value("test", f"trivial_{name}", value, name)
-        for part in self.task.trivial_slices():
+        for part in known.trivial_slices:
             self._part(f"trivial_{part.metric}", part)
 
     def model(self, hidden_size: int, num_parameters: int) -> None:
