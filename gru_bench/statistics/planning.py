@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
@@ -34,6 +35,12 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
 
 def _spread_seen(df: float) -> np.ndarray:
     """Standard error seen over the true one, at the nodes of a quadrature over its distribution (chi-square)."""
+    return _chi(float(f"{df:.3g}"))
+
+
+@lru_cache(maxsize=4096)
+def _chi(df: float) -> np.ndarray:
+    """At degrees of freedom of three digits: the inverse of chi-square takes most of the time of a plan."""
     return np.sqrt(special.chdtri(df, (1 - NODES) / 2) / df)
 
 
