@@ -38,7 +38,7 @@ def test_crossed_by_hand() -> None:
     assert estimate.se**2 == pytest.approx(2.25 + 5 / 6)
     # t(0.975; 1) = 12.7062, t(0.975; 2) = 4.3027
     assert estimate.interval(0.95).high - 3.5 == pytest.approx(
-        math.sqrt(12.7062**2 * 2.25 + 4.30265**2 * 5 / 6), rel=1e-5
+        (12.7062 * 2.25 + 4.30265 * 5 / 6) / math.sqrt(2.25 + 5 / 6), rel=1e-5
     )
 
 

@@ -94,13 +94,13 @@ def test_all_solved_by_both_is_not_certain() -> None:
     assert difference.with_seeds(8).se > 0
 
 
-REMISSION = "6 6 6 6+ 7 9+ 10 10+ 11+ 13 16 17+ 19+ 20+ 22 23 25+ 32+ 32+ 34+ 35+".split()
+REMISSION = "6 6 6 6+ 7 9+ 10 10+ 11+ 13 16 17+ 19+ 20+ 22 23 25+ 32+ 32+ 34+ 35+"
 """Weeks of remission under 6-MP (Freireich et al. 1963), the standard example of Kaplan and Meier's estimate."""
 
 
 def test_kaplan_meier_of_freireichs_data() -> None:
-    steps = [float(week.rstrip("+")) for week in REMISSION]
-    solved = [not week.endswith("+") for week in REMISSION]
+    steps = [float(week.rstrip("+")) for week in REMISSION.split()]
+    solved = [not week.endswith("+") for week in REMISSION.split()]
     curve = survival(steps, solved)
     assert curve.steps.tolist() == [6, 7, 10, 13, 16, 22, 23]
     assert curve.unsolved == pytest.approx([0.857, 0.807, 0.753, 0.690, 0.627, 0.538, 0.448], abs=5e-4)
