@@ -92,7 +92,10 @@ def few_seeds(found: list[Compared]) -> list[str]:
 def without_partner(found: list[Compared]) -> list[str]:
     """Seeds that only one side has."""
     texts = [f"{one.task}: {note}" for one in found for note in one.notes if "without a partner" in note]
-    return ["seeds without a partner", listed(texts), "they are left out: seeds are compared in pairs"] if texts else []
+    cost = "they are left out: seeds are compared in pairs"
+    return (
+        ["seeds without a partner", "; ".join(texts[:2]) + ("; ..." if len(texts) > 2 else ""), cost] if texts else []
+    )
 
 
 def short(commit: str, dirty: object) -> str:
