@@ -27,7 +27,7 @@ def test_a_range_that_is_none_is_refused(low: float, high: float, scale: str) ->
 @pytest.mark.usefixtures("hydra_conf")
 def test_each_trial_of_the_experiment_has_its_rate_and_each_cell_the_same() -> None:
     def rate(cell: str, seed: int) -> float:
-        _, node = check(composed("+experiment=tuned", "task=adding", f"cell={cell}", f"seed={seed}"))
+        _, node = check(composed("experiment=tuned", "task=adding", f"cell={cell}", f"seed={seed}"))
         return float(node["trainer"]["learning_rate"])
 
     assert rate("gru", 200) == rate("lstm", 200) == drawn(200, "learning_rate", 0.0003, 0.03)
