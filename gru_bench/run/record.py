@@ -26,6 +26,8 @@ from gru_bench.tasks.base import Scores, SliceScore, Task
 from gru_bench.training.fit import WARM_UP_STEPS, Event, Fit
 
 MIB = 2**20
+SEND_EVERY_S = 1.0
+"""Least time between two sendings of the curves: a short run is not to spend its time on them."""
 
 
 def write_facts(run: Run, job: Job) -> None:
@@ -36,6 +38,7 @@ def write_facts(run: Run, job: Job) -> None:
     keys = {"config_key": config_key, "group_key": group_key}
     run.params(job.facts | keys | {f"config.{key}": value for key, value in flatten(settings).items()})
     run.text(CONFIG_FILE, yaml.safe_dump(config, sort_keys=False))
+    run.flush()
 
 
 class Recorder:
@@ -109,7 +112,7 @@ class Recorder:
             self.run.curve("train/loss", event.step, event.train_loss)
         for name, value in event.scores.metrics.items():
             self.run.curve(f"valid/{name}", event.step, value)
-        self.run.flush()
+        self.run.flush(least_s=SEND_EVERY_S)
 
     def test(self, scores: Scores) -> None:
         """After the only look at the test split."""

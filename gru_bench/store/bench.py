@@ -4,15 +4,14 @@ For each machine, the latest figures of each device, dtype and number of threads
 """
 
 import re
-import tempfile
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import pyarrow
 from annotated_types import Ge, Gt, MinLen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gru_bench.errors import UserError
-from gru_bench.store.find import fetch, search
+from gru_bench.store.find import fetched
 from gru_bench.store.schema import (
     BENCH_COLUMNS,
     BENCH_EXPERIMENT,
@@ -23,12 +22,9 @@ from gru_bench.store.schema import (
     ENVIRONMENT,
     KIND,
 )
+from gru_bench.store.source import Source, StoredRun
 from gru_bench.store.tables import Rows, parquet_rows, typed
 from gru_bench.store.write import Store
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run as MlflowRun
 
 Text = Annotated[str, MinLen(1)]
 Positive = Annotated[float, Gt(0), Field(allow_inf_nan=False)]
@@ -158,12 +154,11 @@ def store_figures(text: str, *, uri: str | None = None) -> str:
     return run.run_id
 
 
-def latest_figures(client: "MlflowClient", uri: str, experiment_ids: list[str], machines: set[str]) -> Rows:
+def latest_figures(source: Source, experiment_ids: list[str], machines: set[str]) -> Rows:
     """The rows of the latest benchmark of each place on these machines, by place, then as they were measured.
 
     Args:
-        client: From :func:`gru_bench.store.connect`.
-        uri: The store's absolute URI.
+        source: The store.
         experiment_ids: Where to look.
         machines: Their ids.
 
@@ -172,28 +167,27 @@ def latest_figures(client: "MlflowClient", uri: str, experiment_ids: list[str], 
     """
     if not machines - {""}:
         return []
-    latest: dict[tuple[str, ...], MlflowRun] = {}
-    for run in search(client, experiment_ids, f"tags.`{KIND}` = '{BENCH_KIND}' AND attributes.status = 'FINISHED'"):
-        params = run.data.params
-        if params.get("machine") in machines:
+    latest: dict[tuple[str, ...], StoredRun] = {}
+    for run in source.runs(experiment_ids, {KIND: BENCH_KIND}):
+        params = run.params
+        if run.status == "FINISHED" and params.get("machine") in machines:
             latest[tuple(params.get(name, "") for name in PLACE)] = run
-    return [row for _, run in sorted(latest.items()) for row in figures_of(client, uri, run)]
+    return [row for _, run in sorted(latest.items()) for row in figures_of(source, run)]
 
 
-def figures_of(client: "MlflowClient", uri: str, run: "MlflowRun") -> Rows:
+def figures_of(source: Source, run: StoredRun) -> Rows:
     """One benchmark's rows, each with the facts that all of them share."""
     facts = [fact for name, fact in BENCH_FACTS.items() if name in BENCH_COLUMNS]
-    shared = {fact.name: typed(run.data.params.get(fact.name, ""), fact, run.info.run_id) for fact in facts}
+    shared = {fact.name: typed(run.params.get(fact.name, ""), fact, run.run_id) for fact in facts}
     name = f"{BENCH_TABLE}.parquet"
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            files = fetch(client, uri, run, (name,), folder)
+        with fetched(source, run, (name,)) as files:
             rows = None if files is None else parquet_rows(files[0])
     except (OSError, pyarrow.ArrowException):
         rows = None
     if rows is None:
         raise UserError(
-            f"benchmark {run.info.run_id}: its {name} cannot be read from {run.info.artifact_uri}; artifacts must "
+            f"benchmark {run.run_id}: its {name} cannot be read from {run.artifact_uri}; artifacts must "
             "stay where they were written, or in mlartifacts beside the SQLite file"
         )
-    return [{"run_id": run.info.run_id} | shared | row for row in rows]
+    return [{"run_id": run.run_id} | shared | row for row in rows]

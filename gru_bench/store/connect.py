@@ -153,7 +153,17 @@ def create_sqlite(uri: str, file: Path) -> "MlflowClient":
 
 
 def open_sqlite(uri: str, file: Path) -> "MlflowClient":
-    """Open a SQLite file that exists and is an MLflow store. Never makes one."""
+    """MLflow's client on a SQLite file that exists and is an MLflow store. Never makes one."""
+    check_sqlite(uri, file)
+    return first_call(uri)
+
+
+def check_sqlite(uri: str, file: Path) -> None:
+    """Refuse a SQLite file that does not exist or holds no MLflow store. Waits for a process that is making it.
+
+    Raises:
+        UserError: There is no such file, it cannot be read, or it holds no runs.
+    """
     if not file.is_file():
         raise UserError(f"tracking.uri={uri}: there is no such file; `gru-bench train` makes it")
     try:
@@ -163,7 +173,6 @@ def open_sqlite(uri: str, file: Path) -> "MlflowClient":
                 tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
             if "experiments" not in tables:
                 raise UserError(f"tracking.uri={uri}: the file holds no runs; `gru-bench train` writes some")
-            return first_call(uri)
     except Timeout as error:
         raise UserError(f"tracking.uri={uri}: {file}.lock has been held for {LOCK_WITHIN_S:.0f} s") from error
     except (OSError, sqlite3.Error) as error:

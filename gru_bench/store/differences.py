@@ -25,7 +25,11 @@ def differing(configs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
         By the same names, ``trainer.max_steps=100, model.dropout=0.5``; a class is its node and its name,
         ``model.pooling=LastState``, whichever module it is in. Empty where nothing differs.
     """
-    keys = sorted({key for config in configs.values() for key in config if in_labels(key)})
+    values: dict[str, set[str | None]] = {key: set() for config in configs.values() for key in config if in_labels(key)}
+    for config in configs.values():
+        for key, different in values.items():
+            different.add(config.get(key))
+    keys = sorted(key for key, different in values.items() if len(different) > 1)
     varied = [key for key in keys if varies(key, configs)]
     return {
         name: ", ".join(f"{key.removesuffix(CLASS)}={value(config, key)}" for key in varied if key in config)

@@ -12,11 +12,10 @@ if TYPE_CHECKING:
 
 LONGEST_PARAM = 1000
 CUT = f"… (cut; the whole is in {CONFIG_FILE})"
-PARAMS_A_CALL = 100
 
 
 def log_facts(client: "MlflowClient", run_id: str, facts: Mapping[str, object], kind: str) -> None:
-    """Write facts as params and tags, as the schema has each, in as few calls as MLflow takes.
+    """Write facts in one call.
 
     Args:
         client: On the store.
@@ -30,21 +29,28 @@ def log_facts(client: "MlflowClient", run_id: str, facts: Mapping[str, object], 
     """
     from mlflow.entities import Param, RunTag
 
+    params, tags = as_params_and_tags(facts, run_id, kind)
+    client.log_batch(
+        run_id,
+        params=[Param(name, text) for name, text in params.items()],
+        tags=[RunTag(name, text) for name, text in tags.items()],
+    )
+
+
+def as_params_and_tags(facts: Mapping[str, object], run_id: str, kind: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Facts as the params and the tags that the schema makes of them; the rest as in :func:`log_facts`."""
     check_declared(facts, kind)
-    params, tags = [], []
+    params, tags = {}, {}
     for name, value in facts.items():
         text = "null" if value is None else str(value)
         fact = DECLARED[kind].get(name)
         if fact is not None:
             typed(text, fact, run_id)
         if fact is not None and fact.tag:
-            tags.append(RunTag(fact.tag, text))
+            tags[fact.tag] = text
         if fact is None or fact.param:
-            params.append(Param(re.sub(r"[^\w\-./: ]", "_", name), shortened(text)))
-    for start in range(0, len(params), PARAMS_A_CALL):
-        client.log_batch(run_id, params=params[start : start + PARAMS_A_CALL])
-    if tags:
-        client.log_batch(run_id, tags=tags)
+            params[re.sub(r"[^\w\-./: ]", "_", name)] = shortened(text)
+    return params, tags
 
 
 def shortened(text: str) -> str:

@@ -4,81 +4,64 @@ import json
 import tempfile
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gru_bench.errors import UserError
 from gru_bench.store.connect import artifact_root, one_line, without_password
 from gru_bench.store.schema import PLANNED_FILE, STATUS, SWEEP
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run as MlflowRun
-
-RUNS_A_PAGE = 1000
+from gru_bench.store.source import Source, StoredRun
 
 
-def run_status(run: "MlflowRun") -> str:
+def run_status(run: StoredRun) -> str:
     """How a run ended. MLflow has no status for unsupported: there our tag counts, otherwise MLflow's status."""
-    status = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "killed"}.get(run.info.status, "running")
-    return "unsupported" if status == "failed" and run.data.tags.get(STATUS) == "unsupported" else status
+    status = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "killed"}.get(run.status, "running")
+    return "unsupported" if status == "failed" and run.tags.get(STATUS) == "unsupported" else status
 
 
-def sweep_runs(client: "MlflowClient", parent: "MlflowRun") -> list["MlflowRun"]:
+def sweep_runs(source: Source, parent: StoredRun) -> list[StoredRun]:
     """All runs of a sweep, the oldest first."""
-    return search(client, [parent.info.experiment_id], f"tags.`{SWEEP}` = '{parent.info.run_id}'")
+    return source.runs([parent.experiment_id], {SWEEP: parent.run_id})
 
 
-def search(client: "MlflowClient", experiment_ids: list[str], condition: str) -> list["MlflowRun"]:
-    """All runs that meet a condition, page after page, the oldest first."""
-    runs: list[MlflowRun] = []
-    token: str | None = None
-    while True:
-        page = client.search_runs(
-            experiment_ids,
-            condition,
-            max_results=RUNS_A_PAGE,
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
-        )
-        runs += page
-        token = page.token
-        if not token:
-            return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
-
-
-def fetch(client: "MlflowClient", uri: str, run: "MlflowRun", names: tuple[str, ...], folder: str) -> list[Path] | None:
-    """Paths of a run's artifacts on this machine.
+@contextmanager
+def fetched(source: Source, run: StoredRun, names: tuple[str, ...]) -> Iterator[list[Path] | None]:
+    """Paths of a run's artifacts on this machine, for the time of the block.
 
     Args:
-        client: From :func:`gru_bench.store.connect.connect`.
-        uri: The store's absolute URI.
+        source: Of the run.
         run: Whose artifacts.
         names: Their file names.
-        folder: Where to put those that lie on a server.
 
-    Returns:
+    Yields:
         One path a name, or None where one of them is not there.
 
     Raises:
         UserError: The artifacts lie on a server that this URI does not lead to.
     """
+    local, root = local_folder(run.artifact_uri), artifact_root(source.uri)
+    if local is None:
+        with tempfile.TemporaryDirectory() as folder:
+            yield downloaded(source, run, names, folder)
+        return
+    # a SQLite file may have been moved together with the artifacts beside it
+    places = [local] if root is None else [local, root / run.run_id / "artifacts"]
+    found = ([place / name for name in names] for place in places)
+    yield next((files for files in found if all(file.is_file() for file in files)), None)
+
+
+def downloaded(source: Source, run: StoredRun, names: tuple[str, ...], folder: str) -> list[Path] | None:
+    """Artifacts that lie on a server, put into a folder."""
     from mlflow.exceptions import MlflowException
 
-    local, root = local_folder(run.info.artifact_uri), artifact_root(uri)
-    if local is not None:
-        # a SQLite file may have been moved together with the artifacts beside it
-        places = [local] if root is None else [local, root / run.info.run_id / "artifacts"]
-        found = (place for place in places if all((place / name).is_file() for name in names))
-        place = next(found, None)
-        return None if place is None else [place / name for name in names]
     try:
-        if not set(names) <= {file.path for file in client.list_artifacts(run.info.run_id)}:
+        if not set(names) <= {file.path for file in source.client.list_artifacts(run.run_id)}:
             return None
-        return [Path(client.download_artifacts(run.info.run_id, name, folder)) for name in names]
+        return [Path(source.client.download_artifacts(run.run_id, name, folder)) for name in names]
     except MlflowException as error:
         raise UserError(
-            f"tracking.uri={without_password(uri)}: cannot get {run.info.artifact_uri}/{names[0]}: {one_line(error)}"
+            f"tracking.uri={without_password(source.uri)}: cannot get {run.artifact_uri}/{names[0]}: {one_line(error)}"
         ) from error
 
 
@@ -90,9 +73,8 @@ def local_folder(artifact_uri: str) -> Path | None:
     return Path(artifact_uri) if not parts.scheme else None
 
 
-def read_planned(client: "MlflowClient", uri: str, parent: "MlflowRun") -> list[dict[str, str]]:
+def read_planned(source: Source, parent: StoredRun) -> list[dict[str, str]]:
     """The planned matrix of a sweep; empty if its parent died before writing it."""
-    with tempfile.TemporaryDirectory() as folder:
-        files = fetch(client, uri, parent, (PLANNED_FILE,), folder)
+    with fetched(source, parent, (PLANNED_FILE,)) as files:
         planned: list[dict[str, str]] = json.loads(files[0].read_text(encoding="utf-8")) if files else []
     return planned

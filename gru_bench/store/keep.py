@@ -1,17 +1,15 @@
 """Which rows a table of runs keeps: one per run key, one for each planned job that left no run, in a fixed order."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from gru_bench.errors import UserError
 from gru_bench.store.find import run_status
 from gru_bench.store.schema import FAMILIES, NAMED_BY_CONFIG, RUN_FACTS
+from gru_bench.store.source import StoredRun
 from gru_bench.store.tables import typed
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run as MlflowRun
 
 
 def check_fingerprints(rows: Iterable[dict[str, Any]]) -> None:
@@ -55,7 +53,7 @@ def not_superseded(rows: list[dict[str, Any]], planned: dict[str, list[dict[str,
 
 
 def missing_rows(
-    sweeps: "list[MlflowRun]",
+    sweeps: list[StoredRun],
     planned: dict[str, list[dict[str, str]]],
     rows: list[dict[str, Any]],
     names: dict[str, str],
@@ -65,13 +63,13 @@ def missing_rows(
     done: set[frozenset[tuple[str, str]]] = set()
     missing: dict[frozenset[tuple[str, str]], dict[str, Any]] = {}
     for parent in sweeps:
-        sweep = parent.info.run_id
+        sweep = parent.run_id
         for job in planned[sweep]:
             choices = frozenset((name, value) for name, value in job.items() if name != "job")
             if (sweep, job["job"]) in ran:
                 done.add(choices)
                 continue
-            row = planned_row(job) | {"sweep": sweep, "experiment": names[parent.info.experiment_id]}
+            row = planned_row(job) | {"sweep": sweep, "experiment": names[parent.experiment_id]}
             row["error"] = "planned, but not run" + (" yet" if run_status(parent) == "running" else "")
             missing[choices] = row
     return [row for choices, row in missing.items() if choices not in done]

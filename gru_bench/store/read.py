@@ -1,35 +1,29 @@
 """The only reader of MLflow: every measured number, in four tables."""
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gru_bench.store.bench import latest_figures
-from gru_bench.store.connect import absolute_uri, connect
+from gru_bench.store.connect import absolute_uri
 from gru_bench.store.differences import differing
+from gru_bench.store.examples import Examined
 from gru_bench.store.find import read_planned, run_status
 from gru_bench.store.keep import check_fingerprints, latest_by_key, missing_rows, not_superseded, run_order
 from gru_bench.store.schema import (
     BENCH_COLUMNS,
-    CURVE_COLUMNS,
     ENVIRONMENT,
     RUN_FACTS,
-    VALUE_COLUMNS,
     Fact,
     environment_columns,
 )
 from gru_bench.store.schema import FAMILIES as FAMILIES
 from gru_bench.store.selection import select
+from gru_bench.store.source import StoredRun, open_source
 from gru_bench.store.tables import frame, measured, typed
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run as MlflowRun
-
-READERS = 8
 
 Examples = Callable[[str], Mapping[str, np.ndarray] | None]
 """Given a run id: what the run kept of each test example, as equally long columns, or None where it kept nothing."""
@@ -77,13 +71,12 @@ def read(uri: str | None = None, *, experiment: str | None = None, sweep: str | 
         UserError: No such store, experiment or sweep, or nothing in it (names those that exist); one run key with two
             different data fingerprints.
     """
-    uri = absolute_uri(uri)
-    client = connect(uri, create=False)
-    names = {found.experiment_id: found.name for found in client.search_experiments()}
-    selected = select(client, uri, names, experiment, sweep)
+    source = open_source(absolute_uri(uri))
+    names = source.experiments()
+    selected = select(source, names, experiment, sweep)
     rows = [run_row(run, names) for run in selected.runs]
     check_fingerprints(rows)
-    planned = {parent.info.run_id: read_planned(client, uri, parent) for parent in selected.sweeps}
+    planned = {parent.run_id: read_planned(source, parent) for parent in selected.sweeps}
     kept = not_superseded(latest_by_key(rows), planned)
     kept += missing_rows(selected.sweeps, planned, rows, names)
     families = dict(zip(FAMILIES, FAMILIES, strict=True)) | {
@@ -92,44 +85,44 @@ def read(uri: str | None = None, *, experiment: str | None = None, sweep: str | 
     for row in kept:
         row["family"] = families.get(row["cell"], "")  # a plan, or a run that failed early, does not have it
     kept.sort(key=run_order)
-    by_id = {run.info.run_id: run for run in selected.runs}
+    by_id = {run.run_id: run for run in selected.runs}
     name_settings(kept, by_id)
     present = [by_id[row["run_id"]] for row in kept if row["run_id"]]
-    with ThreadPoolExecutor(READERS) as pool:
-        tables = list(pool.map(lambda run: measured(client, uri, run), present))
+    values, curves = measured(source, present)
     return Results(
         runs=frame(kept, RUN_FACTS | environment_columns(kept)),
-        values=frame([row for values, _ in tables for row in values], VALUE_COLUMNS),
-        curves=frame([row for _, curves in tables for row in curves], CURVE_COLUMNS),
-        bench=frame(latest_figures(client, uri, list(names), {row["machine"] for row in kept}), BENCH_COLUMNS),
+        values=values,
+        curves=curves,
+        bench=frame(latest_figures(source, list(names), {row["machine"] for row in kept}), BENCH_COLUMNS),
+        examples=Examined(source, present),
     )
 
 
-def run_row(run: "MlflowRun", names: dict[str, str]) -> dict[str, Any]:
+def run_row(run: StoredRun, names: dict[str, str]) -> dict[str, Any]:
     """A run's facts with their types, and when it started, for choosing among equals."""
-    params = run.data.params
-    row = {name: typed(stored(run, fact), fact, run.info.run_id) for name, fact in RUN_FACTS.items()}
+    params = run.params
+    row = {name: typed(stored(run, fact), fact, run.run_id) for name, fact in RUN_FACTS.items()}
     row |= {name: value for name, value in params.items() if name.startswith(ENVIRONMENT)}
     return row | {
-        "run_id": run.info.run_id,
-        "experiment": names[run.info.experiment_id],
+        "run_id": run.run_id,
+        "experiment": names[run.experiment_id],
         "status": run_status(run),
-        "started": run.info.start_time,
+        "started": run.started,
     }
 
 
-def stored(run: "MlflowRun", fact: Fact) -> str:
+def stored(run: StoredRun, fact: Fact) -> str:
     """A fact as MLflow has it: the param, else the tag; nothing where a run has neither."""
-    text = run.data.tags.get(fact.tag, "") if fact.tag else ""
-    return str(run.data.params.get(fact.name, text) if fact.param else text)
+    text = run.tags.get(fact.tag, "") if fact.tag else ""
+    return str(run.params.get(fact.name, text) if fact.param else text)
 
 
-def name_settings(rows: list[dict[str, Any]], runs: "dict[str, MlflowRun]") -> None:
+def name_settings(rows: list[dict[str, Any]], runs: dict[str, StoredRun]) -> None:
     """Fill the column ``settings``: in what the runs of one cell on one task differ, beyond columns of their own."""
     alike: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
     for row in rows:
         if row["run_id"]:
-            params = runs[row["run_id"]].data.params
+            params = runs[row["run_id"]].params
             config = {key.removeprefix("config."): text for key, text in params.items() if key.startswith("config.")}
             if config:  # a run that ended early has none
                 alike.setdefault((row["task"], row["cell"]), {})[row["run_id"]] = config

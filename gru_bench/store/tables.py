@@ -1,19 +1,20 @@
 """The numbers of one run: from its parquet files, or from what MLflow itself kept of it; and rows as typed tables."""
 
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
 from gru_bench.errors import UserError
-from gru_bench.store.find import fetch
+from gru_bench.store.find import fetched
 from gru_bench.store.schema import (
     BEST,
+    CURVE_COLUMNS,
     CURVES_FILE,
     INTEGER,
     NUMBER,
@@ -21,45 +22,108 @@ from gru_bench.store.schema import (
     TEXT,
     TRIVIAL,
     TRUTH,
+    VALUE_COLUMNS,
     VALUES_FILE,
     Fact,
 )
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run as MlflowRun
+from gru_bench.store.source import Source, StoredRun
 
 Rows = list[dict[str, Any]]
 
+ARROW = {TEXT: pyarrow.string(), NUMBER: pyarrow.float64(), TRUTH: pyarrow.bool_(), "int64": pyarrow.int64()}
+"""Types of the columns of a run's parquet files."""
 
-def measured(client: "MlflowClient", uri: str, run: "MlflowRun") -> tuple[Rows, Rows]:
-    """A run's values and curves, from its parquet files."""
+
+def arrow_schema(columns: Mapping[str, Fact]) -> pyarrow.Schema:
+    """The types of a run's own table, which needs no run id."""
+    return pyarrow.schema([(name, ARROW[fact.kind]) for name, fact in columns.items() if name != "run_id"])
+
+
+VALUES_SCHEMA, CURVES_SCHEMA = arrow_schema(VALUE_COLUMNS), arrow_schema(CURVE_COLUMNS)
+
+
+def measured(source: Source, runs: Sequence[StoredRun]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Values and curves of runs, run after run, in an order that depends on nothing but what they are.
+
+    Raises:
+        UserError: A run finished, but its files cannot be read.
+    """
+    tables = [tables_of(source, run) for run in runs]
+    values, curves = (
+        joined([run.run_id for run in runs], [pair[position] for pair in tables], schema)
+        for position, schema in enumerate((VALUES_SCHEMA, CURVES_SCHEMA))
+    )
+    positions = values.pop("run"), curves.pop("run")
+    split = values["split"].map({name: position for position, name in enumerate(SPLITS)}).fillna(len(SPLITS))
+    part = pd.to_numeric(values["slice_value"], errors="coerce").fillna(math.inf)  # the length 50 comes before 100
+    names = (ranks(values[name]) for name in ("split", "metric", "slice", "slice_value"))
+    split_name, metric, slice_name, slice_value = names
+    values = values.iloc[np.lexsort((slice_value, part, slice_name, metric, split_name, split, positions[0]))]
+    curves = curves.iloc[np.lexsort((curves["step"], ranks(curves["metric"]), positions[1]))]
+    return values.reset_index(drop=True), curves.reset_index(drop=True)
+
+
+def ranks(texts: pd.Series) -> np.ndarray:
+    """The place of each text among the sorted different ones."""
+    codes, different = pd.factorize(texts)
+    places = {text: place for place, text in enumerate(sorted(different))}
+    return np.array([places[text] for text in different], dtype=np.int64)[codes]
+
+
+def joined(run_ids: Sequence[str], tables: Sequence[pyarrow.Table], schema: pyarrow.Schema) -> pd.DataFrame:
+    """Tables of runs as one frame, with the run's id and its position as ``run``."""
+    positions = np.repeat(np.arange(len(tables)), [table.num_rows for table in tables])
+    table = pyarrow.concat_tables([schema.empty_table(), *tables])
+    columns = {"run_id": VALUE_COLUMNS["run_id"]} | {
+        name: (VALUE_COLUMNS | CURVE_COLUMNS)[name] for name in schema.names
+    }
+    found = {"run_id": np.array([*run_ids, ""], dtype=object)[positions]}
+    for name in schema.names:
+        kind = columns[name].kind
+        missing = {TEXT: "", NUMBER: math.nan}.get(kind)
+        column = table[name] if missing is None else table[name].fill_null(missing)
+        found[name] = column.to_numpy()
+    frame = pd.DataFrame({name: pd.Series(column, dtype=columns[name].kind) for name, column in found.items()})
+    return frame.assign(run=positions)
+
+
+def tables_of(source: Source, run: StoredRun) -> tuple[pyarrow.Table, pyarrow.Table]:
+    """A run's values and curves: from its parquet files, or from what MLflow itself kept."""
     try:
-        tables = read_tables(client, uri, run)
+        tables = read_tables(source, run)
     except (OSError, pyarrow.ArrowException):  # the process died while it wrote them
         tables = None
-    if tables is None and run.info.status == "FINISHED":
+    if tables is None and run.status == "FINISHED":
         raise UserError(
-            f"run {run.info.run_id} finished, but its {VALUES_FILE} cannot be read from {run.info.artifact_uri}; "
+            f"run {run.run_id} finished, but its {VALUES_FILE} cannot be read from {run.artifact_uri}; "
             "artifacts must stay where they were written, or in mlartifacts beside the SQLite file"
         )
-    values, curves = tables or from_history(client, run)
-    for row in values + curves:
-        row["run_id"] = run.info.run_id
-    return sorted(values, key=value_order), sorted(curves, key=lambda row: (row["metric"], row["step"]))
+    return tables or from_history(source, run)
 
 
-def read_tables(client: "MlflowClient", uri: str, run: "MlflowRun") -> tuple[Rows, Rows] | None:
+def read_tables(source: Source, run: StoredRun) -> tuple[pyarrow.Table, pyarrow.Table] | None:
     """The two parquet files, or None where the run has not written them."""
-    with tempfile.TemporaryDirectory() as folder:
-        files = fetch(client, uri, run, (VALUES_FILE, CURVES_FILE), folder)
-        return None if files is None else (parquet_rows(files[0]), parquet_rows(files[1]))
+    with fetched(source, run, (VALUES_FILE, CURVES_FILE)) as files:
+        if files is None:
+            return None
+        return parquet_table(files[0], VALUES_SCHEMA), parquet_table(files[1], CURVES_SCHEMA)
+
+
+def parquet_table(path: Path, schema: pyarrow.Schema | None = None) -> pyarrow.Table:
+    """A parquet file, with the columns of a schema; text that an old file lacks is empty, anything else missing."""
+    with pyarrow.parquet.ParquetFile(path) as file:
+        table = file.read(use_threads=False)  # a few rows: starting threads would take longer than reading them
+    if schema is None or table.schema.equals(schema):
+        return table
+    for field in schema:
+        if field.name not in table.schema.names:
+            table = table.append_column(field, pyarrow.nulls(table.num_rows, field.type))
+    return table.select(schema.names).cast(schema)
 
 
 def parquet_rows(path: Path) -> Rows:
     """A parquet file as one dictionary per row."""
-    with pyarrow.parquet.ParquetFile(path) as file:
-        rows: Rows = file.read().to_pylist()
+    rows: Rows = parquet_table(path).to_pylist()
     return rows
 
 
@@ -74,20 +138,19 @@ def in_columns(rows: Sequence[tuple[Any, ...]], columns: Mapping[str, Fact]) -> 
     return {name: [row[position] for row in rows] for position, name in enumerate(names)}
 
 
-def from_history(client: "MlflowClient", run: "MlflowRun") -> tuple[Rows, Rows]:
+def from_history(source: Source, run: StoredRun) -> tuple[pyarrow.Table, pyarrow.Table]:
     """What MLflow itself kept of a run that is still going, or was killed so hard that it wrote no tables.
 
     Slices are not kept there, and the unit of the primary metric alone is known.
     """
     values: Rows = []
     curves: Rows = []
-    params = run.data.params
-    for key, value in sorted(run.data.metrics.items()):
+    params, metrics = run.params, source.history(run.run_id)
+    for key, (value, points) in sorted(metrics.items()):
         split, _, metric = key.partition("/")
-        renamed = metric.startswith(BEST) and f"{split}/{metric.removeprefix(BEST)}" in run.data.metrics
-        history = client.get_metric_history(run.info.run_id, key)
-        if (split == "valid" and not renamed) or key == "train/loss" or len(history) > 1:
-            curves += [{"metric": key, "step": point.step, "value": point.value} for point in history]
+        renamed = metric.startswith(BEST) and f"{split}/{metric.removeprefix(BEST)}" in metrics
+        if (split == "valid" and not renamed) or key == "train/loss" or len(points) > 1:
+            curves += [{"metric": key, "step": step, "value": point} for step, point in points]
             continue
         metric = metric.removeprefix(BEST) if renamed else metric
         primary = metric.removeprefix(TRIVIAL) == params.get("primary_metric")
@@ -95,17 +158,8 @@ def from_history(client: "MlflowClient", run: "MlflowRun") -> tuple[Rows, Rows]:
         direction = params.get("primary_higher_is_better") if primary else None
         row = {"split": split, "metric": metric, "slice": "", "slice_value": "", "value": value, "unit": unit}
         values.append(row | {"higher_is_better": None if direction is None else direction == "True"})
-    return values, curves
-
-
-def value_order(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Sort key of a value within its run; the length 50 comes before 100."""
-    split = SPLITS.index(row["split"]) if row["split"] in SPLITS else len(SPLITS)
-    try:
-        number = float(row["slice_value"])
-    except ValueError:
-        number = math.inf
-    return (split, row["split"], row["metric"], row["slice"], number, row["slice_value"])
+    tables = (pyarrow.Table.from_pylist(values, VALUES_SCHEMA), pyarrow.Table.from_pylist(curves, CURVES_SCHEMA))
+    return tables
 
 
 def typed(text: str, fact: Fact, run_id: str) -> Any:

@@ -1,9 +1,6 @@
 """The only writer of MLflow: sweeps, runs, and how each of them ended."""
 
 import json
-import math
-import tempfile
-import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,6 +13,7 @@ from gru_bench.store.connect import absolute_uri, artifact_root, connect, one_li
 from gru_bench.store.ending import how_it_ended, without_private_paths
 from gru_bench.store.facts import log_facts
 from gru_bench.store.find import local_folder, read_planned, run_status, sweep_runs
+from gru_bench.store.outbox import Outbox
 from gru_bench.store.schema import (
     BEST,
     CURVE_COLUMNS,
@@ -37,16 +35,14 @@ from gru_bench.store.schema import (
 )
 from gru_bench.store.signals import deferred_signals
 from gru_bench.store.signals import raise_on_signals as raise_on_signals
+from gru_bench.store.source import Client, stored_run
 from gru_bench.store.tables import in_columns, write_parquet
 from gru_bench.store.ui_view import UI_VIEW_TAG, group_params, view_state
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
 
 LOST = "the process ended without giving a reason (killed hard, out of memory, or the machine went down)"
-
-METRICS_A_CALL = 1000
 
 
 class Store:
@@ -156,22 +152,23 @@ class Store:
             Number of jobs by status: finished, failed, killed, unsupported, missing.
         """
         with deferred_signals():
-            parent = self.client.get_run(sweep_id)
+            source = Client(self.uri, self.client)
+            parent = stored_run(self.client.get_run(sweep_id))
             latest: dict[str, str] = {}
-            for run in sweep_runs(self.client, parent):
-                if run.info.status in ("RUNNING", "SCHEDULED"):
-                    self._end(run.info.run_id, "KILLED", "killed", lost or LOST)
-                    run = self.client.get_run(run.info.run_id)
-                latest[run.data.tags.get(JOB, run.info.run_id)] = run_status(run)
-            missing = [job["job"] for job in read_planned(self.client, self.uri, parent) if job["job"] not in latest]
+            for run in sweep_runs(source, parent):
+                if run.status in ("RUNNING", "SCHEDULED"):
+                    self._end(run.run_id, "KILLED", "killed", lost or LOST)
+                    run = stored_run(self.client.get_run(run.run_id))
+                latest[run.tags.get(JOB, run.run_id)] = run_status(run)
+            missing = [job["job"] for job in read_planned(source, parent) if job["job"] not in latest]
             counted = Counter(latest.values()) + Counter(missing=len(missing))
             counts = {status: counted[status] for status in STATUSES}
             total = sum(counts.values())
             parts = [f"{number} {status}" for status, number in counts.items() if number and status != "finished"]
             reason = f"of {total} jobs: {', '.join(parts)}" if parts else "" if total else "no jobs"
             ended = ("FAILED", "failed", reason) if reason else ("FINISHED", "finished", "")
-            if (parent.info.status, parent.data.tags.get(STATUS), parent.data.tags.get(ERROR, "")) != ended:
-                if ERROR in parent.data.tags:
+            if (parent.status, parent.tags.get(STATUS), parent.tags.get(ERROR, "")) != ended:
+                if ERROR in parent.tags:
                     self.client.delete_tag(sweep_id, ERROR)
                 self._end(sweep_id, *ended)
             return counts
@@ -221,7 +218,7 @@ class Store:
 
 
 class Run:
-    """What one run writes. Curves and values are kept in memory until :meth:`flush` or the end.
+    """What one run writes. All of it is kept in memory until :meth:`flush` or the end.
 
     Attributes:
         run_id: MLflow's id.
@@ -229,12 +226,10 @@ class Run:
 
     def __init__(self, store: Store, run_id: str, kind: str) -> None:
         self.run_id = run_id
-        self._kind = kind
         self._store = store
-        self._client = store.client
+        self._outbox = Outbox(store.client, run_id, kind)
         self._curves: list[tuple[str, int, float]] = []
         self._values: dict[tuple[str, str, str, str], tuple[float, str, bool | None]] = {}
-        self._unsent: list[Metric] = []
 
     def params(self, facts: Mapping[str, object]) -> None:
         """Facts as text, each as param and tag as the schema has it; a name takes one value only.
@@ -242,16 +237,16 @@ class Run:
         Long ones are cut: the whole belongs in an artifact.
 
         Raises:
-            ValueError: A fact is not declared in :mod:`gru_bench.store.schema`. Nothing is written.
-            UserError: A value is not of the kind that the schema has. Nothing is written.
+            ValueError: A fact is not declared in :mod:`gru_bench.store.schema`, or was given with another value.
+                None of them is kept.
+            UserError: A value is not of the kind that the schema has. None of them is kept.
         """
-        with deferred_signals():
-            log_facts(self._client, self.run_id, facts, self._kind)
+        self._outbox.facts(facts)
 
     def curve(self, metric: str, step: int, value: float) -> None:
         """One point of a curve such as ``train/loss``; steps are optimizer steps."""
         self._curves.append((metric, step, float(value)))
-        self._keep(metric, step, value)
+        self._outbox.point(metric, step, value)
 
     def value(
         self,
@@ -280,26 +275,25 @@ class Run:
             key = f"{split}/{metric}"
             if any(name == key for name, _, _ in self._curves):
                 key = f"{split}/{BEST}{metric}"
-            self._unsent = [point for point in self._unsent if point.key != key]
-            self._keep(key, 0, value)
+            self._outbox.forget(key)
+            self._outbox.point(key, 0, value)
 
-    def flush(self) -> None:
-        """Send what was kept to MLflow. Takes milliseconds: call it outside what is timed."""
-        with deferred_signals():
-            for start in range(0, len(self._unsent), METRICS_A_CALL):
-                self._client.log_batch(self.run_id, metrics=self._unsent[start : start + METRICS_A_CALL])
-            self._unsent.clear()
+    def flush(self, least_s: float = 0.0) -> None:
+        """Send what was kept to MLflow, unless it was last sent less than so many seconds ago.
+
+        Takes milliseconds: call it outside what is timed.
+        """
+        if self._outbox.age_s >= least_s:
+            with deferred_signals():
+                self._outbox.send()
 
     def table(self, name: str, columns: dict[str, list[Any]]) -> None:
         """Equally long columns as the artifact ``NAME.parquet``."""
-        with deferred_signals(), tempfile.TemporaryDirectory() as folder:
-            write_parquet(Path(folder) / f"{name}.parquet", columns)
-            self._client.log_artifacts(self.run_id, folder)
+        self._outbox.file(f"{name}.parquet", lambda path: write_parquet(path, columns))
 
-    def text(self, path: str, text: str) -> None:
+    def text(self, name: str, text: str) -> None:
         """A text file as an artifact."""
-        with deferred_signals():
-            self._client.log_text(self.run_id, text, path)
+        self._outbox.file(name, lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
 
     def close(self, error: BaseException | None) -> None:
         """Write what was measured, then how the run ended. Called once, by :meth:`Store.run`.
@@ -308,32 +302,18 @@ class Run:
             Exception: Something could not be written. All the rest has been, and the run is not FINISHED.
         """
         status, tag, reason = how_it_ended(error)
+        values = [(*key, *entry) for key, entry in self._values.items()]
+        self.table(Path(CURVES_FILE).stem, in_columns(self._curves, CURVE_COLUMNS))
+        self.table(Path(VALUES_FILE).stem, in_columns(values, VALUE_COLUMNS))
+        if error is not None:
+            self.text(TRACEBACK_FILE, without_private_paths("".join(traceback.format_exception(error))))
         problem: Exception | None = None
-        for write in (self._write_tables, self.flush, lambda: self._write_traceback(error)):
-            try:
-                write()
-            except Exception as caught:
-                problem = problem or caught
-        if problem is not None and error is None:
-            status, tag, reason = "FAILED", "failed", f"could not be stored: {one_line(problem)}"
+        try:
+            self._outbox.send()
+        except Exception as caught:
+            problem = caught
+            if error is None:
+                status, tag, reason = "FAILED", "failed", f"could not be stored: {one_line(problem)}"
         self._store._end(self.run_id, status, tag, without_private_paths(reason))
         if problem is not None:
             raise problem
-
-    def _keep(self, key: str, step: int, value: float) -> None:
-        from mlflow.entities import Metric
-
-        # MLflow turns infinity into 1.8e308, which no chart survives
-        charted = float(value) if math.isfinite(value) else math.nan
-        self._unsent.append(Metric(key, charted, int(time.time() * 1000), step))
-
-    def _write_tables(self) -> None:
-        values = [(*key, *entry) for key, entry in self._values.items()]
-        with tempfile.TemporaryDirectory() as folder:
-            write_parquet(Path(folder) / CURVES_FILE, in_columns(self._curves, CURVE_COLUMNS))
-            write_parquet(Path(folder) / VALUES_FILE, in_columns(values, VALUE_COLUMNS))
-            self._client.log_artifacts(self.run_id, folder)
-
-    def _write_traceback(self, error: BaseException | None) -> None:
-        if error is not None:
-            self.text(TRACEBACK_FILE, without_private_paths("".join(traceback.format_exception(error))))
