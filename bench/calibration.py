@@ -1,6 +1,6 @@
 """Does the verdict keep its promises? Simulated reports with a known truth: gru_bench/statistics/calibration.json.
 
-    python bench/calibration.py [--simulations 6000] [--seed 0] [--quick] [--out gru_bench/statistics/calibration.json]
+    python bench/calibration.py [--simulations 4000] [--seed 0] [--quick] [--out gru_bench/statistics/calibration.json]
 
 The functions that the report itself calls are run on made scores: normal, skewed (exponential), bimodal (one seed in
 three lands four standard deviations off), each with standard deviation 1 over seeds. A report has six tasks. What is
@@ -247,11 +247,12 @@ def truth(n: int, examples: bool = False, value: float = 0.0) -> Estimate:
     return one.with_seeds(n)
 
 
-def margin_with_power(n: int, level: float, examples: bool) -> float:
-    """The difference that is announced as found with :data:`POWER` by ``n`` seeds."""
+def margin_with_power(n: int, looks: int, examples: bool) -> float:
+    """The margin of which ``n`` seeds are announced to find a difference as large, with :data:`POWER`."""
+    level, equivalence_level = nominal_level(ALPHA / TASKS, looks), nominal_level(2 * ALPHA, looks)
 
     def gap(margin: float) -> float:
-        return power_difference(truth(n, examples, margin), level) - POWER
+        return power_difference(truth(n, examples, margin), level, margin, equivalence_level) - POWER
 
     return float(optimize.brentq(gap, 0.1, 20))
 
@@ -264,7 +265,7 @@ def one_margin(count: int, rng: np.random.Generator) -> list[Row]:
             continue  # their spreads differ by task
         for points in [[n] for n in SEEDS] + [UNTIL]:
             most, looks = points[-1], len(points)
-            margin = margin_with_power(most, nominal_level(ALPHA / TASKS, looks), estimators[0] is crossed)
+            margin = margin_with_power(most, looks, estimators[0] is crossed)
             answers = []
             for _ in range(count if looks == 1 else count // 2):
                 data = [draw((most,), rng) for draw in draws]
@@ -285,7 +286,7 @@ def six_margins(count: int, rng: np.random.Generator) -> list[Row]:
     """All six tasks differ by one margin: Holm's later steps are easier than what is announced for the first."""
     rows = []
     for n in SEEDS:
-        margin = margin_with_power(n, ALPHA / TASKS, examples=False)
+        margin = margin_with_power(n, 1, examples=False)
         found = []
         for _ in range(count):
             data = list(paired(normal)((TASKS, n), rng) + margin)
@@ -329,7 +330,7 @@ def note(rows: Sequence[Row]) -> str:
 def main() -> None:
     """Simulate, print the table and write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--simulations", type=int, default=6_000)
+    parser.add_argument("--simulations", type=int, default=4_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="100 simulations a row")
     parser.add_argument("--out", type=Path)

@@ -193,7 +193,8 @@ def without_pair(view: View) -> str:
         there = distinct(view.runs.loc[view.runs["status"] == "finished", "cell"])
         if not there:
             return "Nothing finished, so nothing is compared."
-        return f"GRU and LSTM are not compared: only {', '.join(there)} finished on settings that agree."
+        why = f"only {shown(there[0])} finished" if len(there) == 1 else f"no settings of {', '.join(there)} agree"
+        return f"GRU and LSTM are not compared: {why}."
     texts = [counted_cells([one for one in found if one.pair.cells == both]) for both in cells]
     return f"GRU and LSTM are not compared here. {' '.join(texts)}"
 

@@ -1,7 +1,7 @@
 """What two rows' runs say about the difference between them, before any verdict.
 
-Differences are oriented: positive says that the first cell is better, whatever the metric's direction. Suffix letters: S
-seeds, N test examples.
+Differences are oriented: positive says that the first cell is better, whatever the metric's direction. Suffix letters:
+S seeds, N test examples.
 """
 
 import dataclasses
@@ -111,7 +111,8 @@ def gather(view: View, pair: Pair, tables: Tables) -> Evidence:
         UserError: The task's metric has no direction, or its runs have different margins, which was not accepted.
     """
     task = pair.task
-    check(task, view.accept)
+    margins = view.remember(("margins", task.task, task.metric), lambda: margins_of(task))
+    check(task, margins, view.accept)
     sign = 1.0 if task.higher_is_better else -1.0
     sides = [view.seed_values(group, task.metric) for group in (pair.first, pair.second)]
     seeds = sorted(set(sides[0].index) & set(sides[1].index))
@@ -123,7 +124,7 @@ def gather(view: View, pair: Pair, tables: Tables) -> Evidence:
         differences = solved[0].astype(float) - solved[1].astype(float)
     else:
         scale = level_of(task.metric, first_S, second_S)
-        pieces = [pieces_by_seed(task.metric, group, seeds, tables) for group in (pair.first, pair.second)]
+        pieces = [pieces_by_seed(group, seeds, tables) for group in (pair.first, pair.second)]
         both = at_one_length(pieces[0], pieces[1])
         if both is None:
             one, other = on_scale(first_S[:, None], first_S, scale), on_scale(second_S[:, None], second_S, scale)
@@ -142,7 +143,7 @@ def gather(view: View, pair: Pair, tables: Tables) -> Evidence:
         estimate=estimated(differences, solved),
         looks=most_looks(pair),
         notes=notes,
-        marks=marks(task, pair),
+        marks=marks(margins, pair),
     )
 
 
@@ -156,15 +157,15 @@ def estimated(differences: np.ndarray, solved: tuple[np.ndarray, np.ndarray] | N
     return crossed(differences) if differences.ndim == 2 else seeds_only(differences)
 
 
-def check(task: TaskGroups, accept: frozenset[str]) -> None:
+def check(task: TaskGroups, margins: list[float], accept: frozenset[str]) -> None:
     """Refuse what cannot be compared."""
     if task.higher_is_better is None:
         raise UserError(
             f"{task.task}: whether a higher {task.metric or 'score'} is better is not recorded, so no cell can be the "
             "better one; leave its runs out of the report"
         )
-    if len(found := margins_of(task)) > 1 and MARGINS not in accept:
-        texts = ", ".join(f"{margin:g}" for margin in found)
+    if len(margins) > 1 and MARGINS not in accept:
+        texts = ", ".join(f"{margin:g}" for margin in margins)
         raise UserError(
             f"{task.task}: its runs have different margins ({texts}), and a margin is fixed before the runs; "
             f"accept=[{MARGINS}] compares by the smallest one and marks the report"
@@ -173,7 +174,7 @@ def check(task: TaskGroups, accept: frozenset[str]) -> None:
 
 def margins_of(task: TaskGroups) -> list[float]:
     """The different margins of a task's finished runs."""
-    parts = [group.finished["margin"] for group in task.groups if len(group.finished)]
+    parts = [group.finished["margin"].drop_duplicates() for group in task.groups if len(group.finished)]
     return [float(margin) for margin in distinct(pd.concat(parts))] if parts else []
 
 
@@ -192,20 +193,21 @@ def alone(pair: Pair, sides: list[pd.Series]) -> list[str]:
 
 def most_looks(pair: Pair) -> int:
     """Most looks that any of the runs was planned with; 1 where none says."""
-    column = pd.concat([pair.first.finished["looks"], pair.second.finished["looks"]])
+    column = pd.concat([group.finished["looks"].drop_duplicates() for group in (pair.first, pair.second)])
     return max((int(value) for value in column if known(value)), default=1)
 
 
-def marks(task: TaskGroups, pair: Pair) -> list[str]:
+def marks(margins: list[float], pair: Pair) -> list[str]:
     """What weakens a comparison whatever it says."""
-    runs = pd.concat([pair.first.finished, pair.second.finished])
-    dirty = [truth(value) for value in runs["dirty"]]
-    code = {(commit, flag) for commit, flag in zip(runs["git_commit"], dirty, strict=True) if known(commit)}
+    runs = pd.concat([group.finished[["git_commit", "dirty", "machine"]] for group in (pair.first, pair.second)])
+    kinds = runs[["git_commit", "dirty"]].drop_duplicates()
+    dirty = [truth(value) for value in kinds["dirty"]]
+    code = {(commit, flag) for commit, flag in zip(kinds["git_commit"], dirty, strict=True) if known(commit)}
     found = {
-        MARGINS_MARK: len(margins_of(task)) > 1,
+        MARGINS_MARK: len(margins) > 1,
         CODE_MARK: len(code) > 1,
         DIRTY_MARK: any(dirty),
-        MACHINES_MARK: len(distinct(runs["machine"])) > 1,
+        MACHINES_MARK: len(distinct(runs["machine"].drop_duplicates())) > 1,
     }
     return [mark for mark, there in found.items() if there]
 
@@ -264,7 +266,7 @@ def taken_apart(view: View, metric: str, group: Group) -> Tables:
     return found
 
 
-def pieces_by_seed(metric: str, group: Group, seeds: list[int], tables: Tables) -> list[list[dict[object, np.ndarray]]]:
+def pieces_by_seed(group: Group, seeds: list[int], tables: Tables) -> list[list[dict[object, np.ndarray]]]:
     """For each seed the tables of its runs; usually one."""
     finished = group.finished
     by_seed: dict[int, list[dict[object, np.ndarray]]] = {seed: [] for seed in seeds}

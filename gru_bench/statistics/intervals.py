@@ -10,9 +10,9 @@ from scipy import special, stats
 
 from gru_bench.statistics.inputs import Array, as_finite, check_level, no_spread
 
-BCA_FROM = 100
-"""Fewest seeds for which :func:`mean_interval` takes BCa. Below, BCa covers less than it says and t does not
-(``bench/calibration.py``, rows "interval of a mean")."""
+BCA_FROM = 200
+"""Fewest seeds for which :func:`mean_interval` takes BCa. Below, BCa covers less than it says, and t does not
+(``bench/calibration.py``: rows "BCa interval" and "t interval")."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from gru_bench.statistics.crossed import Uncertain
 from gru_bench.statistics.inputs import as_finite
 
 K = TypeVar("K")
-EXACT_UP_TO = 13
+EXACT_UP_TO = 16
 """Most seeds for which all 2^S sign flips are tried."""
 
 
