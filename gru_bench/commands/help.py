@@ -10,8 +10,8 @@ USAGE = {
     ),
     "report": (
         "gru-bench report [experiment=NAME | sweep=ID] [output=FOLDER]   default: the latest sweep\n"
-        "       gru-bench report --diff OLD NEW [key=value ...]                   what changed beyond noise; writes nothing\n"
-        "       gru-bench report --check [RULES [RESULTS]] [key=value ...]        hold results to rules; writes nothing"
+        "       gru-bench report --diff OLD NEW [key=value ...]                  what changed beyond noise\n"
+        "       gru-bench report --check [RULES [RESULTS]] [key=value ...]       hold results to rules"
     ),
     "doctor": "gru-bench doctor [device=cuda] [tracking.uri=...]",
 }
@@ -19,11 +19,11 @@ HEADINGS = {"section": "sections (all of them are written):", "check": "rules (-
 """Of groups that no key chooses."""
 MORE = {
     "report": (
-        "OLD, NEW, RESULTS: a results.csv, a report's folder, a store's file or URI, an experiment or a sweep's id of the\n"
-        "store. experiment= and sweep= choose the runs of a store that is named by its file or URI; without RESULTS the\n"
-        "store's runs are checked, chosen as for a report. RULES: a yaml file, or a name from below.\n"
-        "--diff compares test scores, task by task and cell by cell; a row is worse where its mean is worse by more than\n"
-        "the task's margin and its interval (Holm's adjustment over all rows) is clear of zero.\n"
+        "OLD, NEW, RESULTS: a results.csv, a report's folder, a store's file or URI, or an experiment or a sweep's id\n"
+        "in the store. experiment= and sweep= choose the runs of a store named by its file or URI. Without RESULTS the\n"
+        "runs are chosen as for a report. RULES: a yaml file, or a name from below. Both flags write no files.\n"
+        "--diff compares test scores, task by task and cell by cell: a row is worse where its mean is worse by more\n"
+        "than the task's margin and its interval (Holm's adjustment over all rows) is clear of zero.\n"
         "Exit code: 0; 2 for bad input; 3 where a row got worse (--diff) or a rule is broken (--check)."
     )
 }

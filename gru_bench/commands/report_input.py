@@ -1,4 +1,4 @@
-"""Results that ``report --diff`` and ``report --check`` are given by name: a file, a folder, a store or an experiment."""
+"""Results that ``report --diff`` and ``--check`` are given by name: a file, a folder, a store or an experiment."""
 
 import re
 from pathlib import Path

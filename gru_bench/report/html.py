@@ -117,7 +117,7 @@ class Renderer:
     def __init__(self, figures: Path):
         self.figures = figures
         self.markdown: MarkdownIt = parser()
-        rules = {
+        rules: dict[str, Any] = {
             "image": self._image,
             "link_open": self._link_open,
             "link_close": self._link_close,
@@ -127,7 +127,7 @@ class Renderer:
             "td_open": self._cell,
         }
         self.markdown.renderer = RendererHTML()
-        self.markdown.renderer.rules |= rules  # type: ignore[attr-defined]
+        self.markdown.renderer.rules |= rules
 
     def __call__(self, tokens: Sequence[Token]) -> str:
         return str(self.markdown.renderer.render(list(tokens), self.markdown.options, {}))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from gru_bench.compare.compared import FIRST, SECOND
 from gru_bench.compare.pairs import ALIKE, shown
-from gru_bench.report.figures import direction, handle, legend_below, looks, panels, style
+from gru_bench.report.figures import direction, handle, legend_below, looks, panels, set_log, style, wants_log
 from gru_bench.report.groups import Group, TaskGroups
 from gru_bench.report.markdown import Section, heading, known, metric_header, number, paragraphs, plural, span, table
 from gru_bench.report.view import View
@@ -33,13 +33,15 @@ class Ledger:
     num_failed: int
 
 
-def render(view: View, /, *, fewest_trials: int, seed: int) -> Section:
+def render(view: View, /, *, fewest_trials: int, seed: int, log_metrics: list[str], log_axis_from: float) -> Section:
     """Answer: how many trials did each cell get, and does the answer hold along the way?
 
     Args:
         view: All runs. Tasks without trials are left out.
         fewest_trials: Learning rates of one cell, all else equal, from which its runs are trials.
         seed: Of the resampling.
+        log_metrics: Metrics whose axis is always logarithmic.
+        log_axis_from: Ratio of the largest to the smallest value from which any axis is.
     """
     ledgers = [(task, found) for task in view.tasks if (found := ledger(view, task, fewest_trials))]
     if not ledgers:
@@ -49,7 +51,9 @@ def render(view: View, /, *, fewest_trials: int, seed: int) -> Section:
     for (task, rows), of_task in zip(ledgers, curves, strict=True):
         parts += [f"### {heading(task.task, task.generated)}", trials_table(task, rows, of_task)]
         parts += ["\n".join(f"- {line}" for line in [answers(task, rows, seed), fairness(rows)] if line)]
-    return Section("Tuning ledger", paragraphs(*parts), {"tuning_ledger": draw(view, ledgers, curves)})
+    return Section(
+        "Tuning ledger", paragraphs(*parts), {"tuning_ledger": draw(view, ledgers, curves, log_metrics, log_axis_from)}
+    )
 
 
 def ledger(view: View, task: TaskGroups, fewest: int) -> list[Ledger]:
@@ -149,7 +153,13 @@ def fairness(rows: list[Ledger]) -> str:
     return f"The cells had different numbers of trials ({texts}): compare them at equal k, not at their ends."
 
 
-def draw(view: View, ledgers: list[tuple[TaskGroups, list[Ledger]]], curves: list[dict[str, Expected]]) -> Figure:
+def draw(
+    view: View,
+    ledgers: list[tuple[TaskGroups, list[Ledger]]],
+    curves: list[dict[str, Expected]],
+    log_metrics: list[str],
+    log_axis_from: float,
+) -> Figure:
     """One panel a task, one line a cell."""
     cell_looks = looks(view)
     names: dict[str, Group] = {}
@@ -162,6 +172,9 @@ def draw(view: View, ledgers: list[tuple[TaskGroups, list[Ledger]]], curves: lis
                 trials = np.arange(1, len(row.scores) + 1)
                 ax.fill_between(trials, found.low, found.high, color=look.color, alpha=0.15, linewidth=0)
                 ax.plot(trials, found.value, color=look.color, marker=look.marker, markersize=4, linewidth=1.4)
+            drawn = [float(x) for found in of_task.values() for part in (found.low, found.high) for x in part]
+            if wants_log(task.metric, drawn, log_metrics, log_axis_from):
+                set_log(ax, "y", drawn)
             ax.set_title(heading(task.task, task.generated), loc="left")
             ax.locator_params(axis="x", integer=True, nbins=8)
             ax.set_xlabel("trials")

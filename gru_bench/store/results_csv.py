@@ -26,7 +26,7 @@ def read_csv(path: Path) -> Results:
     absent = [name for name in NEEDED if name not in table]
     if absent:
         raise UserError(f"{path}: not the results.csv of a report; it has no column {absent[0]}")
-    columns = RUN_FACTS | environment_columns(table.to_dict("records")[:1])
+    columns = RUN_FACTS | environment_columns([dict.fromkeys(map(str, table), "")])
     ran = table["run_id"] != ""  # a planned job that left no run is one line
     runs = pd.concat([table[ran].drop_duplicates("run_id"), table[~ran]])
     values = table[table["metric"] != ""]
