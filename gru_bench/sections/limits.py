@@ -47,8 +47,8 @@ def render(view: View, /, *, seeds_for_a_winner: int) -> Section:
         "They show what each cell scored and cost at exactly these settings, on this data, with these seeds.",
         learned(tasks, view),
         seeds(tasks, view, seeds_for_a_winner),
-        "The spread is over seeds alone: other initial values, another order or draw of the training data. The test "
-        "data is the same for all, and how much scores would move on other test data is not in it.",
+        "The spread in the tables is over seeds alone: other initial values, another order or draw of the training "
+        "data. How much scores would move on other test data is in the intervals of the comparisons.",
         *budgets(finished),
         tuning(tasks),
         training(tasks, view),
@@ -72,7 +72,7 @@ def seeds(tasks: list[TaskGroups], view: View, wanted: int) -> str:
             f"n is {seen} per row. Below {wanted} no difference between two rows is called a win here, however "
             "large it looks."
         )
-    return f"n is {seen} per row. Differences are shown, not tested: intervals and a verdict come later."
+    return f"n is {seen} per row. Only the verdict and the comparisons test differences; the tables show them."
 
 
 def learned(tasks: list[TaskGroups], view: View) -> str:

@@ -41,7 +41,7 @@ INTRODUCTION = (
     "One table per task. Each row averages the seeds of one cell at one setting, and nothing else: mean, standard "
     "deviation (sd) and range over the seeds, n the number of distinct seeds that finished. Scores are those of the "
     "test data at the best validation step. The order of rows is fixed (RNN, LSTM, GRU; a family's reference cell "
-    "first) and is not a ranking: this report names no winner, the statistics for that come later. " + ARROWS
+    "first) and is not a ranking: which differences are more than noise stands in the verdict. " + ARROWS
 )
 
 
