@@ -332,7 +332,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=4_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="100 simulations a row")
+    parser.add_argument("--quick", action="store_true", help="100 simulations a row; writes only where --out says")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     count = 100 if options.quick else options.simulations

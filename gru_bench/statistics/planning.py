@@ -30,7 +30,7 @@ class SeedsNeeded:
     high: int
 
 
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)
 
 
 def _spread_seen(df: float) -> np.ndarray:
