@@ -88,7 +88,10 @@ def test_the_printed_gru_is_a_gru_where_it_scores_the_same(printed: float, answe
     [(0.05, 0.01, "supported", "LSTM for long ones"), (0.01, 0.05, "contradicted", "GRU for long ones")],
 )
 def test_the_slope_over_the_length(gru_40: float, lstm_40: float, answer: str, take: str) -> None:
-    lengths = {"gru": (0.01, (0.01 + gru_40) / 2, gru_40), "lstm": (0.01, (0.01 + lstm_40) / 2, lstm_40)}
+    lengths: dict[str, tuple[float, ...]] = {
+        "gru": (0.01, (0.01 + gru_40) / 2, gru_40),
+        "lstm": (0.01, (0.01 + lstm_40) / 2, lstm_40),
+    }
     found = results({"gru": 0.01, "lstm": 0.01}, lengths)
     assert verdict(found, "Long → LSTM") == answer
     # 0.04 over two doublings
