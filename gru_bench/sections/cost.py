@@ -1,5 +1,7 @@
 """Cost: what did each run take, on the machine that it ran on?"""
 
+from dataclasses import replace
+
 import pandas as pd
 
 from gru_bench.report.groups import Group, distinct, truth
@@ -30,7 +32,7 @@ def render(view: View, /, *, columns: dict[str, str]) -> Section:
     rows = []
     rough = False
     for task in view.tasks:
-        for group in task.groups:
+        for group in (part for whole in task.groups for part in by_machine(whole)):
             columns_of = [view.seed_values(group, *reversed(name.split("/", 1))) for name in columns]
             if any(len(series) for series in columns_of):
                 shared = set(map(truth, group.finished["shared"])) != {False}
@@ -45,6 +47,17 @@ def render(view: View, /, *, columns: dict[str, str]) -> Section:
     headers = ["task", "cell", *columns.values(), "kernel", "threads", "shared machine"]
     costs = table(headers, rows, set(columns.values()) | {"threads"})
     return Section("Cost", paragraphs(TEXT, costs, SHARED if rough else ""))
+
+
+def by_machine(group: Group) -> list[Group]:
+    """The row, or one of each machine: times of two machines have no common median."""
+    machines = distinct(group.finished["machine"])
+    if len(machines) < 2:
+        return [group]
+    return [
+        replace(group, label=f"{group.label}, machine {name}", runs=group.runs[group.runs["machine"] == name])
+        for name in machines
+    ]
 
 
 def order_of(series: pd.Series) -> str:
