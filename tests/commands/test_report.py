@@ -283,7 +283,7 @@ def test_rules_of_the_users_own(run: Command, empty_folder: Path, capsys: pytest
     assert "\n" not in error
 
 
-def test_a_store_against_its_own_csv(run: Command, empty_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_store_against_its_own_csv(run: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("output=a") == 0
     assert run("--diff", "a", "small") == 0
     out = capsys.readouterr().out
