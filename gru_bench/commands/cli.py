@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 VERBS = {
     "train": "train one cell on one task, or a sweep of them, and write the runs to MLflow",
-    "report": "turn an experiment's runs into a markdown report with figures and results.csv",
+    "report": "turn an experiment's runs into a report: pages, figures, tables and results.csv",
     "ui": "open the MLflow UI on the runs",
     "doctor": "check versions, devices, threads, kernels and the store before anything runs",
 }

@@ -20,8 +20,8 @@ HEADINGS = {"section": "sections (all of them are written):", "check": "rules (-
 MORE = {
     "report": (
         "OLD, NEW, RESULTS: a results.csv, a report's folder, a store's file or URI, or an experiment or a sweep's id\n"
-        "in the store. experiment= and sweep= choose the runs of a store named by its file or URI. Without RESULTS the\n"
-        "runs are chosen as for a report. RULES: a yaml file, or a name from below. Both flags write no files.\n"
+        "in the store. experiment= and sweep= choose the runs of a store named by its file or URI. Without RESULTS\n"
+        "the runs are chosen as for a report. RULES: a yaml file, or a name from below. Both flags write no files.\n"
         "--diff compares test scores, task by task and cell by cell: a row is worse where its mean is worse by more\n"
         "than the task's margin and its interval (Holm's adjustment over all rows) is clear of zero.\n"
         "Exit code: 0; 2 for bad input; 3 where a row got worse (--diff) or a rule is broken (--check)."

@@ -1,5 +1,6 @@
 """The head of a report: which runs it is about, and the command that makes it again."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,8 @@ def header(view: View, made: Made) -> str:
     names = ", ".join(map(str, experiments)) or str(made.select.get("experiment"))
     statuses = runs["status"].value_counts()
     counts = [f"{statuses[status]} {status}" for status in sorted(statuses.index, key=lambda s: (s != "finished", s))]
-    question = f"# Report: {names}\n\nWhat do {listed(cells(view))} score on {listed(distinct(runs['task']))}?"
+    tasks = listed(distinct(runs["task"]))
+    question = f"# Report: {literal(names)}\n\nWhat do {literal(listed(cells(view)))} score on {literal(tasks)}?"
     seeds = plural(len(distinct(runs["seed"])), "seed")
     device = ", ".join(map(str, distinct(runs["device"]))) or "device not known"
     again = command(made, [str(sweep) for sweep in sweeps], names)
@@ -44,6 +46,11 @@ def header(view: View, made: Made) -> str:
     )
     accepted = [f"> **Accepted by hand: {ACCEPTABLE[name]}.** What follows is weaker for it." for name in made.accept]
     return paragraphs(question, facts, merged, *accepted)
+
+
+def literal(text: str) -> str:
+    """Names of the data as text, whatever characters they have; the underscore within a word is no markup."""
+    return re.sub(r"([\\<\[\]*`!&])", r"\\\1", " ".join(text.split()))
 
 
 def cells(view: View) -> list[str]:

@@ -183,10 +183,11 @@ def test_report_from_a_store(
 
 
 def test_latest_sweep_and_options_of_sections(run: Command, made: tuple[str, str], empty_folder: Path) -> None:
-    assert run("output=a", "sections.limits.seeds_for_a_winner=1", "sections.cost.order=1") == 0
+    assert run("output=a", "sections.limits.seeds_for_a_winner=1", "sections.learning_curves.order=1") == 0
     assert f"gru-bench report sweep={made[1]}" in (empty_folder / "a" / "report.md").read_text(encoding="utf-8")
     details = (empty_folder / "a" / "details.md").read_text(encoding="utf-8")
-    assert details.index("## Cost") < details.index("## Summary")
+    assert "Differences are shown, not tested" in details
+    assert details.index("## Learning curves") < details.index("## Summary")
 
 
 @pytest.mark.parametrize("flag_first", [True, False])
@@ -200,7 +201,8 @@ def test_a_section_of_the_users_own(run: Command, made: tuple[str, str], empty_f
     text = (empty_folder / "a" / "details.md").read_text(encoding="utf-8")
     assert "## Own\n\nhello, 2 runs" in text
     assert text.index("## Own") < text.index("## Summary")
-    assert run(flag, "output=b", "sections.own.page=report") == 0
+    (empty_folder / "mine" / "section" / "own.yaml").write_text(f"# mine\n{body}page: report\n")
+    assert run(flag, "output=b") == 0
     assert "## Own\n\nhello, 2 runs" in (empty_folder / "b" / "report.md").read_text(encoding="utf-8")
 
 
@@ -281,7 +283,7 @@ def test_rules_of_the_users_own(run: Command, empty_folder: Path, capsys: pytest
     assert "\n" not in error
 
 
-def test_a_store_against_its_own_csv(run: Command, empty_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_store_against_its_own_csv(run: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("output=a") == 0
     assert run("--diff", "a", "small") == 0
     out = capsys.readouterr().out
