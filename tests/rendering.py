@@ -10,8 +10,10 @@ import pandas as pd
 import yaml
 from conftest import REPOSITORY, yaml_names
 
-from gru_bench.commands import report
+from gru_bench.report import files
+from gru_bench.report.header import Made
 from gru_bench.report.markdown import Section
+from gru_bench.report.pages import DETAILS, PAGES
 from gru_bench.report.view import View
 from gru_bench.store.read import Results
 
@@ -27,7 +29,9 @@ def node(name: str) -> dict[str, Any]:
 
 def render(name: str, results: Results, **changed: Any) -> Section:
     """The section as its yaml makes it."""
-    options = {key: value for key, value in node(name).items() if not key.startswith("_") and key != "order"}
+    options = {
+        key: value for key, value in node(name).items() if not key.startswith("_") and key not in ("order", "page")
+    }
     module, function = node(name)["_target_"].rsplit(".", 1)
     section: Section = getattr(importlib.import_module(module), function)(View(results), **(options | changed))
     return section
@@ -36,7 +40,10 @@ def render(name: str, results: Results, **changed: Any) -> Section:
 def write(folder: Path, results: Results) -> None:
     """A whole report, as the command writes it."""
     names = sorted(NAMES, key=lambda name: node(name)["order"])
-    report.write(folder, results, View(results), SELECT, [render(name, results) for name in names])
+    placed: dict[str, list[Section]] = {page: [] for page in PAGES}
+    for name in names:
+        placed[node(name).get("page", DETAILS)].append(render(name, results))
+    files.write(folder, results, View(results), Made(SELECT), placed)
 
 
 def with_facts(results: Results, **facts: Any) -> Results:

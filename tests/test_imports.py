@@ -22,6 +22,7 @@ HEAVY = {
     "sacrebleu",
     "seqeval",
     "tokenizers",
+    "markdown_it",
 }
 
 ALLOWED: dict[str, set[str]] = {
@@ -54,6 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     "statistics": {"gru_bench.statistics"},
     "store": {"mlflow", "pandas", "gru_bench.store"},
     "report": {
+        "markdown_it",
         "pandas",
         "seaborn",
         "matplotlib",

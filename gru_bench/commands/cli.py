@@ -12,7 +12,7 @@ from gru_bench.errors import UserError
 
 VERBS = {
     "train": "train one cell on one task, or a sweep of them, and write the runs to MLflow",
-    "report": "turn an experiment's runs into a markdown report with figures and results.csv",
+    "report": "turn an experiment's runs into a report: pages, figures, tables and results.csv",
     "ui": "open the MLflow UI on the runs",
     "doctor": "check versions, devices, threads, kernels and the store before anything runs",
 }
@@ -35,7 +35,10 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one verb and return its exit code: 0 done, 1 a run failed, 2 bad input, 130 interrupted."""
+    """Run one verb and return its exit code: 0 done, 1 a run failed, 2 bad input, 130 interrupted.
+
+    3: ``report --diff`` found something worse by more than its margin, or ``report --check`` a broken rule.
+    """
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if arguments else 2
@@ -84,6 +87,11 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
     raise_on_signals()
     task = load(verb)
     if verb == "report":
+        try:
+            arguments, task.function = report_mode(arguments, task.function)
+        except UserError as error:
+            print(messages.line(verb, error), file=sys.stderr)
+            return 2
         arguments = select_by_name(arguments)
         # beside the other overrides: Hydra's parser takes them in one piece only, before or after the flags
         at = next((i for i, a in enumerate(arguments) if "=" in a and not a.startswith("-")), len(arguments))
@@ -189,6 +197,49 @@ def load(verb: str) -> Any:
     from gru_bench.commands.doctor import doctor
 
     return Verb(doctor)
+
+
+def report_mode(arguments: list[str], report: Callable[[Any], int]) -> tuple[list[str], Callable[[Any], int]]:
+    """Take ``--diff OLD NEW`` and ``--check [RULES [RESULTS]]`` out of the arguments of ``report``.
+
+    Returns:
+        The arguments that are left, which are keys and Hydra's flags, and what the verb is to do.
+
+    Raises:
+        UserError: Both, or the names that they need are not there.
+    """
+    found = [position for position, argument in enumerate(arguments) if argument in ("--diff", "--check")]
+    if not found:
+        return arguments, report
+    if len(found) > 1:
+        raise UserError("--diff, --check: one of them, once")
+    flag, start = arguments[found[0]], found[0] + 1
+    end = start
+    while end < len(arguments) and not arguments[end].startswith("-") and not is_key(arguments[end]):
+        end += 1
+    names, left = arguments[start:end], arguments[: found[0]] + arguments[end:]
+    if flag == "--diff" and len(names) != 2:
+        raise UserError(
+            f"--diff: needs OLD and NEW, not {len(names)} names; each a results.csv, a report's folder, a store's file "
+            "or URI, an experiment, or a sweep's id"
+        )
+    if flag == "--check" and len(names) > 2:
+        raise UserError(f"--check: takes a file of rules and at most one name of results, not {len(names)} names")
+    from gru_bench.commands.report import reading
+
+    if flag == "--diff":
+        from gru_bench.commands.report_diff import diff
+
+        return left, reading(lambda config: diff(config, names[0], names[1]))
+    from gru_bench.commands.report_check import check
+
+    rules, results = [*names, "default"][0], names[1] if len(names) > 1 else None
+    return left, reading(lambda config: check(config, rules, results))
+
+
+def is_key(argument: str) -> bool:
+    """Whether an argument is ``key=value`` or ``~key``, not a name; a path may hold = after a slash."""
+    return re.match(r"~|\+{0,2}[\w.@]+=", argument) is not None
 
 
 def select_by_name(arguments: list[str]) -> list[str]:

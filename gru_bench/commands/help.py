@@ -8,12 +8,30 @@ USAGE = {
         "       gru-bench train -m cell=rnn,lstm,gru seed=0,1,2                       a sweep\n"
         "       gru-bench train experiment=quick [hydra/launcher=joblib]              a named sweep"
     ),
-    "report": "gru-bench report [experiment=NAME | sweep=ID] [output=FOLDER]   default: the latest sweep",
+    "report": (
+        "gru-bench report [experiment=NAME | sweep=ID] [output=FOLDER]   default: the latest sweep\n"
+        "       gru-bench report --diff OLD NEW [key=value ...]                  what changed beyond noise\n"
+        "       gru-bench report --check [RULES [RESULTS]] [key=value ...]       hold results to rules"
+    ),
     "doctor": "gru-bench doctor [device=cuda] [tracking.uri=...]",
 }
+HEADINGS = {"section": "sections (all of them are written):", "check": "rules (--check):"}
+"""Of groups that no key chooses."""
+MORE = {
+    "report": (
+        "OLD, NEW, RESULTS: a results.csv, a report's folder, a store's file or URI, or an experiment or a sweep's id\n"
+        "in the store. experiment= and sweep= choose the runs of a store named by its file or URI. Without RESULTS\n"
+        "the runs are chosen as for a report. RULES: a yaml file, or a name from below. Both flags write no files.\n"
+        "--diff compares test scores, task by task and cell by cell: a row is worse where its mean is worse by more\n"
+        "than the task's margin and its interval (Holm's adjustment over all rows) is clear of zero.\n"
+        "Exit code: 0; 2 for bad input; 3 where a row got worse (--diff) or a rule is broken (--check)."
+    )
+}
+"""What stands under a verb's usage."""
+
 GROUPS = {
     "train": ("cell", "backend", "task", "budget", "optimizer", "schedule", "stopping", "experiment", "tracking"),
-    "report": ("section", "tracking"),
+    "report": ("section", "check", "tracking"),
     "doctor": ("tracking",),
 }
 
@@ -27,10 +45,11 @@ def help_text(verb: str, folders: list[Path]) -> str:
     """
     conf = folders[0]
     lines = [f"usage: {USAGE[verb]}", "", first_comment(conf / f"{verb}.yaml"), ""]
+    lines += [MORE[verb], ""] if verb in MORE else []
     for group in GROUPS[verb]:
         files = sorted(path for folder in folders for path in (folder / group).glob("*.yaml"))
         width = max((len(file.stem) for file in files), default=0)
-        lines.append(f"{group}:" if verb != "report" or group != "section" else "sections (all of them are written):")
+        lines.append(HEADINGS.get(group, f"{group}:"))
         lines += [f"  {file.stem:<{width}}  {first_comment(file)}" for file in files]
         if group == "task":
             lines.append("  (what a task's keys mean: see the yaml files in conf/kind, which these extend)")

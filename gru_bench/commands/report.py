@@ -1,6 +1,7 @@
-"""``gru-bench report``: read the store once, render the sections, write markdown, figures and results.csv."""
+"""``gru-bench report``: read the store once, render the sections, write the pages, figures, tables and results.csv."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,26 +11,14 @@ from omegaconf import DictConfig
 from gru_bench.commands import messages
 from gru_bench.config.check import check_arguments, check_node, construct, to_node
 from gru_bench.errors import UserError
-from gru_bench.report.figures import save
+from gru_bench.report.files import write
 from gru_bench.report.groups import distinct
-from gru_bench.report.header import header
+from gru_bench.report.header import ACCEPTABLE, Made
 from gru_bench.report.markdown import Section
+from gru_bench.report.pages import DETAILS, PAGES
 from gru_bench.report.view import View
+from gru_bench.store.connect import without_password
 from gru_bench.store.read import Results, read
-
-SORTED_BY = [
-    "experiment",
-    "task",
-    "cell",
-    "group_key",
-    "seed",
-    "job",
-    "run_id",
-    "split",
-    "metric",
-    "slice",
-    "slice_value",
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +34,31 @@ class Keys:
     """The plain keys of ``conf/report.yaml``."""
 
     output: str | None
+    accept: list[str]
+    also: list[str]
 
 
 def report(config: DictConfig) -> int:
     """Write the report and print its path, or bad input in one line. Returns the exit code, 0 or 2."""
-    try:
+
+    def written(config: DictConfig) -> int:
         print(f"report: {make(config) / 'report.md'}")
         return 0
-    except messages.BAD_INPUT as error:  # caught here, since Hydra would add a line of its own to it
-        print(messages.line("report", error), file=sys.stderr)
-        return 2
+
+    return reading(written)(config)
+
+
+def reading(command: Callable[[DictConfig], int]) -> Callable[[DictConfig], int]:
+    """The command, with bad input in one line and exit code 2."""
+
+    def run(config: DictConfig) -> int:
+        try:
+            return command(config)
+        except messages.BAD_INPUT as error:  # caught here, since Hydra would add a line of its own to it
+            print(messages.line("report", error), file=sys.stderr)
+            return 2
+
+    return run
 
 
 def make(config: DictConfig) -> Path:
@@ -65,44 +69,80 @@ def make(config: DictConfig) -> Path:
             written to.
     """
     node = to_node(config)
-    sections: dict[str, dict[str, Any]] = node.pop("sections")
-    select, tracking = node.pop("select"), node.pop("tracking")
-    node.pop("hydra", None)
-    check_arguments(Keys, node, "", "a report's config")
-    check_arguments(Select, select, "select.", "a report's selection")
-    check_node(tracking, "tracking")
-    orders = {name: section.pop("order", 1000) for name, section in sections.items()}
-    for name, section in sections.items():
-        if not isinstance(orders[name], int):
-            raise UserError(f"sections.{name}.order={orders[name]!r}: must be a whole number")
-        check_node(section, f"sections.{name}")
-    select = {key: None if value is None else str(value) for key, value in select.items()}  # experiment=1 is a name
-    results = read(construct(tracking).uri, **select)
-    view = View(results)
-    rendered = [construct(sections[name])(view) for name in sorted(sections, key=lambda name: (orders[name], name))]
+    sections = take_sections(node)
+    keys, select, uri = take_keys(node)
+    results = read_stores(uri, select, keys.also)
+    view = View(results, accept=frozenset(keys.accept))
+    placed: dict[str, list[Section]] = {page: [] for page in PAGES}
+    for section in sections:
+        placed[section.page].append(construct(section.node)(view))
     experiments = distinct(results.runs["experiment"])
-    folder = Path(node["output"] or Path("reports", select["experiment"] or "_".join(map(str, experiments))))
+    folder = Path(keys.output or Path("reports", select["experiment"] or "_".join(map(str, experiments))))
+    made = Made(select, keys.accept, [without_password(store) for store in keys.also])
     try:
-        write(folder, results, view, select, rendered)
+        write(folder, results, view, made, placed)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise UserError(f"output={folder}: cannot be written to ({error.strerror}); choose another") from error
     return folder
 
 
-def write(folder: Path, results: Results, view: View, select: dict[str, str | None], sections: list[Section]) -> None:
-    """Write all files of a report; figures of an earlier one in the same folder are deleted."""
-    figures = folder / "figures"
-    figures.mkdir(parents=True, exist_ok=True)
-    if (folder / "report.md").is_file():
-        for old in [*figures.glob("*.svg"), *figures.glob("*.png")]:
-            old.unlink()
-    parts = [header(view, select)]
-    for section in sections:
-        if section.markdown:
-            parts.append(f"## {section.title}\n\n{section.markdown}")
-            for name, figure in section.figures.items():
-                save(figure, figures, name)
-    (folder / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8", newline="\n")
-    joined = results.joined()
-    joined = joined.sort_values([column for column in SORTED_BY if column in joined], kind="stable")
-    joined.to_csv(folder / "results.csv", index=False, lineterminator="\n")
+@dataclass(frozen=True)
+class Chosen:
+    """A section to render: its page, and the checked node that names its function."""
+
+    page: str
+    node: dict[str, Any]
+
+
+def take_sections(node: dict[str, Any]) -> list[Chosen]:
+    """Take the sections out of a composed config: checked, in the order of the report.
+
+    Raises:
+        UserError: A page that does not exist, an order that is no number, or an option that does not fit.
+    """
+    sections: dict[str, dict[str, Any]] = node.pop("sections")
+    placed = []
+    for name, section in sections.items():
+        page, order = section.pop("page", DETAILS), section.pop("order", 1000)
+        if page not in PAGES:
+            raise UserError(f"sections.{name}.page={page!r}: must be {' or '.join(PAGES)}")
+        if not isinstance(order, int):
+            raise UserError(f"sections.{name}.order={order!r}: must be a whole number")
+        check_node(section, f"sections.{name}")
+        placed.append((order, name, Chosen(page, section)))
+    return [chosen for _, _, chosen in sorted(placed, key=lambda entry: entry[:2])]
+
+
+def take_keys(node: dict[str, Any]) -> tuple[Keys, dict[str, str | None], str | None]:
+    """The plain keys, which runs, and the store's URI, of a composed config whose sections are taken out.
+
+    Raises:
+        UserError: A key or value that does not fit.
+    """
+    select, tracking = node.pop("select"), node.pop("tracking")
+    node.pop("hydra", None)
+    check_arguments(Keys, node, "", "a report's config")
+    check_arguments(Select, select, "select.", "a report's selection")
+    check_node(tracking, "tracking")
+    unknown = [name for name in node["accept"] if name not in ACCEPTABLE]
+    if unknown:
+        raise UserError(
+            f"accept=[{','.join(unknown)}]: nothing of that name can be accepted; valid: {', '.join(ACCEPTABLE)}"
+        )
+    chosen = {key: None if value is None else str(value) for key, value in select.items()}  # experiment=1 is a name
+    return Keys(**node), chosen, construct(tracking).uri
+
+
+def read_stores(uri: str | None, select: dict[str, str | None], also: list[str]) -> Results:
+    """The runs that were asked for, with those of the same experiment in further stores.
+
+    Raises:
+        UserError: A store that cannot be read, or runs that cannot stand in one report.
+    """
+    results = read(uri, **select)
+    if not also:
+        return results
+    from gru_bench.store.merge import merge
+
+    experiment = select["experiment"] or str(distinct(results.runs["experiment"])[0])
+    return merge([results, *(read(store, experiment=experiment) for store in also)])

@@ -1,31 +1,56 @@
 """The head of a report: which runs it is about, and the command that makes it again."""
 
+import re
 import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from gru_bench.report.groups import Group, distinct, family_rank
-from gru_bench.report.markdown import paragraphs, plural, table
+from gru_bench.report.markdown import paragraphs, plural
 from gru_bench.report.view import View
 
+ACCEPTABLE = {"margins": "margins that were changed after the runs began, or that differ between runs of one task"}
+"""What the key ``accept`` may name: a weakness of the comparison that would otherwise be refused."""
 
-def header(view: View, select: dict[str, str | None]) -> str:
+
+@dataclass(frozen=True)
+class Made:
+    """What a report was made with, as far as it decides what the report says.
+
+    Attributes:
+        select: The keys ``experiment`` and ``sweep``; None where not given.
+        accept: Names of :data:`ACCEPTABLE`.
+        also: Stores whose runs were added, without passwords.
+    """
+
+    select: Mapping[str, str | None]
+    accept: Sequence[str] = ()
+    also: Sequence[str] = ()
+
+
+def header(view: View, made: Made) -> str:
     """What was asked and which runs answer it. No date: the same store gives the same bytes."""
     runs = view.runs
     experiments, sweeps = distinct(runs["experiment"]), distinct(runs["sweep"])
-    names = ", ".join(map(str, experiments)) or str(select["experiment"])
+    names = ", ".join(map(str, experiments)) or str(made.select.get("experiment"))
     statuses = runs["status"].value_counts()
     counts = [f"{statuses[status]} {status}" for status in sorted(statuses.index, key=lambda s: (s != "finished", s))]
-    question = f"# Report: {names}\n\nWhat do {listed(cells(view))} score on {listed(distinct(runs['task']))}?"
-    seeds = len(distinct(runs["seed"]))
-    rows = [
-        ["runs", f"{plural(len(runs), 'run')}: {', '.join(counts)}; {plural(seeds, 'seed')}"],
-        ["device", ", ".join(map(str, distinct(runs["device"]))) or "not known"],
-        ["made by", f"`{command(select, [str(sweep) for sweep in sweeps], names)}`"],
-    ]
-    note = (
-        "Commits, versions and ids are listed under Environment. Every number of a run is in `results.csv`, one per "
-        "line. This file is generated: edit the code that wrote it instead."
+    tasks = listed(distinct(runs["task"]))
+    question = f"# Report: {literal(names)}\n\nWhat do {literal(listed(cells(view)))} score on {literal(tasks)}?"
+    seeds = plural(len(distinct(runs["seed"])), "seed")
+    device = ", ".join(map(str, distinct(runs["device"]))) or "device not known"
+    again = command(made, [str(sweep) for sweep in sweeps], names)
+    facts = f"{plural(len(runs), 'run')}: {', '.join(counts)}; {seeds}; {device}. Made by `{again}`."
+    merged = (
+        f"Runs of further stores are among them: {', '.join(f'`{uri}`' for uri in made.also)}." if made.also else ""
     )
-    return paragraphs(question, table(["what", "value"], rows), note)
+    accepted = [f"> **Accepted by hand: {ACCEPTABLE[name]}.** What follows is weaker for it." for name in made.accept]
+    return paragraphs(question, facts, merged, *accepted)
+
+
+def literal(text: str) -> str:
+    """Names of the data as text, whatever characters they have; the underscore within a word is no markup."""
+    return re.sub(r"([\\<\[\]*`!&])", r"\\\1", " ".join(text.split()))
 
 
 def cells(view: View) -> list[str]:
@@ -51,9 +76,13 @@ def listed(names: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(found[:-1]), found[-1]]))
 
 
-def command(select: dict[str, str | None], sweeps: list[str], names: str) -> str:
+def command(made: Made, sweeps: list[str], names: str) -> str:
     """The command that selects the same runs from the same store, now and after further sweeps."""
-    chosen = [f"{key}={value}" for key, value in select.items() if value]
+    chosen = [f"{key}={value}" for key, value in made.select.items() if value]
     if not chosen:
         chosen = [f"sweep={sweeps[0]}"] if len(sweeps) == 1 else [f"experiment={names}"]
+    if made.accept:
+        chosen.append(f"accept=[{','.join(made.accept)}]")
+    if made.also:
+        chosen.append(f"also=[{','.join(made.also)}]")
     return shlex.join(["gru-bench", "report", *chosen])

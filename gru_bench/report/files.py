@@ -1,0 +1,100 @@
+"""Write a report: every file is made beside its place and then moved there, so that a crash leaves no half a file."""
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from gru_bench.report.figures import save
+from gru_bench.report.header import Made
+from gru_bench.report.html import html
+from gru_bench.report.pages import FIRST, Pages, Placed, pages
+from gru_bench.report.parsed import parse
+from gru_bench.report.table_files import table_files
+from gru_bench.report.view import View
+from gru_bench.store.read import Results
+
+SORTED_BY = [
+    "experiment",
+    "task",
+    "cell",
+    "group_key",
+    "seed",
+    "job",
+    "run_id",
+    "split",
+    "metric",
+    "slice",
+    "slice_value",
+]
+GENERATED = ("figures/*.svg", "figures/*.png", "tables/*.csv", "tables/*.tex")
+"""Files whose names depend on the runs: those of an earlier report would stay."""
+
+
+def write(folder: Path, results: Results, view: View, made: Made, placed: Placed) -> None:
+    """Write all files of a report; figures and tables of an earlier one in the same folder are deleted.
+
+    Args:
+        folder: Made where it is not there. One that holds no report keeps its files.
+        results: For ``results.csv``.
+        view: The same, as the sections saw it.
+        made: What the report was made with.
+        placed: The sections of each page.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found = pages(view, made, placed)
+    with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as temporary:
+        new = Path(temporary)
+        write_figures(new, found)
+        write_pages(new, found)
+        write_results(new / "results.csv", results)
+        move(new, folder)
+
+
+def write_figures(folder: Path, found: Pages) -> None:
+    """Each figure as SVG and PNG."""
+    (folder / "figures").mkdir()
+    for section in found.sections():
+        for name, figure in section.figures.items():
+            save(figure, folder / "figures", name)
+
+
+def write_pages(folder: Path, found: Pages) -> None:
+    """The pages of markdown, the one of HTML with the figures of the folder, and the tables of both."""
+    for name, text in found.markdown().items():
+        write_text(folder / name, text)
+    parsed = [(section, parse(section.markdown)) for section in found.sections()]
+    (folder / "tables").mkdir()
+    for name, text in table_files((section.title, tokens) for section, tokens in parsed).items():
+        write_text(folder / "tables" / name, text)
+    write_text(folder / "report.html", html(found, parsed, folder / "figures"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """A file with the same bytes on every system."""
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_results(path: Path, results: Results) -> None:
+    """Every number of a run, one per line."""
+    joined = results.joined()
+    joined = joined.sort_values([column for column in SORTED_BY if column in joined], kind="stable")
+    joined.to_csv(path, index=False, lineterminator="\n")
+
+
+def move(new: Path, folder: Path) -> None:
+    """Put the files in their places, the first page last: whoever finds it finds all that it names."""
+    files = sorted((path.relative_to(new) for path in new.rglob("*") if path.is_file()), key=str)
+    page = Path(f"{FIRST}.md")
+    old = earlier(folder) if (folder / page).is_file() else []
+    for file in sorted(files, key=lambda file: file == page):
+        (folder / file).parent.mkdir(exist_ok=True)
+        os.replace(new / file, folder / file)
+    for path in old:
+        if path.relative_to(folder) not in files:
+            path.unlink()
+
+
+def earlier(folder: Path) -> Iterable[Path]:
+    """The figures and tables of an earlier report."""
+    return [path for pattern in GENERATED for path in folder.glob(pattern)]
