@@ -37,6 +37,7 @@ def test_yaml_fits_its_function(name: str) -> None:
     options = node(name)
     assert options.pop("_partial_") is True
     del options["order"]
+    options.pop("page", None)
     check_node(options, name)
 
 
@@ -94,6 +95,8 @@ def test_results_are_not_changed(name: str) -> None:
     results, before = frames.small(), frames.small()
     render(name, results)
     for field in dataclasses.fields(Results):
+        if field.name == "examples":  # a function
+            continue
         pd.testing.assert_frame_equal(getattr(results, field.name), getattr(before, field.name))
 
 
