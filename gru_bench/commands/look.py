@@ -6,17 +6,17 @@ from gru_bench.compare.compared import Compared, primary
 from gru_bench.report.markdown import number
 from gru_bench.report.view import View
 from gru_bench.run.rounds import Looked, Pair, Standing
-from gru_bench.store.connect import absolute_uri, connect
+from gru_bench.store.connect import absolute_uri
 from gru_bench.store.read import Results, read
-from gru_bench.store.schema import RUN_KIND
-from gru_bench.store.selection import newest
+from gru_bench.store.schema import KIND, RUN_KIND
+from gru_bench.store.source import open_source
 
 
 def look(uri: str, experiment: str, looks: int) -> Looked:
     """Read an experiment's runs and compare its primary pairs; see :class:`gru_bench.run.rounds.Look`."""
-    client = connect(absolute_uri(uri), create=False)
-    found = client.get_experiment_by_name(experiment)
-    if found is None or newest(client, [found.experiment_id], RUN_KIND) is None:
+    source = open_source(absolute_uri(uri))
+    ids = [experiment_id for experiment_id, name in source.experiments().items() if name == experiment]
+    if not ids or source.newest(ids, {KIND: RUN_KIND}) is None:
         return Looked()
     results = read(uri, experiment=experiment)
     # the seeds of an earlier sweep that did not mean to go on are this one's first look

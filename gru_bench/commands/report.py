@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from gru_bench.commands import messages
+from gru_bench.compare.compared import sentence
 from gru_bench.config.check import check_arguments, check_node, construct, to_node
 from gru_bench.errors import UserError
 from gru_bench.report.files import write
@@ -18,6 +19,7 @@ from gru_bench.report.markdown import Section
 from gru_bench.report.pages import DETAILS, PAGES
 from gru_bench.report.view import View
 from gru_bench.store.connect import without_password
+from gru_bench.store.publish import publish
 from gru_bench.store.read import Results, read
 
 
@@ -36,6 +38,7 @@ class Keys:
     output: str | None
     accept: list[str]
     also: list[str]
+    publish: bool
 
 
 def report(config: DictConfig) -> int:
@@ -62,7 +65,7 @@ def reading(command: Callable[[DictConfig], int]) -> Callable[[DictConfig], int]
 
 
 def make(config: DictConfig) -> Path:
-    """Read the store, render the sections and write them; returns the report's folder.
+    """Read the store, render the sections, write them, and put them into MLflow; returns the report's folder.
 
     Raises:
         UserError: A key or value that does not fit, a missing store, no runs, or a folder that cannot be
@@ -83,6 +86,8 @@ def make(config: DictConfig) -> Path:
         write(folder, results, view, made, placed)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise UserError(f"output={folder}: cannot be written to ({error.strerror}); choose another") from error
+    if keys.publish and (why := publish(uri, results, folder, sentence(view))):
+        print(f"gru-bench report: {why}", file=sys.stderr)
     return folder
 
 

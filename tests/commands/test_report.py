@@ -186,7 +186,7 @@ def test_latest_sweep_and_options_of_sections(run: Command, made: tuple[str, str
     assert run("output=a", "sections.limits.seeds_for_a_winner=1", "sections.learning_curves.order=1") == 0
     assert f"gru-bench report sweep={made[1]}" in (empty_folder / "a" / "report.md").read_text(encoding="utf-8")
     details = (empty_folder / "a" / "details.md").read_text(encoding="utf-8")
-    assert "Differences are shown, not tested" in details
+    assert "Only the verdict and the comparisons test differences" in details
     assert details.index("## Learning curves") < details.index("## Summary")
 
 
