@@ -63,7 +63,7 @@ class Until:
 
     until: Literal["decided"] | None = None
     max_hours: Annotated[float, Gt(0)] | None = None
-    max_seeds: Annotated[int, Ge(5)] = 30
+    max_seeds: Annotated[int, Ge(5)] = 27
 
 
 UNTIL_KEYS = tuple(field.name for field in fields(Until))

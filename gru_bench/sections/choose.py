@@ -78,14 +78,16 @@ def at_budget(name: str, found: Sequence[Compared]) -> Row:
 
 
 def choice(answers: Iterable[str]) -> str:
-    """The cell that wins somewhere and loses nowhere; else that it depends, that both do, or that it is open."""
-    found = set(answers)
-    if {"first", "second"} <= found:
+    """The cell that wins on most tasks and loses on none; else that it depends, that both do, or that it is open."""
+    counts = Counter(answers)
+    if counts["first"] and counts["second"]:
         return "depends on the task"
-    if "first" in found or "second" in found:
-        cell = shown(FIRST if "first" in found else SECOND)
-        return f"{cell} (undecided on some tasks)" if "undecided" in found else cell
-    return UNDECIDED if "undecided" in found else EITHER
+    winner, won = (FIRST, counts["first"]) if counts["first"] else (SECOND, counts["second"])
+    if 2 * won > counts.total():
+        return f"{shown(winner)} (undecided on some tasks)" if counts["undecided"] else shown(winner)
+    if counts["undecided"]:
+        return UNDECIDED
+    return f"{EITHER} ({shown(winner)} on some tasks)" if won else EITHER
 
 
 def speed(view: View) -> Row:

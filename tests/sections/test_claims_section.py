@@ -6,6 +6,7 @@ import frames
 import pytest
 from rendering import render
 
+from gru_bench.sections.choose import choice
 from gru_bench.store.read import Results
 
 SEEDS = range(8)
@@ -125,3 +126,19 @@ def test_gradients_are_never_claimed_and_the_table_has_few_rows() -> None:
     assert verdict(found, "The reset gate") == "not tested"
     lines = render("choose", found).markdown.splitlines()
     assert sum(line.startswith("|") for line in lines) <= 2 + 8
+
+
+@pytest.mark.parametrize(
+    ("answers", "take"),
+    [
+        (["first"], "GRU"),
+        (["first", "second"], "depends on the task"),
+        (["first", "undecided", "undecided"], "undecided"),
+        (["second", "second", "undecided"], "LSTM (undecided on some tasks)"),
+        (["equivalent", "equivalent", "first"], "either (GRU on some tasks)"),
+        (["equivalent"], "either"),
+        (["equivalent", "undecided"], "undecided"),
+    ],
+)
+def test_a_cell_is_named_only_where_it_wins_on_most_tasks(answers: list[str], take: str) -> None:
+    assert choice(answers) == take
