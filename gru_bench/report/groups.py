@@ -16,6 +16,8 @@ from gru_bench.report.markdown import known
 from gru_bench.store.read import FAMILIES
 
 LONGEST_LABEL = 44
+MOST_DRAWN = 24
+"""Most rows of one task that a figure shows: more can be told apart neither by colour nor by name."""
 GUESSES_DIFFER = "Runs of this table recorded different trivial guesses: its definition changed between versions."
 GOALS = ("margin", "beats_trivial_by", "ceiling")
 GOALS_DIFFER = "Runs of this table have different goals; the strictest is used."
@@ -84,6 +86,21 @@ class TaskGroups:
     def trivial_value(self) -> float | None:
         """The trivial score, where the task has one only."""
         return self.trivial[0][1] if len(self.trivial) == 1 else None
+
+
+def drawn_rows(groups: Sequence[Group]) -> list[Group]:
+    """The rows that a figure shows: all, or where they are too many the first few settings of each cell."""
+    each = max(1, MOST_DRAWN // max(1, len({group.cell for group in groups})))
+    return [group for group in groups if len(groups) <= MOST_DRAWN or group.variant < each]
+
+
+def not_drawn(tasks: Sequence[TaskGroups]) -> str:
+    """A sentence on the rows that the figures leave out, or nothing."""
+    rows = sum(len(task.groups) for task in tasks)
+    shown = sum(len(drawn_rows(task.groups)) for task in tasks)
+    if shown == rows:
+        return ""
+    return f"The figure shows {shown} of {rows} rows, the first settings of each cell; the tables have them all."
 
 
 def is_known(column: pd.Series) -> pd.Series:

@@ -20,7 +20,7 @@ from gru_bench.report.figures import (
     style,
     wants_log,
 )
-from gru_bench.report.groups import Group
+from gru_bench.report.groups import Group, drawn_rows
 from gru_bench.report.markdown import heading
 from gru_bench.report.parts import Parts, as_number
 from gru_bench.report.view import View
@@ -50,7 +50,7 @@ def draw_lengths(
             places = [(at, as_number(at)) for at in parts.values if math.isfinite(as_number(at))]
             guesses = [(x, g) for at, x in places if (g := parts.trivial[at]) is not None and math.isfinite(g)]
             drawn = [guess for _, guess in guesses]
-            for group in task.groups:
+            for group in drawn_rows(task.groups):
                 row = parts.scores.get(group.label, {})
                 points = [(x, row[at]) for at, x in places if at in row]
                 look, split = cell_looks[group.cell], parts.is_split[group.label]

@@ -51,7 +51,11 @@ class View:
         self, group: Group, metric: str, split: str = "test", slice: str = "", slice_value: str = ""
     ) -> pd.Series:
         """One value per seed of a row's finished runs; see :func:`gru_bench.report.scores.seed_values`."""
-        return seed_values(self.measured, group, metric, split, slice, slice_value)
+        key = ("seed_values", group.task, group.cell, group.key, group.label, metric, split, slice, slice_value)
+        found: pd.Series = self.remember(
+            key, lambda: seed_values(self.measured, group, metric, split, slice, slice_value)
+        )
+        return found.copy()
 
     def outcomes(self, task: TaskGroups) -> dict[str, Outcome]:
         """Test scores of a task by the label of each row."""

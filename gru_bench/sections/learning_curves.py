@@ -2,6 +2,7 @@
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 
 from gru_bench.report.figures import (
     LINE_STYLES,
@@ -17,9 +18,8 @@ from gru_bench.report.figures import (
     style,
     wants_log,
 )
-from gru_bench.report.groups import Group, TaskGroups, distinct
+from gru_bench.report.groups import Group, TaskGroups, drawn_rows, not_drawn
 from gru_bench.report.markdown import Section, heading, paragraphs
-from gru_bench.report.scores import typical
 from gru_bench.report.view import View
 
 Curves = dict[int, pd.Series]
@@ -53,7 +53,7 @@ def render(view: View, /, *, log_metrics: list[str], log_axis_from: float) -> Se
         for ax, (task, curves) in zip(axes, found, strict=True):
             outcomes = view.outcomes(task)
             values: list[float] = []
-            for group in task.groups:
+            for group in drawn_rows(task.groups):
                 if group.label not in curves:
                     continue
                 names[group.label] = group
@@ -71,14 +71,15 @@ def render(view: View, /, *, log_metrics: list[str], log_axis_from: float) -> Se
         handles += [median_handle()] if any_split else []
         legend_below(figure, handles)
     picture = "![Validation score against steps, for each task](figures/learning_curves.png)"
-    return Section("Learning curves", paragraphs(TEXT, picture), {"learning_curves": figure})
+    return Section("Learning curves", paragraphs(TEXT, picture, not_drawn(view.tasks)), {"learning_curves": figure})
 
 
 def draw_row(ax: Axes, seeds: Curves, look: Look, variant: int, is_split: bool) -> None:
     """One thin line per seed, and what stands for all of them up to the step that all reached."""
-    for seed in seeds.values():
-        ax.plot(seed.index, seed, color=look.color, alpha=0.45, linewidth=0.8)
-    middle = shared_steps(seeds).apply(typical, axis=1, is_split=is_split)
+    lines = [list(zip(seed.index, seed, strict=True)) for seed in seeds.values()]
+    ax.add_collection(LineCollection(lines, colors=look.color, alpha=0.45, linewidths=0.8))
+    shared = shared_steps(seeds)
+    middle = shared.median(axis=1) if is_split else shared.mean(axis=1)
     line = LINE_STYLES[look.line(variant)]
     ax.plot(middle.index, middle, color=look.color, marker=look.marker, markersize=5, linestyle=line, linewidth=1.5,
             **mark_of(look, is_split, 0.4))  # fmt: skip
@@ -91,15 +92,28 @@ def shared_steps(seeds: Curves) -> pd.DataFrame:
 
 def task_curves(curves: pd.DataFrame, task: TaskGroups) -> dict[str, Curves]:
     """Validation scores of one task's finished runs: by row and seed, a series over steps, to each seed's own end."""
+    if curves.empty:
+        return {}
+    of_metric = curves[curves["metric"] == f"valid/{task.metric}"].dropna(subset=["value"])
+    shown = {run for group in drawn_rows(task.groups) for run in group.finished["run_id"]}
+    of_metric = of_metric[of_metric["run_id"].isin(shown)].sort_values("step", kind="stable")
+    by_run = {
+        run: mean_of([pd.Series(part["value"].to_numpy(), index=part["step"].to_numpy())])
+        for run, part in of_metric.groupby("run_id")
+    }
     found: dict[str, Curves] = {}
-    of_metric = curves[curves["metric"] == f"valid/{task.metric}"] if len(curves) else curves
-    for group in task.groups:
+    for group in drawn_rows(task.groups):
         runs = group.finished[["run_id", "seed"]].dropna()
-        if of_metric.empty or runs.empty:
-            continue
-        mine = of_metric.merge(runs, on="run_id").dropna(subset=["value"])
-        seeds = distinct(mine["seed"])
-        by_seed = {int(seed): mine[mine["seed"] == seed].groupby("step")["value"].mean() for seed in seeds}
+        by_seed: dict[int, list[pd.Series]] = {}
+        for run, seed in zip(runs["run_id"], runs["seed"], strict=True):
+            if run in by_run:
+                by_seed.setdefault(int(seed), []).append(by_run[run])
         if by_seed:
-            found[group.label] = by_seed
+            found[group.label] = {seed: mean_of(by_seed[seed]).sort_index() for seed in sorted(by_seed)}
     return found
+
+
+def mean_of(runs: list[pd.Series]) -> pd.Series:
+    """The curve of a seed that may have run twice, or of a run that was evaluated twice: the mean at each step."""
+    joined = pd.concat(runs) if len(runs) > 1 else runs[0]
+    return joined if joined.index.is_unique else joined.groupby(level=0).mean()

@@ -20,7 +20,7 @@ from gru_bench.report.figures import (
     thin_ticks,
     wants_log,
 )
-from gru_bench.report.groups import Group, TaskGroups
+from gru_bench.report.groups import Group, TaskGroups, drawn_rows, not_drawn
 from gru_bench.report.markdown import (
     ARROWS,
     Section,
@@ -77,6 +77,7 @@ def render(
             "task and others did not. Dashed: what a guess that looks at no input scores; "
             "where it lies far beyond the scores, an arrow with its value.*"
         )
+        parts.append(not_drawn(tasks))
     for task in tasks:
         of_task = outcomes[task.task, task.metric]
         parts += [
@@ -121,13 +122,14 @@ def draw(
 ) -> Figure:
     """One panel per task: seeds, their mean, and the trivial guess."""
     cell_looks = looks(view)
-    longest = max(len(group.label) for task in tasks for group in task.groups)
-    most = max(len(task.groups) for task in tasks)
+    longest = max(len(group.label) for task in tasks for group in drawn_rows(task.groups))
+    most = max(len(drawn_rows(task.groups)) for task in tasks)
     with style():
         figure, axes = panels(len(tasks), 3 if longest <= 16 else 2 if longest <= 30 else 1, 1.1 + 0.24 * most)
         for ax, task in zip(axes, tasks, strict=True):
             drawn: list[float] = []
-            for row, group in enumerate(task.groups):
+            rows = drawn_rows(task.groups)
+            for row, group in enumerate(rows):
                 found = outcomes[task.task, task.metric][group.label]
                 look = cell_looks[group.cell]
                 finite = [value for value in found.seeds if math.isfinite(value)]
@@ -151,8 +153,8 @@ def draw(
             else:
                 ax.locator_params(axis="x", nbins=5)
             ax.margins(x=0.1)
-            name_rows(ax, task.groups)
-            mark_far(ax, [value for value in guesses if value not in near], drawn, len(task.groups))
+            name_rows(ax, rows)
+            mark_far(ax, [value for value in guesses if value not in near], drawn, len(rows))
             ax.set_title(heading(task.task, task.generated).replace(" (", "\n("), loc="left")
             ax.set_xlabel(f"{task.metric}\n{direction(task.higher_is_better, vertical=False)}".strip())
         seed = Line2D([], [], marker="o", color="0.35", linestyle="none", markersize=3.5, label="seed")
