@@ -13,3 +13,7 @@ class Unsupported(UserError):
 
     Exit code 2 in a single run; in a sweep a row with the status ``unsupported``.
     """
+
+
+class Diverged(RuntimeError):
+    """The loss became NaN, infinite, or far larger than at the start."""

@@ -9,8 +9,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from gru_bench.config.check import GIVEN_ELSEWHERE, MOVED, no_such_key
-from gru_bench.errors import UserError
-from gru_bench.training.fit import Diverged
+from gru_bench.errors import Diverged, UserError
 
 BAD_INPUT = (UserError, HydraException, OmegaConfBaseException, yaml.YAMLError)
 """Exceptions that mean bad input: exit code 2."""

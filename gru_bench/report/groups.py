@@ -48,6 +48,11 @@ class Group:
     def finished(self) -> pd.DataFrame:
         return self.runs[self.runs["status"] == "finished"]
 
+    @cached_property
+    def seeds(self) -> list[tuple[str, Any]]:
+        """Run id and seed of the finished runs."""
+        return list(zip(self.finished["run_id"].tolist(), self.finished["seed"].tolist(), strict=True))
+
     @property
     def num_unfinished(self) -> int:
         return len(self.runs) - len(self.finished)

@@ -17,7 +17,7 @@ def seed_values(
     """One value per seed of the finished runs, by seed; a seed that ran twice counts once, with its mean."""
     by_run = measured.get((split, metric, slice, slice_value), {})
     by_seed: dict[int, list[float]] = {}
-    for run_id, seed in zip(group.finished["run_id"], group.finished["seed"], strict=True):
+    for run_id, seed in group.seeds:
         if run_id in by_run and known(seed):
             by_seed.setdefault(int(seed), []).append(by_run[run_id])
     return pd.Series({seed: math.fsum(found) / len(found) for seed, found in sorted(by_seed.items())}, dtype=float)

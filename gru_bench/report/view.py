@@ -35,7 +35,9 @@ class View:
         self.measured = measure(self.values)
         self._evaluated: dict[tuple[str, str], set[int]] = {}
         if len(self.curves):
-            for run, metric, step in zip(*(self.curves[name] for name in ("run_id", "metric", "step")), strict=True):
+            for run, metric, step in zip(
+                *(self.curves[name].tolist() for name in ("run_id", "metric", "step")), strict=True
+            ):
                 self._evaluated.setdefault((run, metric), set()).add(step)
         self.tasks = by_task(self.runs, self.measured, SETTINGS)
         self.examples, self.accept = results.examples, accept
@@ -118,7 +120,7 @@ def complete(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
 def measure(values: pd.DataFrame) -> Measured:
     """The values of :func:`complete`, to be looked up by split, metric and slice."""
     found: Measured = {}
-    columns = (values[column] for column in VALUE_COLUMNS)
+    columns = (values[column].tolist() for column in VALUE_COLUMNS)
     for run_id, split, metric, slice, slice_value, value in zip(*columns, strict=True):
         if known(value):
             found.setdefault((split, metric, slice, slice_value), {})[run_id] = float(value)

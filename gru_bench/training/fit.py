@@ -14,10 +14,6 @@ WARM_UP_STEPS = 5
 """Steps left out of the throughput: the first ones allocate, compile and fill caches."""
 
 
-class Diverged(RuntimeError):
-    """The loss became NaN, infinite, or far larger than at the start."""
-
-
 class Clock(Protocol):
     """Times training steps; see ``measure/timing.py``."""
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from gru_bench.errors import UserError
+from gru_bench.errors import Diverged, UserError
 from gru_bench.tasks.base import Batch, Task
-from gru_bench.training.fit import Clock, Diverged, Event, Fit, Hook, Progress
+from gru_bench.training.fit import Clock, Event, Fit, Hook, Progress
 from gru_bench.training.schedules import Pace
 from gru_bench.training.stopping import Evaluation
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rendering import cell, render, scored, with_values
 
+from gru_bench.report.groups import drawn_rows, not_drawn
 from gru_bench.report.view import View
 from gru_bench.store.read import Results
 
@@ -154,3 +155,18 @@ def test_goals_that_no_run_recorded_are_not_known() -> None:
     run = frames.run_row("gru", 0, margin=None, beats_trivial_by=None, ceiling=None)
     (task,) = View(scored([run], [0.5])).tasks
     assert (task.margin, task.beats_trivial_by, task.ceiling, task.remarks) == (None, None, None, [])
+
+
+def test_a_figure_shows_as_many_rows_as_can_be_told_apart() -> None:
+    runs = [
+        frames.run_row(cell, 0, run_id=f"{cell}-{size}", group_key=f"{cell}-{size}", hidden_size=size, config_key="")
+        for cell in ("rnn", "gru")
+        for size in range(20)
+    ]
+    (task,) = View(frames.make_results(runs, [])).tasks
+    shown = drawn_rows(task.groups)
+    assert [group.cell for group in shown] == ["rnn"] * 12 + ["gru"] * 12
+    assert not_drawn([task]).startswith("The figure shows 24 of 40 rows")
+    (few,) = View(frames.small()).tasks
+    assert drawn_rows(few.groups) == few.groups
+    assert not_drawn([few]) == ""

@@ -7,8 +7,8 @@ import pytest
 import torch
 from fakes import Clock, Line, Weight, make_trainer
 
-from gru_bench.errors import UserError
-from gru_bench.training.fit import WARM_UP_STEPS, Diverged, Event, Fit, Progress
+from gru_bench.errors import Diverged, UserError
+from gru_bench.training.fit import WARM_UP_STEPS, Event, Fit, Progress
 from gru_bench.training.trainer import detach, evaluate
 
 
