@@ -1,7 +1,7 @@
 """What the jobs of one worker share: the data of a generated task, and what is known of it.
 
 The runs of a sweep that differ in cell and seed alone read the same examples. Data that a generator makes depends on
-nothing but the config, so it is made once for all of them in a row; files may change, and are read again.
+nothing but the config, so it is made once for all of them; files may change, and are read again.
 """
 
 import json
@@ -13,7 +13,9 @@ from gru_bench.run.build import make_task
 from gru_bench.tasks.base import SliceScore, Task
 
 _kept: list[tuple[str, Task]] = []
-"""The generated task that was loaded last, with what its config was; only one, since data may be large."""
+"""The generated tasks that were loaded last, each with what its config was; the latest at the end."""
+MOST_KEPT = 8
+"""A sweep goes seed by seed, so that its tasks take turns; more would be kept for nothing, and data may be large."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ def load(task: Task, node: Node) -> None:
         return
     task.load()
     if task.generated:
-        _kept[:] = [(config_of(node), task)]
+        _kept.append((config_of(node), task))
+        del _kept[:-MOST_KEPT]
 
 
 def known(task: Task) -> Known:

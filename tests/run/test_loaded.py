@@ -57,8 +57,18 @@ def test_another_config_is_another_task(options: dict[str, Any]) -> None:
     second = loaded.task_of(other)
     loaded.load(second, other)
     assert second is not first
-    assert loaded.task_of(NODE) is not first  # one is kept, the last
+    assert loaded.task_of(NODE) is first  # a sweep's tasks take turns
     assert loaded.task_of(other) is second
+
+
+def test_the_oldest_of_many_tasks_is_let_go() -> None:
+    first = loaded.task_of(NODE)
+    loaded.load(first, NODE)
+    for number in range(loaded.MOST_KEPT):
+        node = with_task(num_eval=9 + number)
+        loaded.load(loaded.task_of(node), node)
+    assert loaded.task_of(NODE) is not first
+    assert loaded.task_of(node) is loaded.task_of(node)
 
 
 def test_data_from_files_is_read_again(tmp_path: Path) -> None:
