@@ -95,6 +95,7 @@ ALLOWED: dict[str, set[str]] = {
         "gru_bench.tasks.base",
         "gru_bench.models",
         "gru_bench.backends",
+        "gru_bench.statistics.looks",
     },
     "commands": {"torch", "hydra", "omegaconf", "gru_bench"},
     "__main__.py": {"gru_bench.commands"},

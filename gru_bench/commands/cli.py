@@ -6,9 +6,12 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gru_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from gru_bench.run.rounds import Looked
 
 VERBS = {
     "train": "train one cell on one task, or a sweep of them, and write the runs to MLflow",
@@ -89,7 +92,7 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
         at = next((i for i, a in enumerate(arguments) if "=" in a and not a.startswith("-")), len(arguments))
         arguments[at:at] = section_overrides(arguments, conf_dir())
     code = 1
-    with launching() as launch:
+    with launching(look) as launch:
         try:
             sys.argv = [f"gru-bench {verb}", *flags_first(verb, arguments)]
             refuse_nameless(arguments, folders(arguments, conf_dir()))
@@ -106,11 +109,18 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
         finally:
             if launch.error is not None:
                 code = refuse_sweep(launch.error)
-            if launch.opened is not None:
+            if launch.opened is not None or launch.ended:
                 from gru_bench.commands.train import close_sweep
 
                 code = close_sweep(launch, code)
     return code
+
+
+def look(uri: str, experiment: str, looks: int) -> "Looked":
+    """How a sweep that adds seeds stands; imported late, as the comparisons are no part of other sweeps."""
+    from gru_bench.commands.look import look as read_and_compare
+
+    return read_and_compare(uri, experiment, looks)
 
 
 def refuse_sweep(error: Exception) -> int:

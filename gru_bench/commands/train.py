@@ -1,6 +1,7 @@
 """``gru-bench train``: one run, or one job of a sweep. Wiring only."""
 
 import sys
+import time
 import traceback
 
 from omegaconf import DictConfig
@@ -12,6 +13,7 @@ from gru_bench.run.launch import Launch, Sweep
 from gru_bench.run.train import train
 from gru_bench.store.connect import absolute_uri, without_password
 from gru_bench.store.signals import SIGTERM_EXIT_CODE, raise_on_signals
+from gru_bench.store.write import Store
 
 
 class Train:
@@ -27,12 +29,20 @@ class Train:
         self.sweep: Sweep | None = None
         self.code = 0  # stays 0 where Hydra never calls this, as for --cfg, or for jobs in other processes
 
-    def __call__(self, config: DictConfig) -> None:
-        """Run one job and print how it ended; never raises for a failed run, so that a sweep goes on."""
+    def __call__(self, config: DictConfig) -> bool:
+        """Run one job and print how it ended; never raises for a failed run, so that a sweep goes on.
+
+        Returns:
+            Whether it was begun: False where the sweep's time was over.
+        """
         raise_on_signals()  # workers of a parallel launcher are processes of their own
         asked = request(config, self.sweep)
+        if self.sweep is not None and self.sweep.deadline is not None and time.time() > self.sweep.deadline:
+            return False
         try:
-            print(f"{asked.label}: {train(asked, lambda text: complain(f'{asked.label}: {text}'))}", flush=True)
+            ended = train(asked, lambda text: complain(f"{asked.label}: {text}"))
+            if self.sweep is None or not self.sweep.quiet:
+                print(f"{asked.label}: {ended}", flush=True)
             code = 0
         except UserError as error:
             complain(messages.line("train", error) if asked.alone else f"{asked.label}: {error}")
@@ -43,6 +53,7 @@ class Train:
             complain(f"{asked.label}: failed: {type(error).__name__}: {error}")
             code = 1
         self.code = 0 if asked.sweep is not None else code
+        return True
 
 
 def complain(text: str) -> None:
@@ -61,19 +72,35 @@ def close_sweep(launch: Launch, code: int) -> int:
         The exit code: 1 where a job did not finish.
     """
     sweep, launch.opened = launch.opened, None
+    if launch.ended and launch.plan is not None:
+        print(f"sweep {launch.plan.experiment} ended: {launch.ended}")
     if sweep is None:
+        if launch.deciding is not None and launch.went_on:
+            print_report(launch.deciding.store, f"experiment={launch.deciding.plan.experiment}")
         return code
     stopped = {130: "interrupted", SIGTERM_EXIT_CODE: "SIGTERM"}.get(code)
     counts = sweep.close(lost=stopped and f"{stopped}: the whole sweep was ended")
     listed = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
     print(f"sweep {sweep.experiment}: {listed or 'no runs'}")
-    where = "" if sweep.store.uri == absolute_uri(None) else f" tracking.uri={without_password(sweep.store.uri)}"
-    print(f"its report: gru-bench report sweep={sweep.sweep_id}{where}")
-    if counts["missing"] or counts["killed"]:
+    print_report(sweep.store, f"experiment={sweep.experiment}" if launch.went_on else f"sweep={sweep.sweep_id}")
+    if launch.deciding is not None and not (launch.ended and not counts["missing"] and not counts["killed"]):
+        print("to go on: the same command goes on where this one ended; runs that have finished are kept")
+    elif counts["missing"] or counts["killed"]:
         print(
             "to go on: the same command runs all of its jobs again; "
-            f"gru-bench report experiment={sweep.experiment}{where} then takes the latest finished run of each"
+            f"gru-bench report experiment={sweep.experiment}{where(sweep.store)} then takes the latest finished run of "
+            "each"
         )
     sys.stdout.flush()
     bad = sum(number for status, number in counts.items() if status != "finished")
     return code or (1 if bad else 0)
+
+
+def print_report(store: Store, selected: str) -> None:
+    """The command that makes the report."""
+    print(f"its report: gru-bench report {selected}{where(store)}", flush=True)
+
+
+def where(store: Store) -> str:
+    """The store as a key of a command; nothing for the default one."""
+    return "" if store.uri == absolute_uri(None) else f" tracking.uri={without_password(store.uri)}"

@@ -12,7 +12,7 @@ import os
 import types
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -48,6 +48,24 @@ class Settings:
     device: str
     dtype: Literal["float32", "float64", "bfloat16"]
     threads: Literal["auto"] | Annotated[int, Gt(0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Until:
+    """The keys of ``conf/train.yaml`` for a sweep that adds seeds. They are no part of a run, nor of its key.
+
+    Attributes:
+        until: ``decided``, or null for the seeds that the sweep lists.
+        max_hours: After which no run is started; null for no limit.
+        max_seeds: Most seeds of one row.
+    """
+
+    until: Literal["decided"] | None = None
+    max_hours: Annotated[float, Gt(0)] | None = None
+    max_seeds: Annotated[int, Ge(5)] = 30
+
+
+UNTIL_KEYS = tuple(field.name for field in fields(Until))
 
 
 GROUPS = ("cell", "backend", "task", "budget", "tracking", "data", "model", "trainer")
@@ -113,7 +131,8 @@ def check(config: DictConfig, cell: str | None = None) -> tuple[Settings, Node]:
     Raises:
         UserError: The first value that does not fit, with what would.
     """
-    node = to_node(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+    check_until(config)
+    node = to_node(OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", *UNTIL_KEYS)]))
     plain = {key: value for key, value in node.items() if key not in (*GROUPS, "tuning")}
     check_arguments(Settings, plain, "", "a training config")
     for name in GROUPS:
@@ -124,6 +143,20 @@ def check(config: DictConfig, cell: str | None = None) -> tuple[Settings, Node]:
             check_node(part, name)
     with_own_rate(config, node, cell)
     return Settings(**plain), node
+
+
+def check_until(config: DictConfig) -> Until:
+    """When a sweep ends that adds seeds.
+
+    Raises:
+        UserError: A value that does not fit.
+    """
+    given = to_node(OmegaConf.masked_copy(config, [key for key in UNTIL_KEYS if key in config]))
+    check_arguments(Until, given, "", "a sweep")
+    until = Until(**given)
+    if until.max_hours is not None and until.until is None:
+        raise UserError(f"max_hours={until.max_hours}: only limits a sweep that adds seeds; valid: with until=decided")
+    return until
 
 
 def with_own_rate(config: DictConfig, node: Node, cell: str | None) -> None:

@@ -11,7 +11,7 @@ from gru_bench.tasks.base import Task
 
 
 def facts_before(
-    settings: Settings, node: Node, choices: dict[str, str], task: Task, threads: int, workers: int
+    settings: Settings, node: Node, choices: dict[str, str], task: Task, threads: int, workers: int, looks: int
 ) -> dict[str, Any]:
     """Everything about a run that is known before its data is loaded, named as in :mod:`gru_bench.store.schema`."""
     commit, dirty = git_state(Path(gru_bench.__file__).parent)
@@ -34,6 +34,7 @@ def facts_before(
         "learning_rate": node["trainer"]["learning_rate"],
         **rate_facts(node),
         "batch_size": task.batch_size,
+        "looks": looks,
         "primary_metric": metric.name,
         "primary_unit": metric.unit,
         "primary_higher_is_better": metric.higher_is_better,

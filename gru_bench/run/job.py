@@ -15,8 +15,8 @@ from gru_bench.measure.threads import num_workers, resolve_threads, set_threads
 from gru_bench.run import build, loaded
 from gru_bench.run.facts import facts_before
 from gru_bench.run.launch import Sweep
-from gru_bench.run.sweep import ADHOC
-from gru_bench.store.schema import JOB
+from gru_bench.run.plan import ADHOC
+from gru_bench.store.schema import JOB, ROUND
 from gru_bench.store.write import Store
 from gru_bench.tasks.base import Task
 from gru_bench.training.trainer import Trainer
@@ -68,7 +68,11 @@ class Request:
         """What is known of the run before its config is checked."""
         tags = {key: self.choices[key] for key in ("cell", "task", "backend", "budget")}
         tags["seed"] = str(self.config.seed)
-        return tags if self.number is None else tags | {JOB: str(self.number)}
+        if self.number is not None:
+            tags[JOB] = str(self.number)
+        if self.sweep is not None and self.sweep.round is not None:
+            tags[ROUND] = str(self.sweep.round)
+        return tags
 
     def store(self) -> Store:
         """The store, not yet opened; the jobs of one sweep in this process share one, since opening it takes long.
@@ -141,6 +145,8 @@ def plan(asked: Request) -> Job:
         UserError: One of these is wrong; names what would be valid.
     """
     choices = dict(asked.choices)
+    if asked.alone and asked.config.get("until") is not None:
+        raise UserError(f"until={asked.config.until}: adds seeds to a sweep; valid: with -m or experiment=NAME")
     settings, node = check(asked.config, choices["cell"])
     workers = num_workers(HydraConfig.get().launcher)
     threads = resolve_threads(settings.threads, workers)
@@ -149,7 +155,7 @@ def plan(asked: Request) -> Job:
     # float32 is float32 on every backend: cuDNN alone would otherwise round to TF32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     task = loaded.task_of(node)
-    facts = facts_before(settings, node, choices, task, threads, workers)
+    facts = facts_before(settings, node, choices, task, threads, workers, asked.sweep.looks if asked.sweep else 1)
     return Job(settings, node, task, place, facts, run_keys(node, choices, task.source_id()))
 
 

@@ -1,11 +1,17 @@
 """What a sweep is to the process that launches it, and to each of its jobs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from gru_bench.run.plan import Plan
+from gru_bench.run.rounds import Look
 from gru_bench.store.write import Store
+
+if TYPE_CHECKING:
+    from gru_bench.run.until import Deciding
 
 
 @dataclass(frozen=True)
@@ -16,11 +22,19 @@ class Sweep:
         sweep_id: The parent run.
         num_jobs: How many jobs are planned.
         varied: The keys that vary besides cell, task and seed.
+        looks: The most looks at the results that the sweep may take; 1 for a fixed number of seeds.
+        round: Which round of a sweep that adds seeds, from 1; None where all jobs are planned at once.
+        deadline: When no job is started any more, in seconds of ``time.time()``; None for no limit.
+        quiet: Whether a table on the terminal stands for the line that each finished job prints.
     """
 
     sweep_id: str
     num_jobs: int
     varied: frozenset[str]
+    looks: int = 1
+    round: int | None = None
+    deadline: float | None = None
+    quiet: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,10 +55,22 @@ class Launch:
     """One call of the command, which may launch a sweep.
 
     Attributes:
+        look: Reads the verdicts so far; for sweeps that add seeds.
+        plan: What the sweep will run, once that has been checked.
+        deciding: The sweep, where it adds seeds.
+        went_on: Whether runs of earlier calls stand for some of its jobs.
+        ended: Why a sweep that adds seeds ended by itself.
+        hand_over: Gives a sweep to the jobs that are launched next.
         opened: The sweep, once its parent run is there.
         error: Why no sweep could be opened.
     """
 
+    look: Look | None = None
+    plan: Plan | None = None
+    deciding: "Deciding | None" = None
+    went_on: bool = False
+    ended: str = ""
+    hand_over: Callable[[Sweep], None] = field(default=lambda _: None)
     opened: Opened | None = None
     error: Exception | None = None
 
@@ -53,9 +79,9 @@ _launch: ContextVar[Launch] = ContextVar("launch")
 
 
 @contextmanager
-def launching() -> Iterator[Launch]:
+def launching(look: Look | None = None) -> Iterator[Launch]:
     """Let Hydra's callback find the launch inside the block: Hydra makes it from text and passes it nothing."""
-    launch = Launch()
+    launch = Launch(look)
     token = _launch.set(launch)
     try:
         yield launch

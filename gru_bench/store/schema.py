@@ -17,6 +17,7 @@ STATUS = "gru_bench.status"
 ERROR = "gru_bench.error"
 SWEEP = "gru_bench.sweep"
 JOB = "gru_bench.job"
+ROUND = "gru_bench.round"
 CONFIG_KEY = "gru_bench.config_key"
 GROUP_KEY = "gru_bench.group_key"
 PARENT = "mlflow.parentRunId"
@@ -179,6 +180,8 @@ RUN_FACTS: dict[str, Fact] = by_name(
 SWEEP_FACTS = by_name(
     Fact("overrides", TEXT, "what the command line changed"),
     Fact("launcher", TEXT, "Hydra's launcher"),
+    Fact("looks_at", TEXT, "numbers of seeds at which a sweep looks that adds seeds until it has decided"),
+    Fact("ended", TEXT, "why such a sweep ended"),
 )
 """Params of a sweep's parent; no table lists them."""
 

@@ -142,6 +142,16 @@ class Store:
             raise
         return sweep_id
 
+    def extend_sweep(self, sweep_id: str, planned: list[dict[str, str]]) -> None:
+        """Put another plan in the place of the one that :meth:`open_sweep` kept."""
+        with deferred_signals():
+            self.client.log_text(sweep_id, json.dumps(planned, indent=1), PLANNED_FILE)
+
+    def end_sweep_because(self, sweep_id: str, why: str) -> None:
+        """Keep why a sweep ended that had added seeds."""
+        with deferred_signals():
+            log_facts(self.client, sweep_id, {"ended": why}, SWEEP_KIND)
+
     def close_sweep(self, sweep_id: str, *, lost: str | None = None) -> dict[str, int]:
         """End a sweep whose jobs are all over, and count how they ended.
 
