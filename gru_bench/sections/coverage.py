@@ -33,7 +33,7 @@ def render(view: View, /) -> Section:
             finished(view),
             not_paired(view),
             few_seeds(found),
-            without_partner(found),
+            without_partner(primary(view)),
             code(view, found),
             machines(view, found),
             margins(found),
@@ -90,12 +90,11 @@ def few_seeds(found: list[Compared]) -> list[str]:
 
 
 def without_partner(found: list[Compared]) -> list[str]:
-    """Seeds that only one side has."""
+    """Seeds of GRU or LSTM that only one side has. Other cells may have fewer by plan."""
     texts = [f"{one.task}: {note}" for one in found for note in one.notes if "without a partner" in note]
+    more = f"; {len(texts) - 2} more" if len(texts) > 2 else ""
     cost = "they are left out: seeds are compared in pairs"
-    return (
-        ["seeds without a partner", "; ".join(texts[:2]) + ("; ..." if len(texts) > 2 else ""), cost] if texts else []
-    )
+    return ["seeds without a partner", "; ".join(texts[:2]) + more, cost] if texts else []
 
 
 def short(commit: str, dirty: object) -> str:

@@ -74,10 +74,16 @@ def footnote(found: list[Compared]) -> str:
     looked = f" and for {looks} looks at growing results" if looks > 1 else ""
     return (
         f"*A difference below zero is in favour of {second}. Intervals cover the noise of {noise}, at 95 % over all "
-        f"rows together (Holm){looked}; equivalent: the 90 % interval lies within the margin, which the task fixed "
-        f"before the runs. Three shares: how likely {second} is better by more than the margin, neither is, {first} "
-        "is.*"
+        f"rows together (Holm){looked}; equivalent: the {narrow(found)} interval lies within the margin, which "
+        f"the task fixed before the runs. Three shares: how likely {second} is better by more than the margin, "
+        f"neither is, {first} is.*"
     )
+
+
+def narrow(found: list[Compared]) -> str:
+    """``90 %``: the level of the intervals that show equivalence; higher where looks at growing results widen them."""
+    levels = sorted({round(100 * one.verdict.equivalence.level, 1) for one in found})
+    return f"{' to '.join(f'{level:g}' for level in dict.fromkeys([levels[0], levels[-1]]))} %"
 
 
 def others(found: list[Compared]) -> str:
@@ -110,7 +116,7 @@ def draw(found: list[Compared], most_margins: int) -> Figure:
         ax.set_ylim(len(found) - 0.4, -0.6)
         ax.grid(False, axis="y")
         ax.set_xlabel(f"← {second} better   ·   difference in margins (logarithmic beyond 1)   ·   {first} better →")
-        legend_below(figure, legend())
+        legend_below(figure, legend(found))
     return figure
 
 
@@ -149,11 +155,11 @@ def color_of(one: Compared) -> str:
     return HUES.get(winner.family, OTHER_HUE)
 
 
-def legend() -> list[Any]:
+def legend(found: list[Compared]) -> list[Any]:
     """What the marks mean."""
     return [
         Patch(color=BAND, label="less than the margin"),
-        Line2D([], [], color=GREY, linewidth=3.2, label="90 % interval"),
+        Line2D([], [], color=GREY, linewidth=3.2, label=f"{narrow(found)} interval"),
         Line2D([], [], color=GREY, linewidth=1.0, label="95 % over all rows"),
         Line2D([], [], color=GREY, marker="o", markerfacecolor="white", linestyle="none", label="undecided"),
     ]

@@ -24,7 +24,7 @@ def test_an_unsupported_row_does_not_spoil_the_labels_and_counts_once(gru_bench:
     assert sorted(runs["status"]) == ["finished"] * 3 + ["unsupported"]
     assert all(runs["config_key"])
     assert gru_bench("report", "experiment=adhoc") == 0
-    text = Path("reports/adhoc/report.md").read_text()
+    text = Path("reports/adhoc/details.md").read_text()
     assert "| gru_article (backend loop)" in text
     assert "| gru_article (backend vendor)" in text
     assert "trainer.max_steps" not in text.split("## What these runs show")[0]
@@ -57,7 +57,7 @@ def test_a_report_keeps_settings_of_one_cell_apart(gru_bench: Command) -> None:
     assert gru_bench("train", "-m", "trainer.max_steps=1,2", *TINY) == 0
     assert sorted(stored().runs["settings"]) == ["trainer.max_steps=1", "trainer.max_steps=2"]
     assert gru_bench("report", "experiment=adhoc") == 0
-    text = Path("reports/adhoc/report.md").read_text()
+    text = Path("reports/adhoc/details.md").read_text()
     assert "gru (trainer.max_steps=1)" in text
     assert "gru (trainer.max_steps=2)" in text
 

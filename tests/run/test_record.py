@@ -1,4 +1,4 @@
-"""When a run's facts and curves are sent: in few calls, and whatever ends the run."""
+"""What is sent of a run while it goes, and when."""
 
 import time
 from typing import Any, cast
@@ -18,13 +18,13 @@ class Calls:
 
     def __init__(self) -> None:
         self.sent: list[dict[str, object]] = []
-        self.flushed = 0
+        self.flushed: list[float] = []
 
     def params(self, facts: dict[str, object]) -> None:
         self.sent.append(dict(facts))
 
-    def flush(self) -> None:
-        self.flushed += 1
+    def flush(self, least_s: float = 0.0) -> None:
+        self.flushed.append(least_s)
 
     def curve(self, *_: Any) -> None: ...
     def value(self, *_: Any, **__: Any) -> None: ...
@@ -38,24 +38,18 @@ def task() -> Adding:
     return made
 
 
-def test_facts_are_sent_together_and_once(task: Adding) -> None:
+def test_a_run_is_sent_at_its_evaluations_but_not_more_often_than_it_helps(task: Adding) -> None:
     run = Calls()
     recorder = Recorder(cast(Run, run), task, time.perf_counter())
-    recorder.data()
-    recorder.model(8, 100)
-    assert run.sent == []
-    recorder.send_facts()
-    recorder.send_facts()
-    assert [sorted(facts) for facts in run.sent] == [["data_fingerprint", "hidden_size", "notes", "num_parameters"]]
-
-
-@pytest.mark.parametrize(("after_s", "flushed"), [(0.0, 2), (3600.0, 0)])
-def test_curves_are_sent_when_time_has_passed(
-    task: Adding, monkeypatch: pytest.MonkeyPatch, after_s: float, flushed: int
-) -> None:
-    monkeypatch.setattr(record, "FLUSH_AFTER_S", after_s)
-    run = Calls()
-    recorder = Recorder(cast(Run, run), task, time.perf_counter() - 1)
     for step in (1, 2):
         recorder.curves(Event("evaluation", step, cast(Any, None), task, Scores({"mse": 0.1}), 0.2))
-    assert run.flushed == flushed
+    assert run.flushed == [record.SEND_EVERY_S] * 2
+
+
+def test_what_is_known_of_a_task_is_computed_once(task: Adding, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Calls()
+    Recorder(cast(Run, run), task, time.perf_counter()).data()
+    monkeypatch.setattr(task, "trivial", None)  # calling it again would fail
+    Recorder(cast(Run, run), task, time.perf_counter()).data()
+    assert run.sent[0] == run.sent[1]
+    assert sorted(run.sent[0]) == ["data_fingerprint", "notes"]

@@ -19,7 +19,7 @@ def test_limits_are_computed() -> None:
     )
     assert "n is 1 seed per row. Below 5" in one.markdown
     many = render("limits", frames.realistic(5, ("rnn", "gru"))).markdown
-    assert "n is 5 seeds per row. Differences are shown, not tested" in many
+    assert "n is 5 seeds per row. Only the verdict and the comparisons test differences" in many
     assert "On 7 of 7 tasks" in many
 
 
