@@ -31,7 +31,7 @@ def test_one_run_records_everything(gru_bench: Command, capsys: pytest.CaptureFi
         "device": "cpu",
         "dtype": "float32",
         "batch_size": 8,
-        "learning_rate": 0.008,
+        "learning_rate": 0.064,
         "primary_metric": "mse",
         "generated": True,
     }
