@@ -128,9 +128,10 @@ def serve(uri: str, host: str, number: int, paths: dict[str, str]) -> int:
             print(f"gru-bench ui: the server did not start within {READY_WITHIN_S:.0f} s", file=sys.stderr)
             return 1
         address = browser_address(host, number)
-        print(f"\nMLflow UI: {address}")
-        for name, path in paths.items():
-            print(f"  {name}: {address}{path}")
+        print()
+        for name, path in paths.items():  # first, since the plain address opens a page that has nothing to do with runs
+            print(f"{name}: {address}{path}")
+        print(f"MLflow UI: {address}")
         print("Ctrl-C ends it.", flush=True)
         return 1 if server.wait() else 0
     except KeyboardInterrupt:
