@@ -70,6 +70,14 @@ def outcome(measured: Measured, task: TaskGroups, group: Group) -> Outcome:
     return Outcome(seeds, better_side(list(seeds), bool(task.higher_is_better), least))
 
 
+def learned(task: TaskGroups, score: float, guess: float) -> bool:
+    """Whether a score is half of the way from guess to ceiling, and as far from the guess as a useful model's."""
+    assert task.ceiling is not None
+    sign = 1 if task.higher_is_better else -1
+    least = max(sign * (task.ceiling - guess) / 2, task.beats_trivial_by or 0.0)
+    return sign * (score - guess) >= least * (1 - 1e-9)
+
+
 def better_side(scores: list[float], higher_is_better: bool, least: float) -> int | None:
     """How many scores lie on the better side of the largest gap between neighbours.
 

@@ -12,6 +12,7 @@ from gru_bench.compare.pairs import shown as name_of
 from gru_bench.report.groups import Group, TaskGroups
 from gru_bench.report.markdown import Section, known, number, paragraphs, span, table
 from gru_bench.report.parts import Small, as_number, cut
+from gru_bench.report.scores import learned
 from gru_bench.report.view import View
 from gru_bench.statistics.crossed import seeds_only
 from gru_bench.statistics.looks import MIN_SEEDS
@@ -91,14 +92,6 @@ def overall(answers: Mapping[str, str]) -> str:
 
 
 # whether seeds learn
-
-
-def learned(task: TaskGroups, score: float, guess: float) -> bool:
-    """Whether a score is half of the way from guess to ceiling, and as far from the guess as a useful model's."""
-    assert task.ceiling is not None
-    sign = 1 if task.higher_is_better else -1
-    least = max(sign * (task.ceiling - guess) / 2, task.beats_trivial_by or 0.0)
-    return sign * (score - guess) >= least * (1 - 1e-9)
 
 
 def num_learned(view: View, task: TaskGroups, group: Group, slice: str = "", value: str = "") -> tuple[int, int]:

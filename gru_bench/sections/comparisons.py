@@ -19,6 +19,10 @@ TEXT = (
 )
 
 
+MOST_NAMED = 4
+"""Comparisons that a note names."""
+
+
 def render(view: View, /) -> Section:
     """Answer: what does each verdict stand on: effect, interval, p, and the two sources of noise?
 
@@ -27,9 +31,18 @@ def render(view: View, /) -> Section:
     """
     families = {"Primary: these decide the verdict": primary(view), "Secondary: a family of their own": secondary(view)}
     parts = [part for title, found in families.items() if found for part in (f"### {title}", comparison_table(found))]
-    notes = [f"- {against(one)}, {row_name(one)}: {'; '.join(lines)}." for found in families.values() for one in found
-             if (lines := [*one.notes, *one.marks])]  # fmt: skip
+    said: dict[str, list[str]] = {}
+    for one in (one for found in families.values() for one in found):
+        for text in [*one.notes, *one.marks]:
+            said.setdefault(text, []).append(f"{against(one)} on {row_name(one)}")
+    notes = [f"- {text[0].upper()}{text[1:]}: {listed(where)}." for text, where in said.items()]
     return Section("Comparisons", paragraphs(TEXT, *parts, "\n".join(notes)) if parts else "")
+
+
+def listed(names: list[str]) -> str:
+    """Names, or the first of them and how many more."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{'; '.join(names[:MOST_NAMED])}{more}"
 
 
 def comparison_table(found: list[Compared]) -> str:

@@ -193,6 +193,9 @@ def survival(steps_S: ArrayLike, solved_S: ArrayLike, level: float = 0.95) -> Su
     z = np.where(np.isfinite(z), z, math.nan)
     low = times[~(z < -critical) & (unsolved < 1)]
     high = times[z > critical]
+    # where all seeds have solved it the log-log scale ends: the exact bound of a share of 0 says whether that is enough
+    if not high.size and solved.all() and 1 - ((1 - level) / 2) ** (1 / steps.size) < 0.5:
+        high = times[-1:]
     reached = times[unsolved <= 0.5]
     return Survival(
         times,

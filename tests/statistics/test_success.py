@@ -133,3 +133,8 @@ def test_impossible_counts_are_one_line(call, says: str) -> None:
     with pytest.raises(UserError, match=says) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_the_interval_of_the_median_is_finite_where_enough_seeds_solved_it() -> None:
+    assert survival([200.0] * 8, [True] * 8).interval.high == 200
+    assert survival([200.0] * 5, [True] * 5).interval.high == math.inf  # the share unsolved may still be 0.52
