@@ -50,7 +50,8 @@ def report_of(found: Changes, results: dict[str, str]) -> str:
         "\n".join(left),
         "change: mean of NEW less mean of OLD, positive where NEW is better. interval: at the level at which Holm's "
         "procedure tests the row, so that all rows together keep 5 %. worse or improved: by more than the margin, and "
-        "the interval is clear of zero. Quality only: speeds are not compared.",
+        "the interval is clear of zero. other data: the data changed, so the scores do not compare. Quality only: "
+        "speeds are not compared.",
     )
 
 

@@ -23,6 +23,7 @@ from gru_bench.store.schema import SETTINGS
 
 ALPHA = 0.05
 WORSE, IMPROVED, WITHIN, UNDECIDED = "worse", "improved", "within margin", "undecided"
+OTHER_DATA = "other data"
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def changes(old: View, new: View) -> Changes:
 
     A row is *worse* where its mean is worse by more than the task's margin and the interval, at the level of Holm's
     adjustment, is clear of zero; or where no run of NEW gave a finite score though OLD's all did. It is *improved*
-    likewise, *within margin* where the 90 % interval lies inside ± margin, else *undecided*.
+    likewise, *within margin* where the 90 % interval lies inside ± margin, else *undecided*. Rows of *other data* are
+    not compared.
 
     Raises:
         UserError: No common task and cell, a metric without a direction, no margin, or one that differs between the
@@ -97,7 +99,7 @@ def changes(old: View, new: View) -> Changes:
             "of the same experiment"
         )
     margins = [margin_of(match, "margins" in old.accept) for match in matches]
-    estimates = {i: estimate(old, new, match) for i, match in enumerate(matches)}
+    estimates = {i: None if other_data(match) else estimate(old, new, match) for i, match in enumerate(matches)}
     levels = holm_levels({i: found.p_value() if found else 1.0 for i, found in estimates.items()}, ALPHA)
     rows = []
     for i, match in enumerate(matches):
@@ -115,8 +117,17 @@ def changes(old: View, new: View) -> Changes:
             answer=UNDECIDED,
             notes=settings_changed(match),
         )
-        rows.append(decided(change, found, levels[i]) if found else without_score(change, before, after))
+        if other_data(match):
+            rows.append(replace(change, answer=OTHER_DATA))
+        else:
+            rows.append(decided(change, found, levels[i]) if found else without_score(change, before, after))
     return Changes(rows, unmatched(old, {id(m.old) for m in matches}), unmatched(new, {id(m.new) for m in matches}))
+
+
+def other_data(match: Match) -> bool:
+    """Whether the two rows saw different data: their scores then do not compare."""
+    seen = [group.fact("data_fingerprint") for group in (match.old, match.new)]
+    return all(map(known, seen)) and seen[0] != seen[1]
 
 
 def decided(change: Change, found: Estimate, level: float) -> Change:

@@ -72,6 +72,12 @@ def test_each_answer() -> None:
     assert answers(new, old) == {row: backwards.get(answer, answer) for row, answer in expected.items()}
 
 
+def test_scores_on_other_data_are_neither_worse_nor_improved() -> None:
+    old, new = results({"gru": BASE}), results({"gru": [2 * score for score in BASE]}, data_fingerprint="other")
+    assert answers(old, new) == {"gru": "other data"}
+    assert answers(old, results({"gru": [2 * score for score in BASE]})) == {"gru": "worse"}
+
+
 def test_the_direction_of_the_metric_decides() -> None:
     higher = {"primary_higher_is_better": True}
     old, new = results({"gru": BASE}, **higher), results({"gru": [1 + x * y for x, y in enumerate(BASE)]}, **higher)
