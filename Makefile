@@ -9,7 +9,7 @@ BIN = $(VENV)/bin
 PIP_ARGS ?=
 REPORTS ?= reports/local
 
-.PHONY: demo article real-quick test test-slow check format lock clean
+.PHONY: demo article claims real-quick test test-slow check format lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gru-bench train experiment=quick hydra/launcher=joblib; \
@@ -21,6 +21,11 @@ article: $(VENV)/.installed
 	$(BIN)/gru-bench train experiment=article hydra/launcher=joblib; \
 	  code=$$?; \
 	  $(BIN)/gru-bench report experiment=article output=$(REPORTS)/article && exit $$code
+
+claims: $(VENV)/.installed
+	$(BIN)/gru-bench train experiment=claims hydra/launcher=joblib; \
+	  code=$$?; \
+	  $(BIN)/gru-bench report experiment=claims output=$(REPORTS)/claims && exit $$code
 
 # data sets come from the folder that GRU_BENCH_DATA names, else from the hub
 real-quick: $(VENV)/.installed

@@ -37,7 +37,7 @@ def scores(table: pd.DataFrame, task: str, metric: str) -> pd.Series:
     return rows[rows["metric"] == metric].groupby("cell")["value"].mean()
 
 
-@pytest.mark.parametrize("experiment", ["quick", "real_quick"])
+@pytest.mark.parametrize("experiment", ["quick", "claims", "real_quick"])
 def test_a_sweep_ran_as_planned(experiment: str) -> None:
     runs = results(experiment).drop_duplicates("run_id")
     assert set(runs["status"]) == {"finished"}
@@ -64,7 +64,7 @@ def test_a_sweep_teaches_something(experiment: str, task: str) -> None:
     assert worst_family < sign * float(facts["ceiling"]), "every family is at the ceiling"
 
 
-@pytest.mark.parametrize("experiment", ["quick", "article", "real_quick"])
+@pytest.mark.parametrize("experiment", ["quick", "article", "claims", "real_quick"])
 def test_a_committed_report_is_whole(experiment: str) -> None:
     folder = REPORTS / experiment
     text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.md")))
@@ -77,7 +77,7 @@ def test_a_committed_report_is_whole(experiment: str) -> None:
         assert f"| {cell} " in text
 
 
-@pytest.mark.parametrize("experiment", ["quick", "article", "real_quick"])
+@pytest.mark.parametrize("experiment", ["quick", "article", "claims", "real_quick"])
 def test_git_ignores_no_committed_report(experiment: str) -> None:
     """Reports are ignored unless .gitignore excepts them, and one that git ignores is there for its author alone."""
     if shutil.which("git") is None:
