@@ -217,10 +217,7 @@ def shares(view: View, pair: Pair, scores: tuple[np.ndarray, np.ndarray]) -> tup
 
     None where the seeds of neither row split, so that their means can be compared.
     """
-    task, outcomes = (
-        pair.task,
-        view.remember(("outcomes", pair.task.task, pair.task.metric), lambda: view.outcomes(pair.task)),
-    )
+    task, outcomes = pair.task, view.outcomes(pair.task)
     infinite = not all(np.isfinite(side).all() for side in scores)
     if not infinite and not any(outcomes[group.label].is_split for group in (pair.first, pair.second)):
         return None

@@ -87,7 +87,14 @@ class Parts:
 
 
 def cut(view: View, task: TaskGroups, metric: str, name: str, small: Small) -> Parts:
-    """The parts by which one of a task's test scores was cut; none where it was not."""
+    """The parts by which one of a task's test scores was cut; none where it was not. Made once for all sections."""
+    key = ("parts", task.task, task.metric, metric, name, repr(small))
+    found: Parts = view.remember(key, lambda: taken_apart(view, task, metric, name, small))
+    return found
+
+
+def taken_apart(view: View, task: TaskGroups, metric: str, name: str, small: Small) -> Parts:
+    """The same, made anew."""
     finished = {run for group in task.groups for run in group.finished["run_id"]}
     found = {
         value

@@ -61,7 +61,11 @@ class View:
 
     def outcomes(self, task: TaskGroups) -> dict[str, Outcome]:
         """Test scores of a task by the label of each row."""
-        return {group.label: outcome(self.measured, task, group) for group in task.groups}
+        found: dict[str, Outcome] = self.remember(
+            ("outcomes", task.task, task.metric),
+            lambda: {group.label: outcome(self.measured, task, group) for group in task.groups},
+        )
+        return dict(found)
 
     def _of(self, group: Group, split: str, metric: str) -> dict[str, float]:
         """A measured number of a row's finished runs, by run."""
