@@ -32,6 +32,8 @@ def check(config: DictConfig, rules: str, results: str | None) -> int:
     node = to_node(config)
     take_sections(node)
     keys, select, uri = take_keys(node)
+    if results is not None and keys.also:
+        raise UserError("also: not with results that are named; valid: without also, or without RESULTS")
     found = named(results, uri, select) if results is not None else read_stores(uri, select, keys.also)
     held = hold(View(found, accept=frozenset(keys.accept)), held_to)
     for rule in held:

@@ -6,6 +6,7 @@ from gru_bench.commands.report import take_keys, take_sections
 from gru_bench.commands.report_input import named
 from gru_bench.compare.changes import WORSE, Change, Changes, changes, versions
 from gru_bench.config.check import to_node
+from gru_bench.errors import UserError
 from gru_bench.report.markdown import UNKNOWN, known, number, paragraphs, plural, table
 from gru_bench.report.view import View
 
@@ -23,6 +24,8 @@ def diff(config: DictConfig, old: str, new: str) -> int:
     node = to_node(config)
     take_sections(node)
     keys, select, uri = take_keys(node)
+    if keys.also:
+        raise UserError("also: not with --diff, whose two sides are named; valid: without also")
     views = [View(named(text, uri, select), accept=frozenset(keys.accept)) for text in (old, new)]
     found = changes(*views)
     print(report_of(found, {f"OLD {old}": versions(views[0]), f"NEW {new}": versions(views[1])}))

@@ -153,4 +153,6 @@ def best_row(view: View, task: TaskGroups, rows: list[Group]) -> tuple[Group, st
         return len(view.seed_values(group, task.metric)), mean
 
     chosen = max(rows, key=worth)
-    return chosen, f"of {len(rows)} rows of {chosen.cell} the best on validation data"
+    most = [group for group in rows if worth(group)[0] == worth(chosen)[0]]
+    why = "the one with most seeds" if len(most) == 1 else "the best on validation data"
+    return chosen, f"of {len(rows)} rows of {chosen.cell} {why}"

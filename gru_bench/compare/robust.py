@@ -11,6 +11,7 @@ import pandas as pd
 from gru_bench.compare.compared import Compared
 from gru_bench.compare.evidence import MACHINES_MARK, Evidence, level_of, on_scale
 from gru_bench.report.groups import Group
+from gru_bench.report.markdown import known
 from gru_bench.report.view import View
 from gru_bench.statistics.across import Hierarchical, hierarchical
 from gru_bench.statistics.crossed import Estimate, Uncertain, seeds_only
@@ -106,7 +107,8 @@ def at_equal_seconds(view: View, one: Compared) -> AtEqualSeconds | None:
             whole[side].append(float(best[-1]))
             within[side].append(float(best[reached - 1]))
         ratios.append(both[0].index[-1] / both[1].index[-1])
-    shared = any(value is not pd.NA and bool(value) for value in one.pair.first.finished["shared"] if value is not None)
+    both_rows = (one.pair.first, one.pair.second)
+    shared = any(known(value) and bool(value) for group in both_rows for value in group.finished["shared"])
     answers = [answer_of(of_means(one, scores), one.pair.task.margin, one) for scores in (whole, within)]
     return AtEqualSeconds(answers[0], answers[1], float(np.exp(np.log(ratios).mean())), shared)
 

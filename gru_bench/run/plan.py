@@ -64,7 +64,7 @@ class Plan:
         if not found:
             raise UserError(
                 f"until=decided: compares {FIRST} with {SECOND}, so the sweep needs both; valid: "
-                f"cell={SECOND},{FIRST}, and further cells if you like"
+                f"cell={SECOND},{FIRST}, and further cells if you like, or until=null"
             )
         return found
 

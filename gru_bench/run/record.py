@@ -64,7 +64,8 @@ class Recorder:
     def data(self) -> None:
         """After loading: what the rows were, and what a trivial guess scores on them."""
         notes = self.notes()
-        known = loaded.known(self.task)
+        with self.clock_stopped():  # known from the job before, or computed: no cost of the cell either way
+            known = loaded.known(self.task)
         self.run.params({"data_fingerprint": known.fingerprint, "notes": "; ".join(notes)})
         if self.task.facts:
             self.run.params({f"data.{name}": value for name, value in self.task.facts.items()})

@@ -9,6 +9,7 @@ import numpy as np
 from gru_bench.compare.compared import FIRST, SECOND, Compared, by_budget, primary, secondary
 from gru_bench.compare.pairs import best_row, rows_of
 from gru_bench.compare.pairs import shown as name_of
+from gru_bench.compare.wording import signed
 from gru_bench.report.groups import Group, TaskGroups
 from gru_bench.report.markdown import Section, known, number, paragraphs, span, table
 from gru_bench.report.parts import Small, as_number, cut
@@ -244,11 +245,6 @@ def effect(verdict: Verdict, value: float, seeds: int) -> str:
     return f"{signed(value)}{ends}, n = {seeds}"
 
 
-def signed(value: float) -> str:
-    """A difference with its sign."""
-    return f"{'+' if value > 0 else ''}{number(value, 2)}"
-
-
 # by length
 
 
@@ -263,14 +259,23 @@ class Slope:
 
 def slopes_of(view: View, slices: list[str], small: Small) -> dict[str, Slope]:
     """The slope of GRU less LSTM on each task with scores by length: one for each seed, Holm over the tasks."""
+    found: dict[str, Slope] = view.remember(
+        ("slopes", tuple(slices), repr(small)), lambda: slopes_anew(view, slices, small)
+    )
+    return found
+
+
+def slopes_anew(view: View, slices: list[str], small: Small) -> dict[str, Slope]:
+    """The same, not remembered."""
     slopes: dict[str, np.ndarray] = {}
+    looks: dict[str, int] = {}
     for one in next(iter(by_budget(primary(view)).values()), []):
         for slice in slices:
             by_seed = slopes_by_seed(view, one, slice, small)
             if len(by_seed) and one.task not in slopes:
-                slopes[one.task] = by_seed
+                slopes[one.task], looks[one.task] = by_seed, one.looks
     estimates = {task: seeds_only(found) for task, found in slopes.items()}
-    verdicts = decide(estimates, dict.fromkeys(estimates))
+    verdicts = decide(estimates, dict.fromkeys(estimates), looks=looks, plan=False)
     return {task: Slope(estimates[task].value, len(slopes[task]), verdict) for task, verdict in verdicts.items()}
 
 

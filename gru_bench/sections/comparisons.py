@@ -11,11 +11,11 @@ from gru_bench.statistics.looks import MIN_SEEDS
 from gru_bench.statistics.significance import wilcoxon_p
 
 TEXT = (
-    "The first cell better by how much, with the interval at 95 % over all rows of its table (Holm). The standard "
-    "error falls into a part that shrinks with more seeds and one that shrinks with more test examples alone. p is "
-    "of the row by itself, then adjusted for the table and for repeated looks, and last of Wilcoxon's signed ranks "
-    "over the seeds, which decides nothing. Perplexities are compared by their logarithm, times the geometric mean "
-    "of those compared."
+    "The first cell better by how much, with the interval at the level at which Holm's procedure tests its row in its "
+    "table. The standard error falls into a part that shrinks with more seeds and one that shrinks with more test "
+    "examples alone. p is of the row by itself, then adjusted for the table and for repeated looks, and last of "
+    "Wilcoxon's signed ranks over the seeds, which decides nothing. Perplexities are compared by their logarithm, "
+    "times the geometric mean of those compared."
 )
 
 

@@ -117,10 +117,9 @@ def code(view: View, found: list[Compared]) -> list[str]:
         names = listed(one.task for one in mixed)
         cost = f"{plural(len(mixed), 'comparison')} of mixed code ({names}): code may be the difference"
     else:
-        cost = "no comparison mixes them; tasks differ in code"
-    if dirty:
-        cost += "; uncommitted changes cannot be repeated"
-    return ["code", listed(versions), cost]
+        cost = "no comparison mixes them; tasks differ in code" if len(versions) > 1 else ""
+    costs = [cost, "uncommitted changes cannot be repeated" if dirty else ""]
+    return ["code", listed(versions), "; ".join(filter(None, costs))]
 
 
 def machines(view: View, found: list[Compared]) -> list[str]:

@@ -12,6 +12,7 @@ from gru_bench.compare.wording import budget_text, flips, interval_text, row_nam
 from gru_bench.report.markdown import Section, number, paragraphs, plural, table
 from gru_bench.report.view import View
 from gru_bench.statistics.across import Hierarchical, critical_difference, leave_one_out, probability_of_improvement
+from gru_bench.statistics.looks import MIN_SEEDS
 
 MOST_NAMED = 4
 """Tasks that are named in one cell of the table; of more only the number is given."""
@@ -142,7 +143,7 @@ def equal_seconds(view: View, found: list[Compared]) -> str:
     """Whether validation scores give another answer after equal seconds than after equal steps."""
     timed = [(one, at) for one in found if (at := at_equal_seconds(view, one)) is not None]
     if not timed:
-        return "not known: it takes 5 seeds, validation curves and step times of one machine"
+        return f"not known: it takes {MIN_SEEDS} seeds, validation curves and step times of one machine"
     turned = [
         f"{row_name(one)} ({answer_name(one, at.steps)}, at equal seconds {answer_name(one, at.seconds)})"
         for one, at in timed
@@ -153,7 +154,7 @@ def equal_seconds(view: View, found: list[Compared]) -> str:
     low, high = number(min(ratios), 2), number(max(ratios), 2)
     cost = f"{first} took {low if low == high else f'{low} to {high}'} times the seconds of {second}"
     rough = ", other work ran beside it" if any(at.shared for _, at in timed) else ""
-    same = f"the same answer by validation score on {len(timed) - len(turned)} of {plural(len(timed), 'task')}"
+    same = f"the same answer by validation score on {len(timed) - len(turned)} of {plural(len(timed), 'comparison')}"
     return f"{same}{f'; not: {names(turned)}' if turned else ''} ({cost}{rough})"
 
 
@@ -169,9 +170,11 @@ def improvement(found: list[Compared]) -> str:
         return ""
     first, second = ([oriented(one, side) for one in usable] for side in (0, 1))
     chance = probability_of_improvement(first, second, np.random.default_rng(0))
-    low, high = (f"{100 * end:.0f}" for end in (chance.interval.low, chance.interval.high))
     one, other = (shown(cell) for cell in found[0].pair.cells)
-    return f"{100 * chance.value:.0f} % ({low} to {high}) that a run of {one} beats one of {other} on a task of these"
+    if not chance.interval.known:
+        return f"{100 * chance.value:.0f} % of the pairs of runs seen; they give no interval"
+    ends = f"{100 * chance.interval.low:.0f} to {100 * chance.interval.high:.0f}"
+    return f"{100 * chance.value:.0f} % ({ends}) that a run of {one} beats one of {other} on a task of these"
 
 
 def ranks(every: list[Compared], found: list[Compared]) -> str:

@@ -71,10 +71,11 @@ def footnote(found: list[Compared]) -> str:
         else "seeds, and test examples where n names them"
     )
     looks = max(one.looks for one in found)
-    looked = f" and for {looks} looks at growing results" if looks > 1 else ""
+    looked = f", {looks} looks at growing results included" if looks > 1 else ""
     return (
-        f"*A difference below zero is in favour of {second}. Intervals cover the noise of {noise}, at 95 % over all "
-        f"rows together (Holm){looked}; equivalent: the {narrow(found)} interval lies within the margin, which "
+        f"*A difference below zero is in favour of {second}. Intervals cover the noise of {noise}, each at the level "
+        f"at which Holm's procedure tests its row, so that a winner is wrongly named in at most 5 % of such pages"
+        f"{looked}; equivalent: the {narrow(found)} interval lies within the margin, which "
         f"the task fixed before the runs. Three shares: how likely {second} is better by more than the margin, "
         f"neither is, {first} is.*"
     )
@@ -160,6 +161,6 @@ def legend(found: list[Compared]) -> list[Any]:
     return [
         Patch(color=BAND, label="less than the margin"),
         Line2D([], [], color=GREY, linewidth=3.2, label=f"{narrow(found)} interval"),
-        Line2D([], [], color=GREY, linewidth=1.0, label="95 % over all rows"),
+        Line2D([], [], color=GREY, linewidth=1.0, label="interval that decides (Holm)"),
         Line2D([], [], color=GREY, marker="o", markerfacecolor="white", linestyle="none", label="undecided"),
     ]

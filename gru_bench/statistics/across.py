@@ -108,7 +108,8 @@ def probability_of_improvement(
 ) -> Improvement:
     """Of scores by task (higher is better), as rliable defines it (Agarwal et al. 2021): ties count half.
 
-    The bootstrap is stratified: seeds are drawn again within each task and cell; tasks are not.
+    The bootstrap is stratified: seeds are drawn again within each task and cell; tasks are not. Where no draw differs,
+    since the runs of one beat all of the other on each task, it bounds nothing.
     """
     check_level(level)
     if len(first) != len(second) or not first:
@@ -121,6 +122,8 @@ def probability_of_improvement(
         rows = rng.multinomial(x.size, np.full(x.size, 1 / x.size), size=resamples) / x.size
         columns = rng.multinomial(y.size, np.full(y.size, 1 / y.size), size=resamples) / y.size
         drawn += ((rows @ wins) * columns).sum(axis=1) / len(first)
+    if np.ptp(drawn) < 1e-12:
+        return Improvement(float(value), unknown(level, "no draw differs"), len(first))
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Improvement(
         float(value), Interval(float(low), float(high), level, "stratified bootstrap, percentiles"), len(first)

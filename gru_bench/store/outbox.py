@@ -95,7 +95,10 @@ class Outbox:
         try:
             self._client.log_batch(self._run_id, metrics=self._points, params=params, tags=tags)
         except Exception:
+            if not self._points:
+                raise
             self._client.log_batch(self._run_id, params=params, tags=tags)  # a point that MLflow refuses costs no facts
+            self._params, self._tags = {}, {}
             raise
         self._params, self._tags, self._points = {}, {}, []
 

@@ -239,6 +239,7 @@ class Run:
         self._store = store
         self._outbox = Outbox(store.client, run_id, kind)
         self._curves: list[tuple[str, int, float]] = []
+        self._curve_names: set[str] = set()
         self._values: dict[tuple[str, str, str, str], tuple[float, str, bool | None]] = {}
 
     def params(self, facts: Mapping[str, object]) -> None:
@@ -256,6 +257,7 @@ class Run:
     def curve(self, metric: str, step: int, value: float) -> None:
         """One point of a curve such as ``train/loss``; steps are optimizer steps."""
         self._curves.append((metric, step, float(value)))
+        self._curve_names.add(metric)
         self._outbox.point(metric, step, value)
 
     def value(
@@ -283,7 +285,7 @@ class Run:
         self._values[split, metric, slice, slice_value] = (float(value), unit, higher_is_better)
         if not slice:
             key = f"{split}/{metric}"
-            if any(name == key for name, _, _ in self._curves):
+            if key in self._curve_names:
                 key = f"{split}/{BEST}{metric}"
             self._outbox.forget(key)
             self._outbox.point(key, 0, value)

@@ -11,6 +11,7 @@ from gru_bench.compare.pairs import unpaired
 from gru_bench.compare.wording import change, flips, verdict_text
 from gru_bench.errors import UserError
 from gru_bench.report.view import View
+from gru_bench.statistics.crossed import seeds_only
 
 BETTER = {"gru": noisy(0.80, 8, 0.004, 1), "lstm": noisy(0.70, 8, 0.004, 2)}
 SAME = {"gru": noisy(0.80, 8, 0.004, 1), "lstm": noisy(0.801, 8, 0.004, 2)}
@@ -110,7 +111,15 @@ def test_of_several_rates_the_best_on_validation_data_is_compared() -> None:
     values += [frames.value_row(r["run_id"], "valid", "accuracy", 0.9 - r["learning_rate"]) for r in runs]
     (one,) = primary(view((runs, values)))
     assert one.pair.first.fact("learning_rate") == 0.1  # although the other's test scores are higher
-    assert one.notes == ["of 2 rows of gru the best on validation data", one.notes[1]]
+    assert one.notes[0] == "of 2 rows of gru the best on validation data"
+
+
+def test_of_several_rows_the_one_with_most_seeds_is_compared() -> None:
+    parts = [runs_of("a", BETTER, learning_rate=0.1), runs_of("a", {"gru": [0.95] * 6}, learning_rate=0.2)]
+    runs, values = ([row for part in parts for row in part[i]] for i in (0, 1))
+    (one,) = primary(view((runs, values)))
+    assert one.pair.first.fact("learning_rate") == 0.1
+    assert one.notes[0] == "of 2 rows of gru the one with most seeds"
 
 
 def test_seeds_that_split_are_compared_by_the_share_that_solves_the_task() -> None:
@@ -177,7 +186,8 @@ def test_test_examples_widen_the_interval() -> None:
     assert one.num_examples == 200
     assert one.differences.shape == (6, 200)
     assert one.estimate.value == pytest.approx(float(np.mean(one.scores[0] - one.scores[1])))
-    assert one.estimate.example_se >= 0
+    assert one.estimate.example_se > 0
+    assert one.estimate.se > seeds_only(one.differences.mean(axis=1)).se
     assert one.without_seed(2).differences.shape == (5, 200)
 
 

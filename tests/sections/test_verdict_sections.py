@@ -105,7 +105,7 @@ def timed(gru_ms: float) -> Results:
 @pytest.mark.parametrize(
     ("gru_ms", "answer"),
     [
-        (1.0, "the same answer by validation score on 1 of 1 task"),
+        (1.0, "the same answer by validation score on 1 of 1 comparison"),
         (2.0, "not: a (equivalent, at equal seconds LSTM) (GRU took 2.0 times"),
     ],
 )
@@ -162,7 +162,7 @@ def test_trust_shows_promises_and_those_that_are_not_kept(tmp_path: Path) -> Non
 def test_trust_says_how_looking_again_is_paid_for(tmp_path: Path) -> None:
     text = render("trust", three(looks=4), calibration=calibration(tmp_path, True)).markdown
     assert "at most 4 looks planned: each look is held to" in text
-    assert "for 4 looks" in render("verdict", three(looks=4)).markdown
+    assert "4 looks at growing results included" in render("verdict", three(looks=4)).markdown
 
 
 def test_the_shipped_calibration_fits_the_section() -> None:

@@ -142,3 +142,9 @@ def test_bad_input_is_one_line(call, says: str) -> None:
     with pytest.raises(UserError, match=says) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_nothing_bounds_a_chance_where_all_runs_of_one_win() -> None:
+    found = probability_of_improvement([[2.0, 3.0, 4.0]], [[0.0, 1.0, 0.5]], np.random.default_rng(0))
+    assert found.value == 1
+    assert not found.interval.known
