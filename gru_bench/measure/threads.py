@@ -95,7 +95,12 @@ def resolve_threads(threads: int | Literal["auto"], num_workers: int) -> int:
 
 
 def set_threads(threads: int) -> None:
-    """Give torch that many threads within an operation, and the same between operations if nothing has run yet."""
+    """Give torch that many threads within an operation, and the same between operations if nothing has run yet.
+
+    Numbers too small for a normal float (below 1.2e-38) become zero: gradients that vanish over hundreds of steps end
+    there, and a CPU computes with them tens of times slower. Threads that start later take it over.
+    """
+    torch.set_flush_denormal(True)
     torch.set_num_threads(threads)
     if torch.get_num_interop_threads() != threads:
         with contextlib.suppress(RuntimeError):  # torch takes it once a process; eager models do not use these

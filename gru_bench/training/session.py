@@ -13,7 +13,7 @@ from gru_bench.errors import Diverged, UserError
 from gru_bench.tasks.base import Batch, Task
 from gru_bench.training.fit import Clock, Event, Fit, Hook, Progress
 from gru_bench.training.schedules import Pace
-from gru_bench.training.stopping import Evaluation
+from gru_bench.training.stopping import Aim, Evaluation
 
 if TYPE_CHECKING:
     from gru_bench.training.trainer import Trainer
@@ -38,6 +38,7 @@ class Session:
         self.trainer, self.model, self.task = trainer, model, task
         self.clock, self.hooks, self.progress, self.fit = clock, hooks, progress, fit
         self.higher_is_better = task.primary_metric.higher_is_better
+        self.aim = Aim(task)
         self.optimizer = trainer.make_optimizer(model)
         self.pace: Pace | None = trainer.schedule.pace(trainer.limits)
         self.scheduler: LRScheduler | None = trainer.schedule.make(
@@ -186,7 +187,7 @@ class Session:
             fit.best_step, fit.valid = fit.steps, scores
             self.best_state = copy.deepcopy(self.model.state_dict())
         self.history.append(Evaluation(fit.steps, score, is_best))
-        reason = self.trainer.stopping.reason(self.history)
+        reason = self.trainer.stopping.reason(self.history, self.aim)
         if reason is not None:
             fit.stopped = reason
         self.advance("evaluation")

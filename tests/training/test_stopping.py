@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from gru_bench.config.check import check, construct
 from gru_bench.training.fit import Fit
-from gru_bench.training.stopping import Evaluation, Never, Patience, Stopping
+from gru_bench.training.stopping import Aim, Evaluation, Never, Patience, Solved, Stopping
+
+
+AIM = Aim(Line())
 
 
 def fit(stopping: Stopping, scores: list[float], *, max_steps: int = 100, eval_every: int = 1) -> Fit:
@@ -54,7 +57,7 @@ def test_patience_never_stops_early_and_always_in_the_end(
         history.append(Evaluation((history[-1].step if history else 0) + gap, 0.0, is_best))
         last = max(i for i, seen in enumerate(history) if seen.is_best)
         enough = len(history) - last > evaluations and history[-1].step - history[last].step >= steps
-        assert (rule.reason(history) is not None) == enough
+        assert (rule.reason(history, AIM) is not None) == enough
 
 
 @pytest.mark.parametrize("name", yaml_names("stopping"))
@@ -63,4 +66,16 @@ def test_every_choice_ends_a_run_without_gain_or_lets_it_go_on(name: str) -> Non
     _, node = check(composed("task=adding", f"stopping={name}"))
     rule: Stopping = construct(node["trainer"]["stopping"])
     history = [Evaluation(100 * n, 0.0, n == 1) for n in range(1, 100)]
-    assert (rule.reason(history) is None) == (name == "never")
+    assert (rule.reason(history, AIM) is None) == (name == "never")
+
+
+def test_solved_ends_at_the_ceiling_and_where_nothing_useful_was_learned_in_time() -> None:
+    # the guess scores 2.0, a useful model at most 1.9, the ceiling is 0.0
+    found = fit(Solved(hopeless_after=None), [2.0, 1.0, 0.5, 0.0, 0.0])
+    assert (found.steps, found.stopped) == (4, "solved: 0 at step 4")
+    found = fit(Solved(hopeless_after=3), [2.0, 1.95, 1.95, 0.0])
+    assert (found.steps, found.stopped) == (3, "hopeless: 3 steps without a useful score")
+    # a useful score that was lost again still is a sign of life
+    found = fit(Solved(hopeless_after=3), [1.85, 2.0, 2.0, 2.0, 0.0])
+    assert (found.steps, found.stopped) == (5, "solved: 0 at step 5")
+    assert fit(Solved(hopeless_after=None), [2.0] * 30, max_steps=30).stopped == "max_steps=30"
