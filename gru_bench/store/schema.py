@@ -44,7 +44,7 @@ TRIVIAL = "trivial_"
 PART_SIZE, PART_SIZE_UNIT = "n", "examples"
 """Metric and unit of the number of test examples in a part (a slice) of the test split."""
 
-SPLITS = ("train", "valid", "test", "speed", "memory")
+SPLITS = ("train", "valid", "test", "speed", "memory", "probe")
 """The order of values."""
 FAMILIES = ("rnn", "lstm", "gru")
 """The order of families in tables; a family is represented by its reference cell of the same name."""
@@ -146,6 +146,8 @@ RUN_FACTS: dict[str, Fact] = by_name(
          config="stopping", node="trainer.stopping"),
     Fact("batch_size", INTEGER, "sequences in a batch", "sequences", setting=True, config="task.batch_size",
          example=32),
+    Fact("role", TEXT, "what the run is for in a sweep that tries learning rates first: trial; or horizon, a seed of one "
+         "lag in a search for the longest lag; empty for a run that is compared with others"),
     Fact("looks", INTEGER, "most looks at the results that the run's sweep may take while it adds seeds, fixed before "
          "the first; 1 for a fixed number of seeds", "looks", example=1),
     # how it ended, and from which code
@@ -187,7 +189,7 @@ SWEEP_FACTS = by_name(
 
 VALUE_COLUMNS = by_name(
     Fact("run_id", TEXT, "the run's"),
-    Fact("split", TEXT, "train, valid, test, speed or memory"),
+    Fact("split", TEXT, "train, valid, test, speed, memory or probe"),
     Fact("metric", TEXT, "its name, with the unit last where it has one"),
     Fact("slice", TEXT, "by what the split was cut, such as length; empty for the whole"),
     Fact("slice_value", TEXT, "which part"),

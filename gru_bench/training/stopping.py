@@ -105,9 +105,9 @@ class Solved(Stopping):
     by its size must not be stopped so.
 
     Attributes:
-        hopeless_after: Optimizer steps after which a run must have beaten the trivial guess by what a useful model does;
-            None for as long as the limits allow. A run that would have begun to learn later counts as not solved, so
-            the rule is a part of what "solved" means and must be the same for all cells.
+        hopeless_after: Optimizer steps after which a run must have beaten the trivial guess by what a useful model
+            does; None for as long as the limits allow. A run that would have begun to learn later counts as not solved,
+            so the rule is a part of what "solved" means and must be the same for all cells.
     """
 
     hopeless_after: PositiveInt | None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gru_bench.data.digest import digest, tensor_bytes
 from gru_bench.tasks.base import Batch, Common, Part, PositiveInt, Split
-from gru_bench.tasks.generated.by_length import ByLength
+from gru_bench.tasks.generated.levels import Levels
 from gru_bench.tasks.objectives.regress import Regress
 
 GENERATOR_VERSION = "adding/1"
@@ -50,7 +50,7 @@ class Adding(Regress):
         **common: Unpack[Common],
     ) -> None:
         super().__init__(data, **common)
-        self.examples = ByLength(make_batch, lengths, beyond, num_eval)
+        self.examples = Levels(make_batch, lengths, beyond, num_eval)
         if unseen := self.examples.unseen:
             self.notes.append(f"lengths {', '.join(map(str, unseen))} were never trained: they test extrapolation")
 
@@ -78,7 +78,7 @@ class Adding(Regress):
         return self.examples.parts(split)
 
     def scored(self, split: Split) -> Part:
-        return self.examples.longest(split)
+        return self.examples.hardest(split)
 
     def columns(self, split: Split) -> dict[str, list[Any]]:
         return {"length": self.examples.column(split)}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gru_bench.data.digest import digest, tensor_bytes
 from gru_bench.tasks.base import Batch, Common, Counts, Metric, Part, PositiveInt, Scores, SliceScore, Split, Task
-from gru_bench.tasks.generated.by_length import ByLength
+from gru_bench.tasks.generated.levels import Levels
 from gru_bench.tasks.objectives.guesses import share_of_commonest
 from gru_bench.tasks.objectives.tag import mean_nats
 
@@ -62,7 +62,7 @@ class CopyMemory(Task):
     ) -> None:
         super().__init__(data, **common)
         self.num_symbols = num_symbols
-        self.examples = ByLength(self.draw, lengths, beyond, num_eval)
+        self.examples = Levels(self.draw, lengths, beyond, num_eval)
         self.notes.append(f"{num_symbols} symbols to copy")
         if unseen := self.examples.unseen:
             self.notes.append(f"delays {', '.join(map(str, unseen))} were never trained: they test extrapolation")
@@ -104,7 +104,7 @@ class CopyMemory(Task):
             recalls.append(right_MB.double().mean(dim=0).cpu())
             losses.append(loss_TB.mean(dim=0).cpu())
         recall_N, loss_N = torch.cat(recalls), torch.cat(losses)
-        longest = self.examples.longest(split).rows
+        longest = self.examples.hardest(split).rows
         return Scores(
             metrics={"recall": float(recall_N[longest].mean()), "loss": float(loss_N[longest].mean())},
             slices=[part.score("recall", float(recall_N[part.rows].mean())) for part in self.examples.parts(split)],
@@ -116,9 +116,9 @@ class CopyMemory(Task):
 
         ``loss``: the place of the symbols is known, but not which they are: ln 8 for each of the M.
         """
-        M, T = self.num_symbols, self.examples.lengths[-1]
+        M, T = self.num_symbols, self.examples.levels[-1]
         loss = M * torch.tensor(float(NUM_SYMBOLS)).log().item() / (T + 2 * M)
-        return {"recall": self._constant(self.examples.longest("test")), "loss": loss}
+        return {"recall": self._constant(self.examples.hardest("test")), "loss": loss}
 
     def trivial_slices(self) -> list[SliceScore]:
         return [part.score("recall", self._constant(part)) for part in self.examples.parts("test")]
