@@ -146,8 +146,8 @@ RUN_FACTS: dict[str, Fact] = by_name(
          config="stopping", node="trainer.stopping"),
     Fact("batch_size", INTEGER, "sequences in a batch", "sequences", setting=True, config="task.batch_size",
          example=32),
-    Fact("role", TEXT, "what the run is for in a sweep that tries learning rates first: trial; or horizon, a seed of one "
-         "lag in a search for the longest lag; empty for a run that is compared with others"),
+    Fact("role", TEXT, "what the run is for in a sweep that tries rates first: trial; horizon, where it looks for the "
+         "longest lag; empty for a run that is compared with others"),
     Fact("looks", INTEGER, "most looks at the results that the run's sweep may take while it adds seeds, fixed before "
          "the first; 1 for a fixed number of seeds", "looks", example=1),
     # how it ended, and from which code

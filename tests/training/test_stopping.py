@@ -11,7 +11,6 @@ from gru_bench.config.check import check, construct
 from gru_bench.training.fit import Fit
 from gru_bench.training.stopping import Aim, Evaluation, Never, Patience, Solved, Stopping
 
-
 AIM = Aim(Line())
 
 
