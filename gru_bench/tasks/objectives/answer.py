@@ -20,6 +20,14 @@ from gru_bench.tasks.objectives.tag import mean_nats
 Level = Annotated[int, Ge(1)]
 
 
+class AnswerArguments(Common):
+    """What the yaml of every task of this kind gives, for the constructors of those with arguments of their own."""
+
+    levels: Annotated[list[Level], MinLen(1)]
+    beyond: list[Level]
+    num_eval: PositiveInt
+
+
 class Answer(Task):
     """Sequences of symbols by level of difficulty, with the symbol to give at some of their steps.
 
@@ -78,6 +86,10 @@ class Answer(Task):
     def with_memory(self, level: int, /) -> float:
         """The accuracy of perfect memory."""
         return 1.0
+
+    def easiest(self) -> int:
+        """The lowest level of all splits, for a constructor that checks whether its arguments go with the levels."""
+        return self.examples.by_split["test"][0]
 
     def parameters_id(self) -> str:
         """What else the data depends on, besides levels and number of examples."""
