@@ -44,6 +44,7 @@ class Answer(Task):
     Attributes:
         version: Name and version of the generator: another one wherever the same seed would give other data.
         difficulty: What a level counts; the name of the slice.
+        ahead: Training batches of a level that are drawn at once, where :meth:`draw` goes step by step.
     """
 
     metrics: tuple[Metric, ...] = (
@@ -56,6 +57,7 @@ class Answer(Task):
     endless: ClassVar[bool] = True
     version: ClassVar[str]
     difficulty: ClassVar[str]
+    ahead: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -68,7 +70,7 @@ class Answer(Task):
         **common: Unpack[Common],
     ) -> None:
         super().__init__(data, **common)
-        self.examples = Levels(self.draw, levels, beyond, num_eval, difficulty=self.difficulty)
+        self.examples = Levels(self.draw, levels, beyond, num_eval, difficulty=self.difficulty, ahead=self.ahead)
         if unseen := self.examples.unseen:
             self.notes.append(f"{self.difficulty} {', '.join(map(str, unseen))}: never trained, tests extrapolation")
 
@@ -81,10 +83,10 @@ class Answer(Task):
 
     @abstractmethod
     def without_memory(self, level: int, /) -> float:
-        """The accuracy that a model reaches at a level which knows the task but only sees the current step's input."""
+        """The primary score that a model reaches at a level which knows the task but only sees the current step's input."""
 
     def with_memory(self, level: int, /) -> float:
-        """The accuracy of perfect memory."""
+        """The primary score of perfect memory."""
         return 1.0
 
     def easiest(self) -> int:
