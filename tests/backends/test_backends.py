@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from backend_pairs import A_CELL_OF, AGAINST_LOOP, PAIRS, backend, draw
+from backend_pairs import A_CELL_OF, AGAINST_LOOP, EQUATIONS, PAIRS, backend, draw
 from conftest import yaml_names
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_cells import CELLS, CPU, maker, seeded
+from made_cells import CPU, maker, seeded
 from torch import Tensor, nn
 
 from gru_bench.backends.base import Stack, State, check_input, zero_padding
@@ -56,8 +56,8 @@ def tensors(module: Encoder, *, grad: bool = False) -> list[Tensor]:
 
 
 def test_there_is_something_to_compare() -> None:
-    assert {"rnn", "lstm", "lstm_article", "gru"} == {cell for cell, runner in AGAINST_LOOP if runner == "vendor"}
-    assert {cell for cell, runner in PAIRS if runner == "loop"} == set(CELLS)
+    assert {"rnn", "lstm", "gru"} == {cell for cell, runner in AGAINST_LOOP if runner == "vendor"}
+    assert {cell for cell, runner in PAIRS if runner == "loop"} == set(EQUATIONS)
     assert {"mingru", "minlstm"} == {cell for cell, runner in AGAINST_LOOP if runner == "scan"}
 
 

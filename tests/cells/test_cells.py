@@ -32,9 +32,9 @@ def test_a_step_is_its_equation(name: str) -> None:
     for x_BD, gx_BG in zip(x, cell.input_projection(x), strict=True):
         output, state = cell.step(gx_BG, state)
         expected = step(values, x_BD.numpy(), *expected)
-        np.testing.assert_allclose(output.detach().numpy(), expected[0], rtol=0, atol=1e-14)
+        np.testing.assert_allclose(output.detach().numpy(), expected[0], rtol=1e-15, atol=1e-14)
         for found, wanted in zip(state, expected, strict=True):
-            np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=0, atol=1e-14)
+            np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=1e-15, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -149,9 +149,37 @@ def test_forget_bias_is_what_is_asked_for() -> None:
     assert (LSTM(3, 5, seeded(), forget_bias=-2.5).b[5:10] == -2.5).all()
 
 
+def test_chrono_spreads_the_time_scales_and_leaves_all_else() -> None:
+    """1 / (1 - sigma(b)) = 1 + exp(b) steps, uniform from 2 to T."""
+    for name, plain, keep in (("lstm", "lstm", 1), ("gru", "gru", 1)):
+        cell, other = (maker(name)(3, 400, seeded(), **options) for options in ({"chrono_steps": 50}, {}))
+        biases = cell.b.detach().chunk(len(cell.gates))
+        assert cell.gates[keep] == {"lstm": "f", "gru": "z"}[plain]
+        scales = 1 + biases[keep].exp()
+        assert 2 <= scales.min() < 3
+        assert 49 < scales.max() <= 50
+        assert abs(scales.mean() - 26) < 2
+        for gate, b, b_other in zip(cell.gates, biases, other.b.chunk(len(cell.gates)), strict=True):
+            if gate == "i":
+                assert torch.equal(b, -biases[keep])
+            elif gate != cell.gates[keep]:
+                assert torch.equal(b, b_other)
+        assert torch.equal(cell.W, other.W)
+        assert torch.equal(cell.U, other.U)
+
+
+def test_irnn_starts_as_the_identity_with_almost_no_input() -> None:
+    cell = maker("irnn")(40, 50, seeded())
+    assert torch.equal(cell.U, torch.eye(50))
+    assert not cell.b.any()
+    assert 0.0009 < cell.W.std() < 0.0011
+    h = torch.rand(2, 50)
+    assert torch.equal(cell.step(torch.zeros(2, 50), (h,))[0], h)  # remembers without end
+
+
 def test_what_a_cell_does_not_know_it_refuses() -> None:
-    with pytest.raises(ValueError, match="'tanh' or 'sigmoid', got 'relu'"):
-        RNN(1, 1, seeded(), activation="relu")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="one of tanh, sigmoid, relu, got 'elu'"):
+        RNN(1, 1, seeded(), activation="elu")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="'uniform' or 'keras', got 'zeros'"):
         GRU(1, 1, seeded(), init="zeros")  # type: ignore[arg-type]
 
