@@ -116,7 +116,7 @@ class Cell(nn.Module):
         return type(self).coefficients is not Cell.coefficients
 
     def coefficients(self, gx_TBG: Tensor) -> tuple[Tensor, Tensor]:
-        """Of :math:`h_t = a_t \\odot h_{t-1} + b_t`, for all steps at once; h is the only state and the output.
+        r"""Of :math:`h_t = a_t \odot h_{t-1} + b_t`, for all steps at once; h is the only state and the output.
 
         Args:
             gx_TBG: All steps of ``input_projection``.
