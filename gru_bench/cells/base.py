@@ -48,6 +48,13 @@ class Cell(nn.Module):
     states: ClassVar[tuple[str, ...]] = ("h",)
     recurrent: ClassVar[tuple[str, ...] | None] = None
     """The gates that have a recurrent weight, in the order of ``gates``. None: all of them."""
+    gating: ClassVar[tuple[str, ...]] = ()
+    """Gates in the narrow sense: values between 0 and 1 that something is multiplied by. Probes look at them."""
+    keeps: ClassVar[str] = ""
+    """What the old memory, the last of ``states``, is multiplied by on its direct way into the new one: a name that
+    ``gate_values`` gives, such as ``z``, or ``1 - z``; empty where it comes through U alone."""
+    saves: ClassVar[tuple[str, ...]] = ()
+    """Names of the first values that ``save`` returns besides the states; empty where these are the ``gates``."""
 
     def __init__(
         self, input_size: int, hidden_size: int, generator: torch.Generator, /, *, init: Init = "uniform"
@@ -125,6 +132,22 @@ class Cell(nn.Module):
             a and b, each (T, B, H), a between 0 and 1. Autograd differentiates them.
         """
         raise NotImplementedError(f"{type(self).__name__} is not linear in its state")
+
+    def gate_values(self, gx_BG: Tensor, state: State) -> dict[str, Tensor]:
+        """What probes see of one step: values (B, H) by name, all of ``gating`` and what ``keeps`` needs among them.
+
+        A cell that declares neither has none. One that declares ``step`` and no ``save`` has a method of its own.
+        """
+        if not (self.gating or self.keeps):
+            return {}
+        return dict(zip(self.saves or self.gates, self.save(gx_BG, state)[1], strict=False))
+
+    def kept(self, values: dict[str, Tensor]) -> Tensor | None:
+        """The share (B, H) of the old memory that the new one has, as ``keeps`` says; None without."""
+        if not self.keeps:
+            return None
+        name = self.keeps.removeprefix("1 - ")
+        return values[name] if name == self.keeps else 1 - values[name]
 
     # The hand-derived backward pass, which a cell may declare: save, slopes and backward_step, and the two below them
     # where their defaults do not fit. The output is then the first state. Autograd is not used inside.
