@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gru_bench.probes.base import Findings, Subject
-from gru_bench.probes.context import HOWS, Context
+from gru_bench.probes.context import Context, shuffled
 from gru_bench.tasks.base import Goal, Split
 from gru_bench.tasks.objectives.model_language import ModelLanguage
 
@@ -24,7 +24,7 @@ WRONG = -math.log((1 - SURE) / (V - 1))
 
 
 class Running(ModelLanguage):
-    """Tokens 1..V-1 at random, in which each repeats the one that came ``lag`` before it; 0 is what no model has read."""
+    """Random tokens 1..V-1, each of which comes again ``lag`` tokens later; 0 stands for what no model has read."""
 
     def __init__(self, lag: int, num_tokens: int = 4000) -> None:
         super().__init__(None, batch_size=4, goal=Goal(margin=0.1, beats_trivial_by=0.1, ceiling=0.0))
@@ -123,27 +123,36 @@ def test_a_model_that_looks_beyond_the_longest_context_has_no_effective_one() ->
 def test_the_loss_of_each_target_is_kept() -> None:
     findings = measured(LastTokens(3), Running(3), [2, 3])
     table = findings.tables["probe_context"]
-    assert list(table) == ["full", *(f"{how}_{n}" for how in HOWS for n in (2, 3))]
+    assert list(table) == [
+        "full_40",
+        *(f"{way}_{n}" for way in ("truncated", "shuffled", "replaced") for n in (2, 3)),
+    ]
     assert all(len(column) == 50 for column in table.values())
     assert np.mean(table["truncated_2"]) == of(findings, "context_loss")["tokens", "2"]
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(2, 12), st.integers(1, 8), st.integers(1, 6))
-def test_what_is_changed_and_what_is_left(full: int, near: int, targets: int) -> None:
-    near = min(near, full - 1)
-    probe = Context(tokens=[near], full=full, targets=targets)
-    contexts_TB = torch.arange(full * targets).reshape(targets, full).T  # no token twice
-    for how in ("shuffled", "replaced"):
-        changed_TB = probe.changed(contexts_TB, cast(Any, how), near, torch.Generator().manual_seed(0))
-        assert changed_TB.shape == contexts_TB.shape
-        assert torch.equal(changed_TB[-near:], contexts_TB[-near:])
-        far_TB = changed_TB[:-near]
-        if how == "shuffled":
-            assert torch.equal(far_TB.sort(dim=0).values, contexts_TB[:-near])
-        elif targets > 1:
-            assert not bool((far_TB == contexts_TB[:-near]).any())
-    assert torch.equal(probe.changed(contexts_TB, "truncated", near, torch.Generator()), contexts_TB[-near:])
+@given(st.integers(1, 12), st.integers(1, 6))
+def test_shuffling_keeps_every_token_of_a_column(steps: int, columns: int) -> None:
+    tokens_TB = torch.arange(steps * columns).reshape(columns, steps).T
+    assert torch.equal(shuffled(tokens_TB, torch.Generator().manual_seed(0)).sort(dim=0).values, tokens_TB)
+
+
+def test_replaced_is_the_context_of_a_target_half_of_the_text_away() -> None:
+    task, probe = Running(9), Context(tokens=[3], full=8, targets=6)
+    contexts_TB, targets_B = probe.sample(task.ids)
+    found = probe.nats(LastTokens(5), contexts_TB, targets_B, 0)["replaced", 3]
+    other_TB = torch.cat((contexts_TB[:5].roll(3, dims=1), contexts_TB[5:]))
+    whole = Context(tokens=[1], full=8, targets=6).nats(LastTokens(5), other_TB, targets_B, 0)["full", 8]
+    assert torch.equal(found, whole)
+    assert not torch.equal(found, probe.nats(LastTokens(5), contexts_TB, targets_B, 0)["full", 8])
+
+
+def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = measured(LastTokens(9), Running(9), [3, 7]).tables["probe_context"]
+    monkeypatch.setattr("gru_bench.probes.context.PIECE_STEPS", 3)
+    monkeypatch.setattr("gru_bench.probes.context.CHUNK_BYTES", 1000)
+    assert measured(LastTokens(9), Running(9), [3, 7]).tables["probe_context"] == one
 
 
 @settings(max_examples=30, deadline=None)
