@@ -37,7 +37,7 @@ class Context(Probe):
     Values: ``context_loss`` (nats per token; slice ``tokens`` of the truncated context, slices ``tokens_shuffled`` and
     ``tokens_replaced``; without a slice that of the full context), ``effective_context_tokens``,
     ``effective_context_shuffled_tokens``, ``effective_context_replaced_tokens``, and ``longest_context_tokens``, the
-    largest n of the list. Table ``probe_context``: the loss of each target, one column for each way and n, such as
+    largest n of the list. Table ``targets``: the loss of each target, one column for each way and n, such as
     ``truncated_20``, and one for the full context, such as ``full_300``.
 
     Source: Khandelwal, He, Qi, Jurafsky (2018), arXiv:1805.04623, who also delete words by kind; that they call a rise
@@ -72,15 +72,15 @@ class Context(Probe):
     def refusal(self, subject: Subject, /) -> str | None:
         task = subject.task
         if not isinstance(task, ModelLanguage):
-            return f"probe=context: needs a language model, and {type(task).__name__} is none; valid: occlusion"
+            return f"needs a language model, and {type(task).__name__} is none; valid: occlusion"
         if self.tokens[-1] >= self.full:
-            return f"probe.context.full={self.full}: must be more than every one of tokens, up to {self.tokens[-1]}"
+            return f"probes.context.full={self.full}: must be more than every one of tokens, up to {self.tokens[-1]}"
         # a context half of the text away must not overlap with the target's own
         needed, there = max(3 * self.full, self.full + self.targets), task.num_tokens("test")
         if there < needed:
             return (
-                f"probe.context.full={self.full}: with {self.targets} targets it needs a test text of {needed} tokens, "
-                f"and this one has {there}; valid: smaller full, tokens and targets"
+                f"probes.context.full={self.full}: with {self.targets} targets it needs a test text of {needed} "
+                f"tokens, and this one has {there}; valid: smaller full, tokens and targets"
             )
         return None
 
@@ -101,7 +101,7 @@ class Context(Probe):
             values.append(Finding(f"effective_context_{middle}tokens", effective, "tokens"))
         values.append(Finding("longest_context_tokens", self.tokens[-1], "tokens"))
         columns = {f"{how}_{n}": nats_B.tolist() for (how, n), nats_B in found.items()}
-        return Findings(values, {"probe_context": columns})
+        return Findings(values, {"targets": columns})
 
     def nats(
         self, model: Predictor, contexts_TB: Tensor, targets_B: Tensor, seed: int

@@ -45,7 +45,7 @@ class Occlusion(Probe):
     ``occlusion_answer_changed`` and ``occlusion_right_change`` (shares of answers). Without a slice:
     ``occlusion_reach_tokens``, the largest distance looked at where at least ``least`` of the answers change (not a
     number where none do), and ``longest_occlusion_tokens``, the largest distance for which there were sequences. Table
-    ``probe_occlusion``: these by distance, with the number of sequences and the losses before and after.
+    ``distances``: these by distance, with the number of sequences and the losses before and after.
 
     Args:
         distances: Looked at, in tokens.
@@ -72,11 +72,9 @@ class Occlusion(Probe):
     def refusal(self, subject: Subject, /) -> str | None:
         task = subject.task
         if not isinstance(task, Classify | Tag | Answer):
-            return (
-                f"probe=occlusion: needs one label or tag for tokens, and {type(task).__name__} asks for another answer"
-            )
+            return f"needs one label or tag for tokens, and {type(task).__name__} asks for another answer"
         if next(task.batches("test")).inputs.dim() != 2:
-            return f"probe=occlusion: needs tokens to replace, and {type(task).__name__} has vectors"
+            return f"needs tokens to replace, and {type(task).__name__} has vectors"
         return None
 
     @torch.no_grad()
@@ -127,7 +125,7 @@ class Occlusion(Probe):
             reach = float(d) if row["answer_changed"] >= self.least else reach
         values.append(Finding("occlusion_reach_tokens", reach, "tokens"))
         values.append(Finding("longest_occlusion_tokens", longest, "tokens"))
-        return Findings(values, {"probe_occlusion": table} if table else {})
+        return Findings(values, {"distances": table} if table else {})
 
     def sample(self, task: Task) -> Iterator[Batch]:
         """Examples of the test split, evenly spaced over its batches."""

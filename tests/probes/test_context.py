@@ -122,7 +122,7 @@ def test_a_model_that_looks_beyond_the_longest_context_has_no_effective_one() ->
 
 def test_the_loss_of_each_target_is_kept() -> None:
     findings = measured(LastTokens(3), Running(3), [2, 3])
-    table = findings.tables["probe_context"]
+    table = findings.tables["targets"]
     assert list(table) == [
         "full_40",
         *(f"{way}_{n}" for way in ("truncated", "shuffled", "replaced") for n in (2, 3)),
@@ -149,10 +149,10 @@ def test_replaced_is_the_context_of_a_target_half_of_the_text_away() -> None:
 
 
 def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = measured(LastTokens(9), Running(9), [3, 7]).tables["probe_context"]
+    one = measured(LastTokens(9), Running(9), [3, 7]).tables["targets"]
     monkeypatch.setattr("gru_bench.probes.context.PIECE_STEPS", 3)
     monkeypatch.setattr("gru_bench.probes.context.CHUNK_BYTES", 1000)
-    assert measured(LastTokens(9), Running(9), [3, 7]).tables["probe_context"] == one
+    assert measured(LastTokens(9), Running(9), [3, 7]).tables["targets"] == one
 
 
 @settings(max_examples=30, deadline=None)

@@ -106,7 +106,7 @@ def test_a_model_of_the_last_tokens_depends_on_no_other() -> None:
     assert changes["3"] == changes["8"] == 0
     assert of(findings, "answer_changed") == {"0": 1.0, "1": 1.0, "2": 0.0, "3": 0.0, "8": 0.0}
     assert of(findings, "reach_tokens") == {"": 1.0}
-    table = findings.tables["probe_occlusion"]
+    table = findings.tables["distances"]
     assert table["n"] == [12, 12, 12, 12, 11]  # the first rows have two tokens less
 
 
@@ -118,7 +118,7 @@ def test_every_bit_turns_parity_over_whatever_its_distance() -> None:
     assert of(findings, "right_change") == dict.fromkeys(("0", "1", "5", "15"), -1.0)
     assert of(findings, "loss_change") == pytest.approx(dict.fromkeys(("0", "1", "5", "15"), 9.0))
     assert of(findings, "reach_tokens") == {"": 15.0}
-    assert max(findings.tables["probe_occlusion"]["n"]) <= 60
+    assert max(findings.tables["distances"]["n"]) <= 60
 
 
 def test_two_bits_leave_parity_as_it_was() -> None:
@@ -152,6 +152,4 @@ def test_refusals_are_one_clear_line() -> None:
     adding = Adding(None, lengths=[5], beyond=[], num_eval=2, batch_size=2, goal=GOAL)
     for task in (Line(), adding):
         why = probe.refusal(Subject(model, task, lambda: model, 0))
-        assert why == (
-            f"probe=occlusion: needs one label or tag for tokens, and {type(task).__name__} asks for another answer"
-        )
+        assert why == (f"needs one label or tag for tokens, and {type(task).__name__} asks for another answer")
