@@ -12,8 +12,9 @@ Nothing is kept between rounds: a search is played again from what is known, so 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 TRIAL, HORIZON = "trial", "horizon"
 """Roles of runs; those that reports compare have none."""
@@ -56,6 +57,34 @@ class Wanted:
 
 Known = Callable[[Wanted], Attempt | None]
 """How a run went, or None where it has not been run."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One run that the store has.
+
+    Attributes:
+        attempt: How it went.
+        status: ``finished``, ``failed`` or ``unsupported``.
+        error: Why it did not finish; empty where it did, or where it diverged, which is a result.
+        ceiling: The score from which it was to count as solved.
+    """
+
+    attempt: Attempt
+    status: str
+    error: str
+    ceiling: float
+
+
+Went = Mapping[tuple[str, int], Stored]
+"""Runs by ``group_key`` and seed."""
+
+
+class Read(Protocol):
+    """Reads the store."""
+
+    def __call__(self, uri: str, experiment: str) -> Went:
+        """The runs that have ended, one of each key; nothing where the experiment has none yet."""
 
 
 @dataclass(frozen=True)
