@@ -53,15 +53,15 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Until:
-    """The keys of ``conf/train.yaml`` for a sweep that adds seeds. They are no part of a run, nor of its key.
+    """The keys of ``conf/train.yaml`` for a sweep that adds runs. They are no part of a run, nor of its key.
 
     Attributes:
-        until: ``decided``, or null for the seeds that the sweep lists.
+        until: ``decided``, ``tried``, ``horizon``, or null for the runs that the sweep lists.
         max_hours: After which no run is started; null for no limit.
-        max_seeds: Most seeds of one row.
+        max_seeds: Most seeds of one row of a sweep until it is decided.
     """
 
-    until: Literal["decided"] | None = None
+    until: Literal["decided", "tried", "horizon"] | None = None
     max_hours: Annotated[float, Gt(0)] | None = None
     max_seeds: Annotated[int, Ge(5)] = 27
 
@@ -169,7 +169,7 @@ def check_probes(node: Node) -> None:
 
 
 def check_until(config: DictConfig) -> Until:
-    """When a sweep ends that adds seeds.
+    """When a sweep ends that adds runs.
 
     Raises:
         UserError: A value that does not fit.
@@ -178,7 +178,10 @@ def check_until(config: DictConfig) -> Until:
     check_arguments(Until, given, "", "a sweep")
     until = Until(**given)
     if until.max_hours is not None and until.until is None:
-        raise UserError(f"max_hours={until.max_hours}: only limits a sweep that adds seeds; valid: with until=decided")
+        raise UserError(
+            f"max_hours={until.max_hours}: only limits a sweep that adds runs; valid: with until=decided, tried or "
+            "horizon"
+        )
     return until
 
 

@@ -13,7 +13,7 @@ from gru_bench.config.keys import run_keys
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import num_workers, resolve_threads, set_threads
 from gru_bench.run import build, loaded, probing
-from gru_bench.run.facts import facts_before
+from gru_bench.run.facts import facts_before, facts_of_sweep
 from gru_bench.run.launch import Sweep
 from gru_bench.run.plan import ADHOC
 from gru_bench.store.schema import JOB, ROUND
@@ -147,7 +147,7 @@ def plan(asked: Request) -> Job:
     """
     choices = dict(asked.choices)
     if asked.alone and asked.config.get("until") is not None:
-        raise UserError(f"until={asked.config.until}: adds seeds to a sweep; valid: with -m or experiment=NAME")
+        raise UserError(f"until={asked.config.until}: adds runs to a sweep; valid: with -m or experiment=NAME")
     settings, node = check(asked.config, choices["cell"])
     workers = num_workers(HydraConfig.get().launcher)
     threads = resolve_threads(settings.threads, workers)
@@ -156,7 +156,9 @@ def plan(asked: Request) -> Job:
     # float32 is float32 on every backend: cuDNN alone would otherwise round to TF32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     task = loaded.task_of(node)
-    facts = facts_before(settings, node, choices, task, threads, workers, asked.sweep.looks if asked.sweep else 1)
+    facts = facts_before(settings, node, choices, task, threads, workers)
+    if asked.sweep is not None:
+        facts |= facts_of_sweep(asked.sweep, asked.number)
     return Job(settings, node, task, place, facts, run_keys(node, choices, task.source_id()))
 
 
