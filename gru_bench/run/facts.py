@@ -41,6 +41,7 @@ def facts_before(
         "margin": task.goal.margin,
         "beats_trivial_by": task.goal.beats_trivial_by,
         "ceiling": task.goal.ceiling,
+        "trained_to": hardest_level(task),
         "data_source": task.source_id(),
         "test_selection": task.test_selection,
         "generated": task.generated,
@@ -48,6 +49,12 @@ def facts_before(
         "dirty": "" if dirty is None else dirty,
         **{f"env_{name}": value for name, value in environment().items()},
     }
+
+
+def hardest_level(task: Task) -> int | str:
+    """The largest level of difficulty that training sees; nothing where the task has no levels."""
+    levels = getattr(getattr(task, "examples", None), "levels", None)  # tasks with levels keep them there
+    return max(levels) if levels else ""
 
 
 def part_name(part: str, node: Node, choices: dict[str, str]) -> str:
