@@ -79,9 +79,9 @@ class Recorder:
         for part in known.trivial_slices:
             self._part(f"trivial_{part.metric}", part)
 
-    def model(self, hidden_size: int, num_parameters: int) -> None:
+    def model(self, hidden_size: int, num_parameters: int, state_size: int) -> None:
         """Once the model is built: its sizes."""
-        self.run.params({"hidden_size": hidden_size, "num_parameters": num_parameters})
+        self.run.params({"hidden_size": hidden_size, "num_parameters": num_parameters, "state_size": state_size})
 
     def parity(self, found: Parity) -> None:
         """Before training: how far the backend is from the reference."""

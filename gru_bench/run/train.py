@@ -7,7 +7,7 @@ import torch
 
 from gru_bench.config.check import construct
 from gru_bench.measure.timing import StepClock
-from gru_bench.models.encoder import num_parameters
+from gru_bench.models.encoder import num_parameters, state_size
 from gru_bench.run import build, preflight, probing
 from gru_bench.run.job import Job, Request, prepare
 from gru_bench.run.progress import show_progress
@@ -65,7 +65,7 @@ def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> Non
     hidden_size: int = construct(node["budget"]).solve(settings.hidden_size, make_cell, builder.count)
     torch.manual_seed(build.dropout_seed(settings.seed))
     model = builder.build(make_cell, backend, hidden_size, settings.seed)
-    record.model(hidden_size, num_parameters(model))
+    record.model(hidden_size, num_parameters(model), state_size(model))
 
     batch = preflight.largest_batch(task)
     with record.clock_stopped():
