@@ -187,9 +187,7 @@ class Counting(Task):
     def parts(self, split: Split) -> list[Part]:
         """The numbers up to each level that exceed the level before; a row is n - 1."""
         ends = self.levels + (self.beyond if split == "test" else [])
-        return [
-            Part("n", str(end), np.arange(start, end)) for start, end in zip([0, *ends[:-1]], ends, strict=True)
-        ]
+        return [Part("n", str(end), np.arange(start, end)) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
     def trivial(self) -> dict[str, float]:
         """Always the same symbol accepts no string.
@@ -203,9 +201,7 @@ class Counting(Task):
         return nothing | {"loss": float(-(shares_C * shares_C.log()).sum())}
 
     def trivial_slices(self) -> list[SliceScore]:
-        return [
-            part.score(metric, 0.0) for part in self.parts("test") for metric in ("accepted", "accepted_threshold")
-        ]
+        return [part.score(metric, 0.0) for part in self.parts("test") for metric in ("accepted", "accepted_threshold")]
 
     def without_memory(self, level: int, /) -> float:
         """``accepted`` of a model that sees only the current symbol: after a b it cannot know whether another comes.
@@ -300,4 +296,6 @@ def require_forward_only(model: nn.Module) -> None:
         UserError: It reads from both ends.
     """
     if getattr(getattr(model, "encoder", None), "bidirectional", False):
-        raise UserError("model.bidirectional=true would show the next symbol to a model that predicts it: leave it false")
+        raise UserError(
+            "model.bidirectional=true would show the next symbol to a model that predicts it: leave it false"
+        )
