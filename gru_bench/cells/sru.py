@@ -24,9 +24,8 @@ class SRU(Cell):
 
     Added here: :math:`W_p`, before the x of the highway. The paper's highway is the bare x where D = H, and a
     projection elsewhere; here it is always a projection, so that the number of parameters is one formula. Added too:
-    the biases :math:`b_n` and :math:`b_p`; in the paper only the gates have one. Left out: the constant by which the
-    paper scales the highway when its gates start biased; without such a bias too it is about 1.7, and here W_p can
-    learn it.
+    the biases :math:`b_n` and :math:`b_p`; in the paper only the gates have one. Left out: the factor before the
+    highway (1.7 with gates that start unbiased) by which the paper keeps the size of layers equal at the start.
 
     Args:
         input_size: D, features of one time step.

@@ -1,4 +1,4 @@
-"""``cell=sru``: one step in numpy, a matrix a gate; arrays by name, x (B, D), states (B, H); the output, then the state."""
+"""``cell=sru``: one step in numpy, a matrix a gate; arrays by name, x (B, D), c (B, H). Gives the output and c."""
 
 import numpy as np
 from scipy.special import expit as sigmoid
