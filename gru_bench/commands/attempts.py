@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from gru_bench.run.search import FAILED, Attempt, Stored, Went
 from gru_bench.store.connect import absolute_uri
 from gru_bench.store.find import run_status
-from gru_bench.store.schema import ERROR, KIND, RUN_KIND
+from gru_bench.store.schema import ERROR, GROUP_KEY, KIND, RUN_KIND
 from gru_bench.store.source import History, StoredRun, open_source
 
 DIVERGED = "Diverged:"
@@ -29,7 +29,7 @@ def attempts(uri: str, experiment: str, kept: dict[str, Stored]) -> Went:
     ids = [experiment_id for experiment_id, name in source.experiments().items() if name == experiment]
     went: dict[tuple[str, int], Stored] = {}
     for run in source.runs(ids, {KIND: RUN_KIND}) if ids else ():
-        key, status = run.params.get("group_key"), run_status(run)
+        key, status = run.tags.get(GROUP_KEY), run_status(run)
         if not key or status not in ("finished", "failed", "unsupported"):
             continue
         if run.run_id not in kept:

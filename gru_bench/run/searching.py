@@ -196,6 +196,8 @@ class Searching(Growing):
         began = [pair for pair, job in zip(wanted, jobs, strict=True) if job not in late]
         self.began |= {(row.group_key(run.lag, run.rate), run.seed) for row, run in began}
         self.went = self.read()
+        if began and not self.began & self.went.keys():
+            raise RuntimeError(f"none of the {len(self.began)} runs is in the store under the key that it was to have")
         took = [attempt.seconds for row, run in began if (attempt := self.known(row, run))]
         self.keep_pace(sum(seconds for seconds in took if seconds == seconds), elapsed)
         return returned

@@ -14,7 +14,6 @@ from gru_bench.data.digest import digest, tensor_bytes
 from gru_bench.errors import UserError
 from gru_bench.losses import IGNORED
 from gru_bench.tasks.base import Batch, Common, Counts, Metric, Part, PositiveInt, Scores, SliceScore, Split, Task
-from gru_bench.tasks.objectives.tag import mean_nats
 
 GENERATOR_VERSION = "counting/1"
 NUMBERS_AT_ONCE = 64
@@ -31,7 +30,8 @@ class Counting(Task):
 
     Training draws n uniformly from 1 to the highest of ``levels``, afresh for every string of every step, and never
     shows a string outside the language. While the a's last, a or b may come next; from the first b on, each symbol is
-    determined, but only by the number of a's. The loss is the mean cross-entropy over all symbols.
+    determined, but only by the number of a's. In training each string's mean cross-entropy counts the
+    same; the score ``loss`` is the mean over all symbols.
 
     A number n is mastered under a rule where a^n b^n is accepted and its near misses are rejected: the strings in which
     one block other than the first is one symbol longer or shorter (a^n b^(n+1) and a^n b^(n-1); for three letters
@@ -123,7 +123,11 @@ class Counting(Task):
 
     def loss(self, model: nn.Module, batch: Batch, carry: Any) -> tuple[Tensor, Counts, Any]:
         require_forward_only(model)
-        return mean_nats(model, batch), batch.counts(), None
+        logits_TBC = model(batch.inputs, batch.lengths)
+        nats_TB = F.cross_entropy(logits_TBC.movedim(2, 1), batch.targets, reduction="none", ignore_index=IGNORED)
+        # each string counts the same: else those of small n, with few symbols, would hardly be learned
+        symbols_B = (batch.targets != IGNORED).sum(dim=0)
+        return (nats_TB.sum(dim=0) / symbols_B).mean(), batch.counts(), None
 
     def score(self, model: nn.Module, split: Split) -> Scores:
         top = self._top(split)
@@ -183,9 +187,7 @@ class Counting(Task):
     def parts(self, split: Split) -> list[Part]:
         """The numbers up to each level that exceed the level before; a row is n - 1."""
         ends = self.levels + (self.beyond if split == "test" else [])
-        return [
-            Part("n", str(end), np.arange(start, end)) for start, end in zip([0, *ends[:-1]], ends, strict=True)
-        ]
+        return [Part("n", str(end), np.arange(start, end)) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
     def trivial(self) -> dict[str, float]:
         """Always the same symbol accepts no string.
@@ -199,9 +201,7 @@ class Counting(Task):
         return nothing | {"loss": float(-(shares_C * shares_C.log()).sum())}
 
     def trivial_slices(self) -> list[SliceScore]:
-        return [
-            part.score(metric, 0.0) for part in self.parts("test") for metric in ("accepted", "accepted_threshold")
-        ]
+        return [part.score(metric, 0.0) for part in self.parts("test") for metric in ("accepted", "accepted_threshold")]
 
     def without_memory(self, level: int, /) -> float:
         """``accepted`` of a model that sees only the current symbol: after a b it cannot know whether another comes.
@@ -296,4 +296,6 @@ def require_forward_only(model: nn.Module) -> None:
         UserError: It reads from both ends.
     """
     if getattr(getattr(model, "encoder", None), "bidirectional", False):
-        raise UserError("model.bidirectional=true would show the next symbol to a model that predicts it: leave it false")
+        raise UserError(
+            "model.bidirectional=true would show the next symbol to a model that predicts it: leave it false"
+        )

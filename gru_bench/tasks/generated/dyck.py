@@ -25,8 +25,9 @@ class Dyck(Answer):
         answer  1    4    1    4    1    0    2    0
 
     ``$`` is the end. Answer 0: nothing is open, so any bracket may open, or the string may end. 1 to k: the bracket of
-    that kind, the last of those still open, may be closed, or another one opened. k + 1 to 2 k: it must be closed, since
-    ``depth`` brackets are open; there is no such answer without a bound. Inputs 0 to k - 1 open, k to 2 k - 1 close.
+    that kind, the last of those still open, may be closed, or another one opened. k + 1 to 2 k: it must be closed,
+    since ``depth`` brackets are open; there is no such answer without a bound. Inputs 0 to k - 1 open, k to 2 k - 1
+    close.
 
     All strings of a length are equally likely: each bracket opens with the share of the strings that go on so. The
     length is exact, so it is even, and the last answer is always 0. The score is the share of strings in which all

@@ -83,7 +83,7 @@ class Answer(Task):
 
     @abstractmethod
     def without_memory(self, level: int, /) -> float:
-        """The primary score that a model reaches at a level which knows the task but only sees the current step's input."""
+        """The primary score at a level of a model which knows the task but only sees the current step's input."""
 
     def with_memory(self, level: int, /) -> float:
         """The primary score of perfect memory."""
