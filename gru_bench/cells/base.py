@@ -48,6 +48,8 @@ class Cell(nn.Module):
     states: ClassVar[tuple[str, ...]] = ("h",)
     recurrent: ClassVar[tuple[str, ...] | None] = None
     """The gates that have a recurrent weight, in the order of ``gates``. None: all of them."""
+    least_units: ClassVar[int] = 1
+    """Hidden units from which the equations are well conditioned; checks against rounding look no lower."""
 
     def __init__(
         self, input_size: int, hidden_size: int, generator: torch.Generator, /, *, init: Init = "uniform"

@@ -199,3 +199,10 @@ def test_a_model_on_the_meta_device_is_counted_and_draws_nothing(name: str) -> N
     cells = [maker(name)(size, 1, seeded()) for size in (3, 1000)]
     expected = sum(eval(formula(cell), {"D": size, "H": 1000}) for cell, size in zip(cells, (3, 1000), strict=True))
     assert num_parameters(encoder) == expected
+
+
+@pytest.mark.parametrize("name", ["lstm_layer_norm", "gru_layer_norm"])
+def test_the_gains_of_layer_normalization_start_as_asked(name: str) -> None:
+    cell = dict(maker(name)(3, 5, seeded(), recurrent_gain=0.25).named_parameters())
+    assert {key: set(cell[key].tolist()) for key in ("gain_x", "gain_h")} == {"gain_x": {1.0}, "gain_h": {0.25}}
+    assert (dict(maker(name)(3, 5, seeded()).named_parameters())["gain_h"] == 0.1).all()
