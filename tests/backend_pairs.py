@@ -33,6 +33,8 @@ def one_of_each() -> list[str]:
 EQUATIONS = one_of_each()
 PAIRS = [(c, b) for c, b in itertools.product(EQUATIONS, yaml_names("backend")) if runs(c, b)]
 AGAINST_LOOP = [(c, b) for c, b in PAIRS if b != "loop"]
+A_CELL_OF = {b: "gru" if ("gru", b) in PAIRS else next(c for c, one in PAIRS if one == b) for _, b in PAIRS}
+"""A cell that the backend runs: the GRU where it can."""
 
 
 def draw(*shape: int, seed: int = 9) -> Tensor:

@@ -84,13 +84,13 @@ def scan_back(a_TBH: Tensor, dout_TBH: Tensor) -> Tensor:
     """Every :math:`g_t = dout_t + a_{t+1} g_{t+1}`, (T, B, H): the gradient of h from that of the outputs."""
     g_TBH = torch.empty_like(dout_TBH, memory_format=torch.contiguous_format)
     g_TBH[-1] = dout_TBH[-1]
-    given = a_TBH[1:], dout_TBH[:-1], g_TBH[:-1]
+    a, dout, g = a_TBH[1:], dout_TBH[:-1], g_TBH[:-1]
     if fills_a_core(g_TBH[-1]):
-        step_by_step(*(reversed(t_TBH.unbind(0)) for t_TBH in given), g_TBH[-1])
+        step_by_step(reversed(a.unbind(0)), reversed(dout.unbind(0)), reversed(g.unbind(0)), g_TBH[-1])
     else:
-        turned_TBH = torch.empty_like(given[2])
-        in_pieces(given[0].flip(0), given[1].flip(0), turned_TBH, g_TBH[-1])
-        g_TBH[:-1] = turned_TBH.flip(0)
+        turned = torch.empty_like(g)
+        in_pieces(a.flip(0), dout.flip(0), turned, g_TBH[-1])
+        g.copy_(turned.flip(0))
     return g_TBH
 
 
@@ -107,10 +107,10 @@ def step_by_step(a: Iterable[Tensor], b: Iterable[Tensor], h: Iterable[Tensor], 
 
 def in_pieces(a_TBH: Tensor, b_TBH: Tensor, h_TBH: Tensor, start_BH: Tensor) -> None:
     """Fill all steps of ``h``: first the states between pieces, then the steps of all pieces side by side."""
-    num_pieces, rest = divmod(a_TBH.shape[0], RADIX)
-    if num_pieces <= 1:
-        step_by_step(a_TBH.unbind(0), b_TBH.unbind(0), h_TBH.unbind(0), start_BH)
+    if a_TBH.shape[0] <= RADIX:
+        step_by_step(a_TBH, b_TBH, h_TBH, start_BH)
         return
+    num_pieces, rest = divmod(a_TBH.shape[0], RADIX)
     whole = num_pieces * RADIX
     # one step of all pieces, P of them, for each place in a piece
     a, b, h = (t_TBH[:whole].unflatten(0, (num_pieces, RADIX)).unbind(1) for t_TBH in (a_TBH, b_TBH, h_TBH))

@@ -48,6 +48,8 @@ class Cell(nn.Module):
     states: ClassVar[tuple[str, ...]] = ("h",)
     recurrent: ClassVar[tuple[str, ...] | None] = None
     """The gates that have a recurrent weight, in the order of ``gates``. None: all of them."""
+    least_units: ClassVar[int] = 1
+    """Hidden units from which the equations are well conditioned; checks against rounding look no lower."""
 
     def __init__(
         self, input_size: int, hidden_size: int, generator: torch.Generator, /, *, init: Init = "uniform"
@@ -121,7 +123,7 @@ class Cell(nn.Module):
         return type(self).coefficients is not Cell.coefficients
 
     def coefficients(self, gx_TBG: Tensor) -> tuple[Tensor, Tensor]:
-        """Of :math:`h_t = a_t \\odot h_{t-1} + b_t`, for all steps at once; h is the only state and the output.
+        r"""Of :math:`h_t = a_t \odot h_{t-1} + b_t`, for all steps at once; h is the only state and the output.
 
         Args:
             gx_TBG: All steps of ``input_projection``.

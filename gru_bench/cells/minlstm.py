@@ -47,7 +47,8 @@ class MinLSTM(Cell):
     def coefficients(self, gx_TBG: Tensor) -> tuple[Tensor, Tensor]:
         s_f, s_i, n_TBH = gx_TBG.chunk(3, dim=2)
         log_ratio_TBH = F.logsigmoid(s_f) - F.logsigmoid(s_i)
-        return torch.sigmoid(log_ratio_TBH), torch.sigmoid(-log_ratio_TBH) * n_TBH
+        keep_TBH = torch.sigmoid(log_ratio_TBH)
+        return keep_TBH, (1 - keep_TBH) * n_TBH
 
     def save(self, gx_BG: Tensor, state: State) -> tuple[State, Saved]:
         s_f, s_i, n_BH = gx_BG.chunk(3, dim=1)

@@ -33,6 +33,7 @@ def test_a_step_is_its_equation(name: str) -> None:
         output, state = cell.step(gx_BG, state)
         expected = step(values, x_BD.numpy(), *expected)
         np.testing.assert_allclose(output.detach().numpy(), expected[0], rtol=1e-15, atol=1e-14)
+        expected = expected[-len(cell.states) :]  # an output that is not a state stands before them
         for found, wanted in zip(state, expected, strict=True):
             np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=1e-15, atol=1e-14)
 
@@ -90,7 +91,9 @@ def test_the_parameter_count_is_the_docstrings_formula(name: str, sizes: tuple[i
 def test_the_declarations_fit_the_tensors(name: str) -> None:
     cell = build(name)
     assert cell.W.shape == (len(cell.gates) * 5, 3)
-    assert cell.U.shape == (len(cell.gates) * 5, 5)
+    recurrent = cell.gates if cell.recurrent is None else cell.recurrent
+    assert [gate for gate in cell.gates if gate in recurrent] == list(recurrent)
+    assert [p.shape for key, p in cell.named_parameters() if key == "U"] == [(len(recurrent) * 5, 5)] * bool(recurrent)
     assert len(set(cell.gates)) == len(cell.gates)
     assert build(cell.family).family == cell.family  # each family is stood for by its reference cell
     assert [tuple(s.shape) for s in cell.initial_state(2)] == [(2, 5)] * len(cell.states)
@@ -112,20 +115,26 @@ def test_the_generator_alone_gives_the_initial_values(name: str, init: Init) -> 
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(one[key], two[key]) for key in one)
     assert not torch.equal(one["W"], other["W"])
-    assert not torch.equal(one["U"], other["U"])
+    assert ("U" in one) == (maker(name)(1, 1, seeded()).recurrent != ())
+    assert "U" not in one or not torch.equal(one["U"], other["U"])
+
+
+def weights(cell: Cell) -> list[torch.Tensor]:
+    """W, and U where the cell has one."""
+    return [cell.W] if cell.recurrent == () else [cell.W, cell.U]
 
 
 @pytest.mark.parametrize("name", CELLS)
 def test_uniform_stays_within_its_bound_and_reaches_it(name: str) -> None:
-    cell = maker(name)(40, 50, seeded(), init="uniform")
-    for weights in (cell.W, cell.U):
-        assert 0.98 * 50**-0.5 < weights.abs().max().item() <= 50**-0.5
+    for drawn in weights(maker(name)(40, 50, seeded(), init="uniform")):
+        assert 0.98 * 50**-0.5 < drawn.abs().max().item() <= 50**-0.5
 
 
 @pytest.mark.parametrize("name", CELLS)
 def test_keras_is_orthogonal_over_all_gates_and_glorot_at_the_input(name: str) -> None:
     cell = maker(name)(40, 50, seeded(), init="keras")
-    torch.testing.assert_close(cell.U.T @ cell.U, torch.eye(50), atol=1e-5, rtol=0)
+    for U in weights(cell)[1:]:
+        torch.testing.assert_close(U.T @ U, torch.eye(50), atol=1e-5, rtol=0)
     bound = (6 / (40 + cell.W.shape[0])) ** 0.5
     assert 0.98 * bound < cell.W.abs().max().item() <= bound
 
@@ -200,3 +209,10 @@ def test_a_model_on_the_meta_device_is_counted_and_draws_nothing(name: str) -> N
     cells = [maker(name)(size, 1, seeded()) for size in (3, 1000)]
     expected = sum(eval(formula(cell), {"D": size, "H": 1000}) for cell, size in zip(cells, (3, 1000), strict=True))
     assert num_parameters(encoder) == expected
+
+
+@pytest.mark.parametrize("name", ["lstm_layer_norm", "gru_layer_norm"])
+def test_the_gains_of_layer_normalization_start_as_asked(name: str) -> None:
+    cell = dict(maker(name)(3, 5, seeded(), recurrent_gain=0.25).named_parameters())
+    assert {key: set(cell[key].tolist()) for key in ("gain_x", "gain_h")} == {"gain_x": {1.0}, "gain_h": {0.25}}
+    assert (dict(maker(name)(3, 5, seeded()).named_parameters())["gain_h"] == 0.1).all()
