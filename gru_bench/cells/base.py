@@ -92,6 +92,11 @@ class Cell(nn.Module):
         """Name of the ``torch.nn`` recurrent mode that computes exactly this cell, or None."""
         return None
 
+    @property
+    def bounded(self) -> bool:
+        """Whether no state can grow exponentially with the steps: ReLU and a recurrent weight above 1 let it."""
+        return True
+
     def initial_state(self, batch_size: int) -> State:
         """Zeros, one (B, H) tensor a state."""
         return tuple(self.W.new_zeros(batch_size, self.hidden_size) for _ in self.states)

@@ -1,4 +1,4 @@
-"""The LSTM without one of its gates: what does each do?"""
+"""The LSTM without one of its gates, which shows what each does."""
 
 from typing import ClassVar
 

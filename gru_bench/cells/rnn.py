@@ -72,7 +72,11 @@ class RNN(Cell):
 
     @property
     def vendor(self) -> str | None:
-        return "RNN_TANH" if self.activation == "tanh" else None
+        return {"tanh": "RNN_TANH", "relu": "RNN_RELU"}.get(self.activation)
+
+    @property
+    def bounded(self) -> bool:
+        return self.activation != "relu"
 
     @property
     def name(self) -> str:

@@ -56,7 +56,7 @@ def tensors(module: Encoder, *, grad: bool = False) -> list[Tensor]:
 
 
 def test_there_is_something_to_compare() -> None:
-    assert {"rnn", "lstm", "gru"} == {cell for cell, runner in AGAINST_LOOP if runner == "vendor"}
+    assert {"rnn", "irnn", "lstm", "gru"} == {cell for cell, runner in AGAINST_LOOP if runner == "vendor"}
     assert {cell for cell, runner in PAIRS if runner == "loop"} == set(EQUATIONS)
     assert {"mingru", "minlstm"} == {cell for cell, runner in AGAINST_LOOP if runner == "scan"}
 

@@ -139,11 +139,22 @@ def test_keras_is_orthogonal_over_all_gates_and_glorot_at_the_input(name: str) -
     assert 0.98 * bound < cell.W.abs().max().item() <= bound
 
 
-@pytest.mark.parametrize(("name", "forget"), [("lstm", 1.0), ("lstm_article", 0.0)])
-def test_the_forget_gate_starts_at_its_bias(name: str, forget: float) -> None:
-    b_i, b_f, b_g, b_o = maker(name)(3, 5, seeded()).b.chunk(4)
-    assert (b_f == forget).all()
-    assert all((b == 0).all() for b in (b_i, b_g, b_o))
+@pytest.mark.parametrize(
+    ("name", "started", "bias"),
+    [
+        ("lstm", "f", 1.0),
+        ("lstm_article", "f", 0.0),
+        ("lstm_no_input", "f", 1.0),
+        ("lstm_no_output", "f", 1.0),
+        ("lstm_cifg", "i", -1.0),  # f = 1 - i
+        ("lstm_peephole", "f", 1.0),
+        ("janet", "f", 1.0),
+    ],
+)
+def test_the_forget_gate_starts_at_its_bias(name: str, started: str, bias: float) -> None:
+    cell = maker(name)(3, 5, seeded())
+    for gate, b in zip(cell.gates, cell.b.chunk(len(cell.gates)), strict=True):
+        assert (b == (bias if gate == started else 0.0)).all()
 
 
 def test_forget_bias_is_what_is_asked_for() -> None:
@@ -152,10 +163,9 @@ def test_forget_bias_is_what_is_asked_for() -> None:
 
 def test_chrono_spreads_the_time_scales_and_leaves_all_else() -> None:
     """1 / (1 - sigma(b)) = 1 + exp(b) steps, uniform from 2 to T."""
-    for name, plain, keep in (("lstm", "lstm", 1), ("gru", "gru", 1)):
+    for name, gate in (("lstm", "f"), ("gru", "z"), ("janet", "f")):
         cell, other = (maker(name)(3, 400, seeded(), **options) for options in ({"chrono_steps": 50}, {}))
-        biases = cell.b.detach().chunk(len(cell.gates))
-        assert cell.gates[keep] == {"lstm": "f", "gru": "z"}[plain]
+        biases, keep = cell.b.detach().chunk(len(cell.gates)), cell.gates.index(gate)
         scales = 1 + biases[keep].exp()
         assert 2 <= scales.min() < 3
         assert 49 < scales.max() <= 50
