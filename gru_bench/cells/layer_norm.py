@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gru_bench.cells.base import Cell, Init, State
+from gru_bench.cells.base import Cell, Init, Saved, State
 
 EPSILON = 1e-5
 """Added to a variance before its root is taken."""
@@ -55,6 +55,8 @@ class LSTMLayerNorm(Cell):
 
     family: ClassVar[str] = "lstm"
     gates: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
+    gating: ClassVar[tuple[str, ...]] = ("i", "f", "o")
+    keeps: ClassVar[str] = "f"
     states: ClassVar[tuple[str, ...]] = ("h", "c")
     least_units: ClassVar[int] = LEAST_UNITS
 
@@ -80,13 +82,14 @@ class LSTMLayerNorm(Cell):
     def input_projection(self, x_TBD: Tensor) -> Tensor:
         return normalize(F.linear(x_TBD, self.W).to(self.W.dtype), self.gain_x, self.b)
 
-    def step(self, gx_BG: Tensor, state: State) -> tuple[Tensor, State]:
+    def save(self, gx_BG: Tensor, state: State) -> tuple[State, Saved]:
         h_BH, c_BH = state
         gh_BG = normalize(F.linear(h_BH, self.U).to(gx_BG.dtype), self.gain_h)
         i_BH, f_BH, g_BH, o_BH = (gx_BG + gh_BG).chunk(4, dim=1)
-        c_BH = torch.sigmoid(f_BH) * c_BH + torch.sigmoid(i_BH) * torch.tanh(g_BH)
-        h_BH = torch.sigmoid(o_BH) * torch.tanh(normalize(c_BH, self.gain_c, self.b_c))
-        return h_BH, (h_BH, c_BH)
+        i_BH, f_BH, g_BH, o_BH = torch.sigmoid(i_BH), torch.sigmoid(f_BH), torch.tanh(g_BH), torch.sigmoid(o_BH)
+        c_BH = f_BH * c_BH + i_BH * g_BH
+        h_BH = o_BH * torch.tanh(normalize(c_BH, self.gain_c, self.b_c))
+        return (h_BH, c_BH), (i_BH, f_BH, g_BH, o_BH)
 
 
 class GRULayerNorm(Cell):
@@ -122,6 +125,8 @@ class GRULayerNorm(Cell):
 
     family: ClassVar[str] = "gru"
     gates: ClassVar[tuple[str, ...]] = ("r", "z", "n")
+    gating: ClassVar[tuple[str, ...]] = ("r", "z")
+    keeps: ClassVar[str] = "1 - z"
     least_units: ClassVar[int] = LEAST_UNITS
 
     def __init__(
@@ -150,11 +155,10 @@ class GRULayerNorm(Cell):
         s_TBG = F.linear(x_TBD, self.W).to(self.W.dtype)
         return torch.cat(self._normalize(s_TBG, self.gain_x), dim=2) + self.b
 
-    def step(self, gx_BG: Tensor, state: State) -> tuple[Tensor, State]:
+    def save(self, gx_BG: Tensor, state: State) -> tuple[State, Saved]:
         (h_BH,) = state
         H = self.hidden_size
         rz_BG, n_BH = self._normalize(F.linear(h_BH, self.U).to(gx_BG.dtype), self.gain_h)
         r_BH, z_BH = torch.sigmoid(gx_BG[:, : 2 * H] + rz_BG).chunk(2, dim=1)
         n_BH = torch.tanh(gx_BG[:, 2 * H :] + r_BH * (n_BH + self.b_hn))
-        h_BH = torch.lerp(h_BH, n_BH, z_BH)
-        return h_BH, (h_BH,)
+        return (torch.lerp(h_BH, n_BH, z_BH),), (r_BH, z_BH, n_BH)
