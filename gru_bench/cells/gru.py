@@ -42,6 +42,8 @@ class GRU(Cell):
 
     family: ClassVar[str] = "gru"
     gates: ClassVar[tuple[str, ...]] = ("r", "z", "n")
+    gating: ClassVar[tuple[str, ...]] = ("r", "z")
+    keeps: ClassVar[str] = "z"
 
     def __init__(
         self,
@@ -122,6 +124,8 @@ class GRUResetBefore(Cell):
 
     family: ClassVar[str] = "gru"
     gates: ClassVar[tuple[str, ...]] = ("r", "z", "n")
+    gating: ClassVar[tuple[str, ...]] = ("r", "z")
+    keeps: ClassVar[str] = "z"
 
     def save(self, gx_BG: Tensor, state: State) -> tuple[State, Saved]:
         (h_BH,) = state
