@@ -46,6 +46,10 @@ class Cell(nn.Module):
     family: ClassVar[str]
     gates: ClassVar[tuple[str, ...]]
     states: ClassVar[tuple[str, ...]] = ("h",)
+    recurrent: ClassVar[tuple[str, ...] | None] = None
+    """The gates that have a recurrent weight, in the order of ``gates``. None: all of them."""
+    least_units: ClassVar[int] = 1
+    """Hidden units from which the equations are well conditioned; checks against rounding look no lower."""
     gating: ClassVar[tuple[str, ...]] = ()
     """Gates in the narrow sense: values between 0 and 1 that something is multiplied by. Probes look at them."""
     keeps: ClassVar[str] = ""
@@ -53,10 +57,6 @@ class Cell(nn.Module):
     ``gate_values`` gives, such as ``z``, or ``1 - z``; empty where it comes through U alone."""
     saves: ClassVar[tuple[str, ...]] = ()
     """Names of the first values that ``save`` returns besides the states; empty where these are the ``gates``."""
-    recurrent: ClassVar[tuple[str, ...] | None] = None
-    """The gates that have a recurrent weight, in the order of ``gates``. None: all of them."""
-    least_units: ClassVar[int] = 1
-    """Hidden units from which the equations are well conditioned; checks against rounding look no lower."""
 
     def __init__(
         self, input_size: int, hidden_size: int, generator: torch.Generator, /, *, init: Init = "uniform"

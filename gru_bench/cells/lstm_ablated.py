@@ -218,7 +218,7 @@ class LSTMCoupled(Ablated):
     """
 
     gates: ClassVar[tuple[str, ...]] = ("i", "g", "o")
-    gating: ClassVar[tuple[str, ...]] = ("i", "o")
+    gating: ClassVar[tuple[str, ...]] = ("i", "f", "o")
 
     def __init__(
         self,

@@ -7,15 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_cells import CELLS, CPU, build, equations, maker, seeded
+from omegaconf import OmegaConf
 
 from gru_bench.backends.loop import Loop
 from gru_bench.cells.base import Cell, Init
 from gru_bench.cells.gru import GRU
 from gru_bench.cells.lstm import LSTM
 from gru_bench.cells.rnn import RNN
+from gru_bench.config.check import check_node, to_node
 from gru_bench.models.encoder import Encoder, num_parameters
 from gru_bench.models.init import embedding, linear
 from gru_bench.models.streams import Streams
@@ -55,6 +58,11 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
         return h, *final
 
     assert torch.autograd.gradcheck(run, (x, *state, *parameters))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_the_yaml_is_what_the_constructor_takes(name: str) -> None:
+    check_node(to_node(OmegaConf.load(REPOSITORY / "conf" / "cell" / f"{name}.yaml")), "cell")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", CELLS)
