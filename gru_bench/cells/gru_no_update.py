@@ -36,6 +36,8 @@ class GRUNoUpdate(Cell):
 
     family: ClassVar[str] = "gru"
     gates: ClassVar[tuple[str, ...]] = ("r", "n")
+    gating: ClassVar[tuple[str, ...]] = ("r",)
+    saves: ClassVar[tuple[str, ...]] = ("r", "q")
 
     def __init__(
         self, input_size: int, hidden_size: int, generator: torch.Generator, /, *, init: Init = "uniform"

@@ -43,6 +43,9 @@ class JANET(Cell):
 
     family: ClassVar[str] = "lstm"
     gates: ClassVar[tuple[str, ...]] = ("f", "g")
+    gating: ClassVar[tuple[str, ...]] = ("f", "w")
+    keeps: ClassVar[str] = "f"
+    saves: ClassVar[tuple[str, ...]] = ("f", "w", "g")
 
     def __init__(
         self,

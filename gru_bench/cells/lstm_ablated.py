@@ -17,6 +17,8 @@ class Ablated(Cell):
 
     family: ClassVar[str] = "lstm"
     states: ClassVar[tuple[str, ...]] = ("h", "c")
+    keeps: ClassVar[str] = "f"
+    saves: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
 
     def _open(self, gates: dict[str, Tensor]) -> tuple[Tensor, ...]:
         """i, f, g and o from those that the cell computes."""
@@ -91,6 +93,7 @@ class LSTMNoInput(Ablated):
     """
 
     gates: ClassVar[tuple[str, ...]] = ("f", "g", "o")
+    gating: ClassVar[tuple[str, ...]] = ("f", "o")
 
     def __init__(
         self,
@@ -137,6 +140,7 @@ class LSTMNoForget(Ablated):
     """
 
     gates: ClassVar[tuple[str, ...]] = ("i", "g", "o")
+    gating: ClassVar[tuple[str, ...]] = ("i", "o")
 
 
 class LSTMNoOutput(Ablated):
@@ -168,6 +172,7 @@ class LSTMNoOutput(Ablated):
     """
 
     gates: ClassVar[tuple[str, ...]] = ("i", "f", "g")
+    gating: ClassVar[tuple[str, ...]] = ("i", "f")
 
     def __init__(
         self,
@@ -213,6 +218,7 @@ class LSTMCoupled(Ablated):
     """
 
     gates: ClassVar[tuple[str, ...]] = ("i", "g", "o")
+    gating: ClassVar[tuple[str, ...]] = ("i", "f", "o")
 
     def __init__(
         self,

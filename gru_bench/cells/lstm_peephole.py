@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gru_bench.cells.base import Cell, Init, State
+from gru_bench.cells.base import Cell, Init, Saved, State
 
 
 class LSTMPeephole(Cell):
@@ -43,6 +43,8 @@ class LSTMPeephole(Cell):
 
     family: ClassVar[str] = "lstm"
     gates: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
+    gating: ClassVar[tuple[str, ...]] = ("i", "f", "o")
+    keeps: ClassVar[str] = "f"
     states: ClassVar[tuple[str, ...]] = ("h", "c")
 
     def __init__(
@@ -63,11 +65,12 @@ class LSTMPeephole(Cell):
                 bound = 1 / math.sqrt(hidden_size)
                 self.p.uniform_(-bound, bound, generator=generator)
 
-    def step(self, gx_BG: Tensor, state: State) -> tuple[Tensor, State]:
+    def save(self, gx_BG: Tensor, state: State) -> tuple[State, Saved]:
         h_BH, c_BH = state
         p_i, p_f, p_o = self.p.chunk(3)
         i_BH, f_BH, g_BH, o_BH = (gx_BG + F.linear(h_BH, self.U)).chunk(4, dim=1)
         i_BH, f_BH = torch.sigmoid(i_BH + p_i * c_BH), torch.sigmoid(f_BH + p_f * c_BH)
-        c_BH = f_BH * c_BH + i_BH * torch.tanh(g_BH)
-        h_BH = torch.sigmoid(o_BH + p_o * c_BH) * torch.tanh(c_BH)
-        return h_BH, (h_BH, c_BH)
+        g_BH = torch.tanh(g_BH)
+        c_BH = f_BH * c_BH + i_BH * g_BH
+        o_BH = torch.sigmoid(o_BH + p_o * c_BH)
+        return (o_BH * torch.tanh(c_BH), c_BH), (i_BH, f_BH, g_BH, o_BH)

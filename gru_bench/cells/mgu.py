@@ -38,6 +38,8 @@ class MGU(Cell):
 
     family: ClassVar[str] = "gru"
     gates: ClassVar[tuple[str, ...]] = ("f", "n")
+    gating: ClassVar[tuple[str, ...]] = ("f",)
+    keeps: ClassVar[str] = "1 - f"
 
     def save(self, gx_BG: Tensor, state: State) -> tuple[State, Saved]:
         (h_BH,) = state

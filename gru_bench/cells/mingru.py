@@ -40,6 +40,8 @@ class MinGRU(Cell):
 
     family: ClassVar[str] = "gru"
     gates: ClassVar[tuple[str, ...]] = ("z", "n")
+    gating: ClassVar[tuple[str, ...]] = ("z",)
+    keeps: ClassVar[str] = "1 - z"
     recurrent: ClassVar[tuple[str, ...] | None] = ()
 
     def coefficients(self, gx_TBG: Tensor) -> tuple[Tensor, Tensor]:

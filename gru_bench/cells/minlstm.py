@@ -42,6 +42,9 @@ class MinLSTM(Cell):
 
     family: ClassVar[str] = "lstm"
     gates: ClassVar[tuple[str, ...]] = ("f", "i", "n")
+    gating: ClassVar[tuple[str, ...]] = ("f", "i")
+    keeps: ClassVar[str] = "keep"
+    saves: ClassVar[tuple[str, ...]] = ("f", "i", "keep", "n")
     recurrent: ClassVar[tuple[str, ...] | None] = ()
 
     def coefficients(self, gx_TBG: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gru_bench.cells.base import Cell, State
+from gru_bench.cells.base import Cell, Saved, State
 
 
 class MUT1(Cell):
@@ -41,6 +41,8 @@ class MUT1(Cell):
 
     family: ClassVar[str] = "gru"
     gates: ClassVar[tuple[str, ...]] = ("z", "r", "n")
+    gating: ClassVar[tuple[str, ...]] = ("z", "r")
+    keeps: ClassVar[str] = "1 - z"
     recurrent: ClassVar[tuple[str, ...] | None] = ("r", "n")
 
     def input_projection(self, x_TBD: Tensor) -> Tensor:
@@ -48,14 +50,14 @@ class MUT1(Cell):
         gates_TBG, n_TBH = s_TBG.split((2 * self.hidden_size, self.hidden_size), dim=2)
         return torch.cat((gates_TBG, torch.tanh(n_TBH)), dim=2) + self.b
 
-    def step(self, gx_BG: Tensor, state: State) -> tuple[Tensor, State]:
+    def save(self, gx_BG: Tensor, state: State) -> tuple[State, Saved]:
         (h_BH,) = state
         z_BH, r_BH, n_BH = gx_BG.chunk(3, dim=1)
         U_r, U_n = self.U.chunk(2)
         r_BH = torch.sigmoid(r_BH + F.linear(h_BH, U_r))
         n_BH = torch.tanh(n_BH + F.linear(r_BH * h_BH, U_n))
-        h_BH = torch.lerp(h_BH, n_BH, torch.sigmoid(z_BH))
-        return h_BH, (h_BH,)
+        z_BH = torch.sigmoid(z_BH)
+        return (torch.lerp(h_BH, n_BH, z_BH),), (z_BH, r_BH, n_BH)
 
 
 class MUT2(Cell):
@@ -89,8 +91,10 @@ class MUT2(Cell):
 
     family: ClassVar[str] = "gru"
     gates: ClassVar[tuple[str, ...]] = ("z", "r", "n")
+    gating: ClassVar[tuple[str, ...]] = ("z", "r")
+    keeps: ClassVar[str] = "1 - z"
 
-    def step(self, gx_BG: Tensor, state: State) -> tuple[Tensor, State]:
+    def save(self, gx_BG: Tensor, state: State) -> tuple[State, Saved]:
         return _gated(self, gx_BG, state, state[0])
 
 
@@ -122,12 +126,14 @@ class MUT3(Cell):
 
     family: ClassVar[str] = "gru"
     gates: ClassVar[tuple[str, ...]] = ("z", "r", "n")
+    gating: ClassVar[tuple[str, ...]] = ("z", "r")
+    keeps: ClassVar[str] = "1 - z"
 
-    def step(self, gx_BG: Tensor, state: State) -> tuple[Tensor, State]:
+    def save(self, gx_BG: Tensor, state: State) -> tuple[State, Saved]:
         return _gated(self, gx_BG, state, torch.tanh(state[0]))
 
 
-def _gated(cell: Cell, gx_BG: Tensor, state: State, seen_by_z_BH: Tensor) -> tuple[Tensor, State]:
+def _gated(cell: Cell, gx_BG: Tensor, state: State, seen_by_z_BH: Tensor) -> tuple[State, Saved]:
     """One step of MUT2 and MUT3, which differ in what the update gate sees of the old state."""
     (h_BH,) = state
     z_BH, r_BH, n_BH = gx_BG.chunk(3, dim=1)
@@ -135,5 +141,4 @@ def _gated(cell: Cell, gx_BG: Tensor, state: State, seen_by_z_BH: Tensor) -> tup
     z_BH = torch.sigmoid(z_BH + F.linear(seen_by_z_BH, U_z))
     r_BH = torch.sigmoid(r_BH + F.linear(h_BH, U_r))
     n_BH = torch.tanh(n_BH + F.linear(r_BH * h_BH, U_n))
-    h_BH = torch.lerp(h_BH, n_BH, z_BH)
-    return h_BH, (h_BH,)
+    return (torch.lerp(h_BH, n_BH, z_BH),), (z_BH, r_BH, n_BH)

@@ -45,6 +45,8 @@ class SRU(Cell):
 
     family: ClassVar[str] = "gru"
     gates: ClassVar[tuple[str, ...]] = ("f", "r", "n", "p")
+    gating: ClassVar[tuple[str, ...]] = ("f", "r")
+    keeps: ClassVar[str] = "f"
     states: ClassVar[tuple[str, ...]] = ("c",)
     recurrent: ClassVar[tuple[str, ...] | None] = ()
 
@@ -60,8 +62,12 @@ class SRU(Cell):
 
     def step(self, gx_BG: Tensor, state: State) -> tuple[Tensor, State]:
         (c_BH,) = state
-        f_BH, r_BH, n_BH, p_BH = gx_BG.chunk(4, dim=1)
-        v_f, v_r = self.v.chunk(2)
-        f_BH, r_BH = torch.sigmoid(f_BH + v_f * c_BH), torch.sigmoid(r_BH + v_r * c_BH)
+        f_BH, r_BH = self.gate_values(gx_BG, state).values()
+        n_BH, p_BH = gx_BG.chunk(4, dim=1)[2:]
         c_BH = torch.lerp(n_BH, c_BH, f_BH)
         return torch.lerp(p_BH, c_BH, r_BH), (c_BH,)
+
+    def gate_values(self, gx_BG: Tensor, state: State) -> dict[str, Tensor]:
+        f_BH, r_BH = gx_BG.chunk(4, dim=1)[:2]
+        v_f, v_r = self.v.chunk(2)
+        return {"f": torch.sigmoid(f_BH + v_f * state[0]), "r": torch.sigmoid(r_BH + v_r * state[0])}

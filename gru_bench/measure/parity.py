@@ -255,6 +255,8 @@ def compare(
 ) -> tuple[float, float]:
     """Output error and gradient error of one case; infinite where something is not a number."""
     cpu, exact = torch.device("cpu"), torch.float64
+    least_units = make_cell(1, 1, torch.Generator()).least_units
+    case = replace(case, hidden_size=max(case.hidden_size, least_units))
     wanted = _run(case, _encoder(case, make_cell, Loop(), cpu, dtype).to(exact), cpu, dtype, exact)
     # in mixed precision too both sides start from values that the smaller type can hold
     held = torch.float32 if autocast else dtype

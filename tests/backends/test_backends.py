@@ -66,10 +66,10 @@ def test_there_is_something_to_compare() -> None:
     [
         (1, False, 1, False, True),
         (1, False, 2, True, False),
-        (63, False, 1, False, False),
-        (63, False, 3, False, True),
-        (63, True, 2, False, True),
-        (63, True, 1, True, True),
+        (21, False, 1, False, False),
+        (21, False, 3, False, True),
+        (21, True, 2, False, True),
+        (21, True, 1, True, True),
         (20, True, 2, True, False),
     ],
 )

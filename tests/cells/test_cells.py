@@ -7,15 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_cells import CELLS, CPU, build, equations, maker, seeded
+from omegaconf import OmegaConf
 
 from gru_bench.backends.loop import Loop
 from gru_bench.cells.base import Cell, Init
 from gru_bench.cells.gru import GRU
 from gru_bench.cells.lstm import LSTM
 from gru_bench.cells.rnn import RNN
+from gru_bench.config.check import check_node, to_node
 from gru_bench.models.encoder import Encoder, num_parameters
 from gru_bench.models.init import embedding, linear
 from gru_bench.models.streams import Streams
@@ -55,6 +58,11 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
         return h, *final
 
     assert torch.autograd.gradcheck(run, (x, *state, *parameters))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_the_yaml_is_what_the_constructor_takes(name: str) -> None:
+    check_node(to_node(OmegaConf.load(REPOSITORY / "conf" / "cell" / f"{name}.yaml")), "cell")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -209,3 +217,10 @@ def test_a_model_on_the_meta_device_is_counted_and_draws_nothing(name: str) -> N
     cells = [maker(name)(size, 1, seeded()) for size in (3, 1000)]
     expected = sum(eval(formula(cell), {"D": size, "H": 1000}) for cell, size in zip(cells, (3, 1000), strict=True))
     assert num_parameters(encoder) == expected
+
+
+@pytest.mark.parametrize("name", ["lstm_layer_norm", "gru_layer_norm"])
+def test_the_gains_of_layer_normalization_start_as_asked(name: str) -> None:
+    cell = dict(maker(name)(3, 5, seeded(), recurrent_gain=0.25).named_parameters())
+    assert {key: set(cell[key].tolist()) for key in ("gain_x", "gain_h")} == {"gain_x": {1.0}, "gain_h": {0.25}}
+    assert (dict(maker(name)(3, 5, seeded()).named_parameters())["gain_h"] == 0.1).all()

@@ -9,7 +9,7 @@ torchrecurrent 0.2.5 departs from a paper that it cites:
   then those of the GRU with the reset gate before the product. A test below holds ours to that.
 - ``OriginalLSTMCell`` is not the cell of 1997, whose squashing functions were scaled sigmoids (ranges -2..2 and
   -1..1); it is today's LSTM without its forget gate.
-- ``LiGRUCell`` lacks the batch normalization of Ravanelli et al. (2018), without which that paper's ReLU is not stable;
+- ``LiGRUCell`` lacks the batch normalization by which Ravanelli et al. (2018) keep its ReLU in bounds;
   with tanh it is our GRU without reset gate.
 - ``JANETCell`` trains beta, which van der Westhuizen and Lasenby (2018) hold at 1, and carries h and c, which are the
   same numbers at every step.
