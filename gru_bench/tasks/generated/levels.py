@@ -22,10 +22,19 @@ class Levels:
         beyond: Further levels, in the test split alone.
         num_eval: Validation and test examples of each level.
         difficulty: What a level counts, which is also the name of the slice: ``length``, ``lag``, ``pairs`` ...
+        ahead: Training batches that are drawn at once, those of one level in one go: a small batch costs hardly more
+            than the calls that draw it. The stream depends on it.
     """
 
     def __init__(
-        self, draw: Draw, levels: list[int], beyond: list[int], num_eval: int, *, difficulty: str = "length"
+        self,
+        draw: Draw,
+        levels: list[int],
+        beyond: list[int],
+        num_eval: int,
+        *,
+        difficulty: str = "length",
+        ahead: int = 1,
     ) -> None:
         self.draw = draw
         self.levels = sorted(set(levels))
@@ -33,6 +42,7 @@ class Levels:
         self.unseen = sorted({*beyond} - {*levels})
         self.num_eval = num_eval
         self.difficulty = difficulty
+        self.ahead = ahead
 
     def load(self) -> None:
         """Draw validation and test data."""
@@ -50,8 +60,21 @@ class Levels:
                     yield Batch(whole.inputs[:, part], whole.targets[..., part])
             return
         while True:
-            choice = int(torch.randint(len(self.levels), (), generator=generator))
-            yield self.draw(self.levels[choice], batch_size, generator)
+            choices = torch.randint(len(self.levels), (self.ahead,), generator=generator).tolist()
+            drawn = {
+                choice: iter(self._several(self.levels[choice], choices.count(choice), batch_size, generator))
+                for choice in sorted(set(choices))
+            }
+            for choice in choices:
+                yield next(drawn[choice])
+
+    def _several(self, level: int, count: int, batch_size: int, generator: torch.Generator | None) -> list[Batch]:
+        """So many batches of one level, drawn as one."""
+        whole = self.draw(level, count * batch_size, generator)
+        if count == 1:
+            return [whole]
+        parts = zip(whole.inputs.split(batch_size, dim=1), whole.targets.split(batch_size, dim=-1), strict=True)
+        return [Batch(inputs, targets) for inputs, targets in parts]
 
     def parts(self, split: Split) -> list[Part]:
         """One part for each level of a split, in the order of :meth:`batches`."""
