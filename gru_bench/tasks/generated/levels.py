@@ -1,11 +1,12 @@
 """Examples that are drawn by how hard they are: what the tasks of long range and the formal languages share."""
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import numpy as np
 import torch
 
-from gru_bench.tasks.base import SPLIT_SEEDS, Batch, Part, Split
+from gru_bench.tasks.base import SPLIT_SEEDS, Batch, MemoryScores, Part, Split
 
 Draw = Callable[[int, int, torch.Generator | None], Batch]
 """Draws so many examples of one level: ``draw(level, count, generator)``."""
@@ -86,6 +87,18 @@ class Levels:
     def hardest(self, split: Split) -> Part:
         """The part whose score is the task's: the highest level that training sees."""
         return self.parts(split)[self.by_split[split].index(self.levels[-1])]
+
+    def memory_scores(
+        self, metric: str, without: Callable[[int], float], perfect: Callable[[int], float]
+    ) -> list[MemoryScores]:
+        """What no memory and perfect memory score in a metric, from functions of the level."""
+
+        def scores(name: Literal["without_memory", "with_memory"], of: Callable[[int], float]) -> MemoryScores:
+            parts = self.parts("test")
+            slices = [part.score(metric, of(level)) for part, level in zip(parts, self.by_split["test"], strict=True)]
+            return MemoryScores(name, of(self.levels[-1]), slices)
+
+        return [scores("without_memory", without), scores("with_memory", perfect)]
 
     def column(self, split: Split) -> list[int]:
         """The level of each example."""

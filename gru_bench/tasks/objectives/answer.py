@@ -12,7 +12,19 @@ from torch import Tensor, nn
 
 from gru_bench.data.digest import digest, tensor_bytes
 from gru_bench.losses import IGNORED
-from gru_bench.tasks.base import Batch, Common, Counts, Metric, Part, PositiveInt, Scores, SliceScore, Split, Task
+from gru_bench.tasks.base import (
+    Batch,
+    Common,
+    Counts,
+    MemoryScores,
+    Metric,
+    Part,
+    PositiveInt,
+    Scores,
+    SliceScore,
+    Split,
+    Task,
+)
 from gru_bench.tasks.generated.levels import Levels
 from gru_bench.tasks.objectives.guesses import share_of_commonest
 from gru_bench.tasks.objectives.tag import mean_nats
@@ -169,6 +181,9 @@ class Answer(Task):
             for part in self.examples.parts("test")
             for metric, value in self._constant(part).items()
         ]
+
+    def memory_scores(self) -> list[MemoryScores]:
+        return self.examples.memory_scores(self.primary, self.without_memory, self.with_memory)
 
     def _answers(self, split: Split) -> list[Tensor]:
         """The answers of each example, in the order of the rows."""
