@@ -48,11 +48,8 @@ class Cell(nn.Module):
     states: ClassVar[tuple[str, ...]] = ("h",)
     recurrent: ClassVar[tuple[str, ...] | None] = None
     """The gates that have a recurrent weight, in the order of ``gates``. None: all of them."""
-<<<<<<< HEAD
-=======
     least_units: ClassVar[int] = 1
     """Hidden units from which the equations are well conditioned; checks against rounding look no lower."""
->>>>>>> h5
     gating: ClassVar[tuple[str, ...]] = ()
     """Gates in the narrow sense: values between 0 and 1 that something is multiplied by. Probes look at them."""
     keeps: ClassVar[str] = ""
@@ -125,8 +122,6 @@ class Cell(nn.Module):
         new_state, _ = self.save(gx_BG, state)
         return new_state[0], new_state
 
-<<<<<<< HEAD
-=======
     def gate_values(self, gx_BG: Tensor, state: State) -> dict[str, Tensor]:
         """What probes see of one step: values (B, H) by name, all of ``gating`` and what ``keeps`` needs among them.
 
@@ -143,7 +138,6 @@ class Cell(nn.Module):
         name = self.keeps.removeprefix("1 - ")
         return values[name] if name == self.keeps else 1 - values[name]
 
->>>>>>> h5
     # What a cell may declare whose new state is linear in the old one, so that all steps can be computed at once.
 
     @property
@@ -161,25 +155,6 @@ class Cell(nn.Module):
             a and b, each (T, B, H), a between 0 and 1. Autograd differentiates them.
         """
         raise NotImplementedError(f"{type(self).__name__} is not linear in its state")
-<<<<<<< HEAD
-
-    def gate_values(self, gx_BG: Tensor, state: State) -> dict[str, Tensor]:
-        """What probes see of one step: values (B, H) by name, all of ``gating`` and what ``keeps`` needs among them.
-
-        A cell that declares neither has none. One that declares ``step`` and no ``save`` has a method of its own.
-        """
-        if not (self.gating or self.keeps):
-            return {}
-        return dict(zip(self.saves or self.gates, self.save(gx_BG, state)[1], strict=False))
-
-    def kept(self, values: dict[str, Tensor]) -> Tensor | None:
-        """The share (B, H) of the old memory that the new one has, as ``keeps`` says; None without."""
-        if not self.keeps:
-            return None
-        name = self.keeps.removeprefix("1 - ")
-        return values[name] if name == self.keeps else 1 - values[name]
-=======
->>>>>>> h5
 
     # The hand-derived backward pass, which a cell may declare: save, slopes and backward_step, and the two below them
     # where their defaults do not fit. The output is then the first state. Autograd is not used inside.
