@@ -20,7 +20,7 @@ from typing import Any
 from hydra.utils import get_object
 
 OWN = "gru_bench."
-JUDGEMENT = ("goal", "test_selection")
+JUDGEMENT = ("goal", "test_selection", "minimal_pairs")
 
 
 def digest(value: Any) -> str:
@@ -78,7 +78,10 @@ def defaults_of(factory: Callable[..., Any]) -> dict[str, Any]:
 
 
 def without_judgement(task: dict[str, Any]) -> dict[str, Any]:
-    """A task's arguments without those that tell how its scores are judged and read, and change none."""
+    """A task's arguments without those that tell how its scores are judged and read, and change none.
+
+    Minimal pairs are scored besides; their content, and not where they lie, is in the source's id.
+    """
     return {name: value for name, value in task.items() if name not in JUDGEMENT}
 
 

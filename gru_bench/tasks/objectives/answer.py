@@ -109,6 +109,10 @@ class Answer(Task):
         """What else the data depends on, besides levels and number of examples."""
         return ""
 
+    def scored(self, split: Split) -> Part:
+        """The part whose score is the task's: the hardest level that training sees, unless a task says otherwise."""
+        return self.examples.hardest(split)
+
     def source_id(self) -> str:
         by_split, num_eval = self.examples.by_split, self.examples.num_eval
         return f"{self.version}:{by_split['valid']}:{by_split['test']}:{num_eval}:{self.parameters_id()}"
@@ -143,12 +147,12 @@ class Answer(Task):
             asked.append(asked_TB.sum(dim=0).cpu())
             nats.append(nats_TB.sum(dim=0).cpu())
         right_N, asked_N, nats_N = (torch.cat(values).numpy() for values in (right, asked, nats))
-        hardest = self.examples.hardest(split).rows
+        scored = self.scored(split).rows
         return Scores(
             metrics={
-                "accuracy": share(right_N, asked_N, hardest),
-                "all_right": float((right_N == asked_N)[hardest].mean()),
-                "loss": share(nats_N, asked_N, hardest),
+                "accuracy": share(right_N, asked_N, scored),
+                "all_right": float((right_N == asked_N)[scored].mean()),
+                "loss": share(nats_N, asked_N, scored),
             },
             slices=[
                 score
@@ -166,11 +170,11 @@ class Answer(Task):
         )
 
     def trivial(self) -> dict[str, float]:
-        """Always the symbol that most answers of the test split are, at the hardest level that training sees.
+        """Always the symbol that most of the scored answers of the test split are.
 
         ``loss``: the frequencies of the answers there, as probabilities.
         """
-        scores = self._constant(self.examples.hardest("test"))
+        scores = self._constant(self.scored("test"))
         answers_N = torch.cat(self._answers("test")).numpy()
         shares = np.bincount(answers_N) / len(answers_N)
         return scores | {"loss": float(-(shares[shares > 0] * np.log(shares[shares > 0])).sum())}

@@ -1,9 +1,10 @@
 """Language modeling: predict the next word or character of running text."""
 
-from typing import Annotated, Unpack
+from typing import Annotated, Unpack, cast
 
 import numpy as np
 from annotated_types import Ge, Gt
+from torch import nn
 
 from gru_bench.data import streams
 from gru_bench.data.digest import digest
@@ -12,8 +13,10 @@ from gru_bench.data.streams import Level, Stream, Tokenizer
 from gru_bench.data.text import SPLITS, Text
 from gru_bench.data.vocabulary import EOS, UNK, Vocabulary, check_unknown, untrained_note
 from gru_bench.errors import UserError
-from gru_bench.tasks.base import Common, Metric, PositiveInt, Split
-from gru_bench.tasks.objectives.model_language import PRIMARY, ModelLanguage
+from gru_bench.tasks.base import Common, Metric, PositiveInt, Scores, SliceScore, Split
+from gru_bench.tasks.objectives.guesses import add_one_surprise
+from gru_bench.tasks.objectives.model_language import PRIMARY, ModelLanguage, Predictor
+from gru_bench.tasks.text.minimal_pairs import METRIC, MinimalPairs, frequency_surprise, model_surprise
 
 
 class LanguageModeling(ModelLanguage):
@@ -42,6 +45,8 @@ class LanguageModeling(ModelLanguage):
             model would ever train on it: refused where validation or test meet it.
         max_train_tokens: Use only so many tokens from the head of the training stream; null for all.
         max_eval_tokens: Likewise for the validation and the test stream.
+        minimal_pairs: Folder or file of pairs of sentences on which the model is scored too, after training; null for
+            none. See :class:`~gru_bench.tasks.text.minimal_pairs.MinimalPairs`.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class LanguageModeling(ModelLanguage):
         min_count: Annotated[int, Ge(1)],
         max_train_tokens: PositiveInt | None,
         max_eval_tokens: PositiveInt | None,
+        minimal_pairs: str | None = None,
         **common: Unpack[Common],
     ) -> None:
         super().__init__(data, **common)
@@ -69,9 +75,16 @@ class LanguageModeling(ModelLanguage):
         # the level decides the metrics, so here they belong to the instance
         self.metrics = (PRIMARY[level], Metric("loss", "nats/token", higher_is_better=False))
         self.primary = PRIMARY[level].name
+        self.pairs = None if minimal_pairs is None else MinimalPairs(minimal_pairs)
+        if self.pairs is not None:
+            if level != "word":
+                raise UserError(
+                    f"task.minimal_pairs: pairs are scored by words, and task.level={level}; set it to null"
+                )
+            self.metrics += (METRIC,)
 
     def source_id(self) -> str:
-        return self.data.source_id()
+        return self.data.source_id() + ("" if self.pairs is None else f":{self.pairs.source_id()}")
 
     def load(self) -> None:
         recipe = {
@@ -89,6 +102,10 @@ class LanguageModeling(ModelLanguage):
         self.data.notes = facts["source_notes"]
         self.notes = facts["notes"]
         self.facts = facts["counts"]
+        if self.pairs is not None:
+            self.pairs.load(self.vocabulary, self.vocabulary.index.get(EOS, self.vocabulary.unk))
+            self.notes = [*self.notes, *self.pairs.notes]
+            self.facts = self.facts | self.pairs.facts
 
     def _prepare(self) -> Prepared:
         texts = self.data.load()
@@ -136,7 +153,28 @@ class LanguageModeling(ModelLanguage):
         return notes
 
     def fingerprint(self) -> str:
-        return str(self.prepared.facts["fingerprint"])
+        own = str(self.prepared.facts["fingerprint"])
+        return own if self.pairs is None else digest(own, self.pairs.source_id())
+
+    def score(self, model: nn.Module, split: Split) -> Scores:
+        scores = super().score(model, split)
+        if self.pairs is not None and split == "test":
+            device, _ = self.place(model)
+            whole, *scores.slices = self.pairs.accuracy(model_surprise(cast(Predictor, model), device))
+            scores.metrics[METRIC.name] = whole.value
+        return scores
+
+    def trivial(self) -> dict[str, float]:
+        """As of every task of the kind; of minimal pairs, too, the word frequencies of the training text."""
+        return super().trivial() | ({} if self.pairs is None else {METRIC.name: self._pairs_by_frequency()[0].value})
+
+    def trivial_slices(self) -> list[SliceScore]:
+        return [] if self.pairs is None else self._pairs_by_frequency()[1:]
+
+    def _pairs_by_frequency(self) -> list[SliceScore]:
+        assert self.pairs is not None
+        counts_V = np.bincount(self.stream("train")[1:], minlength=len(self.vocabulary))
+        return self.pairs.accuracy(frequency_surprise(add_one_surprise(counts_V)))
 
     def sizes(self) -> dict[str, int]:
         return {"vocab_size": len(self.vocabulary)}
