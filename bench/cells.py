@@ -254,7 +254,8 @@ def memory_row(cell_name: str, name: str, shape: Shape) -> Row | None:
     }
     if name == "bptt":
         try:
-            row["by_formula"] = native.saved_values(cell, DTYPE) * DTYPE.itemsize
+            if native.has_kernel(cell, DTYPE):
+                row["by_formula"] = native.saved_values(cell, DTYPE) * DTYPE.itemsize
         except CannotBuild:
             return row
     return row
