@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, cast
 
 import torch
 from annotated_types import Gt, Lt
 from torch import Tensor, nn
 
+from gru_bench.backends.base import State
 from gru_bench.backends.loop import LoopStack
 from gru_bench.cells.base import Cell
 from gru_bench.models.encoder import Encoder
@@ -71,16 +73,10 @@ class MeasuredHorizon(Probe):
         encoder = encoder_of(subject.model)
         assert encoder is not None
         x_TBD = inputs_of(subject, "test", self.examples)
-        T, B, D = x_TBD.shape
-        lags = lags_below(T)
-        # all lags side by side, and the sequences as they are
-        x_TLBD = x_TBD[:, None].repeat(1, len(lags) + 1, 1, 1)
-        for at, lag in enumerate(lags):
-            x_TLBD[T - 1 - lag, at] = exchanged(x_TBD[T - 1 - lag])
-        h_TNH, _ = encoder(x_TLBD.reshape(T, -1, D))
-        y_LBC = read_out(subject.model, encoder, h_TNH[-1].reshape(len(lags) + 1, B, -1))
-        changes_L = (y_LBC[:-1] - y_LBC[-1]).square().sum(-1).mean(-1) / 2
-        shares = (changes_L / spread(y_LBC[-1])).tolist()
+        lags = lags_below(len(x_TBD))
+        y_LBC = read_out(subject.model, encoder, last_outputs(encoder, x_TBD, lags))
+        changes_L = (y_LBC[1:] - y_LBC[0]).square().sum(-1).mean(-1) / 2
+        shares = (changes_L / spread(y_LBC[0])).flip(0).tolist()
         values = [Finding("visible_share", share, "1", "lag", str(k)) for k, share in zip(lags, shares, strict=True)]
         seen = [k for k, share in zip(lags, shares, strict=True) if share >= self.share]
         horizon = math.inf if seen and seen[-1] == lags[-1] else max(seen, default=-1)
@@ -165,6 +161,25 @@ class PredictedHorizon(MeasuredHorizon):
         factors_HH = a_NH.T @ a_NH / len(a_NH)
         variance = spread(read_out(subject.model, encoder, state[0]))
         return lambda lag: float((moments_HH * factors_HH**lag).sum() / 2 / variance)
+
+
+def last_outputs(encoder: Encoder, x_TBD: Tensor, lags: list[int]) -> Tensor:
+    """(L + 1, B, H): the last outputs for the inputs as they are, then with one exchanged, the longest lag first.
+
+    They run side by side; each lag joins them at the step at which its inputs differ.
+    """
+    T, B, D = x_TBD.shape
+    starts = [T - 1 - lag for lag in reversed(lags)]
+    if starts[0] > 0:
+        raise ValueError("the longest lag must reach the first step")
+    state: State | None = None
+    for number, (start, end) in enumerate(pairwise([*starts, T]), 1):
+        if state is not None:  # the new ones go on from the state of the inputs as they are
+            state = tuple(torch.cat((s_LNH, s_LNH[:, :B]), dim=1) for s_LNH in state)
+        x_TLBD = x_TBD[start:end, None].repeat(1, number + 1, 1, 1)
+        x_TLBD[0, number] = exchanged(x_TBD[start])
+        h_TNH, state = encoder(x_TLBD.reshape(end - start, -1, D), state)
+    return h_TNH[-1].reshape(len(lags) + 1, B, -1)
 
 
 def largest(share_of: Callable[[int], float], share: float) -> float:
