@@ -35,6 +35,13 @@ class Cell(nn.Module):
     family: ClassVar[str]
     gates: ClassVar[tuple[str, ...]]
     states: ClassVar[tuple[str, ...]] = ("h",)
+    gating: ClassVar[tuple[str, ...]] = ()
+    """Gates in the narrow sense: values between 0 and 1 that something is multiplied by. Probes look at them."""
+    keeps: ClassVar[str] = ""
+    """What the old memory, the last of ``states``, is multiplied by on its direct way into the new one: a name that
+    ``gate_values`` gives, such as ``z``, or ``1 - z``; empty where it comes through U alone."""
+    saves: ClassVar[tuple[str, ...]] = ()
+    """Names of the first values that ``save`` returns besides the states; empty where these are the ``gates``."""
 
     def __init__(
         self, input_size: int, hidden_size: int, generator: torch.Generator, /, *, init: Init = "uniform"
@@ -90,6 +97,22 @@ class Cell(nn.Module):
         """
         new_state, _ = self.save(gx_BG, state)
         return new_state[0], new_state
+
+    def gate_values(self, gx_BG: Tensor, state: State) -> dict[str, Tensor]:
+        """What probes see of one step: values (B, H) by name, all of ``gating`` and what ``keeps`` needs among them.
+
+        A cell that declares neither has none. One that declares ``step`` and no ``save`` has a method of its own.
+        """
+        if not (self.gating or self.keeps):
+            return {}
+        return dict(zip(self.saves or self.gates, self.save(gx_BG, state)[1], strict=False))
+
+    def kept(self, values: dict[str, Tensor]) -> Tensor | None:
+        """The share (B, H) of the old memory that the new one has, as ``keeps`` says; None without."""
+        if not self.keeps:
+            return None
+        name = self.keeps.removeprefix("1 - ")
+        return values[name] if name == self.keeps else 1 - values[name]
 
     # The hand-derived backward pass, which a cell may declare: save, slopes and backward_step, and the two below them
     # where their defaults do not fit. The output is then the first state. Autograd is not used inside.

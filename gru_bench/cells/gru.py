@@ -38,6 +38,8 @@ class GRU(Cell):
 
     family: ClassVar[str] = "gru"
     gates: ClassVar[tuple[str, ...]] = ("r", "z", "n")
+    gating: ClassVar[tuple[str, ...]] = ("r", "z")
+    keeps: ClassVar[str] = "z"
 
     def __init__(
         self, input_size: int, hidden_size: int, generator: torch.Generator, /, *, init: Init = "uniform"
@@ -108,6 +110,8 @@ class GRUResetBefore(Cell):
 
     family: ClassVar[str] = "gru"
     gates: ClassVar[tuple[str, ...]] = ("r", "z", "n")
+    gating: ClassVar[tuple[str, ...]] = ("r", "z")
+    keeps: ClassVar[str] = "z"
 
     def save(self, gx_BG: Tensor, state: State) -> tuple[State, Saved]:
         (h_BH,) = state

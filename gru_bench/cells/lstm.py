@@ -42,6 +42,8 @@ class LSTM(Cell):
 
     family: ClassVar[str] = "lstm"
     gates: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
+    gating: ClassVar[tuple[str, ...]] = ("i", "f", "o")
+    keeps: ClassVar[str] = "f"
     states: ClassVar[tuple[str, ...]] = ("h", "c")
 
     def __init__(
