@@ -53,6 +53,7 @@ class GradientReach(Probe):
     Args:
         examples: Most examples; the longest ones of the first validation batches.
         steps: Most steps of an example, the last ones.
+        text_steps: Most steps of running text, which has no length of its own.
         threshold: Share of the gradient at which the horizon lies.
 
     Source: Pascanu et al. (2013), arXiv:1211.5063, for the norm and why it vanishes.
@@ -61,14 +62,21 @@ class GradientReach(Probe):
     name: ClassVar[str] = "gradient_reach"
     moments: ClassVar[tuple[Moment, ...]] = ("start", "middle", "end")
 
-    def __init__(self, *, examples: PositiveInt, steps: PositiveInt, threshold: Annotated[float, Gt(0), Lt(1)]) -> None:
-        self.examples, self.steps, self.threshold = examples, steps, threshold
+    def __init__(
+        self,
+        *,
+        examples: PositiveInt,
+        steps: PositiveInt,
+        text_steps: PositiveInt,
+        threshold: Annotated[float, Gt(0), Lt(1)],
+    ) -> None:
+        self.examples, self.steps, self.text_steps, self.threshold = examples, steps, text_steps, threshold
 
     def refusal(self, subject: Subject, /) -> str | None:
         return None if steps.encoder_of(subject.model) is not None else steps.NO_ENCODER
 
     def measure(self, subject: Subject, moment: Moment, /) -> Findings:
-        run = steps.run(subject, self.examples, self.steps)
+        run = steps.run(subject, self.examples, self.steps, self.text_steps)
         shares = {name: by_lag(norms_TB, run.lengths) for name, norms_TB in gradients(run, subject.seed).items()}
         curves = {
             "gradient": np.median(shares[""], axis=1),
@@ -99,13 +107,13 @@ def gradients(run: steps.Steps, seed: int) -> dict[str, Tensor]:
     flat = [s_BH for of_one in states for s_BH in of_one]
     found = torch.autograd.grad((run.last @ v_H).sum(), flat, allow_unused=True)  # examples do not touch each other
     T, B = len(states[0]), len(run.last)
-    norms_NTB = torch.stack([flat[0].new_zeros(B) if g is None else g.norm(dim=1) for g in found])
+    norms_NTB = torch.stack([torch.zeros_like(flat[0]) if g is None else g for g in found]).norm(dim=2)
     norms_NTB = norms_NTB.double().cpu().view(len(states), T, B) / float(v_H.norm())
     kinds = list(dict.fromkeys(names))
     parts = {kind: norms_NTB[[name == kind for name in names]].norm(dim=0) for kind in kinds}
     whole_TB = norms_NTB.norm(dim=0)
-    at_last_B = run.lengths.cpu() - 1
-    whole_TB[at_last_B, torch.arange(B)] = 1.0  # the output itself, also where it is none of the states
+    for norms_TB in (whole_TB, parts[kinds[0]]):  # at the last step the output itself, which no later step gets
+        norms_TB[run.lengths.cpu() - 1, torch.arange(B)] = 1.0
     return {"": whole_TB} | (parts if len(kinds) > 1 else {})
 
 

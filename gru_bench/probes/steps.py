@@ -77,7 +77,7 @@ def encoder_of(model: nn.Module) -> Encoder | None:
     return next((module for module in model.modules() if isinstance(module, Encoder)), None)
 
 
-def run(subject: Subject, num_examples: int, num_steps: int) -> Steps:
+def run(subject: Subject, num_examples: int, num_steps: int, num_text_steps: int | None = None) -> Steps:
     """Run a twin's encoder over the longest examples of the first validation batches, from zero states.
 
     A graph is kept, so that the states may be differentiated.
@@ -85,11 +85,14 @@ def run(subject: Subject, num_examples: int, num_steps: int) -> Steps:
     Args:
         subject: What is probed; it must have an encoder.
         num_examples: Most examples B.
-        num_steps: Most steps T. Of a longer example the last ones are read; pieces of running text are put together.
+        num_steps: Most steps T. Of a longer example the last ones are read.
+        num_text_steps: Most steps of running text, whose pieces are put together; None for ``num_steps``.
     """
     twin = subject.twin()
     encoder = encoder_of(twin)
     assert encoder is not None
+    if isinstance(twin, LanguageModel):
+        num_steps = num_text_steps or num_steps
     x_TBD, lengths_B = inputs_of(twin, encoder, subject, num_examples, num_steps)
     stacks = list(encoder.stacks)[:: 2 if encoder.bidirectional else 1]
     layers = [Layer(cast(Cell, cell)) for stack in stacks for cell in cast(LoopStack, stack).cells]
