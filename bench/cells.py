@@ -95,7 +95,7 @@ def layer_arm(make_cell: MakeCell, backend: Backend, shape: Shape) -> Arm:
     """One layer forward and backward."""
     T, B, H = shape
     cell = make_cell(H, H, torch.Generator().manual_seed(0))
-    num_rows = len(cell.gates) * H
+    num_weights = sum(parameter.numel() for parameter in cell.parameters() if parameter.dim() > 1)  # W, and U if any
     stack = backend.stack([cell], CPU, DTYPE)
     x_TBH, dh_TBH = (torch.randn(T, B, H, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
     x_TBH.requires_grad_()
@@ -106,8 +106,8 @@ def layer_arm(make_cell: MakeCell, backend: Backend, shape: Shape) -> Arm:
         x_TBH.grad = None
         stack.zero_grad()
 
-    # two products per gate forward; backward, one each for x, h, W and U
-    flops = 6.0 * T * B * num_rows * (H + H)
+    # forward one product with each weight; backward two, for what it is multiplied with and for itself
+    flops = 6.0 * T * B * num_weights
     return Arm(step, flops, kernel_name(stack, backend, H, CPU, DTYPE, num_steps=T, batch_size=B))
 
 

@@ -15,9 +15,8 @@ from gru_bench.tasks.base import PositiveInt
 
 Curve = npt.NDArray[np.float64]
 
-DENSE = 32
-"""Lags up to which all of them are values of the run; beyond, each is a twentieth longer than the one before. The table
-has them all."""
+DENSE = 8
+"""Lags up to which all of them are values of the run; beyond, there are four to a doubling. The table has them all."""
 UNDERFLOW = 1e-30
 """Shares below it are left out of fits: float32 ends at 1e-38, and norms of single units lie below the whole."""
 FEWEST = 5
@@ -133,7 +132,7 @@ def kept_lags(K: int) -> list[int]:
     """The lags below K that become values: all the short ones, then fewer and fewer, and always the longest."""
     lags = list(range(min(K, DENSE + 1)))
     while lags[-1] < K - 1:
-        lags.append(min(K - 1, math.ceil(lags[-1] * 1.05)))
+        lags.append(min(K - 1, math.ceil(lags[-1] * 2**0.25)))
     return lags
 
 

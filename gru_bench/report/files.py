@@ -80,11 +80,15 @@ def write_text(path: Path, text: str) -> None:
 def write_results(path: Path, results: Results) -> None:
     """Every number of a run, one per line: the rows of ``Results.joined()``, sorted.
 
+    But not what probes took apart, by lag or unit: with the facts of its run on each line that would be twenty times
+    the file. It is in the store, and whole in the tables that are artifacts of the run.
+
     Each run is put into words once: writing the joined table takes a large store five times as long, and a gigabyte.
     """
+    taken_apart = (results.values["split"] == "probe") & (results.values["slice"] != "")
     runs, values = (
         table.sort_values([column for column in SORTED_BY if column in table], kind="stable")
-        for table in (results.runs, results.values)
+        for table in (results.runs, results.values[~taken_apart])
     )
     run_names, *facts = csv_lines(runs)
     value_names, *numbers = csv_lines(values.drop(columns="run_id"))

@@ -54,7 +54,7 @@ class Results:
     examples: Examples = no_examples
 
     def joined(self) -> pd.DataFrame:
-        """Runs with their values, one row per value; a run without any is a row too. This is ``results.csv``."""
+        """Runs with their values, one row per value; a run without any is a row too."""
         return self.runs.merge(self.values, on="run_id", how="left")
 
 

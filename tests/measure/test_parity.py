@@ -27,6 +27,7 @@ from gru_bench.cells.lstm import LSTM
 from gru_bench.errors import Unsupported
 from gru_bench.measure import parity, parity_store
 
+REFERENCES = ("rnn", "lstm", "gru")
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 
 
@@ -46,7 +47,7 @@ def test_every_backend_passes_for_every_cell_that_it_claims(cell: str, runner: s
         with pytest.raises(Unsupported, match="mixed precision"):
             parity.check(maker(cell), backend(runner), CPU, dtype, quick=True, autocast=True)
         return
-    quick = dtype is not torch.float32
+    quick = dtype is not torch.float32 or cell not in REFERENCES  # others differ in their equations, not in shapes
     found = parity.check(maker(cell), backend(runner), CPU, dtype, quick=quick, autocast=mixed)
     assert found.passed
     assert found.tolerance == parity.TOLERANCES[dtype]
@@ -55,7 +56,7 @@ def test_every_backend_passes_for_every_cell_that_it_claims(cell: str, runner: s
         assert min(found.output_error, found.gradient_error) > 0
 
 
-@pytest.mark.parametrize(("cell", "runner"), PAIRS)
+@pytest.mark.parametrize(("cell", "runner"), [pair for pair in PAIRS if pair[0] in (*REFERENCES, "irnn", "mingru")])
 def test_a_longer_sequence_and_a_wider_layer_are_within_the_same_limit(cell: str, runner: str) -> None:
     case = parity.Case(T=80, B=24, input_size=33, hidden_size=72, num_layers=2, given_state=True)
     found = parity.check_shape(case, maker(cell), backend(runner), CPU, torch.float32)

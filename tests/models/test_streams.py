@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import composed, yaml_names
+from conftest import composed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -76,7 +76,7 @@ def test_a_seed_above_32_bits_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("hydra_conf")
-@pytest.mark.parametrize("cell", [name for name in yaml_names("cell") if name != "gru"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "lstm_chrono"])  # the last draws more
 def test_equal_seeds_put_every_cell_into_the_same_network(cell: str, overrides: list[str]) -> None:
     one, other = outside_cells(build(overrides, "gru")), outside_cells(build(overrides, cell))
     shared = set(one) & set(other)  # an LSTM has a bridge more, for its second state

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gru_bench.backends.base import Backend
 from gru_bench.backends.bptt import BPTT
 from gru_bench.backends.loop import Loop, LoopStack
+from gru_bench.backends.scan import Scan
 from gru_bench.backends.vendor import Vendor
 from gru_bench.config.check import check
 from gru_bench.probes.base import Finding, Findings, Moment, Probe, Subject
@@ -44,7 +45,7 @@ def loss_of(model: nn.Module, overrides: tuple[str, ...]) -> Tensor:
 
 
 @pytest.mark.parametrize("overrides", MODELS.values(), ids=MODELS)
-@pytest.mark.parametrize(("cell", "backend"), [("lstm", Vendor()), ("gru", BPTT()), ("gru_reset_before", Loop())])
+@pytest.mark.parametrize(("cell", "backend"), [("lstm", Vendor()), ("gru", BPTT()), ("mingru", Scan())])
 def test_a_twin_computes_what_the_model_does(cell: str, backend: Backend, overrides: tuple[str, ...]) -> None:
     builder, _ = loaded(*overrides)
     model = randomized(builder.build(maker(cell), backend, H, 3), 5)

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from stores import artifact, copy_store, one_run, plan, same, score
 
@@ -142,3 +143,15 @@ def test_results_csv_is_the_joined_table(store: Store, tmp_path: Path, change: C
     joined = results.joined()
     joined = joined.sort_values([column for column in SORTED_BY if column in joined], kind="stable")
     assert (tmp_path / "results.csv").read_bytes() == joined.to_csv(index=False, lineterminator="\n").encode()
+
+
+def test_results_csv_has_of_a_probe_what_it_did_not_take_apart(store: Store, tmp_path: Path) -> None:
+    results = read(store.uri, experiment="quick")
+    run_id = results.values["run_id"].iloc[0]
+    made = {"run_id": run_id, "split": "probe", "metric": "gradient_end", "value": 0.5, "unit": "1"}
+    parts = [made | {"slice": slice, "slice_value": value} for slice, value in (("", ""), ("lag", "1"), ("lag", "2"))]
+    values = pd.concat([results.values, pd.DataFrame(parts)], ignore_index=True)
+    write_results(tmp_path / "results.csv", Results(runs=results.runs, values=values, curves=results.curves))
+    written = pd.read_csv(tmp_path / "results.csv", keep_default_na=False)
+    assert written[written["split"] == "probe"]["slice"].tolist() == [""]
+    assert len(written[written["run_id"] == run_id]) == 1 + (results.values["run_id"] == run_id).sum()

@@ -36,11 +36,14 @@ struct Slope {
 //              and the last
 //   MEMORY     whether there is a second state
 //   APART      whether the last gate's recurrent part is kept apart from the input's, with a bias of its own
+//   BEFORE     whether the last gate's recurrent product is of a reset state, which waits for the other gates. The reset
+//              state is the last of SAVED. `reset` gives it from the other gates, `forward` gets the last gate alone;
+//              after `backward`, `reset_backward` gets the gradient of the reset state and adds to what is passed
 
 template <class Squash>
 struct Plain {
     static constexpr int GATES = 1, VECTORS = 2, SAVED = 0, SLOPES = 1, INPUTS = 1;
-    static constexpr bool MEMORY = false, APART = false;
+    static constexpr bool MEMORY = false, APART = false, BEFORE = false;
 
     template <class T>
     static void forward(const Vec<T>* sum, Step<T>& at) {
@@ -68,9 +71,16 @@ struct Sigmoid {
     static V slope(V y) { return y * (1 - y); }
 };
 
+struct Relu {
+    template <class V>
+    static V value(V x) { return x < 0 ? V{} : x; }  // not a number stays what it is
+    template <class V>
+    static V slope(V y) { return y > 0 ? V{} + 1 : V{}; }
+};
+
 struct LSTM {
     static constexpr int GATES = 4, VECTORS = 1, SAVED = 4, SLOPES = 4, INPUTS = 4;
-    static constexpr bool MEMORY = true, APART = false;
+    static constexpr bool MEMORY = true, APART = false, BEFORE = false;
 
     template <class T>
     static void forward(const Vec<T>* sum, Step<T>& at) {
@@ -104,7 +114,7 @@ struct LSTM {
 
 struct GRU {
     static constexpr int GATES = 3, VECTORS = 1, SAVED = 4, SLOPES = 4, INPUTS = 3;
-    static constexpr bool MEMORY = false, APART = true;
+    static constexpr bool MEMORY = false, APART = true, BEFORE = false;
 
     template <class T>
     static void forward(const Vec<T>* sum, Step<T>& at) {
@@ -133,7 +143,7 @@ struct GRU {
 
 struct GRUArticle {
     static constexpr int GATES = 3, VECTORS = 1, SAVED = 3, SLOPES = 3, INPUTS = 3;
-    static constexpr bool MEMORY = false, APART = false;
+    static constexpr bool MEMORY = false, APART = false, BEFORE = false;
 
     template <class T>
     static void forward(const Vec<T>* sum, Step<T>& at) {
@@ -159,7 +169,7 @@ struct GRUArticle {
 
 struct GRUNoReset {
     static constexpr int GATES = 2, VECTORS = 1, SAVED = 2, SLOPES = 2, INPUTS = 2;
-    static constexpr bool MEMORY = false, APART = false;
+    static constexpr bool MEMORY = false, APART = false, BEFORE = false;
 
     template <class T>
     static void forward(const Vec<T>* sum, Step<T>& at) {
@@ -177,5 +187,78 @@ struct GRUNoReset {
         store(at.dgates, at.dh * (load(at.h0, lanes) - n) * z * (1 - z), lanes);
         store(at.dgates + at.H, at.dh * (1 - z) * (1 - n * n), lanes);
         at.passed = at.dh * z;
+    }
+};
+
+struct GRUResetBefore {
+    static constexpr int GATES = 3, VECTORS = 2, SAVED = 4, SLOPES = 3, INPUTS = 3;
+    static constexpr bool MEMORY = false, APART = false, BEFORE = true;
+
+    template <class T>
+    static Vec<T> reset(const Vec<T>* sum, Step<T>& at) {
+        Vec<T> r = sigmoid(sum[0]);
+        store(at.saved, r, at.lanes);
+        store(at.saved + at.H, sigmoid(sum[1]), at.lanes);
+        return r * load(at.h0, at.lanes);
+    }
+
+    template <class T>
+    static void forward(const Vec<T>* sum, Step<T>& at) {
+        Vec<T> z = load(at.saved + at.H, at.lanes), n = tanh(sum[0]);
+        store(at.h, n + z * (load(at.h0, at.lanes) - n), at.lanes);
+        store(at.saved + 2 * at.H, n, at.lanes);
+    }
+
+    template <class T>
+    static void backward(Slope<T>& at) {
+        Size H = at.H;
+        int lanes = at.lanes;
+        Vec<T> z = load(at.saved + H, lanes), n = load(at.saved + 2 * H, lanes);
+        store(at.dgates + H, at.dh * (load(at.h0, lanes) - n) * z * (1 - z), lanes);
+        store(at.dgates + 2 * H, at.dh * (1 - z) * (1 - n * n), lanes);
+        at.passed = at.dh * z;
+    }
+
+    template <class T>
+    static void reset_backward(Vec<T> dreset, Slope<T>& at) {
+        Vec<T> r = load(at.saved, at.lanes);
+        store(at.dgates, dreset * load(at.h0, at.lanes) * r * (1 - r), at.lanes);
+        at.passed += dreset * r;
+    }
+};
+
+struct MGU {
+    static constexpr int GATES = 2, VECTORS = 2, SAVED = 3, SLOPES = 2, INPUTS = 2;
+    static constexpr bool MEMORY = false, APART = false, BEFORE = true;
+
+    template <class T>
+    static Vec<T> reset(const Vec<T>* sum, Step<T>& at) {
+        Vec<T> f = sigmoid(sum[0]);
+        store(at.saved, f, at.lanes);
+        return f * load(at.h0, at.lanes);
+    }
+
+    template <class T>
+    static void forward(const Vec<T>* sum, Step<T>& at) {
+        Vec<T> f = load(at.saved, at.lanes), n = tanh(sum[0]), h = load(at.h0, at.lanes);
+        store(at.h, h + f * (n - h), at.lanes);
+        store(at.saved + at.H, n, at.lanes);
+    }
+
+    template <class T>
+    static void backward(Slope<T>& at) {
+        int lanes = at.lanes;
+        Vec<T> f = load(at.saved, lanes), n = load(at.saved + at.H, lanes);
+        store(at.dgates, at.dh * (n - load(at.h0, lanes)) * f * (1 - f), lanes);
+        store(at.dgates + at.H, at.dh * f * (1 - n * n), lanes);
+        at.passed = at.dh * (1 - f);
+    }
+
+    template <class T>
+    static void reset_backward(Vec<T> dreset, Slope<T>& at) {
+        int lanes = at.lanes;
+        Vec<T> f = load(at.saved, lanes);
+        store(at.dgates, load(at.dgates, lanes) + dreset * load(at.h0, lanes) * f * (1 - f), lanes);
+        at.passed += dreset * f;
     }
 };

@@ -2,39 +2,16 @@
 //
 // A thread takes some of the batch's sequences through all steps, so nobody waits for anybody within the recurrence.
 // Every number is summed in an order that the number of threads does not change.
-#include "gates.h"
 #include "gradients.h"
+#include "reset_before.h"
 #include "team.h"
 
 Parallel gomp_parallel = nullptr;
 ThreadNumber omp_thread_number = nullptr, omp_team_size = nullptr;
 
-// Mirrored by layer.py. Row-major; time, then sequence, then unit.
-template <class T>
-struct Layer {
-    int64_t steps, batch, inputs, hidden, threads;
-    const T *x, *W, *b, *U, *b_apart;
-    const T *h0, *c0;        // null: zeros
-    const int64_t* lengths;  // from 0; null: all of them `steps`
-    T *saved, *h, *c;        // saved null: nothing is kept, and c is the running (batch, hidden) memory alone
-    T *h_last, *c_last;
-    T* scratch;  // forward_scratch or backward_scratch numbers
-    // the way back; dh0 and dc0 are always there
-    const T *dh, *dh_last, *dc_last;  // any may be null: zeros
-    T* dx;                            // null: not wanted
-    T *dW, *db, *dU, *db_apart, *dh0, *dc0;
-};
-
 namespace {
 
-template <class Cell>
-constexpr int WIDE = Cell::GATES * Cell::VECTORS;  // vectors of a panel of the gates' products; others are NARROW
 constexpr Size STRIP = 8;  // tiles of a weight gradient's left matrix that are laid out at once
-
-template <class T>
-Size panel_size(Size K, int vectors) {
-    return K * vectors * LANES<T>;
-}
 
 // What one of several parts gets of a number of things.
 struct Share {
@@ -109,6 +86,12 @@ void forward_rows(const Layer<T>& layer, const T* W_panels, const T* U_panels, S
             });
         }
     }
+}
+
+// The states at each sequence's last step.
+template <class Cell, class T>
+void last_states(const Layer<T>& layer, Size b0, Size b1) {
+    const Size B = layer.batch, H = layer.hidden;
     for (Size row = b0; row < b1; row++) {
         const Size last = (layer.lengths ? layer.lengths[row] : layer.steps) - 1;
         const T* h = last >= 0 ? layer.h + (last * B + row) * H : layer.h0 ? layer.h0 + row * H : nullptr;
@@ -149,6 +132,38 @@ Size chunk_steps(const Layer<T>& layer) {
     return std::min<Size>(layer.steps, (depth_of<Cell>(layer) + layer.batch - 1) / layer.batch);
 }
 
+// Through the reset state of step t, whose product with the last gate's weights waits for all units' dgates.
+template <class Cell, class T>
+void reset_backward_rows(const Layer<T>& layer, const T* U_panels, Size b0, Size b1, T* dgates, Size t) {
+    const Size B = layer.batch, H = layer.hidden, width = NARROW * LANES<T>;
+    const Size U_size = panel_size<T>(Cell::GATES * H, NARROW), row_size = Cell::SLOPES * H;
+    const T* h_old = t > 0 ? layer.h + (t - 1) * B * H : layer.h0;
+    Vec<T> sum[TILE_ROWS<NARROW> * NARROW];
+    for (Size p = 0; p < panels(H, width); p++) {
+        const int vectors = narrow_vectors<T>(H, p);
+        const T* panel = U_panels + p * U_size + (Cell::GATES - 1) * H * vectors * LANES<T>;
+        each_tile<NARROW>(b0, b1, [&](Size first, int rows) {
+            const T* last = dgates + first * row_size + (Cell::SLOPES - 1) * H;
+            narrow_tile<T>(vectors, rows, last, row_size, 1, panel, H, sum, false);
+            for (int i = 0; i < rows; i++)
+                for (int v = 0; v < vectors; v++) {
+                    if (layer.lengths && t >= layer.lengths[first + i]) continue;
+                    const Size unit = p * width + v * LANES<T>, row = (first + i) * H + unit;
+                    static const T zeros[LANES<T>] = {};
+                    Slope<T> at = {};
+                    at.H = H;
+                    at.lanes = static_cast<int>(std::min<Size>(LANES<T>, H - unit));
+                    at.h0 = h_old ? h_old + row : zeros;
+                    at.saved = layer.saved + (t * B + first + i) * KEPT<Cell> * H + unit;
+                    at.dgates = dgates + (first + i) * row_size + unit;
+                    at.passed = load(layer.dh0 + row, at.lanes);
+                    Cell::reset_backward(sum[i * vectors + v], at);
+                    store(layer.dh0 + row, at.passed, at.lanes);
+                }
+        });
+    }
+}
+
 // dgates of the steps [t0, t1) for the sequences [b0, b1), last step first. t0 = -1 ends with the initial state.
 template <class Cell, class T>
 void backward_rows(const Layer<T>& layer, const T* U_panels, Size b0, Size b1, const Ring<Cell, T>& ring, Size t0,
@@ -177,7 +192,7 @@ void backward_rows(const Layer<T>& layer, const T* U_panels, Size b0, Size b1, c
             const T* panel = U_panels + p * U_size;
             const int vectors = narrow_vectors<T>(H, p);
             if (t > 0) {  // the tiles read short pieces of many rows, which the processor does not see coming
-                fetch(layer.saved, (t - 1) * B + b0, (t - 1) * B + b1, Cell::SAVED * H, p, num_panels);
+                fetch(layer.saved, (t - 1) * B + b0, (t - 1) * B + b1, KEPT<Cell> * H, p, num_panels);
                 if (layer.dh) fetch(layer.dh, (t - 1) * B + b0, (t - 1) * B + b1, H, p, num_panels);
                 if (t > 1) fetch(layer.h, (t - 2) * B + b0, (t - 2) * B + b1, H, p, num_panels);
                 if (Cell::MEMORY && t > 1) fetch(layer.c, (t - 2) * B + b0, (t - 2) * B + b1, H, p, num_panels);
@@ -187,7 +202,8 @@ void backward_rows(const Layer<T>& layer, const T* U_panels, Size b0, Size b1, c
                     const T* a = later + first * row_size;
                     const T* last = panel + before * vectors * LANES<T>;
                     narrow_tile<T>(vectors, rows, a, row_size, 1, panel, before, sum, false);
-                    narrow_tile<T>(vectors, rows, a + (Cell::SLOPES - 1) * H, row_size, 1, last, H, sum, true);
+                    if (!Cell::BEFORE)
+                        narrow_tile<T>(vectors, rows, a + (Cell::SLOPES - 1) * H, row_size, 1, last, H, sum, true);
                 } else {
                     std::fill(sum, sum + rows * NARROW, Vec<T>{});
                 }
@@ -216,7 +232,7 @@ void backward_rows(const Layer<T>& layer, const T* U_panels, Size b0, Size b1, c
                         at.c0 = c_old ? c_old + row : zeros;
                         at.h = layer.h + t * B * H + row;
                         at.c = Cell::MEMORY ? layer.c + t * B * H + row : nullptr;
-                        at.saved = layer.saved + (t * B + first + i) * Cell::SAVED * H + unit;
+                        at.saved = layer.saved + (t * B + first + i) * KEPT<Cell> * H + unit;
                         at.dh = dh;
                         Vec<T> memory = {};
                         if (Cell::MEMORY) memory = load(dc + row, lanes);
@@ -227,6 +243,8 @@ void backward_rows(const Layer<T>& layer, const T* U_panels, Size b0, Size b1, c
                     }
             });
         }
+        if constexpr (Cell::BEFORE)
+            if (t >= 0) reset_backward_rows<Cell>(layer, U_panels, b0, b1, ring.at(t), t);
     }
 }
 
@@ -258,30 +276,37 @@ template <class Cell, class T>
 void weight_gradients(const Layer<T>& layer, const T* dgates, Size t0, Size t1, Size begin, Size end, T* room) {
     constexpr Size ROWS = TILE_ROWS<NARROW>;
     const Size B = layer.batch, D = layer.inputs, H = layer.hidden, row_size = Cell::SLOPES * H;
-    const Size apart = Cell::APART ? (Cell::GATES - 1) * H : Cell::GATES * H;  // from here on U's dgates lie H further
+    // from here on U's dgates lie H further, or belong to the reset state
+    const Size apart = Cell::APART || Cell::BEFORE ? (Cell::GATES - 1) * H : Cell::GATES * H;
     const Right<T> of_W = {nullptr, layer.x + t0 * B * D, 0, D, layer.dW};
     const Right<T> of_U = t0 ? Right<T>{nullptr, layer.h + (t0 - 1) * B * H, 0, H, layer.dU}
                              : Right<T>{layer.h0, layer.h, B, H, layer.dU};
+    const Right<T> of_reset = {nullptr, Cell::BEFORE ? resets<Cell>(layer) + t0 * B * H : nullptr, 0, H, layer.dU};
     T* strip = room;
     const Size most = depth_of<Cell>(layer);
     T* W_panels = strip + STRIP * ROWS * most;
     T* U_panels = W_panels + right_size<T>(D, most);
+    T* reset_panels = U_panels + right_size<T>(H, most);
     const Size K = (t1 - t0) * B;
     for (Size k = 0; k < K; k += most) {
         const Size depth = std::min(most, K - k);
         const T* left = dgates + k * row_size;
         pack_right(of_W, k, depth, W_panels);
         pack_right(of_U, k, depth, U_panels);
+        if (Cell::BEFORE && end > apart) pack_right(of_reset, k, depth, reset_panels);
         for (Size from = begin; from < end;) {
             const Size limit = from < apart ? std::min(end, apart) : end, count = std::min(STRIP * ROWS, limit - from);
             pack_strip<T, ROWS>(left + from, row_size, depth, count, strip);
             strip_sums(strip, count, depth, layer.db + from);
             strip_times(strip, count, depth, of_W, W_panels, from);
-            if (from >= apart) {
+            if (Cell::APART && from >= apart) {
                 pack_strip<T, ROWS>(left + H + from, row_size, depth, count, strip);
                 strip_sums(strip, count, depth, layer.db_apart + from - apart);
             }
-            strip_times(strip, count, depth, of_U, U_panels, from);
+            if (Cell::BEFORE && from >= apart)
+                strip_times(strip, count, depth, of_reset, reset_panels, from);
+            else
+                strip_times(strip, count, depth, of_U, U_panels, from);
             from += count;
         }
     }
@@ -290,13 +315,15 @@ void weight_gradients(const Layer<T>& layer, const T* dgates, Size t0, Size t1, 
 template <class Cell, class T>
 Size weight_room(const Layer<T>& layer) {
     const Size depth = depth_of<Cell>(layer);
-    return depth * STRIP * TILE_ROWS<NARROW> + right_size<T>(layer.inputs, depth) + right_size<T>(layer.hidden, depth);
+    return depth * STRIP * TILE_ROWS<NARROW> + right_size<T>(layer.inputs, depth) +
+           (Cell::BEFORE ? 2 : 1) * right_size<T>(layer.hidden, depth);
 }
 
 template <class Cell, class T>
 Size forward_scratch(const Layer<T>& layer) {
     const Size num_panels = panels(layer.hidden, Cell::VECTORS * LANES<T>);
-    return num_panels * panel_size<T>(layer.inputs + layer.hidden, WIDE<Cell>) + LANES<T>;
+    const Size now = Cell::BEFORE && !layer.saved ? layer.batch * Cell::SAVED * layer.hidden : 0;
+    return num_panels * panel_size<T>(layer.inputs + layer.hidden, WIDE<Cell>) + now + LANES<T>;
 }
 
 template <class Cell, class T>
@@ -315,22 +342,29 @@ T* aligned(T* from) {
 
 template <class Cell, class T>
 void forward(const Layer<T>& layer) {
+    constexpr int FIRST = Cell::BEFORE ? Cell::GATES - 1 : Cell::GATES;  // gates that the first products are for
     const Size D = layer.inputs, H = layer.hidden;
     const Size num_panels = panels(H, Cell::VECTORS * LANES<T>);
-    const Size W_size = panel_size<T>(D, WIDE<Cell>), U_size = panel_size<T>(H, WIDE<Cell>);
-    T* W_panels = aligned(layer.scratch);
-    T* U_panels = W_panels + num_panels * W_size;
+    const Packed<T> gates = packed<Cell>(layer, FIRST, aligned(layer.scratch));
+    const Packed<T> last = packed<Cell>(layer, Cell::GATES - FIRST, gates.U + num_panels * gates.U_size);
     with_team(static_cast<int>(layer.threads), [&](Team& team, int thread) {
         Share mine = share(num_panels, team.size, thread);
         for (Size p = mine.begin; p < mine.end; p++) {
-            pack_gates(layer.W, D, H, p, Cell::GATES, Cell::VECTORS, W_panels + p * W_size);
-            pack_gates(layer.U, H, H, p, Cell::GATES, Cell::VECTORS, U_panels + p * U_size);
+            pack_gates(layer.W, D, H, p, FIRST, Cell::VECTORS, gates.W + p * gates.W_size);
+            pack_gates(layer.U, H, H, p, FIRST, Cell::VECTORS, gates.U + p * gates.U_size);
+            if (!Cell::BEFORE) continue;
+            pack_gates(layer.W + FIRST * H * D, D, H, p, 1, Cell::VECTORS, last.W + p * last.W_size);
+            pack_gates(layer.U + FIRST * H * H, H, H, p, 1, Cell::VECTORS, last.U + p * last.U_size);
         }
         team.wait();
         const int parts = groups(layer.batch, team.size);
         if (thread >= parts) return;
         mine = share(layer.batch, parts, thread);
-        forward_rows<Cell, T>(layer, W_panels, U_panels, mine.begin, mine.end);
+        if constexpr (Cell::BEFORE)
+            forward_rows_before<Cell, T>(layer, gates, last, last.U + num_panels * last.U_size, mine.begin, mine.end);
+        else
+            forward_rows<Cell, T>(layer, gates.W, gates.U, mine.begin, mine.end);
+        last_states<Cell>(layer, mine.begin, mine.end);
     });
 }
 
@@ -402,8 +436,11 @@ int vector_bytes() { return VECTOR_BYTES; }
 
 BOTH(RNN_tanh, Plain<Tanh>)
 BOTH(RNN_sigmoid, Plain<Sigmoid>)
+BOTH(RNN_relu, Plain<Relu>)
 BOTH(LSTM, LSTM)
 BOTH(GRU, GRU)
+BOTH(GRUResetBefore, GRUResetBefore)
+BOTH(MGU, MGU)
 BOTH(GRUArticle, GRUArticle)
 BOTH(GRUNoReset, GRUNoReset)
 }
