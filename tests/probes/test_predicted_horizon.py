@@ -6,15 +6,16 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from conftest import yaml_names
 from hypothesis import given
 from hypothesis import strategies as st
+from made_cells import maker
 from torch import Tensor
 
 from gru_bench.backends.loop import Loop
 from gru_bench.cells.base import Cell, State
 from gru_bench.cells.gru import GRU
 from gru_bench.cells.lstm import LSTM
-from gru_bench.cells.rnn import RNN
 from gru_bench.models.encoder import Encoder
 from gru_bench.models.streams import Streams
 from gru_bench.models.tagger import Tagger
@@ -117,10 +118,10 @@ def test_refusals_say_what_is_needed() -> None:
     assert "read in one direction" in str(probe.refusal(subject(leaky(0.9), bidirectional=True)))
 
 
-@pytest.mark.parametrize("cell", [GRU, LSTM, RNN])
-def test_no_cell_with_a_recurrent_product_is_affine(cell: Any) -> None:
-    made = cell(3, 4, torch.Generator().manual_seed(0))
-    assert len(made.states) > 1 or not is_affine(made)
+@pytest.mark.parametrize("cell", yaml_names("cell"))
+def test_a_cell_is_affine_where_it_says_that_it_is_linear(cell: str) -> None:
+    made = maker(cell)(3, 8, torch.Generator().manual_seed(0))
+    assert (len(made.states) == 1 and is_affine(made)) == made.is_linear
 
 
 @given(st.integers(1, 3000))
