@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 VERBS = {
     "train": "train one cell on one task, or a sweep of them, and write the runs to MLflow",
     "report": "turn an experiment's runs into a report: pages, figures, tables and results.csv",
+    "probe": "measure how far back a kept model can see, and add that to its run",
     "ui": "open the MLflow UI on the runs",
     "doctor": "check versions, devices, threads, kernels and the store before anything runs",
 }
@@ -217,6 +218,10 @@ def load(verb: str) -> Any:
         from gru_bench.commands.report import report
 
         return Verb(report)
+    if verb == "probe":
+        from gru_bench.commands.probe import probe
+
+        return Verb(probe)
     from gru_bench.commands.doctor import doctor
 
     return Verb(doctor)

@@ -13,6 +13,7 @@ USAGE = {
         "       gru-bench report --diff OLD NEW [key=value ...]                  what changed beyond noise\n"
         "       gru-bench report --check [RULES [RESULTS]] [key=value ...]       hold results to rules"
     ),
+    "probe": "gru-bench probe run=ID probe=[NAME,...] [key=value ...]   a run that was trained with keep_model=true",
     "doctor": "gru-bench doctor [device=cuda] [tracking.uri=...]",
 }
 HEADINGS = {"section": "sections (all of them are written):", "check": "rules (--check):"}
@@ -43,6 +44,7 @@ GROUPS = {
         "tracking",
     ),
     "report": ("section", "check", "tracking"),
+    "probe": ("probe", "tracking"),
     "doctor": ("tracking",),
 }
 

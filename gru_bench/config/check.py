@@ -49,6 +49,7 @@ class Settings:
     device: str
     dtype: Literal["float32", "float64", "bfloat16"]
     threads: Literal["auto"] | Annotated[int, Gt(0)]
+    keep_model: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

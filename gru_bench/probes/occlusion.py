@@ -18,6 +18,8 @@ from gru_bench.tasks.objectives.tag import Tag
 
 REDRAWS = 16
 """How often a token is drawn again that happens to be the one in its place."""
+SIDE_BY_SIDE = 100
+"""Sequences from which on a batch is large enough; it is run once for each distance, all at the same time."""
 
 
 class Answered(NamedTuple):
@@ -80,19 +82,19 @@ class Occlusion(Probe):
     @torch.no_grad()
     def measure(self, subject: Subject, moment: Moment, /) -> Findings:
         generator = torch.Generator().manual_seed(subject.seed)
-        sampled = [with_ends(batch, generator) for batch in self.sample(subject.task)]
+        sampled = [(batch, ends_of(batch, generator)) for batch in larger(self.sample(subject.task))]
         pool_N = torch.cat([batch.inputs[is_token(batch)] for batch, _ in sampled])
         before: dict[int, list[Answered]] = {d: [] for d in self.distances}
         after: dict[int, list[Answered]] = {d: [] for d in self.distances}
         for batch, ends_B in sampled:
-            own = answers(subject.model, subject.task, batch, ends_B)
-            for d in self.distances:
+            B = len(ends_B)
+            distances = [d for d in self.distances if bool((ends_B - d - self.width + 1 >= 0).any())]
+            inputs = [batch.inputs, *(self.replaced(batch, ends_B - d, pool_N, generator) for d in distances)]
+            said = answers(subject.model, subject.task, side_by_side(batch, inputs), ends_B.repeat(len(inputs)))
+            for number, d in enumerate(distances, 1):
                 reaches_B = ends_B - d - self.width + 1 >= 0
-                if bool(reaches_B.any()):
-                    changed = self.replaced(batch, ends_B - d, pool_N, generator)
-                    got = answers(subject.model, subject.task, changed, ends_B)
-                    before[d].append(Answered(*(part[reaches_B] for part in own)))
-                    after[d].append(Answered(*(part[reaches_B] for part in got)))
+                before[d].append(Answered(*(part[:B][reaches_B] for part in said)))
+                after[d].append(Answered(*(part[number * B : (number + 1) * B][reaches_B] for part in said)))
         return self.findings(before, after)
 
     def findings(self, before: dict[int, list["Answered"]], after: dict[int, list["Answered"]]) -> Findings:
@@ -143,8 +145,8 @@ class Occlusion(Probe):
                 targets = batch.targets[part] if batch.targets.dim() == 1 else batch.targets[:longest, part]
                 yield Batch(batch.inputs[:longest, part], targets, lengths)
 
-    def replaced(self, batch: Batch, last_B: Tensor, pool_N: Tensor, generator: torch.Generator) -> Batch:
-        """The batch with other tokens at the ``width`` steps that end with ``last_B``, as far as they exist."""
+    def replaced(self, batch: Batch, last_B: Tensor, pool_N: Tensor, generator: torch.Generator) -> Tensor:
+        """The inputs (T, B) with other tokens at the ``width`` steps that end with ``last_B``, as far as they exist."""
         steps_T1 = torch.arange(batch.inputs.shape[0])[:, None]
         hit_TB = (steps_T1 <= last_B) & (steps_T1 > last_B - self.width)
         old_N = batch.inputs[hit_TB]
@@ -155,22 +157,66 @@ class Occlusion(Probe):
             new_N = torch.where(same_N, drawn_N, new_N)
         inputs_TB = batch.inputs.clone()
         inputs_TB[hit_TB] = new_N
-        return Batch(inputs_TB, batch.targets, batch.lengths)
+        return inputs_TB
 
 
 def is_token(batch: Batch) -> Tensor:
     """(T, B): what is not padding."""
+    return torch.arange(len(batch.inputs))[:, None] < lengths_of(batch)
+
+
+def lengths_of(batch: Batch) -> Tensor:
+    """(B,): tokens of each sequence."""
     T, B = batch.inputs.shape
-    return torch.arange(T)[:, None] < (torch.full((B,), T) if batch.lengths is None else batch.lengths)
+    return torch.full((B,), T) if batch.lengths is None else batch.lengths
 
 
-def with_ends(batch: Batch, generator: torch.Generator) -> tuple[Batch, Tensor]:
-    """A batch, and the step (B,) of the answer that is looked at in each of its sequences."""
+def larger(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Batches that follow each other put together: a loop over steps takes as long for many sequences as for few."""
+    group: list[Batch] = []
+    for batch in batches:
+        full = sum(part.inputs.shape[1] for part in group) >= SIDE_BY_SIDE
+        # sequences without padding stay so
+        if group and (full or (batch.lengths is None and len(batch.inputs) != len(group[0].inputs))):
+            yield together(group)
+            group = []
+        group.append(batch)
+    if group:
+        yield together(group)
+
+
+def together(batches: list[Batch]) -> Batch:
+    """Several batches as one, padded where they are padded by themselves."""
+    T = max(len(batch.inputs) for batch in batches)
+    padded = any(batch.lengths is not None for batch in batches)
+    return Batch(
+        torch.cat([F.pad(batch.inputs, (0, 0, 0, T - len(batch.inputs))) for batch in batches], dim=1),
+        torch.cat(
+            [
+                batch.targets
+                if batch.targets.dim() == 1
+                else F.pad(batch.targets, (0, 0, 0, T - len(batch.targets)), value=IGNORED)
+                for batch in batches
+            ],
+            dim=-1,
+        ),
+        torch.cat([lengths_of(batch) for batch in batches]) if padded else None,
+    )
+
+
+def side_by_side(batch: Batch, inputs: list[Tensor]) -> Batch:
+    """The same batch with several inputs (T, B), as one."""
+    many = len(inputs)
+    targets = batch.targets.repeat(*([1] * (batch.targets.dim() - 1)), many)
+    return Batch(torch.cat(inputs, dim=1), targets, None if batch.lengths is None else batch.lengths.repeat(many))
+
+
+def ends_of(batch: Batch, generator: torch.Generator) -> Tensor:
+    """The step (B,) of the answer that is looked at in each sequence."""
     if batch.targets.dim() == 1:
-        T, B = batch.inputs.shape
-        return batch, torch.full((B,), T - 1) if batch.lengths is None else batch.lengths - 1
+        return lengths_of(batch) - 1
     drawn_TB = torch.rand(batch.targets.shape, generator=generator)
-    return batch, torch.where(batch.targets == IGNORED, -1.0, drawn_TB).argmax(dim=0)
+    return torch.where(batch.targets == IGNORED, -1.0, drawn_TB).argmax(dim=0)
 
 
 def answers(model: nn.Module, task: Task, batch: Batch, ends_B: Tensor) -> Answered:

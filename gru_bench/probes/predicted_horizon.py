@@ -1,7 +1,8 @@
-"""Up to how many steps back an input can still be seen in the read-out: measured, and predicted for affine cells."""
+"""For how many steps two pasts can be told apart in the read-out: measured, and predicted for affine cells."""
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, cast
 
 import torch
@@ -24,28 +25,29 @@ LONGEST = 10**7
 
 
 class MeasuredHorizon(Probe):
-    r"""The longest lag at which an input still accounts for a share of the read-out's variance.
+    r"""The largest number of steps after which different pasts can still be told apart in the read-out.
 
-    An input k steps before the last one is exchanged for that of another sequence at the same step, and all later
-    inputs stay. With y the logits at the last step, less their mean over classes, and :math:`\Delta_k` their change,
+    k inputs before its end the state of a sequence is exchanged for that of another sequence at the same step; the last
+    k inputs stay. With y the logits at the last step, less their mean over classes, and :math:`\Delta_k` their change,
 
     .. math::
         S(k) = \frac{\frac{1}{2} \mathrm{E} \lVert \Delta_k \rVert^2}{\mathrm{E} \lVert y - \bar y \rVert^2}
 
-    is the share of the variance of y that the input k steps back accounts for (Sobol's total effect, by Jansen's
-    estimate): what it does, relative to the noise that all inputs make together. The horizon is the largest lag looked
-    at with :math:`S(k) \ge` ``share``; it is -1 where no input is seen, and infinite where the longest lag still is.
+    is the share of the variance of y that all inputs further back than k account for (Sobol's total effect, by Jansen's
+    estimate): how far apart two pasts keep the read-out, relative to how far all that is read spreads it. S(0) is 1.
+    The horizon is the largest k looked at with :math:`S(k) \ge` ``share``, infinite where the largest still has it.
 
     Sequences: the longest that the task's test split has, so with those ``beyond`` training. Read-out: the linear layer
-    that reads the last output of the top layer.
+    that reads the last output of the top layer. All layers' states are exchanged.
 
-    Values: ``visible_share`` by slice ``lag``, ``visible_horizon_steps`` and ``longest_visible_lag_steps``.
+    Values: ``told_apart_share`` by slice ``lag``, ``told_apart_steps``, and ``longest_told_apart_lag_steps``, the
+    largest k. Table ``lags``: the shares.
 
     Source of the estimate: Jansen (1999), doi:10.1016/S0010-4655(98)00154-4.
 
     Args:
         examples: Most sequences.
-        share: Of the variance that counts as seen.
+        share: Of the variance that counts.
     """
 
     name: ClassVar[str] = "measured_horizon"
@@ -71,21 +73,15 @@ class MeasuredHorizon(Probe):
         encoder = encoder_of(subject.model)
         assert encoder is not None
         x_TBD = inputs_of(subject, "test", self.examples)
-        T, B, D = x_TBD.shape
-        lags = lags_below(T)
-        # all lags side by side, and the sequences as they are
-        x_TLBD = x_TBD[:, None].repeat(1, len(lags) + 1, 1, 1)
-        for at, lag in enumerate(lags):
-            x_TLBD[T - 1 - lag, at] = exchanged(x_TBD[T - 1 - lag])
-        h_TNH, _ = encoder(x_TLBD.reshape(T, -1, D))
-        y_LBC = read_out(subject.model, encoder, h_TNH[-1].reshape(len(lags) + 1, B, -1))
-        changes_L = (y_LBC[:-1] - y_LBC[-1]).square().sum(-1).mean(-1) / 2
-        shares = (changes_L / spread(y_LBC[-1])).tolist()
-        values = [Finding("visible_share", share, "1", "lag", str(k)) for k, share in zip(lags, shares, strict=True)]
+        lags = lags_below(len(x_TBD))
+        y_LBC = read_out(subject.model, encoder, last_outputs(encoder, x_TBD, lags))
+        changes_L = (y_LBC - y_LBC[0]).square().sum(-1).mean(-1) / 2
+        shares = (changes_L[1:] / spread(y_LBC[0])).flip(0).tolist()
+        values = [Finding("told_apart_share", share, "1", "lag", str(k)) for k, share in zip(lags, shares, strict=True)]
         seen = [k for k, share in zip(lags, shares, strict=True) if share >= self.share]
-        horizon = math.inf if seen and seen[-1] == lags[-1] else max(seen, default=-1)
-        values.append(Finding("visible_horizon_steps", horizon, "steps"))
-        values.append(Finding("longest_visible_lag_steps", lags[-1], "steps"))
+        horizon = math.inf if seen and seen[-1] == lags[-1] else max(seen, default=math.nan)
+        values.append(Finding("told_apart_steps", horizon, "steps"))
+        values.append(Finding("longest_told_apart_lag_steps", lags[-1], "steps"))
         return Findings(values, {"lags": {"lag": lags, "share": shares}})
 
 
@@ -94,20 +90,21 @@ class PredictedHorizon(MeasuredHorizon):
 
     Where :math:`h_t = a_t \odot h_{t-1} + b_t` with a and b functions of the input alone, a difference of two states is
     multiplied by a at each step, whatever else comes in: the cell can neither correct it nor tell it from noise. So
-    what an input k steps back does to the read-out is known from two moments. With :math:`\delta` the change of the
-    state at the step at which an input is exchanged, W the read-out (rows less their mean over the classes),
-    :math:`G = W^T W`, and inputs that are independent of each other,
+    what is left of it after k steps is known beforehand. With :math:`\delta` the difference of two sequences' states, W
+    the read-out (rows less their mean over the classes), :math:`G = W^T W`, and inputs that are independent of each
+    other,
 
     .. math::
         \mathrm{E} \lVert \Delta_k \rVert^2 = \sum_{ij} G_{ij} \; \mathrm{E}[a_i a_j]^k \; \mathrm{E}[\delta_i \delta_j]
 
-    Both moments, and the variance of y at the last step, are taken from sequences of the validation split, so no longer
-    than those in training; the horizon that follows, the largest k with :math:`S(k) \ge` ``share``, may lie far
-    beyond them. It is infinite past ten million steps. Where inputs are not alike, as a cue and blanks after it, the
-    prediction is that for the mean of them, and off: that is what the measured one is for.
+    Both moments (of a over all steps, of :math:`\delta` at the last one) and the variance of y are taken from the
+    longest sequences of the validation split, so no longer than those in training. The horizon that follows, the
+    largest k with :math:`S(k) \ge` ``share``, may lie far beyond them, and is infinite past ten million steps. It is
+    off where inputs are not alike, as a cue and the blanks after it, or where states spread more and more: that is what
+    the measured one is for.
 
-    Values besides those of :class:`MeasuredHorizon`: ``predicted_share`` by slice ``lag`` at the same lags, and
-    ``predicted_horizon_steps``.
+    Values besides those of :class:`MeasuredHorizon`: ``predicted_told_apart_share`` by slice ``lag`` at the same lags,
+    and ``predicted_told_apart_steps``.
 
     The idea that an affine recurrence tracks up to a horizon that follows from how far apart states are that are to be
     told apart, relative to their spread: Chung, Choi, Kim (2026), arXiv:2605.07755 (abstract and a summary were read).
@@ -140,37 +137,54 @@ class PredictedHorizon(MeasuredHorizon):
         shares = [expected(lag) for lag in lags]
         found.tables["lags"]["predicted"] = shares
         found.values += [
-            Finding("predicted_share", share, "1", "lag", str(lag)) for lag, share in zip(lags, shares, strict=True)
+            Finding("predicted_told_apart_share", share, "1", "lag", str(lag))
+            for lag, share in zip(lags, shares, strict=True)
         ]
-        found.values.append(Finding("predicted_horizon_steps", largest(expected, self.share), "steps"))
+        found.values.append(Finding("predicted_told_apart_steps", largest(expected, self.share), "steps"))
         return found
 
     def prediction(self, subject: Subject, encoder: Encoder, x_TBD: Tensor) -> Callable[[int], float]:
         """The share of the variance as a function of the lag, from inputs (T, B, D)."""
         cell = cell_of(encoder)
-        gx_TBG = cell.input_projection(x_TBD)
         state = cell.initial_state(x_TBD.shape[1])
-        factors, deltas = [], []
-        for gx_BG in gx_TBG:
-            _, (other_BH,) = cell.step(exchanged(gx_BG), state)
-            a_BH, _ = affine(cell, gx_BG)
+        factors = []
+        for gx_BG in cell.input_projection(x_TBD):
+            factors.append(affine(cell, gx_BG)[0])
             _, state = cell.step(gx_BG, state)
-            factors.append(a_BH)
-            deltas.append(other_BH - state[0])
-        a_NH, delta_NH = (torch.cat(parts).double() for parts in (factors, deltas))
+        a_NH, delta_BH = torch.cat(factors).double(), (exchanged(state[0]) - state[0]).double()
         readout = readout_of(subject.model, encoder)
         assert readout is not None
         W_CH = centered(readout.weight.double().T).T
-        moments_HH = (W_CH.T @ W_CH) * (delta_NH.T @ delta_NH) / len(delta_NH)
+        moments_HH = (W_CH.T @ W_CH) * (delta_BH.T @ delta_BH) / len(delta_BH)
         factors_HH = a_NH.T @ a_NH / len(a_NH)
         variance = spread(read_out(subject.model, encoder, state[0]))
         return lambda lag: float((moments_HH * factors_HH**lag).sum() / 2 / variance)
 
 
+def last_outputs(encoder: Encoder, x_TBD: Tensor, lags: list[int]) -> Tensor:
+    """(L + 1, B, H): the last outputs as they are, then with states exchanged, the longest lag first.
+
+    They run side by side; each lag joins them at the step at which states are exchanged.
+
+    Args:
+        encoder: In one direction.
+        x_TBD: Its inputs.
+        lags: From 0 to T - 1, growing.
+    """
+    T, B = x_TBD.shape[:2]
+    borders = [*(T - lag for lag in reversed(lags) if lag > 0), T]
+    h_TNH, state = encoder(x_TBD[: borders[0]], None)
+    for start, end in pairwise(borders):
+        state = tuple(torch.cat((s_LNH, exchanged(s_LNH[:, :B], 1)), dim=1) for s_LNH in state)
+        many = state[0].shape[1] // B
+        h_TNH, state = encoder(x_TBD[start:end].repeat(1, many, 1), state)
+    return torch.cat((h_TNH[-1], exchanged(h_TNH[-1, :B]))).reshape(len(lags) + 1, B, -1)
+
+
 def largest(share_of: Callable[[int], float], share: float) -> float:
     """The largest lag whose share is at least so large, by doubling and halving: as if no share grew with the lag."""
     if not share_of(0) >= share:
-        return -1.0
+        return math.nan
     seen, unseen = 0, 1
     while share_of(unseen) >= share:
         seen, unseen = unseen, 2 * unseen
@@ -249,9 +263,9 @@ def spread(y_BC: Tensor) -> float:
     return variance if variance > 0 else math.nan
 
 
-def exchanged(x_BD: Tensor) -> Tensor:
-    """Each sequence's input given to the sequence that is half of the sequences further on."""
-    return x_BD.roll(len(x_BD) // 2, dims=0)
+def exchanged(values: Tensor, dim: int = 0) -> Tensor:
+    """What each sequence has, given to the next one, and what the last one has to the first."""
+    return values.roll(1, dims=dim)
 
 
 class Seen(Exception):  # no error: the way out of a model once its encoder was called

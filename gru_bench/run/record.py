@@ -6,7 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 import yaml
+from torch import nn
 
 from gru_bench.config.keys import flatten
 from gru_bench.measure.parity import Parity
@@ -19,6 +21,7 @@ from gru_bench.store.schema import (
     DATA_FILE,
     EXAMPLES_TABLE,
     KERNEL_FILE,
+    MODEL_FILE,
     PART_SIZE,
     PART_SIZE_UNIT,
     PROBE_TABLE,
@@ -37,7 +40,7 @@ def write_facts(run: Run, job: Job) -> None:
     """Before the data is there: facts, keys and the resolved config, so that a run that fails is on record."""
     config_key, group_key = job.keys
     config = {key: value for key, value in job.node.items() if key not in ("hydra", "tracking")}
-    settings = {key: value for key, value in config.items() if key not in ("tuning", "probes")}
+    settings = {key: value for key, value in config.items() if key not in ("tuning", "probes", "keep_model")}
     keys = {"config_key": config_key, "group_key": group_key}
     run.params(job.facts | keys | {f"config.{key}": value for key, value in flatten(settings).items()})
     run.text(CONFIG_FILE, yaml.safe_dump(config, sort_keys=False))
@@ -147,6 +150,11 @@ class Recorder:
             )
         for name, columns in found.tables.items():
             self.run.table(f"{PROBE_TABLE}{probe}_{name}", columns)
+
+    def weights(self, model: nn.Module) -> None:
+        """Once the weights of the best validation step are back, where they are to be kept."""
+        state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+        self.run.file(MODEL_FILE, lambda path: torch.save(state, path))
 
     def test(self, scores: Scores) -> None:
         """After the only look at the test split."""

@@ -85,6 +85,8 @@ def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> Non
             trainer.fit(
                 model, task, generator, clock, hooks=(record.curves, probes.hook), progress=progress, result=fit
             )
+        if settings.keep_model:
+            record.weights(model)
         probes.at("end")
         record.test(trainer.evaluate(model, task, "test"))
     finally:

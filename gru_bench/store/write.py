@@ -13,7 +13,7 @@ from gru_bench.store.connect import absolute_uri, artifact_root, connect, one_li
 from gru_bench.store.ending import how_it_ended, without_private_paths
 from gru_bench.store.facts import log_facts
 from gru_bench.store.find import local_folder, read_planned, run_status, sweep_runs
-from gru_bench.store.outbox import Outbox
+from gru_bench.store.outbox import Outbox, Write
 from gru_bench.store.schema import (
     BEST,
     CURVE_COLUMNS,
@@ -306,6 +306,10 @@ class Run:
     def text(self, name: str, text: str) -> None:
         """A text file as an artifact."""
         self._outbox.file(name, lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+
+    def file(self, name: str, write: Write) -> None:
+        """Any file as an artifact: ``write`` is given the path to write to when it is sent."""
+        self._outbox.file(name, write)
 
     def close(self, error: BaseException | None) -> None:
         """Write what was measured, then how the run ended. Called once, by :meth:`Store.run`.

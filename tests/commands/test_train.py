@@ -118,6 +118,7 @@ def test_bad_input_is_a_message_of_a_line_or_two(
     (["train", "--help"], 0, "gru_reset_before  gated recurrent unit"),
     (["report", "--help"], 0, "summary"),
     (["doctor", "--help"], 0, "tracking"),
+    (["probe", "--help"], 0, "occlusion"),
     (["--version"], 0, "gru-bench 0."),
 ])  # fmt: skip
 def test_help_and_verbs(

@@ -236,6 +236,14 @@ def test_flatten() -> None:
 
 
 @pytest.mark.usefixtures("hydra_conf")
+def test_what_is_kept_or_probed_changes_no_key() -> None:
+    _, node = check(composed("task=adding"))
+    _, other = check(composed("task=adding", "keep_model=true", "probe=[context]"))
+    assert other != node
+    assert run_keys(other, CHOICES, "x") == run_keys(node, CHOICES, "x")
+
+
+@pytest.mark.usefixtures("hydra_conf")
 def test_naming_the_default_schedule_or_stopping_rule_changes_no_key() -> None:
     _, node = check(composed("task=adding"))
     bare = copy.deepcopy(node)

@@ -97,16 +97,29 @@ def test_a_probe_is_asked_at_its_moments_alone_and_draws_from_no_stream_of_the_r
     assert model.training
 
 
-def test_probing_leaves_weights_and_gradients_bit_for_bit() -> None:
-    builder, task = loaded(*ADDING)
-    model = builder.build(maker("lstm"), Vendor(), H, 0).train()
+LANGUAGE = ("task=language_modeling", "task.max_train_tokens=2000", "task.max_eval_tokens=2000")
+ASKED = {
+    "classifier": (ADDING, "lstm", {"gradient_reach", "gates", "jacobian", "measured_horizon"}),
+    "tagger": (MODELS["tagger"][:-1], "gru", {"gradient_reach", "gates", "jacobian", "measured_horizon", "occlusion"}),
+    "language": (LANGUAGE, "gru", {"gradient_reach", "gates", "jacobian", "context"}),
+}
+
+
+@pytest.mark.usefixtures("own_caches")
+@pytest.mark.parametrize(("overrides", "cell", "expected"), ASKED.values(), ids=ASKED)
+def test_probing_leaves_weights_and_gradients_bit_for_bit(
+    overrides: tuple[str, ...], cell: str, expected: set[str]
+) -> None:
+    builder, task = loaded(*overrides)
+    model = builder.build(maker(cell), Vendor(), H, 0).train()
     task.loss(model, next(iter(task.batches("valid"))), None)[0].backward()
     before = {name: (p.detach().clone(), None if p.grad is None else p.grad.clone()) for name, p in _named(model)}
-    probes = make_probes(check(composed(ALL))[1])
-    subject = make_subject(model, task, builder, maker("lstm"), H, 0)
+    subject = make_subject(model, task, builder, maker(cell), H, 0)
+    smaller = ("probes.context.full=20", "probes.context.targets=9", "probes.context.tokens=[1,5]")
+    probes = [probe for probe in make_probes(check(composed(ALL, *smaller))[1]) if probe.refusal(subject) is None]
     found: dict[str, Findings] = {}
     Probing(probes, subject, found.__setitem__, lambda: undisturbed(model)).at("end")
-    assert found.keys() >= {"gradient_reach", "gates", "jacobian"}
+    assert found.keys() == expected
     for name, parameter in _named(model):
         value, grad = before[name]
         assert torch.equal(parameter, value)

@@ -1,0 +1,67 @@
+"""A trained model again, from the config and the weights that its run kept."""
+
+import pickle
+from pathlib import Path
+
+import torch
+import yaml
+
+from gru_bench.config.check import GROUPS, PROBES, Node, Settings, check_arguments, check_node, construct
+from gru_bench.errors import UserError
+from gru_bench.measure.threads import resolve_threads, set_threads
+from gru_bench.probes.base import Subject
+from gru_bench.run import build, probing
+
+
+def rebuild(
+    config: Path, weights: Path, *, hidden_size: int, fingerprint: str, device: str | None, threads: int | str
+) -> Subject:
+    """What probes look at: the run's task, loaded, and its model as it was tested.
+
+    Args:
+        config: The run's ``config.yaml``.
+        weights: The run's ``model.pt``.
+        hidden_size: That was trained.
+        fingerprint: Of the data that it was trained on.
+        device: Where the model will run; None for where it was trained.
+        threads: Of torch, or ``auto``.
+
+    Raises:
+        UserError: The config no longer fits, the device is not here, or the data is not what it was.
+    """
+    node: Node = yaml.safe_load(config.read_text(encoding="utf-8"))
+    settings = checked(node, device)
+    set_threads(resolve_threads(threads, 1))  # type: ignore[arg-type]  # the command's keys are checked
+    place = build.make_place(settings)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # as in training
+    task = build.make_task(node)
+    cell, backend = build.make_cell(node), construct(node["backend"])
+    build.check_backend(cell, backend, place)
+    task.load()
+    if task.fingerprint() != fingerprint:
+        raise UserError(
+            f"task: its data is not what the run was trained on (fingerprint {task.fingerprint()}, then {fingerprint})"
+        )
+    builder = build.ModelBuilder(node, task.sizes(), place)
+    model = builder.build(cell, backend, hidden_size, settings.seed)
+    try:
+        model.load_state_dict(torch.load(weights, map_location=place.device, weights_only=True))
+    except (RuntimeError, OSError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"{weights.name}: does not fit the model of config.yaml in this version of gru_bench"
+        ) from error
+    return probing.make_subject(model.eval(), task, builder, cell, hidden_size, settings.seed)
+
+
+def checked(node: Node, device: str | None) -> Settings:
+    """The settings of a config that was checked when its run began; another version may no longer have its keys.
+
+    Raises:
+        UserError: As in :func:`gru_bench.config.check.check`.
+    """
+    plain = {key: value for key, value in node.items() if key not in (*GROUPS, PROBES, "tuning")}
+    plain |= {"device": plain.get("device") if device is None else device}
+    check_arguments(Settings, plain, "", "a training config")
+    for name in ("cell", "backend", "task", "budget", "data", "model"):
+        check_node(node.get(name), name)
+    return Settings(**plain)
