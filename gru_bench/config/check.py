@@ -72,6 +72,9 @@ UNTIL_KEYS = tuple(field.name for field in fields(Until))
 GROUPS = ("cell", "backend", "task", "budget", "tracking", "data", "model", "trainer")
 """Nodes of a training config that are not plain settings."""
 
+PROBES = "probes"
+"""Node with one probe under each name, put there by the config group ``probe``: several may be chosen at once."""
+
 GIVEN_ELSEWHERE = {"trainer.optimizer.lr": "set trainer.learning_rate"}
 """Arguments of constructors that are set through another key."""
 
@@ -135,7 +138,7 @@ def check(config: DictConfig, cell: str | None = None) -> tuple[Settings, Node]:
     """
     check_until(config)
     node = to_node(OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", *UNTIL_KEYS)]))
-    plain = {key: value for key, value in node.items() if key not in (*GROUPS, "tuning")}
+    plain = {key: value for key, value in node.items() if key not in (*GROUPS, PROBES, "tuning")}
     check_arguments(Settings, plain, "", "a training config")
     for name in GROUPS:
         part = node.get(name) or {}
@@ -143,8 +146,26 @@ def check(config: DictConfig, cell: str | None = None) -> tuple[Settings, Node]:
             raise UserError(f"{name}: its yaml has no _target_, the class to build")
         if name != "trainer":
             check_node(part, name)
+    check_probes(node)
     with_own_rate(config, node, cell)
     return Settings(**plain), node
+
+
+def check_probes(node: Node) -> None:
+    """Check the nodes that the group ``probe`` put below ``probes``, one for each probe chosen; none without.
+
+    Raises:
+        UserError: One has no ``_target_``, or a value that does not fit.
+    """
+    probes = node.get(PROBES) or {}
+    names = sorted(path.stem for path in (conf_dir() / "probe").glob("*.yaml"))
+    wish = f"choose probes with probe=[NAME], several with commas between; valid names: {', '.join(names)}"
+    if not isinstance(probes, dict):
+        raise UserError(f"{PROBES}={probes!r}: {wish}")
+    for name, part in probes.items():
+        if not is_node(part):
+            raise UserError(f"{PROBES}.{name}: no such probe is chosen; {wish}")
+        check_node(part, f"{PROBES}.{name}")
 
 
 def check_until(config: DictConfig) -> Until:

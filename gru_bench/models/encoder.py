@@ -52,6 +52,9 @@ class Encoder(nn.Module):
         x: (T, B, D). Output: (T, B, H) or (T, B, 2 * H). State: one (L, B, H) tensor for each of the cell's states,
         with L the layers times the directions, ordered as in torch: layer 0 forward, layer 0 backward, layer 1 ...
 
+    Attributes:
+        state_size: Numbers that all layers and directions carry from one step to the next: L * H for each state.
+
     The backward direction flips each sequence within its own length, so padding never reaches a state. Its layers
     are separate stacks, run after the forward ones.
     """
@@ -87,8 +90,10 @@ class Encoder(nn.Module):
             cell = make_cell(sizes[layer], hidden_size, generator)
             if init_range is not None:
                 redraw(cell, init_range, generator)  # before a backend makes anything of the cell's values
+            self.state_size += hidden_size * len(cell.states)
             return cell
 
+        self.state_size = 0
         if bidirectional:
             # one stack a layer and direction: flipping happens between layers
             self.stacks = nn.ModuleList(
@@ -140,6 +145,11 @@ def last_output(h_TBH: Tensor, lengths: Tensor | None) -> Tensor:
         return h_TBH[-1]
     rows_B = torch.arange(h_TBH.shape[1], device=h_TBH.device)
     return h_TBH[lengths.to(h_TBH.device) - 1, rows_B]
+
+
+def state_size(model: nn.Module) -> int:
+    """Numbers that all recurrent layers of a model carry from one step to the next."""
+    return sum(module.state_size for module in model.modules() if isinstance(module, Encoder))
 
 
 def num_parameters(model: nn.Module) -> int:

@@ -92,7 +92,7 @@ def looks(view: View) -> dict[str, Look]:
 
     A variant's shade is found by its name, so that it hardly depends on which other cells are there.
     """
-    runs = view.runs
+    runs = view.all_runs
     found: dict[str, Look] = {}
     taken: set[tuple[str, int]] = set()
     for cell in distinct(runs["cell"]):

@@ -5,12 +5,16 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gru_bench.report.groups import Group, distinct, family_rank
-from gru_bench.report.markdown import paragraphs, plural
+from gru_bench.report.groups import distinct, family_rank
+from gru_bench.report.markdown import known, paragraphs, plural
 from gru_bench.report.view import View
 
 ACCEPTABLE = {"margins": "margins that were changed after the runs began, or that differ between runs of one task"}
 """What the key ``accept`` may name: a weakness of the comparison that would otherwise be refused."""
+
+
+ROLES = {"horizon": "that look for the longest lag", "trial": "that try a learning rate"}
+"""What a run with a role is for, in words."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Made:
 
 def header(view: View, made: Made) -> str:
     """What was asked and which runs answer it. No date: the same store gives the same bytes."""
-    runs = view.runs
+    runs = view.all_runs
     experiments, sweeps = distinct(runs["experiment"]), distinct(runs["sweep"])
     names = ", ".join(map(str, experiments)) or str(made.select.get("experiment"))
     statuses = runs["status"].value_counts()
@@ -40,12 +44,19 @@ def header(view: View, made: Made) -> str:
     seeds = plural(len(distinct(runs["seed"])), "seed")
     device = ", ".join(map(str, distinct(runs["device"]))) or "device not known"
     again = command(made, [str(sweep) for sweep in sweeps], names)
-    facts = f"{plural(len(runs), 'run')}: {', '.join(counts)}; {seeds}; {device}. Made by `{again}`."
+    facts = f"{plural(len(runs), 'run')}: {', '.join(counts)}; {seeds}; {device}.{searched(view)} Made by `{again}`."
     merged = (
         f"Runs of further stores are among them: {', '.join(f'`{uri}`' for uri in made.also)}." if made.also else ""
     )
     accepted = [f"> **Accepted by hand: {ACCEPTABLE[name]}.** What follows is weaker for it." for name in made.accept]
     return paragraphs(question, facts, merged, *accepted)
+
+
+def searched(view: View) -> str:
+    """How many runs are in no comparison, in a sentence; nothing where all are."""
+    roles = view.searched["role"].value_counts()
+    texts = [f"{roles[role]} {ROLES.get(role, role)}" for role in sorted(roles.index)]
+    return f" In no table but those on how far back cells reach: {' and '.join(texts)}." if texts else ""
 
 
 def literal(text: str) -> str:
@@ -55,17 +66,13 @@ def literal(text: str) -> str:
 
 def cells(view: View) -> list[str]:
     """The cells in the order of the tables."""
-    return list(dict.fromkeys(group.cell for group in sorted(every_group(view), key=order)))
-
-
-def every_group(view: View) -> list[Group]:
-    """The rows of all tasks."""
-    return [group for task in view.tasks for group in task.groups]
-
-
-def order(group: Group) -> tuple[object, ...]:
-    """Families in their order, the reference cell first."""
-    return (family_rank(group.family), group.cell != group.family, group.cell)
+    families = {group.cell: group.family for task in view.tasks for group in task.groups}
+    families |= {
+        str(cell): str(family)
+        for cell, family in zip(view.searched["cell"], view.searched["family"], strict=True)
+        if known(cell) and known(family)
+    }
+    return sorted(families, key=lambda cell: (family_rank(families[cell]), cell != families[cell], cell))
 
 
 def listed(names: list[str]) -> str:

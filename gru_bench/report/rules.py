@@ -112,7 +112,7 @@ def one_value(column: str) -> Callable[[View, bool], Iterator[str]]:
     """All runs that finished have the same value of a fact, and it is known."""
 
     def check(view: View, _: bool) -> Iterator[str]:
-        finished = view.runs[view.runs["status"] == "finished"]
+        finished = view.all_runs[view.all_runs["status"] == "finished"]
         values = [str(value)[:12] for value in distinct(finished[column])]
         if len(values) > 1:
             yield f"{len(values)} of them: {', '.join(values[:MOST_PLACES])}"

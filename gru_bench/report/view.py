@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from gru_bench.report.groups import Group, Measured, TaskGroups, by_task, value_text
+from gru_bench.report.groups import Group, Measured, TaskGroups, by_task, is_known, value_text
 from gru_bench.report.markdown import known
 from gru_bench.report.scores import Outcome, outcome, seed_values
 from gru_bench.store.read import Results
@@ -18,8 +18,12 @@ class View:
     """What sections read. Building it changes nothing of the results, and sections change nothing of it.
 
     Attributes:
-        runs: One row per run, with every column of :data:`~gru_bench.store.schema.RUN_FACTS` and those of the
+        all_runs: One row per run, with every column of :data:`~gru_bench.store.schema.RUN_FACTS` and those of the
             environment, in an order that depends on nothing but their content.
+        runs: Those that are compared with others: the rows of every table, but of those on how far back cells reach.
+        searched: The others, which a sweep made to choose a rate or to look for the longest lag. They were stopped as
+            soon as their question was answered, and which of them there are depends on the outcome, so that a mean
+            over them, or a comparison, would mislead.
         values: One row a measured number, likewise.
         curves: One row per point of a curve.
         bench: The stored figures of ``bench/cells.py``.
@@ -30,7 +34,10 @@ class View:
     """
 
     def __init__(self, results: Results, accept: frozenset[str] = frozenset()):
-        self.runs, self.values = complete(results)
+        self.all_runs, self.values = complete(results)
+        has_role = is_known(self.all_runs["role"])
+        self.runs = self.all_runs[~has_role].reset_index(drop=True)
+        self.searched = self.all_runs[has_role].reset_index(drop=True)
         self.curves, self.bench = results.curves.copy(), results.bench.copy()
         self.measured = measure(self.values)
         self._evaluated: dict[tuple[str, str], set[int]] = {}

@@ -44,6 +44,7 @@ def facts_before(
         "margin": task.goal.margin,
         "beats_trivial_by": task.goal.beats_trivial_by,
         "ceiling": task.goal.ceiling,
+        "trained_to": hardest_level(task),
         "data_source": task.source_id(),
         "test_selection": task.test_selection,
         "generated": task.generated,
@@ -66,6 +67,12 @@ def facts_of_sweep(sweep: Sweep, number: int | None) -> dict[str, Any]:
         rates, seeds = sweep.tried
         facts |= {"learning_rate_from": "trials", "learning_rate_trials": rates, "learning_rate_trial_seeds": seeds}
     return facts
+
+
+def hardest_level(task: Task) -> int | str:
+    """The largest level of difficulty that training sees; nothing where the task has no levels."""
+    levels = getattr(getattr(task, "examples", None), "levels", None)  # tasks with levels keep them there
+    return max(levels) if levels else ""
 
 
 def part_name(part: str, node: Node, choices: dict[str, str]) -> str:

@@ -23,14 +23,14 @@ def render(view: View, /) -> Section:
     Args:
         view: All runs.
     """
-    runs = view.runs
-    if runs.empty:
+    if view.all_runs.empty:
         return Section("Coverage", "")
     found = [*primary(view), *secondary(view)]
     rows = [
         row
         for row in (
             finished(view),
+            searches(view),
             not_paired(view),
             few_seeds(found),
             without_partner(primary(view)),
@@ -57,6 +57,8 @@ def listed(names: Iterable[str]) -> str:
 def finished(view: View) -> list[str]:
     """How many of the planned runs finished, and which did not."""
     runs = view.runs
+    if runs.empty:
+        return []
     statuses = runs["status"].value_counts()
     done, planned = int(statuses.get("finished", 0)), len(runs)
     if done == planned:
@@ -66,6 +68,20 @@ def finished(view: View) -> list[str]:
     names = listed(f"{cell} on {task}" for cell, task in zip(rest["cell"], rest["task"], strict=True) if known(cell))
     return ["planned runs", f"{done} of {planned} finished; {others}: {names}",
             "fewer seeds; what is left may flatter a cell that fails"]  # fmt: skip
+
+
+def searches(view: View) -> list[str]:
+    """How many runs belong to a search, and are no part of any comparison."""
+    runs = view.searched
+    if runs.empty:
+        return []
+    ended = int((runs["status"] == "finished").sum())
+    texts = [
+        f"{plural(int((runs['role'] == role).sum()), 'run')} with the role {role}" for role in distinct(runs["role"])
+    ]
+    which = listed(f"{cell} on {task}" for cell, task in zip(runs["cell"], runs["task"], strict=True) if known(cell))
+    return ["runs of a search", f"{'; '.join(texts)} ({which}); {ended} finished",
+            "nothing: they stand under How far back alone"]  # fmt: skip
 
 
 def not_paired(view: View) -> list[str]:

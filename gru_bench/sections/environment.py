@@ -20,7 +20,7 @@ def render(view: View, /, *, same: list[str], most_values: int) -> Section:
         same: Columns that should hold one value; more than one is a warning.
         most_values: How many different values of one fact are listed.
     """
-    runs = view.runs
+    runs = view.all_runs
     ran = runs[runs["status"] != "missing"]
     if ran.empty:
         return Section("Environment", "")
@@ -81,7 +81,7 @@ def warning(runs: pd.DataFrame, column: str, name: str) -> str:
 
 
 def run_table(view: View) -> str:
-    """For each row of the summary, its finished runs by seed."""
+    """For each row of the summary, its finished runs by seed; those of a search are in no row."""
     tasks = view.tasks
     finished = [str(run) for task in tasks for group in task.groups for run in group.finished["run_id"]]
     length = next((n for n in range(8, 64) if len({run[:n] for run in finished}) == len(set(finished))), 64)
@@ -94,4 +94,6 @@ def run_table(view: View) -> str:
             ]
             if ids:
                 rows.append([task.task, group.label, ", ".join(ids)])
-    return table(["task", "row", "seed: run"], rows) if rows else "No run finished."
+    if not rows:
+        return "No run finished." if view.searched.empty else "All runs are of a search, and in no row of the summary."
+    return table(["task", "row", "seed: run"], rows)

@@ -58,7 +58,7 @@ def render(view: View, /, *, compared: list[str]) -> Section:
         view: All runs.
         compared: The two cells whose times are compared kernel by kernel.
     """
-    runs = view.runs
+    runs = view.all_runs
     ran = runs[(is_known(runs["kernel"]) | (runs["parity"] == "red")) & is_known(runs["cell"])]
     if ran.empty:
         return Section("Kernels", "")

@@ -33,6 +33,8 @@ VALUES_FILE, CURVES_FILE = "values.parquet", "curves.parquet"
 CONFIG_FILE, DATA_FILE = "config.yaml", "data.yaml"
 KERNEL_FILE, TRACEBACK_FILE = "kernel_audit.txt", "traceback.txt"
 EXAMPLES_TABLE, SAMPLES_TABLE = "test_examples", "test_samples"
+PROBE_TABLE = "probe_"
+"""Prefix of the name of a table that a probe made; after it the probe's name, and the table's own."""
 BENCH_EXPERIMENT = "bench_cells"
 """The experiment of what ``bench/cells.py`` measured: never a run of a report."""
 BENCH_TABLE, BENCH_FILE = "bench", "bench.json"
@@ -118,6 +120,7 @@ RUN_FACTS: dict[str, Fact] = by_name(
     Fact("hidden_size", INTEGER, "size that was trained", "units", tag="hidden_size", example=64),
     Fact("num_layers", INTEGER, "layers of the cell", "layers", setting=True, config="num_layers", example=1),
     Fact("num_parameters", INTEGER, "trainable parameters of the whole model", "parameters", tag="num_parameters"),
+    Fact("state_size", INTEGER, "numbers that its recurrent layers carry from step to step", "numbers"),
     Fact("budget", TEXT, "what is held equal between cells", tag="budget", setting=True, config="budget",
          node="budget", example="hidden"),
     Fact("seed", INTEGER, "from which all random streams of the run derive", "1", tag="seed", config="seed"),
@@ -165,6 +168,8 @@ RUN_FACTS: dict[str, Fact] = by_name(
     Fact("ceiling", NUMBER, "score from which the task counts as solved", "unit of the primary metric", example=0.001),
     Fact("test_selection", TEXT, "how test rows were chosen differently from validation rows, in words"),
     # the data
+    Fact("trained_to", INTEGER, "largest length, lag, depth ... in training; missing where the task has no such levels",
+         "as the task says"),
     Fact("data_source", TEXT, "id of the source and of the generator's version"),
     Fact("data_fingerprint", TEXT, "digest of the rows that were loaded", setting=True),
     Fact("generated", TRUTH, "whether a formula makes the data", example=True),

@@ -1,0 +1,290 @@
+"""Memory horizons: the longest lag that a cell solves in most of its seeds, read from the runs of a search.
+
+The runs of a search have a role (:data:`gru_bench.store.schema.RUN_FACTS`): trials choose a learning rate at each lag
+that the search visits; where one of them solves the lag, runs with the role ``horizon`` follow, with that rate and with
+seeds of their own, and no further once the share is out of reach. A run solves its lag where its best validation score
+is at or past the task's ceiling. All or nothing: only counts and medians are taken, never a mean.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import pandas as pd
+
+from gru_bench.compare.pairs import OF_A_CELL
+from gru_bench.report.groups import family_rank
+from gru_bench.report.markdown import known
+from gru_bench.report.view import View
+from gru_bench.statistics.intervals import Interval
+from gru_bench.statistics.success import Survival, survival, wilson
+
+HORIZON, TRIAL = "horizon", "trial"
+"""Roles of the runs of a search."""
+SHARE = 0.9
+"""Of the seeds, which must solve a lag."""
+LAG_SLICES = ("length", "lag", "distance")
+"""Slices of the test data that tell at which lag a run without the fact ``trained_to`` was trained."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One run at one lag.
+
+    Attributes:
+        steps: Optimizer steps until it solved the lag, or that it took in all.
+    """
+
+    seed: int
+    rate: float
+    solved: bool
+    steps: float
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a cell did at one lag.
+
+    Attributes:
+        lag: In time steps.
+        attempts: One for each seed of the runs with the rate that the trials chose.
+        trials: Those that chose the rate.
+        passed: Whether enough seeds solved it; None where the search ended before that was known.
+    """
+
+    lag: int
+    attempts: tuple[Attempt, ...]
+    trials: tuple[Attempt, ...]
+    passed: bool | None
+
+    @property
+    def counted(self) -> tuple[Attempt, ...]:
+        """The runs whose share is shown: the trials where none of them solved the lag, so that no seeds followed."""
+        return self.attempts or self.trials
+
+    @property
+    def of_trials(self) -> bool:
+        """Whether only trials were run."""
+        return not self.attempts
+
+    @property
+    def num_solved(self) -> int:
+        return sum(attempt.solved for attempt in self.counted)
+
+    @property
+    def num(self) -> int:
+        return len(self.counted)
+
+    @property
+    def share(self) -> float:
+        return self.num_solved / self.num
+
+    @property
+    def interval(self) -> Interval:
+        """Wilson's, 95 %. Trials differ in their rate too, so that theirs is a rough one."""
+        return wilson(self.num_solved, self.num)
+
+    @cached_property
+    def steps(self) -> Survival:
+        """Steps to solve it, where runs that did not are cut off at their last step."""
+        return survival([one.steps for one in self.counted], [one.solved for one in self.counted])
+
+    @property
+    def rate(self) -> float | None:
+        """The learning rate of the runs, where trials chose one."""
+        return self.attempts[0].rate if self.attempts else None
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """How far one cell came on one task.
+
+    Attributes:
+        name: The cell, and what sets it apart from others of the same cell.
+        budget: What was held equal.
+        facts: Of its runs, such as ``hidden_size``.
+        tried: By lag, ascending; never empty.
+    """
+
+    task: str
+    family: str
+    cell: str
+    name: str
+    budget: str
+    facts: Mapping[str, Any] = field(repr=False)
+    tried: tuple[Tried, ...] = ()
+
+    @property
+    def longest(self) -> Tried | None:
+        """The longest lag that enough seeds solved."""
+        return next((one for one in reversed(self.tried) if one.passed), None)
+
+    @property
+    def lag(self) -> int:
+        """Its lag; 0 where none was solved."""
+        return self.longest.lag if self.longest else 0
+
+    @property
+    def next(self) -> Tried | None:
+        """The shortest lag beyond it that was tried."""
+        return next((one for one in self.tried if one.lag > self.lag), None)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no longer lag is known to be unsolved: the horizon may lie further away."""
+        return not any(one.passed is False and one.lag > self.lag for one in self.tried)
+
+    @property
+    def skipped(self) -> list[int]:
+        """Lags below the horizon that were not solved: bisection takes for granted that there are none."""
+        return [one.lag for one in self.tried if one.passed is False and one.lag < self.lag]
+
+    def text(self) -> str:
+        """``200``; ``at least 400``, ``below 25``; ``not known``."""
+        if self.longest is None:
+            return "not known" if self.is_open else f"below {self.tried[0].lag}"
+        return f"at least {self.lag}" if self.is_open else f"{self.lag}"
+
+    def clear(self, solves: bool) -> list[int]:
+        """The lags that more (else fewer) than half of all seeds solve, as far as Wilson's intervals tell."""
+        seen = [(one.lag, one.interval) for one in self.tried]
+        return [lag for lag, ends in seen if (ends.low > 0.5 if solves else ends.high < 0.5)]
+
+
+Order = Literal["further", "nearer", "alike", "undecided"]
+
+
+def compared(one: Horizon, other: Horizon) -> Order:
+    """Whether the first cell reaches further than the second.
+
+    It does where most of its seeds clearly solve a lag (Wilson's interval above a half) at or below which the second
+    clearly fails (below a half). Alike are two cells of which each clearly solves the longest lag that the other one
+    does, and that solve some.
+    """
+    reach, reach_other = max(one.clear(True), default=0), max(other.clear(True), default=0)
+    fails, fails_other = (min(cell.clear(False), default=math.inf) for cell in (one, other))
+    if reach >= fails_other:
+        return "undecided" if reach_other >= fails else "further"
+    if reach_other >= fails:
+        return "nearer"
+    return "alike" if reach == reach_other > 0 else "undecided"
+
+
+def horizons(view: View) -> list[Horizon]:
+    """Every row of the searches for a longest lag: by task, budget, family and cell."""
+    found: list[Horizon] = view.remember("horizons", lambda: horizons_anew(view))
+    return list(found)
+
+
+def horizons_anew(view: View) -> list[Horizon]:
+    """The same, not remembered."""
+    runs = view.searched
+    searched = set(runs.loc[runs["role"] == HORIZON, "task"])  # other searches have trials alone
+    lags, reached = lags_of(view), steps_to_ceiling(view)
+    rows: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
+    for run in records(runs[runs["task"].isin(searched)]):
+        if run["run_id"] in lags and run["status"] in ("finished", "failed") and known(run["seed"]):
+            own = ", ".join(text.strip(", ") for text in OF_A_CELL.findall(str(run["settings"] or "")))
+            rows.setdefault((str(run["task"]), str(run["budget"] or ""), str(run["cell"]), own), []).append(run)
+    planned = {
+        task: most_seeds(run for key, of_row in rows.items() if key[0] == task for run in of_row) for task in searched
+    }
+    found = []
+    for (task, budget, cell, own), of_row in rows.items():
+        by_lag: dict[int, list[dict[str, Any]]] = {}
+        for run in of_row:
+            by_lag.setdefault(lags[run["run_id"]], []).append(run)
+        tried = tuple(tried_at(lag, by_lag[lag], reached, planned[task], view) for lag in sorted(by_lag))
+        family = next((str(run["family"]) for run in of_row if known(run["family"])), "")
+        facts = {name: next((r[name] for r in of_row if known(r[name])), None) for name in ("hidden_size", "ceiling")}
+        found.append(Horizon(task, family, cell, f"{cell} ({own})" if own else cell, budget, facts, tried))
+    return sorted(found, key=place)
+
+
+def records(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """Runs with their facts by name."""
+    return [{str(name): value for name, value in run.items()} for run in runs.to_dict("records")]
+
+
+def place(horizon: Horizon) -> tuple[Hashable, ...]:
+    """Where a row stands."""
+    rank = family_rank(horizon.family)
+    return horizon.task, horizon.budget, rank, horizon.cell != horizon.family, horizon.name
+
+
+def most_seeds(runs: Iterable[Mapping[str, Any]]) -> int:
+    """The number of seeds that a lag gets which is solved: the most of any lag of the task."""
+    counts = Counter((run["group_key"], run["role"]) for run in runs)
+    return max((number for (_, role), number in counts.items() if role == HORIZON), default=0)
+
+
+def tried_at(
+    lag: int, runs: Sequence[Mapping[str, Any]], reached: Mapping[str, float], planned: int, view: View
+) -> Tried:
+    """What the runs of a row at one lag say."""
+    by_key: dict[tuple[str, str], dict[int, Attempt]] = {}
+    for run in runs:
+        steps = view.measured.get(("train", "steps", "", ""), {}).get(run["run_id"], 0.0)
+        at = reached.get(run["run_id"])
+        attempt = Attempt(int(run["seed"]), float(run["learning_rate"]), at is not None, steps if at is None else at)
+        by_key.setdefault((run["role"], str(run["group_key"])), {})[attempt.seed] = attempt
+    trials = [attempt for (role, _), seeds in by_key.items() if role == TRIAL for attempt in seeds.values()]
+    chosen = [tuple(seeds.values()) for (role, _), seeds in sorted(by_key.items()) if role == HORIZON]
+    attempts = max(chosen, key=lambda seeds: (len(seeds), sum(one.solved for one in seeds)), default=())
+    trials.sort(key=lambda one: (one.rate, one.seed))
+    return Tried(lag, attempts, tuple(trials), passed(attempts, trials, planned))
+
+
+def passed(attempts: Sequence[Attempt], trials: Sequence[Attempt], planned: int) -> bool | None:
+    """Whether :data:`SHARE` of the seeds solve a lag; None where not all of those planned were run and it is open."""
+    if not attempts:
+        return None if any(one.solved for one in trials) else False
+    failures = sum(not one.solved for one in attempts)
+    if failures > planned - math.ceil(SHARE * planned - 1e-9):
+        return False
+    return True if len(attempts) >= planned else None
+
+
+def lags_of(view: View) -> dict[str, int]:
+    """The lag of each run of a search: what it was trained at, else the only one that it was tested at."""
+    tested: dict[str, set[str]] = {}
+    wanted = set(view.searched["run_id"])
+    for (split, _, slice, value), by_run in view.measured.items():
+        if split == "test" and slice in LAG_SLICES:
+            for run in by_run.keys() & wanted:
+                tested.setdefault(run, set()).add(value)
+    found = {run: int(float(next(iter(values)))) for run, values in tested.items() if len(values) == 1}
+    return found | {
+        run: int(level)
+        for run, level in zip(view.searched["run_id"], view.searched["trained_to"], strict=True)
+        if known(level)
+    }
+
+
+def steps_to_ceiling(view: View) -> dict[str, float]:
+    """Of each run of a search that solved its lag, the step of the first validation score at or past the ceiling."""
+    facts = {run["run_id"]: run for run in records(view.searched)}
+    curves = view.curves[view.curves["run_id"].isin(facts.keys())].sort_values("step")
+    first: dict[str, float] = {}
+    columns = (curves[name].tolist() for name in ("run_id", "metric", "step", "value"))
+    for run_id, metric, step, value in zip(*columns, strict=True):
+        run = facts[run_id]
+        if metric == f"valid/{run['primary_metric']}" and run_id not in first and at_ceiling(run, value):
+            first[run_id] = float(step)
+    for run_id, run in facts.items():  # a store without curves has the best score and its step
+        best = view.measured.get(("valid", str(run["primary_metric"]), "", ""), {}).get(run_id)
+        if run_id not in first and best is not None and at_ceiling(run, best):
+            step = view.measured.get(("train", "best_step", "", ""), {}).get(run_id)
+            first[run_id] = float(step if step is not None else math.nan)
+    return first
+
+
+def at_ceiling(run: Mapping[str, Any], score: float) -> bool:
+    """Whether a score of a run has nothing left to gain."""
+    if not known(run["ceiling"]) or not known(run["primary_higher_is_better"]):
+        return False
+    sign = 1 if str(run["primary_higher_is_better"]).lower() in ("true", "1") else -1
+    return sign * (score - float(run["ceiling"])) >= 0

@@ -1,0 +1,82 @@
+"""Runs of a search for the longest lag, and gradients by lag, made by hand."""
+
+from typing import Any
+
+import frames
+
+from gru_bench.store.read import Results
+
+GOAL = {"margin": 0.01, "beats_trivial_by": 0.1, "ceiling": 0.001}
+Rows = tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]
+"""Runs, values and curves."""
+
+
+def attempts(
+    cell: str,
+    lag: int,
+    solved: int,
+    num: int,
+    *,
+    role: str = "horizon",
+    budget: str = "hidden",
+    task: str = "adding",
+    first_step: int = 100,
+    last_step: int = 900,
+    rates: tuple[float, ...] = (0.01,),
+    **facts: Any,
+) -> Rows:
+    """Runs of one cell at one lag: the first ones solve it at ``first_step`` and every 100 steps later.
+
+    A run of trials has the rates in turn. The lag is in the slice of the test data alone.
+    """
+    runs, values, curves = [], [], []
+    for seed in range(num):
+        rate = rates[seed % len(rates)]
+        key = f"{task}-{cell}-{budget}-{lag}-{role}{rate if role == 'trial' else ''}"
+        own = {"role": role, "budget": budget, "group_key": key, "run_id": f"{key}-{seed}", "learning_rate": rate}
+        run = frames.run_row(cell, 100 + seed if role == "trial" else seed, task, **(GOAL | own | facts))
+        at = first_step + 100 * seed if seed < solved else None
+        score = 0.0005 if at else 0.15
+        runs.append(run)
+        values += [
+            frames.value_row(run["run_id"], "test", "mse", score),
+            frames.value_row(run["run_id"], "test", "mse", score, slice="length", slice_value=str(lag)),
+            frames.value_row(run["run_id"], "valid", "mse", score),
+            frames.value_row(run["run_id"], "train", "steps", at or last_step, unit="steps"),
+        ]
+        curves += frames.curve_rows(run["run_id"], "valid/mse", {50: 0.16, at or last_step: score})
+    return runs, values, curves
+
+
+def results(*parts: Rows) -> Results:
+    """All of them."""
+    runs, values, curves = ([row for part in parts for row in part[i]] for i in range(3))
+    return frames.make_results(runs, values, curves)
+
+
+def search(cell: str, outcome: dict[int, tuple[int, int]], trials: int = 4, **options: Any) -> list[Rows]:
+    """By lag how many seeds of how many solved it, each with its trials; of no seeds, trials that all failed."""
+    rates = (0.002, 0.008, 0.032, 0.128)[:trials]
+    found = []
+    for lag, (solved, num) in outcome.items():
+        found.append(attempts(cell, lag, min(1, num), trials, role="trial", rates=rates, **options))
+        found.append(attempts(cell, lag, solved, num, **options))
+    return found
+
+
+def long_range(budgets: tuple[str, ...] = ("parameters", "state")) -> Results:
+    """A search of many cells that looks real."""
+    found = []
+    for place, budget in enumerate(budgets):
+        more = {"budget": budget}
+        found += search("rnn", {100: (0, 0), 25: (6, 10), 10: (10, 10)}, **more)
+        found += search("rnn_relu", {100: (1, 3), 25: (9, 10), 50: (0, 2)}, family="rnn", **more)
+        found += search("irnn", {100: (9, 10), 200: (5, 8), 150: (10, 10)}, family="rnn", **more)
+        found += search("lstm", {100: (10, 10), 400: (0, 0), 200: (3, 6)}, first_step=400, last_step=2000, **more)
+        chrono = {100: (10, 10), 400: (10, 10), 600: (8, 10)}
+        found += search("lstm_chrono", chrono, family="lstm", first_step=200, last_step=2000, **more)
+        found += search("gru", {100: (10, 10), 400: (10, 10), 600: (10 - place, 10)}, last_step=2000, **more)
+        found += search("gru_no_reset", {100: (10, 10), 400: (4, 8), 200: (9, 10)}, family="gru", **more)
+        found += search("mgu", {100: (10, 10), 400: (9, 10), 600: (1, 4)}, family="gru", **more)
+        found += search("mingru", {100: (0, 0), 25: (0, 0), 10: (0, 0)}, family="gru", **more)
+    return results(*found)

@@ -1,0 +1,154 @@
+"""Memory horizons: known answers from searches made by hand."""
+
+import math
+from typing import Any
+
+import frames
+import made_horizons
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_horizons import attempts, results, search
+from rendering import cell, render, with_facts
+
+from gru_bench.compare.horizons import Horizon, Order, compared, horizons, passed
+from gru_bench.report.view import View
+from gru_bench.statistics.success import wilson
+
+
+def horizon(outcome: dict[int, tuple[int, int]], name: str = "gru", **options: Any) -> Horizon:
+    """The only row of a search; a lag of another cell sets how many seeds were planned."""
+    full = attempts("full", 1, 10, 10)
+    view = View(results(full, *search(name, outcome, **options)))
+    (found,) = (one for one in horizons(view) if one.cell == name)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("outcome", "text", "beyond"),
+    [
+        ({50: (10, 10), 100: (9, 10), 200: (5, 8)}, "100", 200),
+        ({50: (10, 10), 100: (8, 10), 200: (0, 0)}, "50", 100),
+        ({50: (10, 10)}, "at least 50", None),
+        ({50: (10, 10), 100: (1, 1)}, "at least 50", 100),  # cut short: 1 of 1 is no 90 %
+        ({50: (0, 2)}, "below 50", 50),
+        ({50: (0, 0), 100: (0, 0)}, "below 50", 50),
+        ({50: (1, 2)}, "not known", 50),
+        ({50: (10, 10), 100: (0, 0), 200: (10, 10)}, "at least 200", None),
+    ],
+)
+def test_the_longest_lag_that_enough_seeds_solve(
+    outcome: dict[int, tuple[int, int]], text: str, beyond: int | None
+) -> None:
+    found = horizon(outcome)
+    assert found.text() == text
+    assert (found.next.lag if found.next else None) == beyond
+
+
+def test_a_lag_at_which_all_trials_failed_is_not_solved_with_0_of_them() -> None:
+    tried = horizon({50: (10, 10), 100: (0, 0)}, trials=3).next
+    assert tried is not None
+    assert (tried.num_solved, tried.num, tried.of_trials, tried.passed) == (0, 3, True, False)
+    assert (tried.interval.low, tried.interval.high) == (0.0, wilson(0, 3).high)
+
+
+@given(
+    ok=st.integers(0, 10),
+    failed=st.integers(0, 10),
+)
+def test_a_share_is_decided_only_when_it_cannot_change(ok: int, failed: int) -> None:
+    from gru_bench.compare.horizons import Attempt
+
+    seeds = [Attempt(i, 0.1, i < ok, 1.0) for i in range(ok + failed)]
+    if not seeds:
+        assert passed(seeds, [Attempt(0, 0.1, True, 1.0)], 10) is None
+    elif failed > 1:
+        assert passed(seeds, [], 10) is False
+    else:
+        assert passed(seeds, [], 10) is (True if ok + failed >= 10 else None)
+
+
+def test_steps_to_solve_are_a_median_with_the_unsolved_cut_off() -> None:
+    at = horizon({50: (9, 10)}, first_step=100, last_step=5000).longest
+    assert at is not None
+    assert at.steps.median == 500  # seeds at 100, 200 .. 900, one cut off
+    assert (at.steps.num_solved, at.steps.num_seeds) == (9, 10)
+    low = horizon({50: (1, 10)}, first_step=100).tried[0]
+    assert math.isinf(low.steps.median)
+
+
+def test_without_curves_the_best_validation_score_tells() -> None:
+    found = results(*search("gru", {50: (9, 10)}))
+    bare = View(frames.make_results(found.runs.to_dict("records"), found.values.to_dict("records")))
+    assert [(one.num_solved, one.num) for one in horizons(bare)[0].tried] == [(9, 10)]
+
+
+def test_runs_that_failed_count_and_those_that_never_ended_do_not() -> None:
+    ran = results(*search("gru", {50: (10, 10)}))
+    diverged = with_facts(
+        ran, status=["failed" if run.endswith("horizon-9") else "finished" for run in ran.runs.run_id]
+    )
+    assert horizons(View(diverged))[0].tried[0].num == 10
+    killed = with_facts(ran, status=["killed" if run.endswith("horizon-9") else "finished" for run in ran.runs.run_id])
+    assert horizons(View(killed))[0].tried[0].num == 9
+
+
+def test_the_lag_is_what_training_saw_whatever_the_test_goes_beyond() -> None:
+    beyond = with_facts(results(*search("gru", {50: (10, 10)})), trained_to=40)
+    assert horizons(View(beyond))[0].lag == 40
+
+
+def test_a_cell_with_two_initial_values_is_two_rows() -> None:
+    parts = [
+        attempts("lstm", 50, solved, 10, settings=f"cell.forget_bias={bias}, task.lengths=[50]", group_key=f"b{bias}")
+        for bias, solved in ((0.0, 10), (1.0, 3))
+    ]
+    for part, bias in zip(parts, (0, 1), strict=True):
+        for run in part[0]:
+            run["run_id"] += f"-{bias}"
+        for row in (*part[1], *part[2]):
+            row["run_id"] += f"-{bias}"
+    found = {one.name: one.text() for one in horizons(View(results(*parts)))}
+    assert found == {"lstm (cell.forget_bias=0.0)": "at least 50", "lstm (cell.forget_bias=1.0)": "below 50"}
+
+
+def test_a_search_for_a_rate_alone_has_no_horizon() -> None:
+    found = results(attempts("gru", 50, 4, 4, role="trial", rates=(0.1, 0.2, 0.4, 0.8)))
+    assert horizons(View(found)) == []
+    assert render("how_far_back", found).markdown == render("memory_horizons", found).markdown == ""
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "order"),
+    [
+        ({100: (10, 10)}, {50: (0, 10)}, "further"),
+        ({100: (10, 10)}, {100: (0, 0)}, "further"),
+        ({50: (0, 10)}, {100: (10, 10)}, "nearer"),
+        ({100: (10, 10)}, {100: (9, 10)}, "alike"),
+        ({100: (10, 10)}, {50: (10, 10), 100: (5, 8)}, "undecided"),  # 5 of 8 may well be more than a half
+        ({100: (10, 10)}, {200: (0, 10)}, "undecided"),  # not tried at one lag
+        ({100: (0, 10)}, {100: (0, 10)}, "undecided"),  # neither solves anything
+        ({100: (2, 2)}, {100: (0, 10)}, "undecided"),  # two seeds show nothing
+    ],
+)
+def test_which_cell_reaches_further(
+    one: dict[int, tuple[int, int]], other: dict[int, tuple[int, int]], order: Order
+) -> None:
+    assert compared(horizon(one), horizon(other)) == order
+
+
+def test_the_tables_and_the_figure() -> None:
+    section = render("how_far_back", made_horizons.long_range())
+    assert "adding, equal number of parameters: RNN 10, LSTM 100, GRU at least 600 time steps." in section.markdown
+    assert cell(section.markdown, "gru_no_reset", "equal number of parameters") == "200 (9 of 10); 400: 4 of 8"
+    assert cell(section.markdown, "mingru", "equal size of state") == "below 10; 10: 0 of 4 trials"
+    figure = section.figures["how_far_back"]
+    assert len(figure.axes) == 6  # two budgets of three families
+    assert {ax.get_xscale() for ax in figure.axes} == {"log"}
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[:3] == ["rnn", "irnn", "rnn_relu"]
+    whole = render("memory_horizons", made_horizons.long_range(("hidden",))).markdown
+    assert cell(whole, "gru", "horizon") == "at least 600"
+    assert cell(whole, "gru_no_reset", "seeds that solve it (95 %)") == "9 of 10 (60 to 98 %)"
+    assert cell(whole, "gru_no_reset", "next lag tried") == "400"
+    assert cell(whole, "rnn_relu", "trials") == "4 rates (0.0020 .. 0.13) at 3 lags: 12 runs"
