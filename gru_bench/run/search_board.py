@@ -49,10 +49,12 @@ def horizon_text(standing: Standing) -> str:
 
 
 def visit_text(visit: Visit) -> str:
-    """``40: 10/10 at 0.008``, or ``40: no trial``."""
+    """``40: 10/10 at 0.008``, or ``40: none`` where no trial will do."""
     at = "" if visit.lag is None else f"{visit.lag}: "
     if visit.rate is None:
-        return f"{at}no trial" if visit.passed is False else f"{at}trials to come"
+        return f"{at}none" if visit.passed is False else f"{at}?"
+    if not visit.tried:
+        return f"{at}? at {visit.rate:g}"
     return f"{at}{visit.solved}/{visit.tried} at {visit.rate:g}"
 
 
@@ -63,7 +65,9 @@ def next_text(standing: Standing) -> str:
     if not standing.wanted:
         return "done"
     trials = sum(run.role == TRIAL for run in standing.wanted)
-    return f"{trials} trials" if trials else f"{len(standing.wanted)} seeds"
+    if trials:
+        return "1 trial" if trials == 1 else f"{trials} trials"
+    return "1 seed" if len(standing.wanted) == 1 else f"{len(standing.wanted)} seeds"
 
 
 class SearchBoard(Board[Sequence[Standing]]):

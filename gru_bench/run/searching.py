@@ -119,7 +119,8 @@ def make_rows(config: DictConfig, plan: Plan, trials: Trials, horizon: Horizon |
         row = Row(name, choices, design, own_part, chosen, horizon.key if horizon else "")
         if horizon is not None and OmegaConf.select(own_part, horizon.key) is None:
             raise UserError(f"hydra.sweeper.horizon.key={horizon.key}: task={chosen['task']} has no such key")
-        row.group_key(design.lags[-1] if lags else None, design.rates[0])
+        for lag in (lags[0], lags[-1]) if lags else (None,):
+            row.group_key(lag, design.rates[0])
         rows.append(row)
     return rows
 
