@@ -1,5 +1,6 @@
 """Runs of a search for the longest lag, and gradients by lag, made by hand."""
 
+import math
 from typing import Any
 
 import frames
@@ -80,3 +81,34 @@ def long_range(budgets: tuple[str, ...] = ("parameters", "state")) -> Results:
         found += search("mgu", {100: (10, 10), 400: (9, 10), 600: (1, 4)}, family="gru", **more)
         found += search("mingru", {100: (0, 0), 25: (0, 0), 10: (0, 0)}, family="gru", **more)
     return results(*found)
+
+
+def gradients(run_id: str, decays: dict[str, float], lags: int = 60) -> list[dict[str, Any]]:
+    """What the probe of gradients finds of a run whose gradient shrinks by a constant factor a step, by moment."""
+    found = []
+    for moment, decay in decays.items():
+        facts: dict[str, Any] = {"unit": "1", "higher_is_better": None}
+        for lag in range(lags):
+            at = {"slice": "lag", "slice_value": str(lag)}
+            found.append(frames.value_row(run_id, "probe", f"gradient_{moment}", decay**lag, **(facts | at)))
+        numbers = {
+            "half_life_steps": math.inf if decay >= 1 else math.log(2) / -math.log(decay),
+            "horizon_steps": math.inf if decay ** (lags - 1) >= 0.01 else math.floor(math.log(0.01) / math.log(decay)),
+            "longest_lag_steps": lags - 1.0,
+        }
+        found += [frames.value_row(run_id, "probe", f"{k}_{moment}", v, **facts) for k, v in numbers.items()]
+    return found
+
+
+def probed(decays: dict[str, dict[str, float]], num_seeds: int = 6, **facts: Any) -> Results:
+    """Ordinary runs of some cells on the adding problem, with gradients that decay at a rate which varies a little."""
+    runs, values = [], []
+    for cell, of_cell in decays.items():
+        for seed in range(num_seeds):
+            run = frames.run_row(cell, seed, **(GOAL | facts))
+            runs.append(run)
+            values.append(frames.value_row(run["run_id"], "test", "mse", 0.1))
+            values.append(frames.value_row(run["run_id"], "test", "trivial_mse", 1 / 6))
+            varied = {moment: min(1.0, decay ** (1 + 0.02 * seed)) for moment, decay in of_cell.items()}
+            values += gradients(run["run_id"], varied)
+    return frames.make_results(runs, values)
