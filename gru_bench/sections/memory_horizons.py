@@ -6,7 +6,7 @@ from gru_bench.compare.horizons import SHARE, Horizon, Tried, horizons
 from gru_bench.compare.wording import budget_text
 from gru_bench.report.markdown import UNKNOWN, Section, count, known, paragraphs, plural, span, table
 from gru_bench.report.view import View
-from gru_bench.sections.how_far_back import counts, places, rank
+from gru_bench.sections.how_far_back import places, rank
 from gru_bench.statistics.success import Survival
 
 TITLE = "Memory horizons"
@@ -67,7 +67,7 @@ def share_text(tried: Tried) -> str:
     """``9 of 10 (60 to 98 %)``; that it is open where the search ended too early."""
     ends = tried.interval
     cut_short = ", cut short" if tried.passed is None else ""
-    return f"{counts(tried)} ({100 * ends.low:.0f} to {100 * ends.high:.0f} %){cut_short}"
+    return f"{tried.counts()} ({100 * ends.low:.0f} to {100 * ends.high:.0f} %){cut_short}"
 
 
 def median_text(steps: Survival) -> str:
@@ -95,7 +95,7 @@ def every_lag(found: list[Horizon]) -> str:
     rows = []
     for one in found:
         seen = {tried.lag: tried for tried in one.tried}
-        rows.append([one.name, *(counts(seen[lag]) if lag in seen else "" for lag in lags)])
+        rows.append([one.name, *(seen[lag].counts() if lag in seen else "" for lag in lags)])
     return table(["cell", *(f"lag {lag}" for lag in lags)], rows)
 
 
