@@ -112,3 +112,21 @@ def probed(decays: dict[str, dict[str, float]], num_seeds: int = 6, **facts: Any
             varied = {moment: min(1.0, decay ** (1 + 0.02 * seed)) for moment, decay in of_cell.items()}
             values += gradients(run["run_id"], varied)
     return frames.make_results(runs, values)
+
+
+def languages(outcome: dict[str, dict[str, list[tuple[float, float]]]], **facts: Any) -> Results:
+    """Ordinary runs by task and cell: for each seed its accuracy at the trained length 40, and at 100 and 500."""
+    goal = {"primary_metric": "accuracy", "primary_unit": "share of answers", "primary_higher_is_better": True}
+    goal |= {"margin": 0.02, "beats_trivial_by": 0.3, "ceiling": 0.99, "trained_to": 40}
+    runs, values = [], []
+    for task, cells in outcome.items():
+        for cell, seeds in cells.items():
+            for seed, (trained, beyond) in enumerate(seeds):
+                run = frames.run_row(cell, seed, task, **(goal | facts))
+                runs.append(run)
+                values.append(frames.value_row(run["run_id"], "test", "accuracy", trained))
+                values.append(frames.value_row(run["run_id"], "test", "trivial_accuracy", 0.5))
+                for length, score in (("20", trained), ("40", trained), ("100", trained), ("500", beyond)):
+                    at = {"slice": "length", "slice_value": length}
+                    values.append(frames.value_row(run["run_id"], "test", "accuracy", score, **at))
+    return frames.make_results(runs, values)
