@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import frames
+import pandas as pd
 
 from gru_bench.store.read import Results
 
@@ -130,3 +131,34 @@ def languages(outcome: dict[str, dict[str, list[tuple[float, float]]]], **facts:
                     at = {"slice": "length", "slice_value": length}
                     values.append(frames.value_row(run["run_id"], "test", "accuracy", score, **at))
     return frames.make_results(runs, values)
+
+
+def whole() -> Results:
+    """A search with gradients at lag 100, and formal languages: all that the sections on long dependencies show."""
+    search_of = long_range(("parameters",))
+    decays = {"rnn": 0.7, "lstm": 0.97, "gru": 0.99}
+    values = []
+    for run_id, family, cell, seed in zip(
+        *(search_of.runs[name] for name in ("run_id", "family", "cell", "seed")), strict=True
+    ):
+        if "-100-" in run_id:
+            decay = decays[family] - 0.01 * (len(cell) % 3) - 0.002 * (seed % 10)
+            values += gradients(run_id, {"start": decay - 0.2, "end": decay}, 40)
+    fine, short, never = [(1.0, 1.0)] * 7 + [(1.0, 0.8)] * 3, [(1.0, 0.6)] * 10, [(0.6, 0.5)] * 10
+    of_languages = languages(
+        {
+            "parity": {"rnn": fine, "lstm": short, "gru": short, "mingru": never},
+            "dyck1": {"rnn": never, "lstm": fine, "gru": short, "mingru": never},
+            "anbn": {"rnn": never, "lstm": fine, "gru": short},
+        }
+    )
+    counting = of_languages.runs[of_languages.runs["task"] == "anbn"]
+    for run_id, cell, seed in zip(*(counting[name] for name in ("run_id", "cell", "seed")), strict=True):
+        most = {"rnn": 3, "lstm": 200, "gru": 55}[cell] + seed
+        for metric, n in (("n_star_exact", most), ("n_star_threshold", most - 2)):
+            values.append(frames.value_row(run_id, "test", metric, n, unit="n", higher_is_better=True))
+    return Results(
+        runs=pd.concat([search_of.runs, of_languages.runs], ignore_index=True),
+        values=pd.concat([search_of.values, of_languages.values, pd.DataFrame(values)], ignore_index=True),
+        curves=search_of.curves,
+    )

@@ -15,12 +15,13 @@ from gru_bench.compare.pairs import shown
 from gru_bench.compare.reach import Reach, rank_p, reaches
 from gru_bench.report.markdown import number
 from gru_bench.report.view import View
-from gru_bench.statistics.looks import MIN_SEEDS
 from gru_bench.statistics.significance import holm
 
 PLAIN, GATED = "rnn", (SECOND, FIRST)
 WITHOUT_RESET = "gru_no_reset"
 WITH_RESET = (FIRST, "gru_reset_before")
+FEWEST_RUNS = 3
+"""Of a cell, for a verdict on its gradients: the test is exact, and a lag that is not solved may have trials alone."""
 TEST = f"longest lag that {100 * SHARE:.0f} % of the seeds solve"
 TEXT = (
     "Horizons: a cell reaches further than another where a larger share of its seeds solves the shortest lag that the "
@@ -29,7 +30,8 @@ TEXT = (
 )
 GRADIENTS = (
     "Gradients: a half-life is that of the share of the gradient which is left so many steps back; shorter by Mann and "
-    f"Whitney's test over the runs, at {100 * ALPHA:g} % with Holm's adjustment, at least {MIN_SEEDS} runs a cell."
+    f"Whitney's test over the runs (seeds, or trials at several rates where none followed), at {100 * ALPHA:g} % with "
+    f"Holm's adjustment, with at least {FEWEST_RUNS} runs a cell."
 )
 
 
@@ -176,7 +178,7 @@ def rows_by_moment(view: View) -> dict[tuple[str, str], dict[str, Reach]]:
 
 def shorter(plain: Reach, gated: Reach, p: float) -> str:
     """What one comparison of half-lives says."""
-    if min(len(plain.half_lives), len(gated.half_lives)) < MIN_SEEDS or p > ALPHA:
+    if min(len(plain.half_lives), len(gated.half_lives)) < FEWEST_RUNS or p > ALPHA:
         return UNDECIDED
     return SUPPORTED if middle(plain.half_lives) < middle(gated.half_lives) else CONTRADICTED
 

@@ -17,8 +17,8 @@ TEXT = (
     "reach, so that an unsolved lag has fewer. Where no trial solves a lag, the trials stand in for seeds: each "
     "has another rate or seed, and their interval is a rough one. A run that failed or diverged counts as not solved. "
     "Steps until half of the seeds solve the horizon are Kaplan and Meier's, with Brookmeyer and Crowley's interval: "
-    "seeds that do not solve it are cut off at their last step. Bisection takes for granted that who solves a lag "
-    "solves all shorter ones."
+    "seeds that do not solve it are cut off at their last step. Bisection takes for granted that a cell which solves a "
+    "lag solves all shorter ones."
 )
 
 

@@ -66,6 +66,7 @@ FAST, SLOW = {"start": 0.5, "end": 0.6}, {"start": 0.9, "end": 0.99}
     [
         (FAST, SLOW, 6, "supported"),
         (SLOW, FAST, 6, "contradicted"),
+        (FAST, SLOW, 2, "undecided"),
         (FAST, SLOW, 4, "undecided"),
         (FAST, FAST, 6, "undecided"),
         ({"start": 0.9, "end": 0.6}, {"start": 0.5, "end": 1.0}, 6, "contradicted at the start, supported at the end"),
