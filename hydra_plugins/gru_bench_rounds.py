@@ -18,11 +18,15 @@ class RoundsSweeperConf:
     Attributes:
         params: What varies, by key, as Hydra's basic sweeper has it.
         seeds: How many seeds, from 0: one number, or a mapping by cell and ``default``. Null: the key ``seed`` decides.
+        trials: What each row tries first, with ``until=tried`` and ``until=horizon``; see ``config/search.py``.
+        horizon: Over what ``until=horizon`` looks for the longest lag; likewise.
     """
 
     _target_: str = "hydra_plugins.gru_bench_rounds.RoundsSweeper"
     params: dict[str, Any] | None = field(default_factory=dict)
     seeds: Any = None
+    trials: Any = None
+    horizon: Any = None
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="rounds", node=RoundsSweeperConf, provider="gru_bench")
@@ -31,7 +35,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="rounds", node=RoundsSw
 class RoundsSweeper(BasicSweeper):
     """Launches the jobs that the sweep's callback has planned; its launcher keeps warm workers from round to round."""
 
-    def __init__(self, params: dict[str, Any] | None, seeds: Any) -> None:
+    def __init__(self, params: dict[str, Any] | None, seeds: Any, trials: Any, horizon: Any) -> None:
         super().__init__(max_batch_size=None, params=params)
 
     def sweep(self, arguments: list[str]) -> Any:

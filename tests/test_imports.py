@@ -59,6 +59,7 @@ ALLOWED: dict[str, set[str]] = {
         "gru_bench.backends.loop",
         "gru_bench.models",
         "gru_bench.tasks.base",
+        "gru_bench.tasks.objectives",
         "gru_bench.losses",
     },
     "training": {"torch", "gru_bench.tasks.base", "gru_bench.training"},

@@ -98,6 +98,7 @@ class _HandDerived(torch.autograd.Function):
         with marked(HAND_DERIVED):
             old = tuple(torch.cat((s_BH[None], s_TBH[:-1])) for s_BH, s_TBH in zip(start, new, strict=True))
             slopes = cell.slopes(saved, old, new)
+            U_GH = weights["U"] if "U" in weights else start[0].new_empty(0, cell.hidden_size)
             dstate = tuple(torch.zeros_like(s_BH) for s_BH in start)
             dproducts: list[Tensor] = []
             dstates: list[State] = []
@@ -105,7 +106,7 @@ class _HandDerived(torch.autograd.Function):
             for douts, slopes_t in reversed(list(steps)):
                 dstate = tuple(carried + dout for carried, dout in zip(dstate, douts, strict=True))
                 dstates.append(dstate)
-                dproducts_BG, dstate = cell.backward_step(slopes_t, dstate, weights["U"])
+                dproducts_BG, dstate = cell.backward_step(slopes_t, dstate, U_GH)
                 dproducts.append(dproducts_BG)
             dproducts_TBG = torch.stack(dproducts[::-1])
             dstates_T = tuple(torch.stack(history) for history in zip(*dstates[::-1], strict=True))

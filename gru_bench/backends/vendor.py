@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import torch
@@ -72,7 +73,8 @@ class VendorStack(Stack):
         self.onednn = onednn
         first = cells[0]
         mode = cast(str, first.vendor)
-        module = {"RNN_TANH": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}[mode]
+        relu = partial(nn.RNN, nonlinearity="relu")
+        module = {"RNN_TANH": nn.RNN, "RNN_RELU": relu, "LSTM": nn.LSTM, "GRU": nn.GRU}[mode]
         self.num_layers = len(cells)
         self.hidden_size = first.hidden_size
         self.num_states = len(first.states)

@@ -17,11 +17,22 @@ Saved = tuple[Tensor, ...]
 Init = Literal["uniform", "keras"]
 
 
+def chrono_bias(num_units: int, steps: int, generator: torch.Generator) -> Tensor:
+    """Initial biases (H) of a gate that keeps the old state: units that remember for 1 to ``steps`` - 1 steps.
+
+    A gate at sigma(log(t - 1)) = 1 - 1/t forgets over about t steps; t - 1 is drawn from U(1, steps - 1). Tallec and
+    Ollivier (2018), arXiv:1804.11188.
+    """
+    return torch.empty(num_units).uniform_(1, steps - 1, generator=generator).log_()
+
+
 class Cell(nn.Module):
     """One time step of a recurrent network.
 
     A subclass declares its ``gates`` in the order in which they are stacked, its ``states``, and ``step``.
     The base class holds one input weight ``W`` (G, D), one recurrent weight ``U`` (G, H) and one bias ``b`` (G).
+    Where only some gates see the old state through a matrix, ``recurrent`` names them and U has their rows alone;
+    where none does, there is no U.
 
     Args:
         input_size: D, features of one time step.
@@ -35,6 +46,15 @@ class Cell(nn.Module):
     family: ClassVar[str]
     gates: ClassVar[tuple[str, ...]]
     states: ClassVar[tuple[str, ...]] = ("h",)
+    recurrent: ClassVar[tuple[str, ...] | None] = None
+    """The gates that have a recurrent weight, in the order of ``gates``. None: all of them."""
+    gating: ClassVar[tuple[str, ...]] = ()
+    """Gates in the narrow sense: values between 0 and 1 that something is multiplied by. Probes look at them."""
+    keeps: ClassVar[str] = ""
+    """What the old memory, the last of ``states``, is multiplied by on its direct way into the new one: a name that
+    ``gate_values`` gives, such as ``z``, or ``1 - z``; empty where it comes through U alone."""
+    saves: ClassVar[tuple[str, ...]] = ()
+    """Names of the first values that ``save`` returns besides the states; empty where these are the ``gates``."""
 
     def __init__(
         self, input_size: int, hidden_size: int, generator: torch.Generator, /, *, init: Init = "uniform"
@@ -44,7 +64,9 @@ class Cell(nn.Module):
         self.hidden_size = hidden_size
         num_rows = len(self.gates) * hidden_size
         self.W = nn.Parameter(torch.empty(num_rows, input_size))
-        self.U = nn.Parameter(torch.empty(num_rows, hidden_size))
+        recurrent_rows = num_rows if self.recurrent is None else len(self.recurrent) * hidden_size
+        if recurrent_rows > 0:
+            self.U = nn.Parameter(torch.empty(recurrent_rows, hidden_size))
         self.b = nn.Parameter(torch.zeros(num_rows))
         if not self.W.is_meta:  # a model on the meta device is only counted
             self._draw(generator, init)
@@ -54,10 +76,12 @@ class Cell(nn.Module):
         if init == "uniform":
             bound = 1 / math.sqrt(self.hidden_size)
             self.W.uniform_(-bound, bound, generator=generator)
-            self.U.uniform_(-bound, bound, generator=generator)
+            if self.recurrent != ():
+                self.U.uniform_(-bound, bound, generator=generator)
         elif init == "keras":
             nn.init.xavier_uniform_(self.W, generator=generator)
-            nn.init.orthogonal_(self.U, generator=generator)
+            if self.recurrent != ():
+                nn.init.orthogonal_(self.U, generator=generator)
         else:
             raise ValueError(f"init must be 'uniform' or 'keras', got {init!r}")
 
@@ -66,9 +90,14 @@ class Cell(nn.Module):
         """Name of the ``torch.nn`` recurrent mode that computes exactly this cell, or None."""
         return None
 
+    @property
+    def bounded(self) -> bool:
+        """Whether no state can grow exponentially with the steps: ReLU and a recurrent weight above 1 let it."""
+        return True
+
     def initial_state(self, batch_size: int) -> State:
         """Zeros, one (B, H) tensor a state."""
-        return tuple(self.U.new_zeros(batch_size, self.hidden_size) for _ in self.states)
+        return tuple(self.W.new_zeros(batch_size, self.hidden_size) for _ in self.states)
 
     def input_projection(self, x_TBD: Tensor) -> Tensor:
         """The part of all gates that needs no state, for all steps in one product: (T, B, D) -> (T, B, G).
@@ -90,6 +119,40 @@ class Cell(nn.Module):
         """
         new_state, _ = self.save(gx_BG, state)
         return new_state[0], new_state
+
+    # What a cell may declare whose new state is linear in the old one, so that all steps can be computed at once.
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the cell declares its :meth:`coefficients`."""
+        return type(self).coefficients is not Cell.coefficients
+
+    def coefficients(self, gx_TBG: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Of :math:`h_t = a_t \odot h_{t-1} + b_t`, for all steps at once; h is the only state and the output.
+
+        Args:
+            gx_TBG: All steps of ``input_projection``.
+
+        Returns:
+            a and b, each (T, B, H), a between 0 and 1. Autograd differentiates them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is not linear in its state")
+
+    def gate_values(self, gx_BG: Tensor, state: State) -> dict[str, Tensor]:
+        """What probes see of one step: values (B, H) by name, all of ``gating`` and what ``keeps`` needs among them.
+
+        A cell that declares neither has none. One that declares ``step`` and no ``save`` has a method of its own.
+        """
+        if not (self.gating or self.keeps):
+            return {}
+        return dict(zip(self.saves or self.gates, self.save(gx_BG, state)[1], strict=False))
+
+    def kept(self, values: dict[str, Tensor]) -> Tensor | None:
+        """The share (B, H) of the old memory that the new one has, as ``keeps`` says; None without."""
+        if not self.keeps:
+            return None
+        name = self.keeps.removeprefix("1 - ")
+        return values[name] if name == self.keeps else 1 - values[name]
 
     # The hand-derived backward pass, which a cell may declare: save, slopes and backward_step, and the two below them
     # where their defaults do not fit. The output is then the first state. Autograd is not used inside.
@@ -133,7 +196,7 @@ class Cell(nn.Module):
         Args:
             slopes: One step of :meth:`slopes`.
             dstate: Gradient of the new state, that of the output included; one (B, H) tensor a state.
-            U_GH: The recurrent weight that the step was made with.
+            U_GH: The recurrent weight that the step was made with; without rows where the cell has none.
 
         Returns:
             Gradient (B, G) of the gates' recurrent products, stacked as ``gates``, and that of the old state.
@@ -158,4 +221,6 @@ class Cell(nn.Module):
             saved: As in :meth:`slopes`.
             old: As in :meth:`slopes`.
         """
+        if self.recurrent == ():
+            return {}
         return {"U": dproducts_TBG.flatten(0, 1).T @ old[0].flatten(0, 1)}

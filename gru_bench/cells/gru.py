@@ -1,12 +1,13 @@
 """The gated recurrent unit, in the two published placements of the reset gate."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Gt
 from torch import Tensor, nn
 
-from gru_bench.cells.base import Cell, Init, Saved, State
+from gru_bench.cells.base import Cell, Init, Saved, State, chrono_bias
 
 
 class GRU(Cell):
@@ -26,6 +27,9 @@ class GRU(Cell):
         input_size: D, features of one time step.
         hidden_size: H, hidden units.
         generator: Source of the initial values.
+        chrono_steps: The longest time that the memory has to span, in steps. Given, :math:`b_z` is drawn from
+            :math:`\log U(1, T - 1)` and not 0, so that units start with all time scales up to it (Tallec and
+            Ollivier 2018, arXiv:1804.11188, whose gate is :math:`1 - z`, so its bias has the other sign).
         init: See :class:`~gru_bench.cells.base.Cell`.
 
     Shapes:
@@ -38,12 +42,24 @@ class GRU(Cell):
 
     family: ClassVar[str] = "gru"
     gates: ClassVar[tuple[str, ...]] = ("r", "z", "n")
+    gating: ClassVar[tuple[str, ...]] = ("r", "z")
+    keeps: ClassVar[str] = "z"
 
     def __init__(
-        self, input_size: int, hidden_size: int, generator: torch.Generator, /, *, init: Init = "uniform"
+        self,
+        input_size: int,
+        hidden_size: int,
+        generator: torch.Generator,
+        /,
+        *,
+        chrono_steps: Annotated[int, Gt(2)] | None = None,
+        init: Init = "uniform",
     ) -> None:
         super().__init__(input_size, hidden_size, generator, init=init)
         self.b_hn = nn.Parameter(torch.zeros(hidden_size))
+        if chrono_steps is not None and not self.b.is_meta:
+            with torch.no_grad():
+                self.b[hidden_size : 2 * hidden_size] = chrono_bias(hidden_size, chrono_steps, generator)
 
     @property
     def vendor(self) -> str | None:
@@ -108,6 +124,8 @@ class GRUResetBefore(Cell):
 
     family: ClassVar[str] = "gru"
     gates: ClassVar[tuple[str, ...]] = ("r", "z", "n")
+    gating: ClassVar[tuple[str, ...]] = ("r", "z")
+    keeps: ClassVar[str] = "z"
 
     def save(self, gx_BG: Tensor, state: State) -> tuple[State, Saved]:
         (h_BH,) = state

@@ -38,6 +38,7 @@ class GRUArticle(Cell):
 
     family: ClassVar[str] = "gru"
     gates: ClassVar[tuple[str, ...]] = ("r", "z", "h")
+    gating: ClassVar[tuple[str, ...]] = ("r", "z")
 
     def save(self, gx_BG: Tensor, state: State) -> tuple[State, Saved]:
         (h_BH,) = state

@@ -37,6 +37,8 @@ class GRUNoReset(Cell):
 
     family: ClassVar[str] = "gru"
     gates: ClassVar[tuple[str, ...]] = ("z", "n")
+    gating: ClassVar[tuple[str, ...]] = ("z",)
+    keeps: ClassVar[str] = "z"
 
     def save(self, gx_BG: Tensor, state: State) -> tuple[State, Saved]:
         (h_BH,) = state

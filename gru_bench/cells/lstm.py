@@ -1,12 +1,13 @@
 """The long short-term memory."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Gt
 from torch import Tensor
 
-from gru_bench.cells.base import Cell, Init, Saved, State
+from gru_bench.cells.base import Cell, Init, Saved, State, chrono_bias
 
 
 class LSTM(Cell):
@@ -29,6 +30,9 @@ class LSTM(Cell):
         generator: Source of the initial values.
         forget_bias: Initial :math:`b_f`, as an effective sum: torch's second bias vector stays at zero.
             1 is what Jozefowicz et al. (2015) recommend; torch's own default amounts to about 0.
+        chrono_steps: The longest time that the memory has to span, in steps. Given, it takes the place of
+            ``forget_bias``: :math:`b_f` is drawn from :math:`\log U(1, T - 1)` and :math:`b_i = -b_f`, so that units
+            start with all time scales up to it (Tallec and Ollivier 2018, arXiv:1804.11188).
         init: See :class:`~gru_bench.cells.base.Cell`.
 
     Shapes:
@@ -42,6 +46,8 @@ class LSTM(Cell):
 
     family: ClassVar[str] = "lstm"
     gates: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
+    gating: ClassVar[tuple[str, ...]] = ("i", "f", "o")
+    keeps: ClassVar[str] = "f"
     states: ClassVar[tuple[str, ...]] = ("h", "c")
 
     def __init__(
@@ -52,11 +58,15 @@ class LSTM(Cell):
         /,
         *,
         forget_bias: float = 1.0,
+        chrono_steps: Annotated[int, Gt(2)] | None = None,
         init: Init = "uniform",
     ) -> None:
         super().__init__(input_size, hidden_size, generator, init=init)
         with torch.no_grad():
             self.b[hidden_size : 2 * hidden_size] = forget_bias
+            if chrono_steps is not None and not self.b.is_meta:
+                b_f_H = chrono_bias(hidden_size, chrono_steps, generator)
+                self.b[: 2 * hidden_size] = torch.cat((-b_f_H, b_f_H))
 
     @property
     def vendor(self) -> str | None:

@@ -12,6 +12,7 @@ from gru_bench.errors import UserError
 
 if TYPE_CHECKING:
     from gru_bench.run.rounds import Looked
+    from gru_bench.run.search import Read, Stored, Went
 
 VERBS = {
     "train": "train one cell on one task, or a sweep of them, and write the runs to MLflow",
@@ -100,7 +101,7 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
         at = next((i for i, a in enumerate(arguments) if "=" in a and not a.startswith("-")), len(arguments))
         arguments[at:at] = section_overrides(arguments, conf_dir())
     code = 1
-    with launching(look) as launch:
+    with launching(look, reader()) as launch:
         try:
             sys.argv = [f"gru-bench {verb}", *flags_first(verb, arguments)]
             refuse_nameless(arguments, folders(arguments, conf_dir()))
@@ -129,6 +130,18 @@ def look(uri: str, experiment: str, looks: int) -> "Looked":
     from gru_bench.commands.look import look as read_and_compare
 
     return read_and_compare(uri, experiment, looks)
+
+
+def reader() -> "Read":
+    """How a sweep that searches reads how its runs went; imported late likewise."""
+    kept: dict[str, Stored] = {}
+
+    def read(uri: str, experiment: str) -> "Went":
+        from gru_bench.commands.attempts import attempts
+
+        return attempts(uri, experiment, kept)
+
+    return read
 
 
 def refuse_sweep(error: Exception) -> int:

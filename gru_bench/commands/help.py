@@ -30,7 +30,18 @@ MORE = {
 """What stands under a verb's usage."""
 
 GROUPS = {
-    "train": ("cell", "backend", "task", "budget", "optimizer", "schedule", "stopping", "experiment", "tracking"),
+    "train": (
+        "cell",
+        "backend",
+        "task",
+        "budget",
+        "optimizer",
+        "schedule",
+        "stopping",
+        "probe",
+        "experiment",
+        "tracking",
+    ),
     "report": ("section", "check", "tracking"),
     "doctor": ("tracking",),
 }

@@ -8,7 +8,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from gru_bench.config.check import GIVEN_ELSEWHERE, MOVED, no_such_key
+from gru_bench.config.check import GIVEN_ELSEWHERE, MOVED, conf_dir, no_such_key
 from gru_bench.errors import Diverged, UserError
 
 BAD_INPUT = (UserError, HydraException, OmegaConfBaseException, yaml.YAMLError)
@@ -59,6 +59,8 @@ def explain_missing_choice(error: MissingConfigException) -> str:
     valid = re.findall(r"^\s+([\w./-]+)\s*$", text.split("Available options", 1)[-1], flags=re.MULTILINE)
     if not group:
         return f"{name}: no such config"
+    # Hydra lists none where several may be chosen at once
+    valid = valid or sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
     return f"{group}={choice}: no such choice{did_you_mean(choice, valid)}; valid: {', '.join(valid)}"
 
 

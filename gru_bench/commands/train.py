@@ -75,15 +75,15 @@ def close_sweep(launch: Launch, code: int) -> int:
     if launch.ended and launch.plan is not None:
         print(f"sweep {launch.plan.experiment} ended: {launch.ended}")
     if sweep is None:
-        if launch.deciding is not None and launch.went_on:
-            print_report(launch.deciding.store, f"experiment={launch.deciding.plan.experiment}")
+        if launch.growing is not None and launch.went_on:
+            print_report(launch.growing.store, f"experiment={launch.growing.plan.experiment}")
         return code
     stopped = {130: "interrupted", SIGTERM_EXIT_CODE: "SIGTERM"}.get(code)
     counts = sweep.close(lost=stopped and f"{stopped}: the whole sweep was ended")
     listed = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
     print(f"sweep {sweep.experiment}: {listed or 'no runs'}")
     print_report(sweep.store, f"experiment={sweep.experiment}" if launch.went_on else f"sweep={sweep.sweep_id}")
-    if launch.deciding is not None and not (launch.ended and not counts["missing"] and not counts["killed"]):
+    if launch.growing is not None and not (launch.ended and not counts["missing"] and not counts["killed"]):
         print("to go on: the same command goes on where this one ended; runs that have finished are kept")
     elif counts["missing"] or counts["killed"]:
         print(

@@ -53,15 +53,15 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Until:
-    """The keys of ``conf/train.yaml`` for a sweep that adds seeds. They are no part of a run, nor of its key.
+    """The keys of ``conf/train.yaml`` for a sweep that adds runs. They are no part of a run, nor of its key.
 
     Attributes:
-        until: ``decided``, or null for the seeds that the sweep lists.
+        until: ``decided``, ``tried``, ``horizon``, or null for the runs that the sweep lists.
         max_hours: After which no run is started; null for no limit.
-        max_seeds: Most seeds of one row.
+        max_seeds: Most seeds of one row of a sweep until it is decided.
     """
 
-    until: Literal["decided"] | None = None
+    until: Literal["decided", "tried", "horizon"] | None = None
     max_hours: Annotated[float, Gt(0)] | None = None
     max_seeds: Annotated[int, Ge(5)] = 27
 
@@ -71,6 +71,9 @@ UNTIL_KEYS = tuple(field.name for field in fields(Until))
 
 GROUPS = ("cell", "backend", "task", "budget", "tracking", "data", "model", "trainer")
 """Nodes of a training config that are not plain settings."""
+
+PROBES = "probes"
+"""Node with one probe under each name, put there by the config group ``probe``: several may be chosen at once."""
 
 GIVEN_ELSEWHERE = {"trainer.optimizer.lr": "set trainer.learning_rate"}
 """Arguments of constructors that are set through another key."""
@@ -135,7 +138,7 @@ def check(config: DictConfig, cell: str | None = None) -> tuple[Settings, Node]:
     """
     check_until(config)
     node = to_node(OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", *UNTIL_KEYS)]))
-    plain = {key: value for key, value in node.items() if key not in (*GROUPS, "tuning")}
+    plain = {key: value for key, value in node.items() if key not in (*GROUPS, PROBES, "tuning")}
     check_arguments(Settings, plain, "", "a training config")
     for name in GROUPS:
         part = node.get(name) or {}
@@ -143,12 +146,30 @@ def check(config: DictConfig, cell: str | None = None) -> tuple[Settings, Node]:
             raise UserError(f"{name}: its yaml has no _target_, the class to build")
         if name != "trainer":
             check_node(part, name)
+    check_probes(node)
     with_own_rate(config, node, cell)
     return Settings(**plain), node
 
 
+def check_probes(node: Node) -> None:
+    """Check the nodes that the group ``probe`` put below ``probes``, one for each probe chosen; none without.
+
+    Raises:
+        UserError: One has no ``_target_``, or a value that does not fit.
+    """
+    probes = node.get(PROBES) or {}
+    names = sorted(path.stem for path in (conf_dir() / "probe").glob("*.yaml"))
+    wish = f"choose probes with probe=[NAME], several with commas between; valid names: {', '.join(names)}"
+    if not isinstance(probes, dict):
+        raise UserError(f"{PROBES}={probes!r}: {wish}")
+    for name, part in probes.items():
+        if not is_node(part):
+            raise UserError(f"{PROBES}.{name}: no such probe is chosen; {wish}")
+        check_node(part, f"{PROBES}.{name}")
+
+
 def check_until(config: DictConfig) -> Until:
-    """When a sweep ends that adds seeds.
+    """When a sweep ends that adds runs.
 
     Raises:
         UserError: A value that does not fit.
@@ -157,7 +178,10 @@ def check_until(config: DictConfig) -> Until:
     check_arguments(Until, given, "", "a sweep")
     until = Until(**given)
     if until.max_hours is not None and until.until is None:
-        raise UserError(f"max_hours={until.max_hours}: only limits a sweep that adds seeds; valid: with until=decided")
+        raise UserError(
+            f"max_hours={until.max_hours}: only limits a sweep that adds runs; valid: with until=decided, tried or "
+            "horizon"
+        )
     return until
 
 

@@ -13,7 +13,7 @@ from gru_bench.config.check import Node, Settings
 KEY_VERSION = 2
 """Raise it when the canonical form changes: all keys change with it, and no old run passes for a new one."""
 
-NO_INFLUENCE = ("hydra", "tracking", "tuning")
+NO_INFLUENCE = ("hydra", "tracking", "tuning", "probes")
 """Parts of a config that do not affect the result."""
 CHOICES = ("cell", "backend", "task", "budget")
 """Groups whose chosen name is a part of the key."""

@@ -43,6 +43,10 @@ WIDTH = 7
 """Inputs of a product up to which weights get the whole noise. It shrinks with the root of more, or a layer of 128
 units would be chaotic: rounding would grow with each step, in whatever code."""
 
+SHORT = 64
+"""Steps up to which a cell without bound gets the whole noise; it shrinks with more. Its states and gradients grow by
+a factor at each step, and over 512 steps would leave float32."""
+
 
 @dataclass(frozen=True)
 class Parity:
@@ -292,6 +296,8 @@ def _encoder(
             for parameter in cell.parameters():
                 width = parameter.shape[1] if parameter.dim() > 1 else 1
                 alpha = WEIGHT_NOISE * min(1.0, math.sqrt(WIDTH / width))
+                if not cell.bounded:
+                    alpha *= min(1.0, SHORT / case.T)
                 parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=alpha)
         return cell
 

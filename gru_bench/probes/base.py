@@ -37,7 +37,8 @@ class Findings:
 
     Attributes:
         values: Numbers.
-        tables: Equally long columns by name of the table.
+        tables: Equally long columns by name of the table, such as ``end``; the artifact is called
+            ``probe_NAME_end.parquet`` with the probe's name.
     """
 
     values: list[Finding] = field(default_factory=list)
@@ -67,8 +68,9 @@ class Probe(ABC):
 
     Attributes:
         name: As in its yaml; its tables are called ``probe_NAME_...``.
-        moments: When it measures: at the start, in the middle or at the end of training. A stored model has only
-            its end.
+        moments: When it measures: at the start, in the middle or at the end of training. The end is the model that is
+            tested, with the weights of the best validation step. A stored model has only its end. A run that stops
+            early may have no middle.
     """
 
     name: ClassVar[str]

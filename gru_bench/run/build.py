@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from gru_bench.backends.base import Backend
-from gru_bench.backends.loop import Loop
+from gru_bench.backends.base import Backend, Stack
+from gru_bench.backends.loop import Loop, LoopStack
 from gru_bench.config.check import Node, Settings, construct
 from gru_bench.errors import UserError
 from gru_bench.models.encoder import Encoder, MakeCell, num_parameters
@@ -87,6 +87,29 @@ class ModelBuilder:
         """A model with initial values drawn from ``seed``, on the CPU in float32 and then moved."""
         model = self._build(cell, backend, hidden_size, Streams(seed, "model."))
         return model.to(self.place.device, self.place.parameters)
+
+    def twin(self, model: nn.Module, cell: MakeCell, hidden_size: int) -> nn.Module:
+        """A copy of a model of this config, with the weights that it has now, whose layers run as a readable loop.
+
+        Whatever backend runs the model: a fused kernel hides its steps. The copy is in evaluation mode and has no
+        gradients; torch's own random state stays as it was.
+
+        Args:
+            model: Any that :meth:`build` made, trained or not.
+            cell: As it was built with.
+            hidden_size: Likewise.
+        """
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            twin = self.build(cell, Loop(), hidden_size, seed=0)  # every value is replaced below
+        stacks = [(name, module) for name, module in model.named_modules() if isinstance(module, Stack)]
+        copies = [module for module in twin.modules() if isinstance(module, LoopStack)]
+        inside = tuple(f"{name}." for name, _ in stacks)
+        rest = {name: value for name, value in model.state_dict().items() if not name.startswith(inside)}
+        twin.load_state_dict(rest, strict=False)
+        for (_, stack), copy in zip(stacks, copies, strict=True):
+            for layer, tensors in zip(copy.cells, stack.cell_tensors(), strict=True):
+                layer.load_state_dict(tensors, strict=False)  # a cell's constants come with the cell
+        return twin.eval()
 
     def count(self, cell: MakeCell, hidden_size: int) -> int:
         """Trainable parameters with that cell and size. Nothing is allocated."""

@@ -7,11 +7,13 @@ import gru_bench
 from gru_bench.config.check import Node, Settings, family
 from gru_bench.config.rates import rate_facts
 from gru_bench.measure.environment import environment, git_state, machine_id, shared_machine
+from gru_bench.run.launch import Sweep
+from gru_bench.run.search import TRIAL
 from gru_bench.tasks.base import Task
 
 
 def facts_before(
-    settings: Settings, node: Node, choices: dict[str, str], task: Task, threads: int, workers: int, looks: int
+    settings: Settings, node: Node, choices: dict[str, str], task: Task, threads: int, workers: int
 ) -> dict[str, Any]:
     """Everything about a run that is known before its data is loaded, named as in :mod:`gru_bench.store.schema`."""
     commit, dirty = git_state(Path(gru_bench.__file__).parent)
@@ -34,7 +36,8 @@ def facts_before(
         "learning_rate": node["trainer"]["learning_rate"],
         **rate_facts(node),
         "batch_size": task.batch_size,
-        "looks": looks,
+        "role": "",
+        "looks": 1,
         "primary_metric": metric.name,
         "primary_unit": metric.unit,
         "primary_higher_is_better": metric.higher_is_better,
@@ -49,6 +52,21 @@ def facts_before(
         "dirty": "" if dirty is None else dirty,
         **{f"env_{name}": value for name, value in environment().items()},
     }
+
+
+def facts_of_sweep(sweep: Sweep, number: int | None) -> dict[str, Any]:
+    """What a run's sweep knows of it, in the place of what :func:`facts_before` has.
+
+    Args:
+        sweep: To which the run belongs.
+        number: Its job's.
+    """
+    role = "" if number is None else sweep.roles.get(number, "")
+    facts: dict[str, Any] = {"looks": sweep.looks, "role": role}
+    if sweep.tried is not None and role != TRIAL:
+        rates, seeds = sweep.tried
+        facts |= {"learning_rate_from": "trials", "learning_rate_trials": rates, "learning_rate_trial_seeds": seeds}
+    return facts
 
 
 def hardest_level(task: Task) -> int | str:

@@ -12,8 +12,8 @@ from gru_bench.config.check import Node, Settings, check, construct, to_node
 from gru_bench.config.keys import run_keys
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import num_workers, resolve_threads, set_threads
-from gru_bench.run import build, loaded
-from gru_bench.run.facts import facts_before
+from gru_bench.run import build, loaded, probing
+from gru_bench.run.facts import facts_before, facts_of_sweep
 from gru_bench.run.launch import Sweep
 from gru_bench.run.plan import ADHOC
 from gru_bench.store.schema import JOB, ROUND
@@ -118,7 +118,7 @@ class Job:
     keys: tuple[str, str]
 
     def load(self) -> None:
-        """Check for the user's other mistakes: limits, whether the backend takes the cell, the data itself.
+        """Check for the user's other mistakes: limits, whether the backend takes the cell, the data itself, the probes.
 
         Raises:
             UserError: One of these is wrong; names what would be valid.
@@ -136,6 +136,7 @@ class Job:
             )
         build.check_backend(build.make_cell(self.node), construct(self.node["backend"]), self.place)
         loaded.load(self.task, self.node)
+        probing.refuse(self.node, self.settings, self.task, self.place)
 
 
 def plan(asked: Request) -> Job:
@@ -146,7 +147,7 @@ def plan(asked: Request) -> Job:
     """
     choices = dict(asked.choices)
     if asked.alone and asked.config.get("until") is not None:
-        raise UserError(f"until={asked.config.until}: adds seeds to a sweep; valid: with -m or experiment=NAME")
+        raise UserError(f"until={asked.config.until}: adds runs to a sweep; valid: with -m or experiment=NAME")
     settings, node = check(asked.config, choices["cell"])
     workers = num_workers(HydraConfig.get().launcher)
     threads = resolve_threads(settings.threads, workers)
@@ -155,7 +156,9 @@ def plan(asked: Request) -> Job:
     # float32 is float32 on every backend: cuDNN alone would otherwise round to TF32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     task = loaded.task_of(node)
-    facts = facts_before(settings, node, choices, task, threads, workers, asked.sweep.looks if asked.sweep else 1)
+    facts = facts_before(settings, node, choices, task, threads, workers)
+    if asked.sweep is not None:
+        facts |= facts_of_sweep(asked.sweep, asked.number)
     return Job(settings, node, task, place, facts, run_keys(node, choices, task.source_id()))
 
 

@@ -1,6 +1,6 @@
 """What a sweep is to the process that launches it, and to each of its jobs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from gru_bench.run.plan import Plan
 from gru_bench.run.rounds import Look
+from gru_bench.run.search import Read
 from gru_bench.store.write import Store
 
 if TYPE_CHECKING:
-    from gru_bench.run.until import Deciding
+    from gru_bench.run.growing import Growing
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,9 @@ class Sweep:
         num_jobs: How many jobs are planned.
         varied: The keys that vary besides cell, task and seed.
         looks: The most looks at the results that the sweep may take; 1 for a fixed number of seeds.
-        round: Which round of a sweep that adds seeds, from 1; None where all jobs are planned at once.
+        roles: What some jobs are for, by their numbers; see the fact ``role``.
+        tried: Rates and seeds of the trials that chose the learning rates of its other jobs; None without.
+        round: Which round of a sweep that adds jobs, from 1; None where all jobs are planned at once.
         deadline: When no job is started any more, in seconds of ``time.time()``; None for no limit.
         quiet: Whether a table on the terminal stands for the line that each finished job prints.
     """
@@ -32,6 +35,8 @@ class Sweep:
     num_jobs: int
     varied: frozenset[str]
     looks: int = 1
+    roles: Mapping[int, str] = field(default_factory=dict)
+    tried: tuple[int, int] | None = None
     round: int | None = None
     deadline: float | None = None
     quiet: bool = False
@@ -55,19 +60,21 @@ class Launch:
     """One call of the command, which may launch a sweep.
 
     Attributes:
-        look: Reads the verdicts so far; for sweeps that add seeds.
+        look: Reads the verdicts so far; for sweeps that add seeds until it is decided.
+        read: Reads how runs went; for sweeps that search.
         plan: What the sweep will run, once that has been checked.
-        deciding: The sweep, where it adds seeds.
+        growing: The sweep, where it adds jobs.
         went_on: Whether runs of earlier calls stand for some of its jobs.
-        ended: Why a sweep that adds seeds ended by itself.
+        ended: Why a sweep that adds jobs ended by itself.
         hand_over: Gives a sweep to the jobs that are launched next.
         opened: The sweep, once its parent run is there.
         error: Why no sweep could be opened.
     """
 
     look: Look | None = None
+    read: Read | None = None
     plan: Plan | None = None
-    deciding: "Deciding | None" = None
+    growing: "Growing | None" = None
     went_on: bool = False
     ended: str = ""
     hand_over: Callable[[Sweep], None] = field(default=lambda _: None)
@@ -79,9 +86,9 @@ _launch: ContextVar[Launch] = ContextVar("launch")
 
 
 @contextmanager
-def launching(look: Look | None = None) -> Iterator[Launch]:
+def launching(look: Look | None = None, read: Read | None = None) -> Iterator[Launch]:
     """Let Hydra's callback find the launch inside the block: Hydra makes it from text and passes it nothing."""
-    launch = Launch(look)
+    launch = Launch(look, read)
     token = _launch.set(launch)
     try:
         yield launch

@@ -11,6 +11,7 @@ import yaml
 from gru_bench.config.keys import flatten
 from gru_bench.measure.parity import Parity
 from gru_bench.measure.trace import Audit
+from gru_bench.probes.base import Findings
 from gru_bench.run import loaded
 from gru_bench.run.job import Job
 from gru_bench.store.schema import (
@@ -20,6 +21,7 @@ from gru_bench.store.schema import (
     KERNEL_FILE,
     PART_SIZE,
     PART_SIZE_UNIT,
+    PROBE_TABLE,
     SAMPLES_TABLE,
 )
 from gru_bench.store.write import Run
@@ -35,7 +37,7 @@ def write_facts(run: Run, job: Job) -> None:
     """Before the data is there: facts, keys and the resolved config, so that a run that fails is on record."""
     config_key, group_key = job.keys
     config = {key: value for key, value in job.node.items() if key not in ("hydra", "tracking")}
-    settings = {key: value for key, value in config.items() if key != "tuning"}
+    settings = {key: value for key, value in config.items() if key not in ("tuning", "probes")}
     keys = {"config_key": config_key, "group_key": group_key}
     run.params(job.facts | keys | {f"config.{key}": value for key, value in flatten(settings).items()})
     run.text(CONFIG_FILE, yaml.safe_dump(config, sort_keys=False))
@@ -56,6 +58,7 @@ class Recorder:
         self.trivial: dict[str, float] = {}
         self.units = {metric.name: metric for metric in task.metrics}
         self.tested: Scores | None = None
+        self.probe_s = 0.0
 
     def notes(self) -> list[str]:
         """What the data's source and the task had to decide, one sentence each; complete after loading."""
@@ -97,6 +100,15 @@ class Recorder:
         yield
         self.started += time.perf_counter() - stopped
 
+    @contextmanager
+    def probe_clock(self) -> Iterator[None]:
+        """Around a probe: its seconds count by themselves, or a run with probes would seem to be a slower one."""
+        started = time.perf_counter()
+        with self.clock_stopped():
+            yield
+        self.probe_s += time.perf_counter() - started
+        self.run.value("probe", "probe_s", self.probe_s, unit="s", higher_is_better=None)
+
     def kernel(self, found: Audit) -> None:
         """Before training: the kernel that runs."""
         self.run.params({"kernel": found.kernel})
@@ -116,6 +128,21 @@ class Recorder:
         for name, value in event.scores.metrics.items():
             self.run.curve(f"valid/{name}", event.step, value)
         self.run.flush(least_s=SEND_EVERY_S)
+
+    def findings(self, probe: str, found: Findings) -> None:
+        """After a probe has measured. No number of it is better or worse."""
+        for one in found.values:
+            self.run.value(
+                "probe",
+                one.metric,
+                one.value,
+                unit=one.unit,
+                higher_is_better=None,
+                slice=one.slice,
+                slice_value=one.slice_value,
+            )
+        for name, columns in found.tables.items():
+            self.run.table(f"{PROBE_TABLE}{probe}_{name}", columns)
 
     def test(self, scores: Scores) -> None:
         """After the only look at the test split."""

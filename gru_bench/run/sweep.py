@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from hydra.experimental.callback import Callback
@@ -13,6 +14,7 @@ from gru_bench.errors import UserError
 from gru_bench.measure.threads import num_workers
 from gru_bench.run.launch import Launch, Opened, Sweep, current_launch
 from gru_bench.run.plan import OWN_SWEEPER, as_overrides, make_plan, varied
+from gru_bench.run.searching import Searching
 from gru_bench.run.until import Deciding
 from gru_bench.store.write import Store
 
@@ -51,20 +53,21 @@ class SweepCallback(Callback):
 
 
 def plan_sweep(config: DictConfig, launch: Launch) -> None:
-    """Check what is planned, and open the parent run; that of a sweep that adds seeds waits for its first round.
+    """Check what is planned, and open the parent run; that of a sweep that adds jobs waits for its first round.
 
     Raises:
         UserError: A value that does not fit, or a store that cannot be written.
     """
     until = check_until(config)
     if until.until is not None and not config.hydra.sweeper._target_.endswith(OWN_SWEEPER):
-        raise UserError(f"until=decided: not with hydra/sweeper={config.hydra.sweeper._target_}; valid: rounds")
-    plan = launch.plan = make_plan(config, adds_seeds=until.until is not None)
+        raise UserError(f"until={until.until}: not with hydra/sweeper={config.hydra.sweeper._target_}; valid: rounds")
+    plan = launch.plan = make_plan(config, adds_seeds=until.until == "decided")
     store: Store = construct(to_node(config.tracking))
     overrides = " ".join(str(override) for override in config.hydra.overrides.task)
     params = {"overrides": overrides, "launcher": str(config.hydra.runtime.choices["hydra/launcher"])}
     if until.until is not None:
-        launch.deciding = Deciding(launch, plan, until, store, params, num_workers(config.hydra.launcher))
+        kind = Deciding if until.until == "decided" else partial(Searching, config)
+        launch.growing = kind(launch, plan, until, store, params, num_workers(config.hydra.launcher))
         store.open()
         return
     store.open()
@@ -80,8 +83,8 @@ def launch_jobs(launcher: Launcher) -> Sequence[Any]:
         Exception: What a job raised.
     """
     launch = current_launch()
-    if launch.deciding is not None:
-        return launch.deciding.run(launcher.launch)
+    if launch.growing is not None:
+        return launch.growing.run(launcher.launch)
     assert launch.plan is not None
     returned = launcher.launch([as_overrides(job) for job in launch.plan.jobs], initial_job_idx=0)
     for job in returned:

@@ -8,7 +8,7 @@ import torch
 from gru_bench.config.check import construct
 from gru_bench.measure.timing import StepClock
 from gru_bench.models.encoder import num_parameters, state_size
-from gru_bench.run import build, preflight
+from gru_bench.run import build, preflight, probing
 from gru_bench.run.job import Job, Request, prepare
 from gru_bench.run.progress import show_progress
 from gru_bench.run.record import Recorder, write_facts
@@ -76,11 +76,16 @@ def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> Non
     record.memory(preflight.peak_memory(model, trainer, task, batch))
     record.run.flush()  # on record even if the process is killed in the hours that training may take
 
+    subject = probing.make_subject(model, task, builder, make_cell, hidden_size, settings.seed)
+    probes = probing.Probing(probing.make_probes(node), subject, record.findings, record.probe_clock)
     fit = Fit()
     generator, clock = torch.Generator().manual_seed(build.data_seed(settings.seed)), StepClock(place.device)
     try:
         with show_progress(title, trainer, quiet=quiet) as progress:
-            trainer.fit(model, task, generator, clock, hooks=(record.curves,), progress=progress, result=fit)
+            trainer.fit(
+                model, task, generator, clock, hooks=(record.curves, probes.hook), progress=progress, result=fit
+            )
+        probes.at("end")
         record.test(trainer.evaluate(model, task, "test"))
     finally:
         record.end(fit)

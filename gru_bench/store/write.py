@@ -274,7 +274,7 @@ class Run:
         """One measured number. Given again for the same name, the last one counts.
 
         Args:
-            split: ``train``, ``valid``, ``test``, ``speed`` or ``memory``.
+            split: ``train``, ``valid``, ``test``, ``speed``, ``memory`` or ``probe``.
             metric: Its name, with the unit last where it has one.
             value: May be infinite or not a number.
             unit: In words, or nothing.

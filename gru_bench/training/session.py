@@ -182,7 +182,8 @@ class Session:
         train_loss = sum(self.since_eval) / len(self.since_eval) if self.since_eval else None
         self.since_eval.clear()
         is_best = self.is_better(score)
-        if is_best:
+        # a task that is solved has many equally good steps, of which the first is the least sure of its answers
+        if is_best or (score == self.best and fit.valid and scores.metrics["loss"] < fit.valid.metrics["loss"]):
             self.best = score
             fit.best_step, fit.valid = fit.steps, scores
             self.best_state = copy.deepcopy(self.model.state_dict())

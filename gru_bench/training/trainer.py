@@ -38,7 +38,8 @@ class Trainer:
         eval_every: Steps between evaluations on the validation split; null for once an epoch.
         diverged_above: Training fails when a loss exceeds this many times the first one.
 
-    The best validation step decides which weights are scored on the test split, once.
+    The best validation step decides which weights are scored on the test split, once: by the primary metric, and of
+    equally good ones by the loss.
 
     Raises:
         UserError: There is no limit, the schedule lacks one, or the optimizer refuses its arguments.

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from backend_pairs import AGAINST_LOOP, PAIRS, backend, draw
+from backend_pairs import A_CELL_OF, AGAINST_LOOP, EQUATIONS, PAIRS, backend, draw
 from conftest import yaml_names
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_cells import CELLS, CPU, maker, seeded
+from made_cells import CPU, maker, seeded
 from torch import Tensor, nn
 
 from gru_bench.backends.base import Stack, State, check_input, zero_padding
@@ -56,8 +56,9 @@ def tensors(module: Encoder, *, grad: bool = False) -> list[Tensor]:
 
 
 def test_there_is_something_to_compare() -> None:
-    assert {"rnn", "lstm", "lstm_article", "gru"} == {cell for cell, runner in AGAINST_LOOP if runner == "vendor"}
-    assert {cell for cell, runner in PAIRS if runner == "loop"} == set(CELLS)
+    assert {"rnn", "irnn", "lstm", "gru"} == {cell for cell, runner in AGAINST_LOOP if runner == "vendor"}
+    assert {cell for cell, runner in PAIRS if runner == "loop"} == set(EQUATIONS)
+    assert {"mingru", "minlstm"} == {cell for cell, runner in AGAINST_LOOP if runner == "scan"}
 
 
 @pytest.mark.parametrize(
@@ -189,7 +190,7 @@ def test_the_backward_direction_is_the_forward_one_on_the_reversed_sequence(cell
     assert all(torch.equal(a[1:], b) for a, b in zip(final, state, strict=True))
 
 
-@pytest.mark.parametrize("runner", yaml_names("backend"))
+@pytest.mark.parametrize("runner", sorted({runner for cell, runner in PAIRS if cell == "gru"}))
 @pytest.mark.parametrize(("cell", "module"), [("rnn", nn.RNN), ("lstm", nn.LSTM), ("gru", nn.GRU)])
 def test_both_directions_and_their_states_are_ordered_as_in_torch(
     cell: str, module: type[nn.RNNBase], runner: str
@@ -351,7 +352,7 @@ def test_without_onednn_a_second_derivative_is_refused() -> None:
     ],
 )
 def test_bad_input_is_named(runner: str, shape: tuple[int, ...], lengths: list[int] | None, message: str) -> None:
-    module = encoder("gru", runner).stacks[0]
+    module = encoder(A_CELL_OF[runner], runner).stacks[0]
     with pytest.raises(UserError, match=message):
         module(torch.zeros(shape, dtype=torch.float64), None, None if lengths is None else torch.tensor(lengths))
 
@@ -362,14 +363,15 @@ def test_good_input_passes_the_check() -> None:
 
 def test_dropout_acts_between_layers_in_training_alone() -> None:
     for runner in yaml_names("backend"):
-        cells = [GRU(3, 5, seeded()), GRU(5, 5, seeded(1))]
+        make = maker(A_CELL_OF[runner])
+        cells = [make(3, 5, seeded()), make(5, 5, seeded(1))]
         stack = backend(runner).stack(cells, CPU, torch.float32, dropout=0.9)
         x = torch.ones(4, 2, 3)
         plain = backend(runner).stack(copy.deepcopy(cells), CPU, torch.float32)(x)[0]
         torch.manual_seed(0)
         assert not torch.allclose(stack(x)[0], plain)
         torch.testing.assert_close(stack.eval()(x)[0], plain)
-        single = backend(runner).stack([GRU(3, 5, seeded())], CPU, torch.float32, dropout=0.9)
+        single = backend(runner).stack([make(3, 5, seeded())], CPU, torch.float32, dropout=0.9)
         assert torch.equal(single(x)[0], single(x)[0])
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from backend_pairs import AGAINST_LOOP, draw
-from made_cells import CELLS, CPU, maker, seeded
+from backend_pairs import AGAINST_LOOP, EQUATIONS, draw
+from made_cells import CPU, maker, seeded
 from torch import Tensor
 
 from gru_bench.backends import compiled
@@ -55,10 +55,10 @@ def compilations() -> int:
 
 
 def test_it_is_offered_for_the_reference_cells_and_no_other() -> None:
-    assert {cell for cell, runner in AGAINST_LOOP if runner == "compiled"} == {"rnn", "lstm", "lstm_article", "gru"}
+    assert {cell for cell, runner in AGAINST_LOOP if runner == "compiled"} == {"rnn", "irnn", "lstm", "gru"}
 
 
-@pytest.mark.parametrize("name", sorted(set(CELLS) - {"rnn", "lstm", "lstm_article", "gru"}))
+@pytest.mark.parametrize("name", sorted(set(EQUATIONS) - {"rnn", "irnn", "lstm", "gru"}))
 def test_another_cell_is_refused_by_name(name: str) -> None:
     cell = maker(name)(3, 5, seeded())
     with pytest.raises(Unsupported, match=rf"^backend=compiled does not run {type(cell).__name__}.*backend=loop runs"):

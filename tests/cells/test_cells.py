@@ -32,9 +32,10 @@ def test_a_step_is_its_equation(name: str) -> None:
     for x_BD, gx_BG in zip(x, cell.input_projection(x), strict=True):
         output, state = cell.step(gx_BG, state)
         expected = step(values, x_BD.numpy(), *expected)
-        np.testing.assert_allclose(output.detach().numpy(), expected[0], rtol=0, atol=1e-14)
+        np.testing.assert_allclose(output.detach().numpy(), expected[0], rtol=1e-15, atol=1e-14)
+        expected = expected[-len(cell.states) :]  # an output that is not a state stands before them
         for found, wanted in zip(state, expected, strict=True):
-            np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=0, atol=1e-14)
+            np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=1e-15, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -90,7 +91,9 @@ def test_the_parameter_count_is_the_docstrings_formula(name: str, sizes: tuple[i
 def test_the_declarations_fit_the_tensors(name: str) -> None:
     cell = build(name)
     assert cell.W.shape == (len(cell.gates) * 5, 3)
-    assert cell.U.shape == (len(cell.gates) * 5, 5)
+    recurrent = cell.gates if cell.recurrent is None else cell.recurrent
+    assert [gate for gate in cell.gates if gate in recurrent] == list(recurrent)
+    assert [p.shape for key, p in cell.named_parameters() if key == "U"] == [(len(recurrent) * 5, 5)] * bool(recurrent)
     assert len(set(cell.gates)) == len(cell.gates)
     assert build(cell.family).family == cell.family  # each family is stood for by its reference cell
     assert [tuple(s.shape) for s in cell.initial_state(2)] == [(2, 5)] * len(cell.states)
@@ -112,38 +115,82 @@ def test_the_generator_alone_gives_the_initial_values(name: str, init: Init) -> 
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(one[key], two[key]) for key in one)
     assert not torch.equal(one["W"], other["W"])
-    assert not torch.equal(one["U"], other["U"])
+    assert ("U" in one) == (maker(name)(1, 1, seeded()).recurrent != ())
+    assert "U" not in one or not torch.equal(one["U"], other["U"])
+
+
+def weights(cell: Cell) -> list[torch.Tensor]:
+    """W, and U where the cell has one."""
+    return [cell.W] if cell.recurrent == () else [cell.W, cell.U]
 
 
 @pytest.mark.parametrize("name", CELLS)
 def test_uniform_stays_within_its_bound_and_reaches_it(name: str) -> None:
-    cell = maker(name)(40, 50, seeded(), init="uniform")
-    for weights in (cell.W, cell.U):
-        assert 0.98 * 50**-0.5 < weights.abs().max().item() <= 50**-0.5
+    for drawn in weights(maker(name)(40, 50, seeded(), init="uniform")):
+        assert 0.98 * 50**-0.5 < drawn.abs().max().item() <= 50**-0.5
 
 
 @pytest.mark.parametrize("name", CELLS)
 def test_keras_is_orthogonal_over_all_gates_and_glorot_at_the_input(name: str) -> None:
     cell = maker(name)(40, 50, seeded(), init="keras")
-    torch.testing.assert_close(cell.U.T @ cell.U, torch.eye(50), atol=1e-5, rtol=0)
+    for U in weights(cell)[1:]:
+        torch.testing.assert_close(U.T @ U, torch.eye(50), atol=1e-5, rtol=0)
     bound = (6 / (40 + cell.W.shape[0])) ** 0.5
     assert 0.98 * bound < cell.W.abs().max().item() <= bound
 
 
-@pytest.mark.parametrize(("name", "forget"), [("lstm", 1.0), ("lstm_article", 0.0)])
-def test_the_forget_gate_starts_at_its_bias(name: str, forget: float) -> None:
-    b_i, b_f, b_g, b_o = maker(name)(3, 5, seeded()).b.chunk(4)
-    assert (b_f == forget).all()
-    assert all((b == 0).all() for b in (b_i, b_g, b_o))
+@pytest.mark.parametrize(
+    ("name", "started", "bias"),
+    [
+        ("lstm", "f", 1.0),
+        ("lstm_article", "f", 0.0),
+        ("lstm_no_input", "f", 1.0),
+        ("lstm_no_output", "f", 1.0),
+        ("lstm_cifg", "i", -1.0),  # f = 1 - i
+        ("lstm_peephole", "f", 1.0),
+        ("janet", "f", 1.0),
+    ],
+)
+def test_the_forget_gate_starts_at_its_bias(name: str, started: str, bias: float) -> None:
+    cell = maker(name)(3, 5, seeded())
+    for gate, b in zip(cell.gates, cell.b.chunk(len(cell.gates)), strict=True):
+        assert (b == (bias if gate == started else 0.0)).all()
 
 
 def test_forget_bias_is_what_is_asked_for() -> None:
     assert (LSTM(3, 5, seeded(), forget_bias=-2.5).b[5:10] == -2.5).all()
 
 
+def test_chrono_spreads_the_time_scales_and_leaves_all_else() -> None:
+    """1 / (1 - sigma(b)) = 1 + exp(b) steps, uniform from 2 to T."""
+    for name, gate in (("lstm", "f"), ("gru", "z"), ("janet", "f")):
+        cell, other = (maker(name)(3, 400, seeded(), **options) for options in ({"chrono_steps": 50}, {}))
+        biases, keep = cell.b.detach().chunk(len(cell.gates)), cell.gates.index(gate)
+        scales = 1 + biases[keep].exp()
+        assert 2 <= scales.min() < 3
+        assert 49 < scales.max() <= 50
+        assert abs(scales.mean() - 26) < 2
+        for gate, b, b_other in zip(cell.gates, biases, other.b.chunk(len(cell.gates)), strict=True):
+            if gate == "i":
+                assert torch.equal(b, -biases[keep])
+            elif gate != cell.gates[keep]:
+                assert torch.equal(b, b_other)
+        assert torch.equal(cell.W, other.W)
+        assert torch.equal(cell.U, other.U)
+
+
+def test_irnn_starts_as_the_identity_with_almost_no_input() -> None:
+    cell = maker("irnn")(40, 50, seeded())
+    assert torch.equal(cell.U, torch.eye(50))
+    assert not cell.b.any()
+    assert 0.0009 < cell.W.std() < 0.0011
+    h = torch.rand(2, 50)
+    assert torch.equal(cell.step(torch.zeros(2, 50), (h,))[0], h)  # remembers without end
+
+
 def test_what_a_cell_does_not_know_it_refuses() -> None:
-    with pytest.raises(ValueError, match="'tanh' or 'sigmoid', got 'relu'"):
-        RNN(1, 1, seeded(), activation="relu")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="one of tanh, sigmoid, relu, got 'elu'"):
+        RNN(1, 1, seeded(), activation="elu")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="'uniform' or 'keras', got 'zeros'"):
         GRU(1, 1, seeded(), init="zeros")  # type: ignore[arg-type]
 

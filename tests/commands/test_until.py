@@ -163,12 +163,12 @@ def test_interrupted_and_gone_on(gru_bench: Command, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["until=decided"], "until=decided: adds seeds to a sweep; valid: with -m or experiment=NAME"),
+        (["until=decided"], "until=decided: adds runs to a sweep; valid: with -m or experiment=NAME"),
         (["-m", "until=decided", "cell=rnn,gru"], "until=decided: compares gru with lstm, so the sweep needs both"),
         (["-m", "until=other", "cell=lstm,gru"], "until='other': must be 'decided'"),
         (["-m", "until=decided", "cell=lstm,gru", "max_hours=0"], "max_hours=0: must be greater than 0"),
         (["-m", "until=decided", "cell=lstm,gru", "max_hours=1,2"], "max_hours: one value for the whole sweep"),
-        (["-m", "cell=lstm,gru", "max_hours=1"], "max_hours=1: only limits a sweep that adds seeds"),
+        (["-m", "cell=lstm,gru", "max_hours=1"], "max_hours=1: only limits a sweep that adds runs"),
         (["-m", "until=decided", "cell=lstm,gru", "max_seeds=4"], "max_seeds=4: must be greater than or equal to 5"),
         (["-m", "until=decided", "cell=lstm,gru", "seed=range(9)", "max_seeds=8"], "max_seeds=8: the sweep lists 9"),
         (["-m", "until=decided", "cell=lstm,gru", "max_seeds=999"], "max_seeds=999: "),

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import torch
 from fakes import Clock, Line, Weight, make_trainer
+from torch import nn
 
 from gru_bench.errors import Diverged, UserError
+from gru_bench.tasks.base import Scores, Split
 from gru_bench.training.fit import WARM_UP_STEPS, Event, Fit, Progress
 from gru_bench.training.trainer import detach, evaluate
 
@@ -64,6 +66,18 @@ def test_the_weights_of_the_best_validation_step_are_kept() -> None:
     assert fit.valid.metrics["error"] == 0.2
     assert model.w.item() == weights[1]
     assert weights[1] != weights[3]
+
+
+def test_of_equally_good_steps_the_one_with_the_lowest_loss_is_kept() -> None:
+    class Tied(Line):
+        def score(self, model: nn.Module, split: Split) -> Scores:
+            return Scores({"error": 0.5, "loss": losses.pop(0)})
+
+    losses = [0.4, 0.3, 0.6, 0.3]
+    fit = make_trainer(max_steps=4, eval_every=1).fit(Weight(), Tied(), seeded(), Clock())
+    assert fit.best_step == 2
+    assert fit.valid is not None
+    assert fit.valid.metrics["loss"] == 0.3
 
 
 def test_higher_is_better_is_respected() -> None:

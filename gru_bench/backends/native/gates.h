@@ -68,6 +68,13 @@ struct Sigmoid {
     static V slope(V y) { return y * (1 - y); }
 };
 
+struct Relu {
+    template <class V>
+    static V value(V x) { return x < 0 ? V{} : x; }  // not a number stays what it is
+    template <class V>
+    static V slope(V y) { return y > 0 ? V{} + 1 : V{}; }
+};
+
 struct LSTM {
     static constexpr int GATES = 4, VECTORS = 1, SAVED = 4, SLOPES = 4, INPUTS = 4;
     static constexpr bool MEMORY = true, APART = false;

@@ -402,6 +402,7 @@ int vector_bytes() { return VECTOR_BYTES; }
 
 BOTH(RNN_tanh, Plain<Tanh>)
 BOTH(RNN_sigmoid, Plain<Sigmoid>)
+BOTH(RNN_relu, Plain<Relu>)
 BOTH(LSTM, LSTM)
 BOTH(GRU, GRU)
 BOTH(GRUArticle, GRUArticle)

@@ -22,10 +22,18 @@ class Levels:
         beyond: Further levels, in the test split alone.
         num_eval: Validation and test examples of each level.
         difficulty: What a level counts, which is also the name of the slice: ``length``, ``lag``, ``pairs`` ...
+        ahead: Training batches of a level that are drawn at once, for a draw whose cost hardly grows with its count.
     """
 
     def __init__(
-        self, draw: Draw, levels: list[int], beyond: list[int], num_eval: int, *, difficulty: str = "length"
+        self,
+        draw: Draw,
+        levels: list[int],
+        beyond: list[int],
+        num_eval: int,
+        *,
+        difficulty: str = "length",
+        ahead: int = 1,
     ) -> None:
         self.draw = draw
         self.levels = sorted(set(levels))
@@ -33,6 +41,7 @@ class Levels:
         self.unseen = sorted({*beyond} - {*levels})
         self.num_eval = num_eval
         self.difficulty = difficulty
+        self.ahead = ahead
 
     def load(self) -> None:
         """Draw validation and test data."""
@@ -45,13 +54,15 @@ class Levels:
         """One pass over validation or test, level after level; training without end."""
         if split != "train":
             for whole in self.whole[split]:
-                for part in torch.arange(self.num_eval).split(batch_size):
-                    # targets are (B,) or (T, B)
-                    yield Batch(whole.inputs[:, part], whole.targets[..., part])
+                yield from pieces(whole, batch_size)
             return
+        drawn: dict[int, list[Batch]] = {level: [] for level in self.levels}
         while True:
-            choice = int(torch.randint(len(self.levels), (), generator=generator))
-            yield self.draw(self.levels[choice], batch_size, generator)
+            level = self.levels[int(torch.randint(len(self.levels), (), generator=generator))]
+            if not drawn[level]:
+                whole = self.draw(level, self.ahead * batch_size, generator)
+                drawn[level] = [whole] if self.ahead == 1 else list(pieces(whole, batch_size))
+            yield drawn[level].pop()
 
     def parts(self, split: Split) -> list[Part]:
         """One part for each level of a split, in the order of :meth:`batches`."""
@@ -67,3 +78,10 @@ class Levels:
     def column(self, split: Split) -> list[int]:
         """The level of each example."""
         return [level for level in self.by_split[split] for _ in range(self.num_eval)]
+
+
+def pieces(whole: Batch, batch_size: int) -> Iterator[Batch]:
+    """A batch in smaller ones, in order."""
+    for part in torch.arange(whole.inputs.shape[1]).split(batch_size):
+        # targets are (B,) or (T, B)
+        yield Batch(whole.inputs[:, part], whole.targets[..., part])

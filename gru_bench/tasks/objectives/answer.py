@@ -20,6 +20,14 @@ from gru_bench.tasks.objectives.tag import mean_nats
 Level = Annotated[int, Ge(1)]
 
 
+class AnswerArguments(Common):
+    """What the yaml of every task of this kind gives, for the constructors of those with arguments of their own."""
+
+    levels: Annotated[list[Level], MinLen(1)]
+    beyond: list[Level]
+    num_eval: PositiveInt
+
+
 class Answer(Task):
     """Sequences of symbols by level of difficulty, with the symbol to give at some of their steps.
 
@@ -36,6 +44,7 @@ class Answer(Task):
     Attributes:
         version: Name and version of the generator: another one wherever the same seed would give other data.
         difficulty: What a level counts; the name of the slice.
+        ahead: Training batches of a level that are drawn at once, where :meth:`draw` goes step by step.
     """
 
     metrics: tuple[Metric, ...] = (
@@ -48,6 +57,7 @@ class Answer(Task):
     endless: ClassVar[bool] = True
     version: ClassVar[str]
     difficulty: ClassVar[str]
+    ahead: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -60,7 +70,7 @@ class Answer(Task):
         **common: Unpack[Common],
     ) -> None:
         super().__init__(data, **common)
-        self.examples = Levels(self.draw, levels, beyond, num_eval, difficulty=self.difficulty)
+        self.examples = Levels(self.draw, levels, beyond, num_eval, difficulty=self.difficulty, ahead=self.ahead)
         if unseen := self.examples.unseen:
             self.notes.append(f"{self.difficulty} {', '.join(map(str, unseen))}: never trained, tests extrapolation")
 
@@ -73,11 +83,15 @@ class Answer(Task):
 
     @abstractmethod
     def without_memory(self, level: int, /) -> float:
-        """The accuracy that a model reaches at a level which knows the task but only sees the current step's input."""
+        """The primary score at a level of a model which knows the task but only sees the current step's input."""
 
     def with_memory(self, level: int, /) -> float:
-        """The accuracy of perfect memory."""
+        """The primary score of perfect memory."""
         return 1.0
+
+    def easiest(self) -> int:
+        """The lowest level of all splits, for a constructor that checks whether its arguments go with the levels."""
+        return self.examples.by_split["test"][0]
 
     def parameters_id(self) -> str:
         """What else the data depends on, besides levels and number of examples."""

@@ -1,0 +1,3 @@
+"""``cell=lstm_chrono``: the equations of ``lstm``; only the initial biases of two gates differ."""
+
+from equations.lstm import step as step
