@@ -22,9 +22,10 @@ LEFT = 0.01
 TEXT = (
     "The norm of the gradient of a last output with respect to the states so many steps earlier, as a share of that at "
     "the last step: at the start, in the middle and at the end of training (the weights of the best validation step). "
-    "Lines are medians over the runs, bands reach from the smallest to the largest. Half-life: of the exponential that "
-    "fits the tail of the curve, infinite where nothing decays. Effective horizon: the largest lag at which one "
-    "hundredth is left. Of each the median over the runs, with the range in brackets."
+    "A run that stops early has no middle. Lines are medians over the runs, bands reach from the smallest to the "
+    "largest. Half-life: of the exponential that fits the tail of the curve, infinite where nothing decays. Effective "
+    "horizon: the largest lag at which one hundredth is left. Of each the median over the runs, with the range in "
+    "brackets."
 )
 SEARCHED = (
     "Runs of a search for the longest lag are shown at the one lag that most cells visited, so that all cells face the "
@@ -138,8 +139,9 @@ def draw(view: View, found: Sequence[Reach], marks: dict[str, int], smallest: fl
                 if one.moment == moment:
                     look = cell_looks[one.rows.cell]
                     draw_curve(ax, one, look, lines[one.rows.name], smallest)
-                    if one.rows.cell in marks:
-                        ax.plot([marks[one.rows.cell]], [0.04], marker="|", markersize=14, markeredgewidth=2.5,
+                    if (at := marks.get(one.rows.cell)) is not None:
+                        above = sum(cell < one.rows.cell and lag == at for cell, lag in marks.items())
+                        ax.plot([at], [0.04 + 0.07 * above], marker="|", markersize=14, markeredgewidth=2.5,
                                 color=look.color, transform=ax.get_xaxis_transform(), zorder=4)  # fmt: skip
             ax.axhline(LEFT, color="0.35", linestyle=":", linewidth=1.0, zorder=1)
             ax.set_yscale("log")

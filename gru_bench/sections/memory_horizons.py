@@ -4,7 +4,7 @@ import math
 
 from gru_bench.compare.horizons import SHARE, Horizon, Tried, horizons
 from gru_bench.compare.wording import budget_text
-from gru_bench.report.markdown import UNKNOWN, Section, count, known, paragraphs, plural, span, table
+from gru_bench.report.markdown import UNKNOWN, Section, count, known, paragraphs, plural, table
 from gru_bench.report.view import View
 from gru_bench.sections.how_far_back import places, rank
 from gru_bench.statistics.success import Survival
@@ -85,7 +85,7 @@ def trials_text(one: Horizon) -> str:
         return UNKNOWN
     rates = sorted({trial.rate for _, trial in trials if known(trial.rate)})
     lags = len({lag for lag, _ in trials})
-    values = span(rates[0], rates[-1], 2) if rates else UNKNOWN
+    values = " .. ".join(dict.fromkeys(f"{rate:g}" for rate in (rates[0], rates[-1]))) if rates else UNKNOWN
     return f"{plural(len(rates), 'rate')} ({values}) at {plural(lags, 'lag')}: {plural(len(trials), 'run')}"
 
 

@@ -152,4 +152,4 @@ def test_the_tables_and_the_figure() -> None:
     assert cell(whole, "gru", "horizon") == "at least 600"
     assert cell(whole, "gru_no_reset", "seeds that solve it (95 %)") == "9 of 10 (60 to 98 %)"
     assert cell(whole, "gru_no_reset", "next lag tried") == "400"
-    assert cell(whole, "rnn_relu", "trials") == "4 rates (0.0020 .. 0.13) at 3 lags: 12 runs"
+    assert cell(whole, "rnn_relu", "trials") == "4 rates (0.002 .. 0.128) at 3 lags: 12 runs"
