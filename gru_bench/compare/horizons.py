@@ -20,12 +20,15 @@ from gru_bench.report.groups import family_rank
 from gru_bench.report.markdown import known
 from gru_bench.report.view import View
 from gru_bench.statistics.intervals import Interval
-from gru_bench.statistics.success import Survival, survival, wilson
+from gru_bench.statistics.looks import MIN_SEEDS
+from gru_bench.statistics.success import Survival, boschloo, survival, wilson
 
 HORIZON, TRIAL = "horizon", "trial"
 """Roles of the runs of a search."""
 SHARE = 0.9
 """Of the seeds, which must solve a lag."""
+ONE_SIDED = 0.025
+"""Level at which one cell reaches further than another."""
 LAG_SLICES = ("length", "lag", "distance")
 """Slices of the test data that tell at which lag a run without the fact ``trained_to`` was trained."""
 
@@ -92,6 +95,10 @@ class Tried:
         """Steps to solve it, where runs that did not are cut off at their last step."""
         return survival([one.steps for one in self.counted], [one.solved for one in self.counted])
 
+    def counts(self) -> str:
+        """``3 of 8``, and that they were trials where they were."""
+        return f"{self.num_solved} of {self.num}{' trials' if self.of_trials else ''}"
+
     @property
     def rate(self) -> float | None:
         """The learning rate of the runs, where trials chose one."""
@@ -148,29 +155,46 @@ class Horizon:
             return "not known" if self.is_open else f"below {self.tried[0].lag}"
         return f"at least {self.lag}" if self.is_open else f"{self.lag}"
 
-    def clear(self, solves: bool) -> list[int]:
-        """The lags that more (else fewer) than half of all seeds solve, as far as Wilson's intervals tell."""
-        seen = [(one.lag, one.interval) for one in self.tried]
-        return [lag for lag, ends in seen if (ends.low > 0.5 if solves else ends.high < 0.5)]
+    def in_short(self) -> str:
+        """``200 (10 of 10; 400: 3 of 8)``: also what happened at the next lag that was tried."""
+        seen = [self.longest.counts()] if self.longest else []
+        seen += [f"{self.next.lag}: {self.next.counts()}"] if self.next else []
+        return f"{self.text()} ({'; '.join(seen)})" if seen else self.text()
+
+    @property
+    def reach(self) -> int:
+        """The longest lag that more than half of all seeds solve, as far as Wilson's interval tells; 0 for none."""
+        return max((one.lag for one in self.tried if one.interval.low > 0.5), default=0)
 
 
 Order = Literal["further", "nearer", "alike", "undecided"]
 
 
 def compared(one: Horizon, other: Horizon) -> Order:
-    """Whether the first cell reaches further than the second.
+    """Whether the first cell reaches further than the second; see :func:`further`.
 
-    It does where most of its seeds clearly solve a lag (Wilson's interval above a half) at or below which the second
-    clearly fails (below a half). Alike are two cells of which each clearly solves the longest lag that the other one
-    does, and that solve some.
+    Alike are two cells with the same longest lag, which most seeds of both clearly solve, neither of which reaches
+    further.
     """
-    reach, reach_other = max(one.clear(True), default=0), max(other.clear(True), default=0)
-    fails, fails_other = (min(cell.clear(False), default=math.inf) for cell in (one, other))
-    if reach >= fails_other:
-        return "undecided" if reach_other >= fails else "further"
-    if reach_other >= fails:
-        return "nearer"
-    return "alike" if reach == reach_other > 0 else "undecided"
+    ahead, behind = further(one, other), further(other, one)
+    if ahead != behind:
+        return "further" if ahead else "nearer"
+    return "alike" if not ahead and one.lag == other.lag == one.reach == other.reach > 0 else "undecided"
+
+
+def further(one: Horizon, other: Horizon) -> bool:
+    """Whether at the shortest lag that the second cell does not solve, more seeds of the first one do.
+
+    By Boschloo's exact test of the two shares, one-sided at 2.5 %. The first cell's share is that at the same lag or,
+    where it was not tried there, at the next longer one.
+    """
+    failed = other.next
+    if failed is None or failed.passed is not False:
+        return False
+    there = next((tried for tried in one.tried if tried.lag >= failed.lag), None)
+    if there is None or there.of_trials or there.num < MIN_SEEDS:
+        return False
+    return boschloo(there.num_solved, there.num, failed.num_solved, failed.num, "greater") <= ONE_SIDED
 
 
 def horizons(view: View) -> list[Horizon]:

@@ -13,8 +13,8 @@ ACCEPTABLE = {"margins": "margins that were changed after the runs began, or tha
 """What the key ``accept`` may name: a weakness of the comparison that would otherwise be refused."""
 
 
-ROLES = {"horizon": "that look for the longest lag", "trial": "that try a learning rate"}
-"""What a run with a role is for, in words."""
+ROLES = {"": "that were not run", "horizon": "that look for the longest lag", "trial": "that try a learning rate"}
+"""What a run of a search is for, in words."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def header(view: View, made: Made) -> str:
 
 def searched(view: View) -> str:
     """How many runs are in no comparison, in a sentence; nothing where all are."""
-    roles = view.searched["role"].value_counts()
+    roles = view.searched["role"].fillna("").value_counts()
     texts = [f"{roles[role]} {ROLES.get(role, role)}" for role in sorted(roles.index)]
     return f" In no table but those on how far back cells reach: {' and '.join(texts)}." if texts else ""
 

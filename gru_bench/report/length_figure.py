@@ -25,6 +25,8 @@ from gru_bench.report.markdown import heading
 from gru_bench.report.parts import Parts, as_number
 from gru_bench.report.view import View
 
+STEPS = ("length", "distance", "lag")
+"""Slices that are counted in time steps."""
 LEVEL: dict[str, Any] = {"color": "0.35", "linestyle": ":", "linewidth": 1.4}
 
 
@@ -74,7 +76,8 @@ def draw_lengths(
             ax.set_xticks(finite, [labels[at] for at, _ in places])
             ax.set_title(heading(task.task, task.generated), loc="left")
             each = parts.common_size()
-            ax.set_xlabel(f"{name} (time steps{'' if each is None else f'; n={each:,} each'})")
+            about = [*(["time steps"] if name in STEPS else []), *([f"n={each:,} each"] if each is not None else [])]
+            ax.set_xlabel(f"{name} ({'; '.join(about)})" if about else name)
             ax.set_ylabel(f"{task.metric}\n({direction(task.higher_is_better, vertical=True)})".replace("\n()", ""))
         any_split = any(parts.is_split[label] for parts in found for label in parts.scores)
         handles = [handle(cell_looks[group.cell], group.variant, label) for label, group in names.items()]

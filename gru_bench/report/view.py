@@ -35,9 +35,9 @@ class View:
 
     def __init__(self, results: Results, accept: frozenset[str] = frozenset()):
         self.all_runs, self.values = complete(results)
-        has_role = is_known(self.all_runs["role"])
-        self.runs = self.all_runs[~has_role].reset_index(drop=True)
-        self.searched = self.all_runs[has_role].reset_index(drop=True)
+        of_search = is_known(self.all_runs["role"]) | left_out(self.all_runs)
+        self.runs = self.all_runs[~of_search].reset_index(drop=True)
+        self.searched = self.all_runs[of_search].reset_index(drop=True)
         self.curves, self.bench = results.curves.copy(), results.bench.copy()
         self.measured = measure(self.values)
         self._evaluated: dict[tuple[str, str], set[int]] = {}
@@ -126,6 +126,15 @@ def complete(results: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
         values[column] = values[column].fillna("").astype(str)
     runs = runs.sort_values(["task", "cell", "group_key", "seed", "job", "run_id"], ignore_index=True)
     return runs, values.sort_values(list(VALUE_COLUMNS), ignore_index=True)
+
+
+def left_out(runs: pd.DataFrame) -> pd.Series:
+    """Which runs are jobs of a search for a horizon that left no run: no plan knows their role.
+
+    All runs of such a sweep have one.
+    """
+    searches = set(runs.loc[runs["role"] == "horizon", "sweep"])
+    return (runs["status"] == "missing") & is_known(runs["sweep"]) & runs["sweep"].isin(searches)
 
 
 def measure(values: pd.DataFrame) -> Measured:

@@ -71,7 +71,8 @@ def facts_of_sweep(sweep: Sweep, number: int | None) -> dict[str, Any]:
 
 def hardest_level(task: Task) -> int | str:
     """The largest level of difficulty that training sees; nothing where the task has no levels."""
-    levels = getattr(getattr(task, "examples", None), "levels", None)  # tasks with levels keep them there
+    owners = (task, getattr(task, "examples", None))  # a task with levels has them itself, or in its examples
+    levels = next((found for owner in owners if (found := getattr(owner, "levels", None))), None)
     return max(levels) if levels else ""
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from gru_bench.compare.compared import BUDGETS, FIRST, SECOND, Compared, by_budget, primary
+from gru_bench.compare.far_claims import lstm_for_long
 from gru_bench.compare.pairs import shown
 from gru_bench.report.markdown import Section, known, number, paragraphs, span, table
 from gru_bench.report.parts import Small
@@ -45,15 +46,17 @@ def render(view: View, /, *, slices: list[str], fewest_examples: int) -> Section
 
 
 def by_length(view: View, slices: list[str], small: Small) -> Row:
-    """From the slope of the difference over the length."""
-    claim = longer(slopes_of(view, slices, small))
+    """From the longest lags that a search found, else from the slope of the difference over the length."""
+    lags = lstm_for_long(view, "")
+    claim = lags or longer(slopes_of(view, slices, small))
     choices = {
         SUPPORTED: f"{shown(SECOND)} for long ones",
         CONTRADICTED: f"{shown(FIRST)} for long ones",
         UNDECIDED: UNDECIDED,
         NOT_TESTED: NOT_MEASURED,
     }
-    seen = NOT_MEASURED if claim.verdict == NOT_TESTED else f"difference by length: {claim.evidence}"
+    measured = "longest lag that most seeds solve" if lags else "difference by length"
+    seen = NOT_MEASURED if claim.verdict == NOT_TESTED else f"{measured}: {claim.evidence}"
     return "long sequences", seen, choices.get(claim.verdict, f"depends on the task ({claim.verdict})")
 
 

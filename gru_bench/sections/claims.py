@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gru_bench.compare import far_claims
+from gru_bench.compare.claim import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED, Claim, overall
 from gru_bench.compare.compared import FIRST, SECOND, Compared, by_budget, primary, secondary
 from gru_bench.compare.pairs import best_row, rows_of
 from gru_bench.compare.pairs import shown as name_of
@@ -20,7 +22,12 @@ from gru_bench.statistics.looks import MIN_SEEDS
 from gru_bench.statistics.success import wilson
 from gru_bench.statistics.verdict import Verdict, decide
 
-SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED = "supported", "contradicted", "undecided", "not tested"
+TITLE = "The article's claims"
+PLAIN_FAILS = "Plain RNNs cannot learn long dependencies"
+VANISH = "… because their gradients vanish"
+GATES = "Gates solve it"
+RESET = "The reset gate may harm long memory"
+LONG = "Long → LSTM, short → GRU"
 MOST_IN_WORDS = 3
 """Comparisons of one claim that are given with their numbers; of more, the tasks by answer."""
 TEXT = (
@@ -28,16 +35,6 @@ TEXT = (
     "test score is at least half of the way from the trivial guess to the score that counts as solved, and as far from "
     f"the guess as a useful model's. Fewer than {MIN_SEEDS} seeds decide nothing."
 )
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One row: what is claimed, what tests it, what was seen, and what follows."""
-
-    claim: str
-    test: str
-    evidence: str
-    verdict: str
 
 
 def render(view: View, /, *, long_range: list[str], slices: list[str], fewest_examples: int) -> Section:
@@ -51,20 +48,16 @@ def render(view: View, /, *, long_range: list[str], slices: list[str], fewest_ex
     """
     small = Small(below=fewest_examples, mergeable=[])
     far = [task for task in view.tasks if task.task in long_range]
+    long_pairs = [one for one in secondary(view) if one.task in long_range]
+    reset_test = "GRU less the same without reset gate, long-range tasks"
     claims = [
-        learning(view, far, ["rnn"], slices, "Plain RNNs cannot learn long dependencies", reverse=True),
-        Claim("… because their gradients vanish", "gradients by distance", "gradients are not measured", NOT_TESTED),
-        learning(view, far, [SECOND, FIRST], slices, "Gates solve it", reverse=False),
+        far_claims.plain_fails(view, PLAIN_FAILS) or learning(view, far, ["rnn"], slices, PLAIN_FAILS, reverse=True),
+        far_claims.gradients_vanish(view, VANISH) or far_claims.untested(VANISH),
+        far_claims.gates_solve(view, GATES) or learning(view, far, [SECOND, FIRST], slices, GATES, reverse=False),
         simpler(view),
         weaker(view),
-        against(
-            [one for one in secondary(view) if one.task in long_range],
-            "gru_no_reset",
-            "The reset gate may harm long memory",
-            "GRU less the same without reset gate, long-range tasks",
-            second=SUPPORTED,
-        ),
-        longer(slopes_of(view, slices, small)),
+        far_claims.reset_harms(view, RESET) or against(long_pairs, "gru_no_reset", RESET, reset_test, second=SUPPORTED),
+        far_claims.lstm_for_long(view, LONG) or longer(slopes_of(view, slices, small)),
         against(
             secondary(view),
             "gru_article",
@@ -74,22 +67,16 @@ def render(view: View, /, *, long_range: list[str], slices: list[str], fewest_ex
         ),
     ]
     if all(claim.verdict == NOT_TESTED for claim in claims):
-        return Section("The article's claims", "")
+        return Section(TITLE, "")
     rows = [[claim.claim, claim.test, claim.evidence, f"**{claim.verdict}**"] for claim in claims]
-    return Section("The article's claims", paragraphs(table(["claim", "test", "evidence", "verdict"], rows), TEXT))
-
-
-def overall(answers: Mapping[str, str]) -> str:
-    """One verdict of those on each task: the common one, that it depends on the task, or how many of each."""
-    found = list(answers.values())
-    if not found:
-        return NOT_TESTED
-    if len(set(found)) == 1:
-        return found[0]
-    if {SUPPORTED, CONTRADICTED} <= set(found):
-        return "depends on the task"
-    counts = [f"{which} on {found.count(which)}" for which in (SUPPORTED, CONTRADICTED, UNDECIDED) if which in found]
-    return ", ".join(counts)
+    texts = [
+        TEXT,
+        far_claims.TEXT if any(claim.test.startswith(far_claims.TEST) for claim in claims) else "",
+        far_claims.GRADIENTS if far_claims.gradients_vanish(view, VANISH) else "",
+    ]
+    return Section(
+        TITLE, paragraphs(table(["claim", "test", "evidence", "verdict"], rows), " ".join(filter(None, texts)))
+    )
 
 
 # whether seeds learn
@@ -285,7 +272,7 @@ def longer(slopes: Mapping[str, Slope]) -> Claim:
     answers = {task: meaning.get(slope.verdict.answer, UNDECIDED) for task, slope in slopes.items()}
     texts = [f"{task} {effect(slope.verdict, slope.value, slope.num_seeds)}" for task, slope in slopes.items()]
     test = "slope of GRU less LSTM for each doubling of the length (negative: the LSTM gains)"
-    return Claim("Long → LSTM, short → GRU", test, "; ".join(texts) or "no scores by length", overall(answers))
+    return Claim(LONG, test, "; ".join(texts) or "no scores by length", overall(answers))
 
 
 def slopes_by_seed(view: View, one: Compared, slice: str, small: Small) -> np.ndarray:

@@ -76,9 +76,10 @@ def searches(view: View) -> list[str]:
     if runs.empty:
         return []
     ended = int((runs["status"] == "finished").sum())
-    texts = [
-        f"{plural(int((runs['role'] == role).sum()), 'run')} with the role {role}" for role in distinct(runs["role"])
-    ]
+    roles = distinct(runs["role"])
+    texts = [f"{plural(int((runs['role'] == role).sum()), 'run')} with the role {role}" for role in roles]
+    if missing := int((~runs["role"].isin(roles)).sum()):
+        texts.append(f"{missing} planned and not run")
     which = listed(f"{cell} on {task}" for cell, task in zip(runs["cell"], runs["task"], strict=True) if known(cell))
     return ["runs of a search", f"{'; '.join(texts)} ({which}); {ended} finished",
             "nothing: they stand under How far back alone"]  # fmt: skip

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gru_bench.compare.compared import BUDGETS
-from gru_bench.compare.horizons import SHARE, Horizon, Tried, horizons
+from gru_bench.compare.horizons import SHARE, Horizon, horizons
 from gru_bench.compare.pairs import shown
 from gru_bench.compare.wording import budget_text
 from gru_bench.report.figures import Look, handle, legend_below, looks, panels, set_log, style
@@ -72,7 +72,7 @@ def short_table(found: Sequence[Horizon]) -> str:
     budgets = [budget for _, budget in places(found)]
     named = {(one.name, one.budget): one for one in found}
     rows = [
-        [name, *(in_short(named[name, budget]) if (name, budget) in named else "not run" for budget in budgets)]
+        [name, *(named[name, budget].in_short() if (name, budget) in named else "not run" for budget in budgets)]
         for name in dict.fromkeys(one.name for one in sorted(found, key=rank))
     ]
     return table(["cell", *(budget_text(budget) for budget in budgets)], rows)
@@ -81,17 +81,6 @@ def short_table(found: Sequence[Horizon]) -> str:
 def rank(one: Horizon) -> tuple[object, ...]:
     """Families in their order, the reference cell first."""
     return family_rank(one.family), one.cell != one.family, one.name
-
-
-def in_short(one: Horizon) -> str:
-    """``200 (10 of 10); 400: 3 of 8``."""
-    solved = f"{one.text()} ({counts(one.longest)})" if one.longest else one.text()
-    return f"{solved}; {one.next.lag}: {counts(one.next)}" if one.next else solved
-
-
-def counts(tried: Tried) -> str:
-    """``3 of 8``, and that they were trials where they were."""
-    return f"{tried.num_solved} of {tried.num}{' trials' if tried.of_trials else ''}"
 
 
 def draw(view: View, found: Sequence[Horizon]) -> Figure:

@@ -4,9 +4,9 @@ import math
 
 from gru_bench.compare.horizons import SHARE, Horizon, Tried, horizons
 from gru_bench.compare.wording import budget_text
-from gru_bench.report.markdown import UNKNOWN, Section, count, known, paragraphs, plural, span, table
+from gru_bench.report.markdown import UNKNOWN, Section, count, known, paragraphs, plural, table
 from gru_bench.report.view import View
-from gru_bench.sections.how_far_back import counts, places, rank
+from gru_bench.sections.how_far_back import places, rank
 from gru_bench.statistics.success import Survival
 
 TITLE = "Memory horizons"
@@ -17,8 +17,8 @@ TEXT = (
     "reach, so that an unsolved lag has fewer. Where no trial solves a lag, the trials stand in for seeds: each "
     "has another rate or seed, and their interval is a rough one. A run that failed or diverged counts as not solved. "
     "Steps until half of the seeds solve the horizon are Kaplan and Meier's, with Brookmeyer and Crowley's interval: "
-    "seeds that do not solve it are cut off at their last step. Bisection takes for granted that who solves a lag "
-    "solves all shorter ones."
+    "seeds that do not solve it are cut off at their last step. Bisection takes for granted that a cell which solves a "
+    "lag solves all shorter ones."
 )
 
 
@@ -67,7 +67,7 @@ def share_text(tried: Tried) -> str:
     """``9 of 10 (60 to 98 %)``; that it is open where the search ended too early."""
     ends = tried.interval
     cut_short = ", cut short" if tried.passed is None else ""
-    return f"{counts(tried)} ({100 * ends.low:.0f} to {100 * ends.high:.0f} %){cut_short}"
+    return f"{tried.counts()} ({100 * ends.low:.0f} to {100 * ends.high:.0f} %){cut_short}"
 
 
 def median_text(steps: Survival) -> str:
@@ -85,7 +85,7 @@ def trials_text(one: Horizon) -> str:
         return UNKNOWN
     rates = sorted({trial.rate for _, trial in trials if known(trial.rate)})
     lags = len({lag for lag, _ in trials})
-    values = span(rates[0], rates[-1], 2) if rates else UNKNOWN
+    values = " .. ".join(dict.fromkeys(f"{rate:g}" for rate in (rates[0], rates[-1]))) if rates else UNKNOWN
     return f"{plural(len(rates), 'rate')} ({values}) at {plural(lags, 'lag')}: {plural(len(trials), 'run')}"
 
 
@@ -95,7 +95,7 @@ def every_lag(found: list[Horizon]) -> str:
     rows = []
     for one in found:
         seen = {tried.lag: tried for tried in one.tried}
-        rows.append([one.name, *(counts(seen[lag]) if lag in seen else "" for lag in lags)])
+        rows.append([one.name, *(seen[lag].counts() if lag in seen else "" for lag in lags)])
     return table(["cell", *(f"lag {lag}" for lag in lags)], rows)
 
 

@@ -27,7 +27,7 @@ def render(
 
     Args:
         view: All runs.
-        slices: Names of the slices that are a length or a distance in time steps.
+        slices: Names of the slices that are a length or a distance, or another level of difficulty.
         without: Tasks whose lengths another section shows.
         log_metrics: Metrics whose axis is always logarithmic.
         log_axis_from: Ratio of the largest to the smallest value from which any axis is.

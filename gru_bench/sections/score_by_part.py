@@ -18,6 +18,8 @@ TEXT = (
     "in grey: the trivial guess, where it is known), so compare cells within a part, not parts with each other. A "
     "difference that rests on few examples may well be chance, whatever the spread over seeds."
 )
+BASELINES = ("trivial_", "without_memory_", "with_memory_")
+"""Beginnings of metrics that are no score of a model."""
 SPREAD = 0.5
 """How much of the room between two parts the cells' marks take."""
 
@@ -60,11 +62,7 @@ def parts_of(task: TaskGroups, view: View, without: list[str], small: Small) -> 
     names = {
         (metric, name)
         for split, metric, name, _ in view.measured
-        if split == "test"
-        and name
-        and name not in without
-        and not is_size(metric)
-        and not metric.startswith("trivial_")
+        if split == "test" and name and name not in without and not is_size(metric) and not metric.startswith(BASELINES)
     }
     found = [cut(view, task, metric, name, small) for metric, name in sorted(names)]
     return [parts for parts in found if parts.scores]

@@ -47,6 +47,8 @@ def hierarchical(effects_K: ArrayLike, se_K: ArrayLike, level: float = 0.95) -> 
     count = effects.size
     if count == 1:
         return Hierarchical(float(effects[0]), unknown(level, "one task"), math.nan, 1)
+    if not effects.any() and not se.any():  # every seed of every task did the same in both: nothing to weigh by
+        return Hierarchical(0.0, unknown(level, "no task shows any difference"), 0.0, count)
     variances = np.maximum(se, 1e-9 * max(1e-300, np.abs(effects).max(), se.max())) ** 2
     tau2 = _reml(effects, variances)
     weights = 1 / (variances + tau2)

@@ -57,6 +57,16 @@ def test_head_and_coverage_say_how_many() -> None:
     assert "search" not in render("coverage", frames.small()).markdown
 
 
+def test_a_job_of_a_search_that_left_no_run_is_no_missing_run_of_a_comparison() -> None:
+    runs = [frames.run_row("gru", seed, role="horizon") for seed in range(3)]
+    missing = {"task": "adding", "cell": "rnn", "seed": 7, "status": "missing", "sweep": runs[0]["sweep"]}
+    other = missing | {"sweep": "another"}
+    view = View(frames.make_results([*runs, missing, other], []))
+    assert list(view.runs["sweep"]) == ["another"]
+    row = cell(render("coverage", frames.make_results([*runs, missing], [])).markdown, "runs of a search", "how it is")
+    assert row.startswith("3 runs with the role horizon; 1 planned and not run (")
+
+
 def test_a_report_of_a_search_alone() -> None:
     whole = with_search(frames.small())
     results = Results(runs=whole.runs[whole.runs["role"] != ""], values=whole.values, curves=whole.curves)

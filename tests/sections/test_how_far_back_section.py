@@ -122,11 +122,12 @@ def test_a_search_for_a_rate_alone_has_no_horizon() -> None:
     ("one", "other", "order"),
     [
         ({100: (10, 10)}, {50: (0, 10)}, "further"),
-        ({100: (10, 10)}, {100: (0, 0)}, "further"),
+        ({100: (10, 10)}, {100: (0, 0)}, "further"),  # 0 of 4 trials
         ({50: (0, 10)}, {100: (10, 10)}, "nearer"),
-        ({100: (10, 10)}, {100: (9, 10)}, "alike"),
-        ({100: (10, 10)}, {50: (10, 10), 100: (5, 8)}, "undecided"),  # 5 of 8 may well be more than a half
-        ({100: (10, 10)}, {200: (0, 10)}, "undecided"),  # not tried at one lag
+        ({100: (10, 10), 200: (10, 10)}, {100: (10, 10), 200: (4, 8)}, "further"),  # p = 0.007
+        ({100: (10, 10), 200: (10, 10)}, {100: (10, 10), 200: (8, 10)}, "undecided"),  # p = 0.13
+        ({100: (10, 10), 200: (0, 2)}, {100: (9, 10), 200: (0, 0)}, "alike"),
+        ({100: (10, 10)}, {200: (0, 10)}, "undecided"),  # not tried at that lag
         ({100: (0, 10)}, {100: (0, 10)}, "undecided"),  # neither solves anything
         ({100: (2, 2)}, {100: (0, 10)}, "undecided"),  # two seeds show nothing
     ],
@@ -140,8 +141,8 @@ def test_which_cell_reaches_further(
 def test_the_tables_and_the_figure() -> None:
     section = render("how_far_back", made_horizons.long_range())
     assert "adding, equal number of parameters: RNN 10, LSTM 100, GRU at least 600 time steps." in section.markdown
-    assert cell(section.markdown, "gru_no_reset", "equal number of parameters") == "200 (9 of 10); 400: 4 of 8"
-    assert cell(section.markdown, "mingru", "equal size of state") == "below 10; 10: 0 of 4 trials"
+    assert cell(section.markdown, "gru_no_reset", "equal number of parameters") == "200 (9 of 10; 400: 4 of 8)"
+    assert cell(section.markdown, "mingru", "equal size of state") == "below 10 (10: 0 of 4 trials)"
     figure = section.figures["how_far_back"]
     assert len(figure.axes) == 6  # two budgets of three families
     assert {ax.get_xscale() for ax in figure.axes} == {"log"}
@@ -151,4 +152,4 @@ def test_the_tables_and_the_figure() -> None:
     assert cell(whole, "gru", "horizon") == "at least 600"
     assert cell(whole, "gru_no_reset", "seeds that solve it (95 %)") == "9 of 10 (60 to 98 %)"
     assert cell(whole, "gru_no_reset", "next lag tried") == "400"
-    assert cell(whole, "rnn_relu", "trials") == "4 rates (0.0020 .. 0.13) at 3 lags: 12 runs"
+    assert cell(whole, "rnn_relu", "trials") == "4 rates (0.002 .. 0.128) at 3 lags: 12 runs"

@@ -55,6 +55,12 @@ def test_effects_that_agree_are_no_surer_than_their_errors() -> None:
     assert estimate.interval.high - 0.5 == pytest.approx(stats.t.ppf(0.975, 3) * 0.1)
 
 
+def test_hierarchical_of_tasks_on_which_nothing_differs() -> None:
+    estimate = hierarchical([0.0, 0.0], [0.0, 0.0])
+    assert (estimate.value, estimate.tau, estimate.num_tasks) == (0.0, 0.0, 2)
+    assert not estimate.interval.known
+
+
 def test_one_task_says_nothing_of_tasks() -> None:
     estimate = hierarchical([0.5], [0.1])
     assert estimate.value == 0.5

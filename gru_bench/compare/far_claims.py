@@ -1,0 +1,211 @@
+"""The article's claims on long dependencies, held against memory horizons and gradients.
+
+Each function returns None where there are no runs that bear on its claim. Which cell reaches further is said by
+:func:`gru_bench.compare.horizons.compared`; each budget of each task is judged by itself. Half-lives of gradients are
+compared by ranks over the runs (Mann and Whitney), with Holm's adjustment over the comparisons of the claim.
+"""
+
+import math
+from collections.abc import Sequence
+
+from gru_bench.compare.claim import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED, Claim, overall
+from gru_bench.compare.compared import ALPHA, BUDGETS, FIRST, SECOND
+from gru_bench.compare.horizons import ONE_SIDED, SHARE, Horizon, Order, compared, horizons
+from gru_bench.compare.pairs import shown
+from gru_bench.compare.reach import Reach, rank_p, reaches
+from gru_bench.report.markdown import number
+from gru_bench.report.view import View
+from gru_bench.statistics.significance import holm
+
+PLAIN, GATED = "rnn", (SECOND, FIRST)
+WITHOUT_RESET = "gru_no_reset"
+WITH_RESET = (FIRST, "gru_reset_before")
+FEWEST_RUNS = 3
+"""Of a cell, for a verdict on its gradients: the test is exact, and a lag that is not solved may have trials alone."""
+TEST = f"longest lag that {100 * SHARE:.0f} % of the seeds solve"
+TEXT = (
+    "Horizons: a cell reaches further than another where a larger share of its seeds solves the shortest lag that the "
+    f"other one does not (Boschloo's exact test, one-sided at {100 * ONE_SIDED:g} %, not adjusted); where no trial "
+    "solved that lag, the trials count as seeds."
+)
+GRADIENTS = (
+    "Gradients: a half-life is that of the share of the gradient which is left so many steps back; shorter by Mann and "
+    f"Whitney's test over the runs (seeds, or trials at several rates where none followed), at {100 * ALPHA:g} % with "
+    f"Holm's adjustment, with at least {FEWEST_RUNS} runs a cell."
+)
+
+
+def by_place(view: View) -> dict[tuple[str, str], dict[str, Horizon]]:
+    """The horizons of each task and budget by the name of the row."""
+    found: dict[tuple[str, str], dict[str, Horizon]] = {}
+    order = [*BUDGETS]
+    for one in sorted(
+        horizons(view), key=lambda one: (one.task, order.index(one.budget) if one.budget in order else 9)
+    ):
+        found.setdefault((one.task, one.budget), {})[one.name] = one
+    return found
+
+
+def told(places: Sequence[tuple[tuple[str, str], Sequence[Horizon]]]) -> str:
+    """``adding, budget parameters: RNN 10 (9 of 10; 25: 3 of 6), GRU at least 400 (10 of 10)``, by task and budget."""
+    texts = []
+    for (task, budget), cells in places:
+        where = f"{task}, budget {budget}" if budget else task
+        texts.append(f"{where}: {', '.join(f'{shown(one.name)} {one.in_short()}' for one in cells)}")
+    return "; ".join(texts)
+
+
+def verdict(answers: dict[str, str]) -> str:
+    """As :func:`overall`; answers may differ by budget as well as by task."""
+    return overall(answers).replace("depends on the task", "depends on the task, budget or cell")
+
+
+def plain_fails(view: View, claim: str) -> Claim | None:
+    """Whether some gated cell reaches further than the plain RNN; contradicted where it reaches as far as each."""
+    answers, places = {}, []
+    for place, cells in by_place(view).items():
+        gated = [cells[name] for name in GATED if name in cells]
+        if PLAIN not in cells:
+            continue
+        places.append((place, [cells[PLAIN], *gated]))
+        if gated:
+            found = {compared(one, cells[PLAIN]) for one in gated}
+            if "further" in found:
+                answers[str(place)] = SUPPORTED
+            else:
+                answers[str(place)] = CONTRADICTED if found <= {"nearer", "alike"} else UNDECIDED
+        else:
+            answers[str(place)] = UNDECIDED
+    if not places:
+        return None
+    return Claim(claim, f"{TEST}: RNN against LSTM and GRU", told(places), verdict(answers))
+
+
+def gates_solve(view: View, claim: str) -> Claim | None:
+    """Whether LSTM and GRU each reach further than the plain RNN, or as far as was looked.
+
+    Contradicted where one solves no lag that was tried, or the plain RNN reaches as far or further.
+    """
+    answers, places = {}, []
+    for place, cells in by_place(view).items():
+        gated = [cells[name] for name in GATED if name in cells]
+        for one in gated:
+            order: Order = compared(one, cells[PLAIN]) if PLAIN in cells else "undecided"
+            key = f"{place} {one.name}"
+            if one.longest is not None and (order == "further" or (one.is_open and one.next is None)):
+                answers[key] = SUPPORTED
+            elif order in ("nearer", "alike") or (one.longest is None and not one.is_open):
+                answers[key] = CONTRADICTED
+            else:
+                answers[key] = UNDECIDED
+        if gated:
+            places.append((place, [*gated, *([cells[PLAIN]] if PLAIN in cells else [])]))
+    if not places:
+        return None
+    return Claim(claim, f"{TEST}: LSTM and GRU against RNN, or to the end of the grid", told(places), verdict(answers))
+
+
+def reset_harms(view: View, claim: str) -> Claim | None:
+    """Whether the GRU without a reset gate reaches further than those with one; contradicted where it does not."""
+    meaning = {"further": SUPPORTED, "nearer": CONTRADICTED, "alike": CONTRADICTED, "undecided": UNDECIDED}
+    answers, places = {}, []
+    for place, cells in by_place(view).items():
+        others = [cells[name] for name in WITH_RESET if name in cells]
+        if WITHOUT_RESET in cells and others:
+            places.append((place, [*others, cells[WITHOUT_RESET]]))
+            for one in others:
+                answers[f"{place} {one.name}"] = meaning[compared(cells[WITHOUT_RESET], one)]
+    if not places:
+        return None
+    return Claim(claim, f"{TEST}: GRUs with reset gate against one without", told(places), verdict(answers))
+
+
+def lstm_for_long(view: View, claim: str) -> Claim | None:
+    """Whether the LSTM reaches further than the GRU; contradicted where the GRU does."""
+    meaning = {"further": SUPPORTED, "nearer": CONTRADICTED, "alike": UNDECIDED, "undecided": UNDECIDED}
+    answers, places = {}, []
+    for place, cells in by_place(view).items():
+        if set(GATED) <= cells.keys():
+            places.append((place, [cells[SECOND], cells[FIRST]]))
+            answers[str(place)] = meaning[compared(cells[SECOND], cells[FIRST])]
+    if not places:
+        return None
+    return Claim(claim, f"{TEST}: LSTM against GRU", told(places), verdict(answers))
+
+
+def gradients_vanish(view: View, claim: str) -> Claim | None:
+    """Whether the gradient's half-life is shorter in the plain RNN than in LSTM and GRU, at the start and at the end.
+
+    Contradicted where it is longer. Where start and end differ, both are said.
+    """
+    rows = rows_by_moment(view)
+    tests = {
+        (place, moment, name): (cells[PLAIN], cells[name])
+        for (place, moment), cells in rows.items()
+        for name in GATED
+        if name in cells
+    }
+    if not tests:
+        return None
+    adjusted = holm({key: rank_p(plain.half_lives, gated.half_lives) for key, (plain, gated) in tests.items()})
+    answers: dict[str, dict[str, str]] = {}
+    for key, (plain, gated) in tests.items():
+        answers.setdefault(key[1], {})[str(key)] = shorter(plain, gated, adjusted[key])
+    verdicts = {moment: overall(of_moment) for moment, of_moment in answers.items()}
+    if len(set(verdicts.values())) == 1:
+        whole = next(iter(verdicts.values()))
+    else:
+        whole = ", ".join(f"{which} at the {moment}" for moment, which in verdicts.items())
+    test = "half-life of the gradient in steps, RNN against LSTM and GRU, at the start and the end of training"
+    return Claim(claim, test, half_lives(rows), whole)
+
+
+def rows_by_moment(view: View) -> dict[tuple[str, str], dict[str, Reach]]:
+    """By task (with its budget) and moment the plain RNN's gradients and those of LSTM and GRU.
+
+    Of several rows of a cell, such as rates, the one with most runs stands for it.
+    """
+    rows: dict[tuple[str, str], dict[str, Reach]] = {}
+    for one in reaches(view):
+        if one.half_lives and one.moment in ("start", "end") and one.rows.cell in (PLAIN, *GATED):
+            place = f"{one.rows.task}, budget {one.rows.budget}" if one.rows.budget else one.rows.task
+            cells = rows.setdefault((place, one.moment), {})
+            best = cells.get(one.rows.cell)
+            if best is None or len(one.half_lives) > len(best.half_lives):
+                cells[one.rows.cell] = one
+    return {key: cells for key, cells in rows.items() if PLAIN in cells and len(cells) > 1}
+
+
+def shorter(plain: Reach, gated: Reach, p: float) -> str:
+    """What one comparison of half-lives says."""
+    if min(len(plain.half_lives), len(gated.half_lives)) < FEWEST_RUNS or p > ALPHA:
+        return UNDECIDED
+    return SUPPORTED if middle(plain.half_lives) < middle(gated.half_lives) else CONTRADICTED
+
+
+def middle(values: Sequence[float]) -> float:
+    """The median; of two middle values the mean, infinite with either of them."""
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def half_lives(rows: dict[tuple[str, str], dict[str, Reach]]) -> str:
+    """``adding, budget hidden, start: RNN 1.3, LSTM 0.9, GRU 1.1 (n = 5)``, each task and moment."""
+    texts = []
+    for (place, moment), cells in rows.items():
+        told_cells = [
+            f"{shown(name)} {'∞' if math.isinf(value) else number(value, 2)}"
+            for name in (PLAIN, *GATED)
+            if name in cells
+            for value in [middle(cells[name].half_lives)]
+        ]
+        counts = sorted({len(one.half_lives) for one in cells.values()})
+        n = " .. ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
+        texts.append(f"{place}, {moment}: {', '.join(told_cells)} (n = {n})")
+    return "; ".join(texts)
+
+
+def untested(claim: str) -> Claim:
+    """The claim about gradients without any that were measured."""
+    return Claim(claim, "gradients by distance", "gradients are not measured", NOT_TESTED)
