@@ -4,7 +4,7 @@
 
 One process, each task with its own model and sizes, the GRU on ``backend=bptt``. A round draws so many batches, then
 trains on them: forward, backward, clipping, Adam. Both times are of the same batches, so that their ratio does not
-depend on which levels the seed drew. Seconds are CPU seconds of the process, since a draw is so short that the wall clock
+depend on which levels the seed drew. Seconds are CPU seconds of the process: a draw is so short that the wall clock
 would measure what else the machine does. Prints a table and then one line of JSON.
 """
 
