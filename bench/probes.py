@@ -2,10 +2,10 @@
 
     python bench/probes.py [--rounds 9] [--steps 128] [--threads 1] [--tasks adding,parity]
 
-One process, each task with its own model and sizes, the GRU on ``backend=bptt``. A round draws so many batches, then
-trains on them: forward, backward, clipping, Adam. Both times are of the same batches, so that their ratio does not
-depend on which levels the seed drew. Seconds are CPU seconds of the process: a draw is so short that the wall clock
-would measure what else the machine does. Prints a table and then one line of JSON.
+One process, each task with its own model and sizes, the GRU on ``backend=bptt``. Each step of a round draws a
+batch and trains on it: forward, backward, clipping, Adam. Both times are of the same batches, so that their ratio does
+not depend on which levels the seed drew. Seconds are CPU seconds of the process, since a draw is so short that the wall
+clock would measure what else the machine does. Prints a table and then one line of JSON.
 """
 
 import argparse
@@ -44,17 +44,20 @@ def prepare(name: str) -> tuple[Task, nn.Module] | None:
 
 def time_round(task: Task, model: nn.Module, stream: Iterator[Batch], steps: int) -> tuple[float, float]:
     """CPU seconds of one drawn batch and of one training step."""
-    start = time.process_time()
-    batches = [next(stream) for _ in range(steps)]
-    drawn = time.process_time()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
-    for batch in batches:
+    drawing = training = 0.0
+    for _ in range(steps):
+        start = time.process_time()
+        batch = next(stream)
+        drawn = time.process_time()
         loss, _, _ = task.loss(model, batch, None)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-    return (drawn - start) / steps, (time.process_time() - drawn) / steps
+        drawing += drawn - start
+        training += time.process_time() - drawn
+    return drawing / steps, training / steps
 
 
 def measure(name: str, task: Task, model: nn.Module, rounds: int, steps: int) -> dict[str, float | str]:

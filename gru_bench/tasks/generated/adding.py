@@ -97,8 +97,10 @@ class Adding(Regress):
 
 def make_batch(seq_len: int, batch_size: int, generator: torch.Generator | None) -> Batch:
     """Draw examples of one length: inputs (T, B, 2) with values and markers, targets (B)."""
-    values_TB = torch.rand(seq_len, batch_size, generator=generator)
-    # the order of random numbers is a random permutation: its first two entries are distinct positions
-    marked_2B = torch.rand(seq_len, batch_size, generator=generator).argsort(dim=0)[:2]
-    markers_TB = torch.zeros(seq_len, batch_size).scatter_(0, marked_2B, 1.0)
-    return Batch(torch.stack([values_TB, markers_TB], dim=2), (values_TB * markers_TB).sum(dim=0))
+    inputs_TB2 = torch.empty(seq_len, batch_size, 2)
+    values_TB, markers_TB = inputs_TB2.unbind(dim=2)
+    values_TB.uniform_(generator=generator)
+    # the places of the two smallest of so many random numbers: two that differ, each pair of places equally likely
+    marked_2B = markers_TB.uniform_(generator=generator).topk(2, dim=0, largest=False).indices
+    markers_TB.zero_().scatter_(0, marked_2B, 1.0)
+    return Batch(inputs_TB2, values_TB.gather(0, marked_2B).sum(dim=0))

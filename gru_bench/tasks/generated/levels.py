@@ -11,6 +11,10 @@ from gru_bench.tasks.base import SPLIT_SEEDS, Batch, MemoryScores, Part, Split
 Draw = Callable[[int, int, torch.Generator | None], Batch]
 """Draws so many examples of one level: ``draw(level, count, generator)``."""
 
+AHEAD, TOGETHER = 64, 32
+"""Training batches that are drawn in one go: one after the other, or as one of each level. The second is a part of what
+the stream is."""
+
 
 class Levels:
     """Training data drawn afresh at every step, each batch at one level; validation and test data drawn once.
@@ -23,8 +27,8 @@ class Levels:
         beyond: Further levels, in the test split alone.
         num_eval: Validation and test examples of each level.
         difficulty: What a level counts, which is also the name of the slice: ``length``, ``lag``, ``pairs`` ...
-        ahead: Training batches that are drawn at once, those of one level in one go: a small batch costs hardly more
-            than the calls that draw it. The stream depends on it.
+        together: Draw the training batches of one level among the next ones as one, since a small batch costs hardly
+            more than the calls that draw it. It makes another stream.
     """
 
     def __init__(
@@ -35,7 +39,7 @@ class Levels:
         num_eval: int,
         *,
         difficulty: str = "length",
-        ahead: int = 1,
+        together: bool = False,
     ) -> None:
         self.draw = draw
         self.levels = sorted(set(levels))
@@ -43,7 +47,7 @@ class Levels:
         self.unseen = sorted({*beyond} - {*levels})
         self.num_eval = num_eval
         self.difficulty = difficulty
-        self.ahead = ahead
+        self.together = together
 
     def load(self) -> None:
         """Draw validation and test data."""
@@ -60,21 +64,24 @@ class Levels:
             return
         drawn: dict[int, list[Batch]] = {level: [] for level in self.levels}
         while True:
-            choices = torch.randint(len(self.levels), (self.ahead,), generator=generator).tolist()
-            drawn = {
-                choice: iter(self._several(self.levels[choice], choices.count(choice), batch_size, generator))
-                for choice in sorted(set(choices))
-            }
-            for choice in choices:
-                yield next(drawn[choice])
+            yield from self._ahead(batch_size, generator)
 
-    def _several(self, level: int, count: int, batch_size: int, generator: torch.Generator | None) -> list[Batch]:
-        """So many batches of one level, drawn as one."""
-        whole = self.draw(level, count * batch_size, generator)
-        if count == 1:
-            return [whole]
-        parts = zip(whole.inputs.split(batch_size, dim=1), whole.targets.split(batch_size, dim=-1), strict=True)
-        return [Batch(inputs, targets) for inputs, targets in parts]
+    def _ahead(self, batch_size: int, generator: torch.Generator | None) -> list[Batch]:
+        """The next training batches. Between training steps the caches are cold, and one batch costs as much as three."""
+        if not self.together:
+            choices = (int(torch.randint(len(self.levels), (), generator=generator)) for _ in range(AHEAD))
+            return [self.draw(self.levels[choice], batch_size, generator) for choice in choices]
+        choice_N = torch.randint(len(self.levels), (TOGETHER,), generator=generator)
+        batches: dict[int, Batch] = {}
+        for choice, level in enumerate(self.levels):
+            places = (choice_N == choice).nonzero().flatten().tolist()
+            if not places:
+                continue
+            whole = self.draw(level, len(places) * batch_size, generator)
+            inputs, targets = whole.inputs.split(batch_size, dim=1), whole.targets.split(batch_size, dim=-1)
+            for place, part in zip(places, zip(inputs, targets, strict=True), strict=True):
+                batches[place] = Batch(*part)
+        return [batches[place] for place in range(TOGETHER)]
 
     def parts(self, split: Split) -> list[Part]:
         """One part for each level of a split, in the order of :meth:`batches`."""

@@ -30,8 +30,6 @@ from gru_bench.tasks.objectives.guesses import share_of_commonest
 from gru_bench.tasks.objectives.tag import mean_nats
 
 Level = Annotated[int, Ge(1)]
-DRAWN_AHEAD = 32
-"""Training batches that a generator draws at once; another number is another stream."""
 
 
 class AnswerArguments(Common):
@@ -82,7 +80,7 @@ class Answer(Task):
         **common: Unpack[Common],
     ) -> None:
         super().__init__(data, **common)
-        self.examples = Levels(self.draw, levels, beyond, num_eval, difficulty=self.difficulty, ahead=DRAWN_AHEAD)
+        self.examples = Levels(self.draw, levels, beyond, num_eval, difficulty=self.difficulty, together=True)
         if unseen := self.examples.unseen:
             self.notes.append(f"{self.difficulty} {', '.join(map(str, unseen))}: never trained, tests extrapolation")
 
