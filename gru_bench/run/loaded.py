@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from gru_bench.config.check import Node
 from gru_bench.run.build import make_task
-from gru_bench.tasks.base import SliceScore, Task
+from gru_bench.tasks.base import MemoryScores, SliceScore, Task
 
 _kept: list[tuple[str, Task]] = []
 """The generated tasks that were loaded last, each with what its config was; the latest at the end."""
@@ -25,6 +25,7 @@ class Known:
     fingerprint: str
     trivial: dict[str, float]
     trivial_slices: list[SliceScore]
+    memory_scores: list[MemoryScores]
 
 
 _known: WeakKeyDictionary[Task, Known] = WeakKeyDictionary()
@@ -56,7 +57,7 @@ def load(task: Task, node: Node) -> None:
 def known(task: Task) -> Known:
     """What follows from a loaded task, computed once."""
     if task not in _known:
-        _known[task] = Known(task.fingerprint(), task.trivial(), task.trivial_slices())
+        _known[task] = Known(task.fingerprint(), task.trivial(), task.trivial_slices(), task.memory_scores())
     return _known[task]
 
 

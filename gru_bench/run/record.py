@@ -62,7 +62,7 @@ class Recorder:
         return [*getattr(self.task.data, "notes", []), *self.task.notes]
 
     def data(self) -> None:
-        """After loading: what the rows were, and what a trivial guess scores on them."""
+        """After loading: what the rows were, what a trivial guess scores on them, and what memory is worth."""
         notes = self.notes()
         with self.clock_stopped():  # known from the job before, or computed: no cost of the cell either way
             known = loaded.known(self.task)
@@ -75,6 +75,10 @@ class Recorder:
             self._value("test", f"trivial_{name}", value, name)
         for part in known.trivial_slices:
             self._part(f"trivial_{part.metric}", part)
+        for memory in known.memory_scores:
+            self._value("test", f"{memory.name}_{self.task.primary}", memory.scored, self.task.primary)
+            for part in memory.slices:
+                self._part(f"{memory.name}_{part.metric}", part)
 
     def model(self, hidden_size: int, num_parameters: int) -> None:
         """Once the model is built: its sizes."""

@@ -134,6 +134,21 @@ class Part:
         return SliceScore(metric, self.slice, self.value, value, len(self.rows))
 
 
+@dataclass(frozen=True)
+class MemoryScores:
+    """What models score that know a task but differ in what they remember: the bounds of what a cell can show.
+
+    Attributes:
+        name: ``without_memory``: the best that depends on the present step's input alone; or ``with_memory``: the best.
+        scored: In the primary metric, on what the task's score is of.
+        slices: The same on the parts of the test split.
+    """
+
+    name: Literal["without_memory", "with_memory"]
+    scored: float
+    slices: list[SliceScore]
+
+
 def parts_by(name: str, values: Sequence[Any]) -> list[Part]:
     """The parts of a split by a column, in the order of its values, a missing one last.
 
@@ -270,6 +285,13 @@ class Task(ABC):
         """The same for each part of the test split on which :meth:`score` also scores: the best constant of that part.
 
         Without it nobody sees whether a part is hard for a cell or hard to guess. Available after load.
+        """
+        return []
+
+    def memory_scores(self) -> list[MemoryScores]:
+        """What no memory and perfect memory score, for tasks that are made to measure memory; nothing for others.
+
+        In the primary metric: exact expectations over all examples, not scores on the test split.
         """
         return []
 

@@ -8,7 +8,7 @@ from annotated_types import Ge, MinLen
 from torch import Tensor
 
 from gru_bench.data.digest import digest, tensor_bytes
-from gru_bench.tasks.base import Batch, Common, Part, PositiveInt, Split
+from gru_bench.tasks.base import Batch, Common, MemoryScores, Part, PositiveInt, Split
 from gru_bench.tasks.generated.levels import Levels
 from gru_bench.tasks.objectives.regress import Regress
 
@@ -79,6 +79,17 @@ class Adding(Regress):
 
     def scored(self, split: Split) -> Part:
         return self.examples.hardest(split)
+
+    def without_memory(self, length: int, /) -> float:
+        """The mean squared error of a model that sees the last step alone.
+
+        With probability 2 / T that step is marked: then one number is known, and only the other one varies, by 1/12.
+        Else both do: 1/6.
+        """
+        return (1 - 1 / length) / 6
+
+    def memory_scores(self) -> list[MemoryScores]:
+        return self.examples.memory_scores(self.primary, self.without_memory, lambda _: 0.0)
 
     def columns(self, split: Split) -> dict[str, list[Any]]:
         return {"length": self.examples.column(split)}

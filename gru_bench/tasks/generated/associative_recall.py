@@ -56,10 +56,14 @@ class AssociativeRecall(Answer):
         super().__init__(data, **common)
         most = self.examples.by_split["test"][-1]
         if 4 * most > length:
-            raise UserError(f"task.length={length}: too short for {most} pairs, which need at least 4 * {most} = {4 * most}")
+            raise UserError(
+                f"task.length={length}: too short for {most} pairs, which need at least 4 * {most} = {4 * most}"
+            )
         for name, number in (("num_keys", num_keys), ("num_values", num_values)):
             if number < most:
-                raise UserError(f"task.{name}={number}: too few symbols for {most} pairs, which need {most} different ones")
+                raise UserError(
+                    f"task.{name}={number}: too few symbols for {most} pairs, which need {most} different ones"
+                )
         self.length = length
         self.num_keys = num_keys
         self.num_values = num_values

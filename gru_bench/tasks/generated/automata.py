@@ -11,28 +11,28 @@ class Automaton:
     """A machine that reads letters, changes its state with each, and gives an answer after each.
 
     Attributes:
-        next_SA: The next state, by state and letter.
-        answer_S: The answer of each state.
-        seen_A: The symbol that stands at the step of a letter's answer. Letters may share one: where a letter takes two
-            steps, the first is past when the answer is due.
+        transitions: (S, A), the next state by state and letter.
+        outputs: (S), the answer of each state.
+        seen: (A), the symbol that stands at the step of a letter's answer. Letters may share one: where a letter takes
+            two steps, the first is past when the answer is due.
         start: State before the first letter.
     """
 
-    next_SA: Tensor
-    answer_S: Tensor
-    seen_A: Tensor
+    transitions: Tensor
+    outputs: Tensor
+    seen: Tensor
     start: int = 0
 
     def answers(self, letters_TB: Tensor) -> Tensor:
         """The answer after each letter: (T, B)."""
-        num_letters = self.next_SA.shape[1]
-        next_flat = self.next_SA.flatten()
+        num_letters = self.transitions.shape[1]
+        next_flat = self.transitions.flatten()
         states_TB = torch.empty_like(letters_TB)
         state_B = torch.full(letters_TB.shape[1:], self.start)
         for step, letter_B in enumerate(letters_TB.unbind()):
             state_B = next_flat[state_B * num_letters + letter_B]
             states_TB[step] = state_B
-        return self.answer_S[states_TB]
+        return self.outputs[states_TB]
 
     def without_memory(self, num_letters: int) -> float:
         """The share of right answers of the best function from what is seen at a step to an answer.
@@ -43,15 +43,15 @@ class Automaton:
         Args:
             num_letters: Of a sequence.
         """
-        S, A = self.next_SA.shape
-        answers_SA = self.answer_S[self.next_SA]
-        num_answers = int(self.answer_S.max()) + 1
-        cells_SA = self.seen_A * num_answers + answers_SA
-        together = torch.zeros((int(self.seen_A.max()) + 1) * num_answers, dtype=torch.float64)
+        S, A = self.transitions.shape
+        answers_SA = self.outputs[self.transitions]
+        num_answers = int(self.outputs.max()) + 1
+        cells_SA = self.seen * num_answers + answers_SA
+        together = torch.zeros((int(self.seen.max()) + 1) * num_answers, dtype=torch.float64)
         state_S = torch.zeros(S, dtype=torch.float64)
         state_S[self.start] = 1.0
         for _ in range(num_letters):
             weight_SA = (state_S / A)[:, None].expand(S, A).flatten()
             together.index_add_(0, cells_SA.flatten(), weight_SA)
-            state_S = torch.zeros_like(state_S).index_add_(0, self.next_SA.flatten(), weight_SA)
+            state_S = torch.zeros_like(state_S).index_add_(0, self.transitions.flatten(), weight_SA)
         return float(together.view(-1, num_answers).max(dim=1).values.sum() / num_letters)

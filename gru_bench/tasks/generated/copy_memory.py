@@ -9,7 +9,19 @@ from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
 from gru_bench.data.digest import digest, tensor_bytes
-from gru_bench.tasks.base import Batch, Common, Counts, Metric, Part, PositiveInt, Scores, SliceScore, Split, Task
+from gru_bench.tasks.base import (
+    Batch,
+    Common,
+    Counts,
+    MemoryScores,
+    Metric,
+    Part,
+    PositiveInt,
+    Scores,
+    SliceScore,
+    Split,
+    Task,
+)
 from gru_bench.tasks.generated.levels import Levels
 from gru_bench.tasks.objectives.guesses import share_of_commonest
 from gru_bench.tasks.objectives.tag import mean_nats
@@ -122,6 +134,10 @@ class CopyMemory(Task):
 
     def trivial_slices(self) -> list[SliceScore]:
         return [part.score("recall", self._constant(part)) for part in self.examples.parts("test")]
+
+    def memory_scores(self) -> list[MemoryScores]:
+        """Without memory nothing is known of a symbol but that it is one."""
+        return self.examples.memory_scores("recall", lambda _: 1 / NUM_SYMBOLS, lambda _: 1.0)
 
     def _constant(self, part: Part) -> float:
         symbols_NM = torch.cat([batch.targets[-self.num_symbols :].T for batch in self.examples.whole["test"]])

@@ -1,4 +1,4 @@
-"""Cycle navigation: where on a ring do steps forward and back lead?"""
+"""Cycle navigation: where steps forward and back on a ring lead."""
 
 from typing import Any, ClassVar
 

@@ -48,7 +48,6 @@ class Dyck(Answer):
     version: ClassVar[str] = "dyck/1"
     difficulty: ClassVar[str] = "length"
     primary: str = "all_right"
-    ahead: ClassVar[int] = 16
 
     def __init__(
         self,

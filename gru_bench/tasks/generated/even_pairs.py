@@ -1,4 +1,4 @@
-"""Even pairs: do the first and the present symbol agree?"""
+"""Even pairs: whether the bits have changed an even number of times."""
 
 from typing import Any, ClassVar
 

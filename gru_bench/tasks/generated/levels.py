@@ -1,11 +1,12 @@
 """Examples that are drawn by how hard they are: what the tasks of long range and the formal languages share."""
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import numpy as np
 import torch
 
-from gru_bench.tasks.base import SPLIT_SEEDS, Batch, Part, Split
+from gru_bench.tasks.base import SPLIT_SEEDS, Batch, MemoryScores, Part, Split
 
 Draw = Callable[[int, int, torch.Generator | None], Batch]
 """Draws so many examples of one level: ``draw(level, count, generator)``."""
@@ -22,7 +23,8 @@ class Levels:
         beyond: Further levels, in the test split alone.
         num_eval: Validation and test examples of each level.
         difficulty: What a level counts, which is also the name of the slice: ``length``, ``lag``, ``pairs`` ...
-        ahead: Training batches of a level that are drawn at once, for a draw whose cost hardly grows with its count.
+        ahead: Training batches that are drawn at once, those of one level in one go: a small batch costs hardly more
+            than the calls that draw it. The stream depends on it.
     """
 
     def __init__(
@@ -54,15 +56,26 @@ class Levels:
         """One pass over validation or test, level after level; training without end."""
         if split != "train":
             for whole in self.whole[split]:
-                yield from pieces(whole, batch_size)
+                for part in torch.arange(self.num_eval).split(batch_size):
+                    # targets are (B,) or (T, B)
+                    yield Batch(whole.inputs[:, part], whole.targets[..., part])
             return
-        drawn: dict[int, list[Batch]] = {level: [] for level in self.levels}
         while True:
-            level = self.levels[int(torch.randint(len(self.levels), (), generator=generator))]
-            if not drawn[level]:
-                whole = self.draw(level, self.ahead * batch_size, generator)
-                drawn[level] = [whole] if self.ahead == 1 else list(pieces(whole, batch_size))
-            yield drawn[level].pop()
+            choices = torch.randint(len(self.levels), (self.ahead,), generator=generator).tolist()
+            drawn = {
+                choice: iter(self._several(self.levels[choice], choices.count(choice), batch_size, generator))
+                for choice in sorted(set(choices))
+            }
+            for choice in choices:
+                yield next(drawn[choice])
+
+    def _several(self, level: int, count: int, batch_size: int, generator: torch.Generator | None) -> list[Batch]:
+        """So many batches of one level, drawn as one."""
+        whole = self.draw(level, count * batch_size, generator)
+        if count == 1:
+            return [whole]
+        parts = zip(whole.inputs.split(batch_size, dim=1), whole.targets.split(batch_size, dim=-1), strict=True)
+        return [Batch(inputs, targets) for inputs, targets in parts]
 
     def parts(self, split: Split) -> list[Part]:
         """One part for each level of a split, in the order of :meth:`batches`."""
@@ -75,13 +88,18 @@ class Levels:
         """The part whose score is the task's: the highest level that training sees."""
         return self.parts(split)[self.by_split[split].index(self.levels[-1])]
 
+    def memory_scores(
+        self, metric: str, without: Callable[[int], float], perfect: Callable[[int], float]
+    ) -> list[MemoryScores]:
+        """What no memory and perfect memory score in a metric, from functions of the level."""
+
+        def scores(name: Literal["without_memory", "with_memory"], of: Callable[[int], float]) -> MemoryScores:
+            parts = self.parts("test")
+            slices = [part.score(metric, of(level)) for part, level in zip(parts, self.by_split["test"], strict=True)]
+            return MemoryScores(name, of(self.levels[-1]), slices)
+
+        return [scores("without_memory", without), scores("with_memory", perfect)]
+
     def column(self, split: Split) -> list[int]:
         """The level of each example."""
         return [level for level in self.by_split[split] for _ in range(self.num_eval)]
-
-
-def pieces(whole: Batch, batch_size: int) -> Iterator[Batch]:
-    """A batch in smaller ones, in order."""
-    for part in torch.arange(whole.inputs.shape[1]).split(batch_size):
-        # targets are (B,) or (T, B)
-        yield Batch(whole.inputs[:, part], whole.targets[..., part])

@@ -24,8 +24,8 @@ class NoisyRecall(Answer):
     questions come in any order. Values are uniform: without memory 1 / ``num_values`` are right. Symbols are the keys
     first, then the values, then the noise.
 
-    Source: the noisy in-context recall of Poli et al. (2024), arXiv:2403.17844; there keys recur within the noise and are
-    asked for where they recur.
+    Source: the noisy in-context recall of Poli et al. (2024), arXiv:2403.17844; there keys recur within the noise and
+    are asked for where they recur.
 
     Args:
         num_pairs: Pairs of an example.

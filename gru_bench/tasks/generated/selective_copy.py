@@ -27,8 +27,8 @@ class SelectiveCopy(Answer):
     example to example, no fixed delay is of use: a cell must let symbols in and keep blanks out. Symbols are uniform,
     so a model without memory gets 1 / ``num_symbols``. Blank is symbol 0, the cue that asks is 1.
 
-    Source: Jing et al. (2019), arXiv:1706.02761, as the denoising task; Gu and Dao (2023), arXiv:2312.00752, where M = 16
-    of 14 symbols stand among 4,096 steps.
+    Source: Jing et al. (2019), arXiv:1706.02761, as the denoising task; Gu and Dao (2023), arXiv:2312.00752, where
+    M = 16 of 14 symbols stand among 4,096 steps.
 
     Args:
         num_tokens: M.
@@ -44,8 +44,8 @@ class SelectiveCopy(Answer):
         super().__init__(data, **common)
         if num_tokens > (shortest := self.easiest()):
             raise UserError(
-                f"task.num_tokens={num_tokens}: do not fit a lag of {shortest}; every lag in task.levels and task.beyond "
-                "must be at least task.num_tokens"
+                f"task.num_tokens={num_tokens}: do not fit a lag of {shortest}; every lag in task.levels and "
+                "task.beyond must be at least task.num_tokens"
             )
         self.num_tokens = num_tokens
         self.num_symbols = num_symbols

@@ -1,4 +1,4 @@
-"""The word problem of a permutation group: what is the product of the permutations so far?"""
+"""The word problem of a permutation group: the product of all permutations so far."""
 
 import itertools
 from typing import Any, ClassVar

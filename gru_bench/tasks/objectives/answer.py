@@ -12,12 +12,26 @@ from torch import Tensor, nn
 
 from gru_bench.data.digest import digest, tensor_bytes
 from gru_bench.losses import IGNORED
-from gru_bench.tasks.base import Batch, Common, Counts, Metric, Part, PositiveInt, Scores, SliceScore, Split, Task
+from gru_bench.tasks.base import (
+    Batch,
+    Common,
+    Counts,
+    MemoryScores,
+    Metric,
+    Part,
+    PositiveInt,
+    Scores,
+    SliceScore,
+    Split,
+    Task,
+)
 from gru_bench.tasks.generated.levels import Levels
 from gru_bench.tasks.objectives.guesses import share_of_commonest
 from gru_bench.tasks.objectives.tag import mean_nats
 
 Level = Annotated[int, Ge(1)]
+DRAWN_AHEAD = 32
+"""Training batches that a generator draws at once; another number is another stream."""
 
 
 class AnswerArguments(Common):
@@ -44,7 +58,6 @@ class Answer(Task):
     Attributes:
         version: Name and version of the generator: another one wherever the same seed would give other data.
         difficulty: What a level counts; the name of the slice.
-        ahead: Training batches of a level that are drawn at once, where :meth:`draw` goes step by step.
     """
 
     metrics: tuple[Metric, ...] = (
@@ -57,7 +70,6 @@ class Answer(Task):
     endless: ClassVar[bool] = True
     version: ClassVar[str]
     difficulty: ClassVar[str]
-    ahead: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -70,7 +82,7 @@ class Answer(Task):
         **common: Unpack[Common],
     ) -> None:
         super().__init__(data, **common)
-        self.examples = Levels(self.draw, levels, beyond, num_eval, difficulty=self.difficulty, ahead=self.ahead)
+        self.examples = Levels(self.draw, levels, beyond, num_eval, difficulty=self.difficulty, ahead=DRAWN_AHEAD)
         if unseen := self.examples.unseen:
             self.notes.append(f"{self.difficulty} {', '.join(map(str, unseen))}: never trained, tests extrapolation")
 
@@ -173,6 +185,9 @@ class Answer(Task):
             for part in self.examples.parts("test")
             for metric, value in self._constant(part).items()
         ]
+
+    def memory_scores(self) -> list[MemoryScores]:
+        return self.examples.memory_scores(self.primary, self.without_memory, self.with_memory)
 
     def _answers(self, split: Split) -> list[Tensor]:
         """The answers of each example, in the order of the rows."""
