@@ -10,8 +10,7 @@ from annotated_types import Ge, MinLen
 from gru_bench.errors import UserError
 from gru_bench.losses import IGNORED
 from gru_bench.tasks.base import Batch, Common, Part, PositiveInt, Split
-from gru_bench.tasks.generated.levels import pieces
-from gru_bench.tasks.objectives.answer import Answer
+from gru_bench.tasks.objectives.answer import DRAWN_AHEAD, Answer
 
 THE, SINGULAR, PLURAL = "the", ("one", "every"), ("two", "many")
 NOUNS = [
@@ -50,8 +49,6 @@ def forms(nouns: list[str], verbs: list[str]) -> tuple[list[str], list[str]]:
 NOUN_FORMS, VERB_FORMS = forms(NOUNS, VERBS)
 WORDS = [THE, *SINGULAR, *PLURAL, *NOUN_FORMS, *VERB_FORMS, *PREPOSITIONS, *ADJECTIVES, THAT, ASK]
 """By id."""
-BATCHES_AT_ONCE = 16
-"""Training batches that are drawn in one go: drawing costs much the same for one sentence and for hundreds."""
 
 
 class AgreementGrammar(Answer):
@@ -137,9 +134,11 @@ class AgreementGrammar(Answer):
             return
         levels_L = torch.tensor(self.examples.levels)
         while True:
-            drawn_L = torch.randint(len(levels_L), (BATCHES_AT_ONCE * self.batch_size,), generator=generator)
-            for batch in pieces(make_sentences(levels_L[drawn_L], self.nouns, generator), self.batch_size):
-                yield shortened(batch, int(torch.randint(self.nouns + 1, (), generator=generator)))
+            drawn_L = torch.randint(len(levels_L), (DRAWN_AHEAD * self.batch_size,), generator=generator)
+            whole = make_sentences(levels_L[drawn_L], self.nouns, generator)
+            for columns_B in torch.arange(len(drawn_L)).split(self.batch_size):
+                modifiers = int(torch.randint(self.nouns + 1, (), generator=generator))
+                yield shortened(whole, columns_B, modifiers)
 
     def draw(self, level: int, count: int, generator: torch.Generator | None, /) -> Batch:
         return make_sentences(torch.full((count,), level), max(self.nouns, level), generator)
@@ -183,7 +182,7 @@ def make_sentences(attractors_B: torch.Tensor, M: int, generator: torch.Generato
     return Batch(inputs_TB, targets_TB)
 
 
-def shortened(batch: Batch, modifiers: int) -> Batch:
-    """The same sentences with only the first of their modifiers."""
-    keep = 2 + 4 * modifiers
-    return Batch(*(torch.cat([rows_TB[:keep], rows_TB[-1:]]) for rows_TB in (batch.inputs, batch.targets)))
+def shortened(batch: Batch, columns_B: torch.Tensor, modifiers: int) -> Batch:
+    """Some of the sentences with only the first of their modifiers."""
+    steps_T = torch.tensor([*range(2 + 4 * modifiers), len(batch.inputs) - 1])[:, None]
+    return Batch(batch.inputs[steps_T, columns_B], batch.targets[steps_T, columns_B])

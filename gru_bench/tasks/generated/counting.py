@@ -13,7 +13,19 @@ from torch import Tensor, nn
 from gru_bench.data.digest import digest, tensor_bytes
 from gru_bench.errors import UserError
 from gru_bench.losses import IGNORED
-from gru_bench.tasks.base import Batch, Common, Counts, Metric, Part, PositiveInt, Scores, SliceScore, Split, Task
+from gru_bench.tasks.base import (
+    Batch,
+    Common,
+    Counts,
+    MemoryScores,
+    Metric,
+    Part,
+    PositiveInt,
+    Scores,
+    SliceScore,
+    Split,
+    Task,
+)
 
 GENERATOR_VERSION = "counting/1"
 NUMBERS_AT_ONCE = 64
@@ -48,7 +60,7 @@ class Counting(Task):
     level before it. ``n_star_exact`` and ``n_star_threshold``: the largest n such that 1 to n are all mastered, 0 where
     1 is not; searched up to ``most_n``, on the validation split only in training's range.
 
-    Without memory nothing is mastered: b's that look alike must be told apart. With perfect memory, a counter, all is.
+    Without memory n = 1 alone is mastered: b's that look alike must be told apart. With perfect memory, a counter, all.
 
     Source: Gers and Schmidhuber (2001), doi:10.1109/72.963769; the threshold is that of the code that Weiss, Goldberg,
     Yahav (2018), arXiv:1805.04908, published, whose GRU never applied its reset gate.
@@ -203,17 +215,14 @@ class Counting(Task):
     def trivial_slices(self) -> list[SliceScore]:
         return [part.score(metric, 0.0) for part in self.parts("test") for metric in ("accepted", "accepted_threshold")]
 
-    def without_memory(self, level: int, /) -> float:
-        """``accepted`` of a model that sees only the current symbol: after a b it cannot know whether another comes.
-
-        With n = 1 alone it can: after ``a`` comes b, after ``b`` the end.
-        """
-        ends = [end for end in self.levels + self.beyond if end < level]
-        return 1 / level if not ends else 0.0
-
-    def with_memory(self, level: int, /) -> float:
-        """``accepted`` of a counter."""
-        return 1.0
+    def memory_scores(self) -> list[MemoryScores]:
+        """``accepted``. Without memory n = 1 alone: after a b nothing tells whether another comes. A counter: all."""
+        parts = self.parts("test")
+        one = [part.score("accepted", float((part.rows == 0).mean())) for part in parts]
+        return [
+            MemoryScores("without_memory", 1 / self.levels[-1], one),
+            MemoryScores("with_memory", 1.0, [part.score("accepted", 1.0) for part in parts]),
+        ]
 
     def _top(self, split: Split) -> int:
         """The highest n of a split's rows."""

@@ -216,9 +216,11 @@ def test_a_constant_answer_and_no_memory_accept_nothing() -> None:
 
     scores = task.score(Memoryless(2, knows=1), "test")
     assert scores.metrics["n_star_exact"] == 1
-    by_level = {score.slice_value: score.value for score in scores.slices if score.metric == "accepted"}
-    assert by_level == {str(level): task.without_memory(level) for level in (2, 4, 8)}
-    assert task.with_memory(8) == 1
+    without, perfect = task.memory_scores()
+    assert [score for score in scores.slices if score.metric == "accepted"] == without.slices
+    assert scores.metrics["accepted"] == without.scored == 0.25
+    assert perfect.scored == 1
+    assert {score.value for score in perfect.slices} == {1.0}
 
 
 def test_what_does_not_go_together_is_refused() -> None:
