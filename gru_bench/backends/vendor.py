@@ -73,8 +73,13 @@ class VendorStack(Stack):
         self.onednn = onednn
         first = cells[0]
         mode = cast(str, first.vendor)
-        relu = partial(nn.RNN, nonlinearity="relu")
-        module = {"RNN_TANH": nn.RNN, "RNN_RELU": relu, "LSTM": nn.LSTM, "GRU": nn.GRU}[mode]
+        modules: dict[str, Callable[..., nn.RNNBase]] = {
+            "RNN_TANH": nn.RNN,
+            "RNN_RELU": partial(nn.RNN, nonlinearity="relu"),
+            "LSTM": nn.LSTM,
+            "GRU": nn.GRU,
+        }
+        module = modules[mode]
         self.num_layers = len(cells)
         self.hidden_size = first.hidden_size
         self.num_states = len(first.states)
