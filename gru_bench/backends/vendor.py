@@ -73,17 +73,18 @@ class VendorStack(Stack):
         self.onednn = onednn
         first = cells[0]
         mode = cast(str, first.vendor)
-        make: dict[str, Callable[..., nn.RNNBase]] = {
+        modules: dict[str, Callable[..., nn.RNNBase]] = {
             "RNN_TANH": nn.RNN,
             "RNN_RELU": partial(nn.RNN, nonlinearity="relu"),
             "LSTM": nn.LSTM,
             "GRU": nn.GRU,
         }
+        module = modules[mode]
         self.num_layers = len(cells)
         self.hidden_size = first.hidden_size
         self.num_states = len(first.states)
         with torch.device("meta"):  # allocate nothing and draw nothing: all values come from the cells
-            self.module = make[mode](first.input_size, first.hidden_size, len(cells), dropout=dropout)
+            self.module = module(first.input_size, first.hidden_size, len(cells), dropout=dropout)
         self.module.to_empty(device=first.W.device)
         self.module.to(first.W.dtype)
         self.num_redundant: int = first.b.numel()

@@ -1,5 +1,6 @@
 """The LSTM without one of its gates, which shows what each does."""
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
@@ -9,21 +10,17 @@ from torch import Tensor
 from gru_bench.cells.base import Cell, Init, Saved, State
 
 
-class Ablated(Cell):
-    """What the cells below share: an LSTM in which a gate that is not among ``gates`` is 1.
-
-    A subclass lists its gates in the LSTM's order i, f, g, o.
-    """
+class Ablated(Cell, ABC):
+    """What the cells below share: an LSTM that computes fewer gates, listed in its order i, f, g, o."""
 
     family: ClassVar[str] = "lstm"
     states: ClassVar[tuple[str, ...]] = ("h", "c")
     keeps: ClassVar[str] = "f"
     saves: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
 
+    @abstractmethod
     def _open(self, gates: dict[str, Tensor]) -> tuple[Tensor, ...]:
         """i, f, g and o from those that the cell computes."""
-        one = torch.ones_like(gates["g"])
-        return gates.get("i", one), gates.get("f", one), gates["g"], gates.get("o", one)
 
     def _memory_slopes(self, c_TBH: Tensor, i_TBH: Tensor, f_TBH: Tensor, g_TBH: Tensor) -> dict[str, Tensor]:
         """By what the gradient of the new memory is multiplied, for each gate that takes part in it."""
@@ -109,6 +106,9 @@ class LSTMNoInput(Ablated):
         with torch.no_grad():
             self.b[:hidden_size] = forget_bias
 
+    def _open(self, gates: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        return torch.ones_like(gates["g"]), gates["f"], gates["g"], gates["o"]
+
 
 class LSTMNoForget(Ablated):
     r"""Long short-term memory whose forget gate is fixed at 1: the memory only adds up.
@@ -141,6 +141,9 @@ class LSTMNoForget(Ablated):
 
     gates: ClassVar[tuple[str, ...]] = ("i", "g", "o")
     gating: ClassVar[tuple[str, ...]] = ("i", "o")
+
+    def _open(self, gates: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        return gates["i"], torch.ones_like(gates["g"]), gates["g"], gates["o"]
 
 
 class LSTMNoOutput(Ablated):
@@ -187,6 +190,9 @@ class LSTMNoOutput(Ablated):
         super().__init__(input_size, hidden_size, generator, init=init)
         with torch.no_grad():
             self.b[hidden_size : 2 * hidden_size] = forget_bias
+
+    def _open(self, gates: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        return gates["i"], gates["f"], gates["g"], torch.ones_like(gates["g"])
 
 
 class LSTMCoupled(Ablated):

@@ -75,7 +75,7 @@ BAD = [
     ("+trainer.patience=3", "trainer.patience: no such key; take stopping=patience trainer.stopping.evaluations="),
     ("+trainer.decay=0.5", "trainer.decay: no such key; take schedule=decay trainer.schedule.factor="),
     ("+trainer.momentum=0.9", "trainer.momentum: no such key; set trainer.optimizer.momentum, with optimizer=sgd"),
-    ("+cell.forgetful=1", "cell.forgetful: no such key; GRU takes init"),
+    ("+cell.forgetful=1", "cell.forgetful: no such key; GRU takes chrono_steps, init"),
     ("+surprise=1", "surprise: no such key; a training config takes seed, "),
     ("cell.init=null", "cell.init=null: must be 'uniform' or 'keras'"),
     ("cell._target_=gru_bench.cells.gru.GRUU", "cell._target_=gru_bench.cells.gru.GRUU: cannot be imported"),
@@ -102,7 +102,7 @@ def test_a_missing_key_is_named() -> None:
 
 def test_construct_gives_the_constructors_own_error() -> None:
     with pytest.raises(ValueError, match="activation must be"):
-        construct({"_target_": "gru_bench.cells.rnn.RNN", "activation": "relu"}, 1, 1, None)
+        construct({"_target_": "gru_bench.cells.rnn.RNN", "activation": "elu"}, 1, 1, None)
 
 
 @pytest.mark.parametrize(

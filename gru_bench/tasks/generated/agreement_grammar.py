@@ -10,7 +10,8 @@ from annotated_types import Ge, MinLen
 from gru_bench.errors import UserError
 from gru_bench.losses import IGNORED
 from gru_bench.tasks.base import Batch, Common, Part, PositiveInt, Split
-from gru_bench.tasks.objectives.answer import DRAWN_AHEAD, Answer
+from gru_bench.tasks.generated.levels import TOGETHER
+from gru_bench.tasks.objectives.answer import Answer
 
 THE, SINGULAR, PLURAL = "the", ("one", "every"), ("two", "many")
 NOUNS = [
@@ -134,7 +135,7 @@ class AgreementGrammar(Answer):
             return
         levels_L = torch.tensor(self.examples.levels)
         while True:
-            drawn_L = torch.randint(len(levels_L), (DRAWN_AHEAD * self.batch_size,), generator=generator)
+            drawn_L = torch.randint(len(levels_L), (TOGETHER * self.batch_size,), generator=generator)
             whole = make_sentences(levels_L[drawn_L], self.nouns, generator)
             for columns_B in torch.arange(len(drawn_L)).split(self.batch_size):
                 modifiers = int(torch.randint(self.nouns + 1, (), generator=generator))
