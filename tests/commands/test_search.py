@@ -184,7 +184,6 @@ def test_it_is_the_curve_of_a_real_run_that_says_solved(gru_bench: Command, caps
         ),
         ([*HORIZON, "hydra.sweeper.horizon.lags=[1,5]"], "task.lengths[0]=1: must be greater than or equal to 2"),
         ([*HORIZON, "hydra.sweeper.horizon.key=task.lag"], "horizon.key=task.lag: task=adding has no such key"),
-        ("hydra.sweeper.horizon.share=2: must be less than or equal to 1",),
         (["until=tried", *SMALL], "until=tried: adds runs to a sweep; valid: with -m or experiment=NAME"),
     ],
     ids=lambda value: " ".join(value[-1:]) if isinstance(value, list) else "",

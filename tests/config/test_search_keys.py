@@ -40,7 +40,6 @@ def test_what_is_given_is_taken() -> None:
         (TRIALS, LAGS | {"share": 2}, "hydra.sweeper.horizon.share=2: must be less than or equal to 1"),
         (TRIALS, {"lags": [5]}, "hydra.sweeper.horizon.key: missing; hydra.sweeper.horizon needs it"),
     ],
-    ids=lambda value: "",
 )
 def test_what_is_wrong_is_said_in_a_line(trials: Any, horizon: Any, message: str) -> None:
     with pytest.raises(UserError) as error:
