@@ -62,12 +62,11 @@ class Levels:
             for whole in self.whole[split]:
                 yield from pieces(whole, batch_size)
             return
-        drawn: dict[int, list[Batch]] = {level: [] for level in self.levels}
         while True:
             yield from self._ahead(batch_size, generator)
 
     def _ahead(self, batch_size: int, generator: torch.Generator | None) -> list[Batch]:
-        """The next training batches. Between training steps the caches are cold, and one batch costs as much as three."""
+        """The next training batches: between steps the caches are cold, and one batch costs as much as three here."""
         if not self.together:
             choices = (int(torch.randint(len(self.levels), (), generator=generator)) for _ in range(AHEAD))
             return [self.draw(self.levels[choice], batch_size, generator) for choice in choices]
