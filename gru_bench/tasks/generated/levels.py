@@ -68,7 +68,7 @@ class Levels:
             yield from self._ahead(batch_size, generator)
 
     def _ahead(self, batch_size: int, generator: torch.Generator | None) -> list[Batch]:
-        """The next training batches. One by one, with caches cold from training, they would cost three times as much."""
+        """The next training batches. One by one, with caches cold from training, they would cost three times more."""
         if not self.together:
             choices = (int(torch.randint(len(self.levels), (), generator=generator)) for _ in range(AHEAD))
             return [self.draw(self.levels[choice], batch_size, generator) for choice in choices]
