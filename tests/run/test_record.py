@@ -53,3 +53,17 @@ def test_what_is_known_of_a_task_is_computed_once(task: Adding, monkeypatch: pyt
     Recorder(cast(Run, run), task, time.perf_counter()).data()
     assert run.sent[0] == run.sent[1]
     assert sorted(run.sent[0]) == ["data_fingerprint", "notes"]
+
+
+def test_what_memory_is_worth_is_written_with_its_parts(task: Adding, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Calls()
+    written: dict[tuple[str, str, str], float] = {}
+
+    def value(_: str, name: str, number: float, slice: str = "", slice_value: str = "", **__: Any) -> None:
+        written[name, slice, slice_value] = number
+
+    monkeypatch.setattr(run, "value", value, raising=False)
+    Recorder(cast(Run, run), task, time.perf_counter()).data()
+    assert written["without_memory_mse", "", ""] == pytest.approx(0.125)  # of length 4: (1 - 1/4) / 6
+    assert written["without_memory_mse", "length", "4"] == pytest.approx(0.125)
+    assert written["with_memory_mse", "", ""] == written["with_memory_mse", "length", "4"] == 0.0
