@@ -124,5 +124,6 @@ class Dyck(Answer):
             home_RD = self.home(level)
             up_TD = np.pad(home_RD[level - 1 :: -1, 1:], ((0, 0), (0, 1))) / 2
             both_TD = home_RD[:0:-1]
-            self.tables[level] = np.divide(up_TD, both_TD, out=np.zeros_like(up_TD), where=both_TD > 0)
+            opens_TD = np.divide(up_TD, both_TD, out=np.zeros_like(up_TD), where=both_TD > 0)
+            self.tables[level] = opens_TD.astype(np.float32)  # as the random numbers are: nothing is converted then
         return self.tables[level]
