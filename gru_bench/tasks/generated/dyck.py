@@ -88,15 +88,17 @@ class Dyck(Answer):
         is_open_TB = np.empty((level, count), dtype=bool)
         depth_TB, kind_TB, top_TB = (np.zeros((level, count), dtype=np.int64) for _ in range(3))
         # the kinds of the open brackets as the digits of a number, the last one lowest
-        depth_B, stack_B, top_B = (np.zeros(count, dtype=np.int64) for _ in range(3))
+        depth_B, stack_B = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
         for t in range(level):
             is_open_B = np.less(chances_TB[t], opens_TD[t].take(depth_B), out=is_open_TB[t])
             depth_B = np.add(depth_B, np.where(is_open_B, 1, -1), out=depth_TB[t])
             if self.kinds == 1:  # nothing to keep
                 continue
-            kind_TB[t] = np.where(is_open_B, kinds_TB[t], top_B)
-            stack_B = np.where(is_open_B, stack_B * self.kinds + kind_TB[t], stack_B // self.kinds)
-            top_B = np.remainder(stack_B, self.kinds, out=top_TB[t])
+            stack_B = np.where(is_open_B, stack_B * self.kinds + kinds_TB[t], stack_B // self.kinds)
+            np.remainder(stack_B, self.kinds, out=top_TB[t])
+        # a bracket that closes is of the kind that was on top before it
+        kind_TB[1:] = np.where(is_open_TB[1:], kinds_TB[1:], top_TB[:-1])
+        kind_TB[0] = kinds_TB[0]
         targets_TB = np.where(depth_TB > 0, 1 + top_TB, 0)
         if self.depth is not None:
             targets_TB += self.kinds * (depth_TB == self.depth)
