@@ -137,9 +137,9 @@ class AgreementGrammar(Answer):
         while True:
             drawn_L = torch.randint(len(levels_L), (TOGETHER * self.batch_size,), generator=generator)
             whole = make_sentences(levels_L[drawn_L], self.nouns, generator)
-            for columns_B in torch.arange(len(drawn_L)).split(self.batch_size):
-                modifiers = int(torch.randint(self.nouns + 1, (), generator=generator))
-                yield shortened(whole, columns_B, modifiers)
+            for start in range(0, len(drawn_L), self.batch_size):
+                columns = slice(start, start + self.batch_size)
+                yield shortened(whole, columns, int(torch.randint(self.nouns + 1, (), generator=generator)))
 
     def draw(self, level: int, count: int, generator: torch.Generator | None, /) -> Batch:
         return make_sentences(torch.full((count,), level), max(self.nouns, level), generator)
@@ -183,7 +183,8 @@ def make_sentences(attractors_B: torch.Tensor, M: int, generator: torch.Generato
     return Batch(inputs_TB, targets_TB)
 
 
-def shortened(batch: Batch, columns_B: torch.Tensor, modifiers: int) -> Batch:
+def shortened(batch: Batch, columns: slice, modifiers: int) -> Batch:
     """Some of the sentences with only the first of their modifiers."""
-    steps_T = torch.tensor([*range(2 + 4 * modifiers), len(batch.inputs) - 1])[:, None]
-    return Batch(batch.inputs[steps_T, columns_B], batch.targets[steps_T, columns_B])
+    keep = 2 + 4 * modifiers
+    both = (batch.inputs[:, columns], batch.targets[:, columns])
+    return Batch(*(torch.cat([rows_TB[:keep], rows_TB[-1:]]) for rows_TB in both))

@@ -85,21 +85,24 @@ class Dyck(Answer):
         opens_TD = self.opening(level)
         chances_TB = torch.rand(level, count, generator=generator).numpy()
         kinds_TB = torch.randint(self.kinds, (level, count), generator=generator).numpy()
-        inputs_TB = np.empty((level, count), dtype=np.int64)
-        targets_TB = np.empty((level, count), dtype=np.int64)
-        depth_B = np.zeros(count, dtype=np.int64)
-        # the kinds of the open brackets as digits, the last one lowest; with one kind there is nothing to keep
-        stack_B = np.zeros(count, dtype=np.int64)
+        is_open_TB = np.empty((level, count), dtype=bool)
+        depth_TB, kind_TB, top_TB = (np.zeros((level, count), dtype=np.int64) for _ in range(3))
+        # the kinds of the open brackets as the digits of a number, the last one lowest
+        depth_B, stack_B = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
         for t in range(level):
-            is_open_B = chances_TB[t] < opens_TD[t, depth_B]
-            last_B = stack_B % self.kinds
-            kind_B = np.where(is_open_B, kinds_TB[t], last_B)
-            inputs_TB[t] = kind_B + self.kinds * ~is_open_B
-            stack_B = np.where(is_open_B, stack_B * self.kinds + kind_B, stack_B // self.kinds)
-            depth_B += 2 * is_open_B - 1
-            answer_B = np.where(depth_B > 0, 1 + stack_B % self.kinds, 0)
-            targets_TB[t] = answer_B if self.depth is None else answer_B + self.kinds * (depth_B == self.depth)
-        return Batch(torch.from_numpy(inputs_TB), torch.from_numpy(targets_TB))
+            is_open_B = np.less(chances_TB[t], opens_TD[t].take(depth_B), out=is_open_TB[t])
+            depth_B = np.add(depth_B, np.where(is_open_B, 1, -1), out=depth_TB[t])
+            if self.kinds == 1:  # nothing to keep
+                continue
+            stack_B = np.where(is_open_B, stack_B * self.kinds + kinds_TB[t], stack_B // self.kinds)
+            np.remainder(stack_B, self.kinds, out=top_TB[t])
+        # a bracket that closes is of the kind that was on top before it
+        kind_TB[1:] = np.where(is_open_TB[1:], kinds_TB[1:], top_TB[:-1])
+        kind_TB[0] = kinds_TB[0]
+        targets_TB = np.where(depth_TB > 0, 1 + top_TB, 0)
+        if self.depth is not None:
+            targets_TB += self.kinds * (depth_TB == self.depth)
+        return Batch(torch.from_numpy(kind_TB + self.kinds * ~is_open_TB), torch.from_numpy(targets_TB))
 
     def without_memory(self, level: int, /) -> float:
         """The share of the strings of a length in which no bracket lies in another: one of all shapes."""
@@ -123,5 +126,6 @@ class Dyck(Answer):
             home_RD = self.home(level)
             up_TD = np.pad(home_RD[level - 1 :: -1, 1:], ((0, 0), (0, 1))) / 2
             both_TD = home_RD[:0:-1]
-            self.tables[level] = np.divide(up_TD, both_TD, out=np.zeros_like(up_TD), where=both_TD > 0)
+            opens_TD = np.divide(up_TD, both_TD, out=np.zeros_like(up_TD), where=both_TD > 0)
+            self.tables[level] = opens_TD.astype(np.float32)  # as the random numbers are: nothing is converted then
         return self.tables[level]
