@@ -12,7 +12,7 @@ from gru_bench.compare.claim import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECID
 from gru_bench.compare.compared import ALPHA, BUDGETS, FIRST, SECOND
 from gru_bench.compare.horizons import ONE_SIDED, SHARE, Horizon, Order, compared, horizons
 from gru_bench.compare.pairs import shown
-from gru_bench.compare.reach import Reach, rank_p, reaches
+from gru_bench.compare.reach import Reach, middle, rank_p, reaches
 from gru_bench.report.markdown import number
 from gru_bench.report.view import View
 from gru_bench.statistics.significance import holm
@@ -181,13 +181,6 @@ def shorter(plain: Reach, gated: Reach, p: float) -> str:
     if min(len(plain.half_lives), len(gated.half_lives)) < FEWEST_RUNS or p > ALPHA:
         return UNDECIDED
     return SUPPORTED if middle(plain.half_lives) < middle(gated.half_lives) else CONTRADICTED
-
-
-def middle(values: Sequence[float]) -> float:
-    """The median; of two middle values the mean, infinite with either of them."""
-    ordered = sorted(values)
-    half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def half_lives(rows: dict[tuple[str, str], dict[str, Reach]]) -> str:

@@ -142,3 +142,10 @@ def rank_p(first: Sequence[float], second: Sequence[float]) -> float:
     if not first or not second or len({*first, *second}) == 1:
         return 1.0
     return float(stats.mannwhitneyu(first, second, alternative="two-sided").pvalue)
+
+
+def middle(values: Sequence[float]) -> float:
+    """The median; of two middle values the mean, infinite with either of them."""
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 from gru_bench.compare.horizons import horizons
-from gru_bench.compare.reach import Reach, reaches
+from gru_bench.compare.reach import MOMENTS, Reach, middle, reaches
 from gru_bench.compare.wording import budget_text
 from gru_bench.report.figures import LINE_STYLES, Look, handle, legend_below, looks, panels, set_log, style
 from gru_bench.report.markdown import UNKNOWN, Section, number, paragraphs, table
@@ -67,7 +67,7 @@ def render(view: View, /, *, smallest_share: float) -> Section:
 COLUMNS = [
     (f"{what}, {moment}", (what, moment))
     for what in ("half-life (steps)", "effective horizon (steps)")
-    for moment in ("start", "middle", "end")
+    for moment in MOMENTS
 ]
 
 
@@ -99,8 +99,8 @@ def median_text(values: Sequence[float]) -> str:
     """``3.1 (2.9 .. 3.4)``."""
     if not values:
         return UNKNOWN
-    low, middle, high = (infinite(end) for end in (min(values), median(values), max(values)))
-    return middle if low == high else f"{middle} ({low} .. {high})"
+    low, typical, high = (infinite(end) for end in (min(values), middle(values), max(values)))
+    return typical if low == high else f"{typical} ({low} .. {high})"
 
 
 def horizon_text(one: Reach) -> str:
@@ -108,16 +108,9 @@ def horizon_text(one: Reach) -> str:
     beyond = f"> {one.longest_lag:.0f}"
     if not one.horizons:
         return UNKNOWN
-    ends = min(one.horizons), median(one.horizons), max(one.horizons)
-    low, middle, high = (beyond if math.isinf(end) else infinite(end) for end in ends)
-    return middle if low == high else f"{middle} ({low} .. {high})"
-
-
-def median(values: Sequence[float]) -> float:
-    """The middle one; of two middle ones the mean, which is infinite with either of them."""
-    ordered = sorted(values)
-    half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+    ends = min(one.horizons), middle(one.horizons), max(one.horizons)
+    low, typical, high = (beyond if math.isinf(end) else infinite(end) for end in ends)
+    return typical if low == high else f"{typical} ({low} .. {high})"
 
 
 def infinite(value: float) -> str:
@@ -127,7 +120,7 @@ def infinite(value: float) -> str:
 
 def draw(view: View, found: Sequence[Reach], marks: dict[str, int], smallest: float) -> Figure:
     """A panel for each moment: share that is left against lag, both logarithmic."""
-    moments = list(dict.fromkeys(one.moment for one in sorted(found, key=lambda one: ORDER.index(one.moment))))
+    moments = list(dict.fromkeys(one.moment for one in sorted(found, key=lambda one: MOMENTS.index(one.moment))))
     cell_looks = looks(view)
     names = list(dict.fromkeys(one.rows.name for one in found))
     lines = variants(found)
@@ -165,9 +158,6 @@ def draw(view: View, found: Sequence[Reach], marks: dict[str, int], smallest: fl
                                   linestyle="none", label="horizon of the cell"))  # fmt: skip
         legend_below(figure, handles)
     return figure
-
-
-ORDER = ("start", "middle", "end")
 
 
 def variants(found: Sequence[Reach]) -> dict[str, int]:
