@@ -90,8 +90,12 @@ def composed(*overrides: str) -> "DictConfig":
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Small models are quickest on one thread, and a run sets its own number."""
+    """Small models are quickest on one thread, and a run sets its own number.
+
+    A run also lets denormal numbers be zero in its process, in which hypothesis draws no floats.
+    """
     torch.set_num_threads(1)
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture
