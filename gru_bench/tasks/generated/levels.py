@@ -11,7 +11,7 @@ from gru_bench.tasks.base import SPLIT_SEEDS, Batch, MemoryScores, Part, Split
 Draw = Callable[[int, int, torch.Generator | None], Batch]
 """Draws so many examples of one level: ``draw(level, count, generator)``."""
 
-AHEAD, TOGETHER = 64, 32
+AHEAD, TOGETHER = 128, 32
 """Training batches that are drawn in one go: one after the other, or as one of each level. The second is a part of what
 the stream is."""
 
