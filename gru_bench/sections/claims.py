@@ -28,6 +28,7 @@ VANISH = "… because their gradients vanish"
 GATES = "Gates solve it"
 RESET = "The reset gate may harm long memory"
 LONG = "Long → LSTM, short → GRU"
+PRINTED = "The GRU is as printed, with no path that carries h on"
 MOST_IN_WORDS = 3
 """Comparisons of one claim that are given with their numbers; of more, the tasks by answer."""
 TEXT = (
@@ -58,13 +59,8 @@ def render(view: View, /, *, long_range: list[str], slices: list[str], fewest_ex
         weaker(view),
         far_claims.reset_harms(view, RESET) or against(long_pairs, "gru_no_reset", RESET, reset_test, second=SUPPORTED),
         far_claims.lstm_for_long(view, LONG) or longer(slopes_of(view, slices, small)),
-        against(
-            secondary(view),
-            "gru_article",
-            "The GRU is as printed, with no path that carries h on",
-            "GRU less the printed one",
-            second=CONTRADICTED,
-        ),
+        far_claims.as_printed(view, PRINTED)
+        or against(secondary(view), "gru_article", PRINTED, "GRU less the printed one", second=CONTRADICTED),
     ]
     if all(claim.verdict == NOT_TESTED for claim in claims):
         return Section(TITLE, "")
