@@ -87,7 +87,7 @@ BAD_INPUT = [
     (["-m", "seed=0,abc"], "seed='abc': must be a valid integer"),
     (["-m", "cell=gru,grru"], "cell=grru: no such choice (did you mean gru?)"),
     (["-m", "experiment=quick,article"], "experiment: one at a time"),
-    (["experiment=null"], "experiment=null: must be a name; valid: article, "),
+    (["experiment=null"], "experiment=null: must be a name; valid: adding_600, article, "),
     (["cell=3"], "cell=3: must be a name; valid: gru, "),
     (["-m", "cell=gru,null"], "cell=null: Config group override must be a string or a list"),
     (["trainer.max_steps=null"], "trainer: max_steps, max_epochs and max_seconds are all null"),
