@@ -7,8 +7,6 @@ form (``canonical.py``), which leaves out what equals a default. Plain settings,
 
 from typing import Any
 
-from hydra.utils import get_object
-
 from gru_bench.config.canonical import digest, without_defaults, without_judgement
 from gru_bench.config.check import Node, Settings
 
@@ -25,25 +23,17 @@ def run_keys(node: Node, choices: dict[str, str], source_id: str) -> tuple[str, 
     """``config_key`` and ``group_key`` of a run.
 
     The key is the SHA-256 (first 16 digits) of the canonical config and the names chosen, without what does not
-    affect the result: experiment, tracking, launcher, how the learning rate was chosen, the task's goal where training
-    does not end by it, and where the data lies (the source's id is there instead). The group key leaves the seed out too: only runs of one group may be
+    affect the result: experiment, tracking, launcher, how the learning rate was chosen, the task's goal, and where the
+    data lies (the source's id is there instead). The group key leaves the seed out too: only runs of one group may be
     averaged.
     """
     parts = {key: value for key, value in node.items() if key not in NO_INFLUENCE}
     parts["data"] = {key: value for key, value in (node.get("data") or {}).items() if key != "path"}
     parts["task"] = without_judgement(node.get("task") or {})
-    if ends_by_goal(node):
-        parts["task"]["goal"] = {name: value for name, value in node["task"]["goal"].items() if name != "margin"}
     kept = without_defaults(parts, Settings)
     kept |= {"data_source": source_id, "choices": {key: choices[key] for key in CHOICES if key in choices}}
     kept["key_version"] = KEY_VERSION
     return digest(kept), digest({name: value for name, value in kept.items() if name != "seed"})
-
-
-def ends_by_goal(node: Node) -> bool:
-    """Whether training stops at what the task's goal says, which then changes the result."""
-    stopping = (node.get("trainer") or {}).get("stopping") or {}
-    return "_target_" in stopping and bool(getattr(get_object(stopping["_target_"]), "uses_goal", False))
 
 
 def flatten(node: Node, prefix: str = "") -> dict[str, Any]:

@@ -4,7 +4,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from annotated_types import Ge
 
@@ -54,13 +54,7 @@ class Aim:
 
 @dataclass(frozen=True, kw_only=True)
 class Stopping(ABC):
-    """Decides after each evaluation whether training goes on.
-
-    Attributes:
-        uses_goal: Whether the task's goal decides it: then the goal is a part of what a run is known by.
-    """
-
-    uses_goal: ClassVar[bool] = False
+    """Decides after each evaluation whether training goes on."""
 
     @abstractmethod
     def reason(self, history: Sequence[Evaluation], aim: Aim, /) -> str | None:
@@ -115,8 +109,6 @@ class Solved(Stopping):
             does; None for as long as the limits allow. A run that would have begun to learn later counts as not solved,
             so the rule is a part of what "solved" means and must be the same for all cells.
     """
-
-    uses_goal: ClassVar[bool] = True
 
     hopeless_after: PositiveInt | None
 

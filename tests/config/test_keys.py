@@ -254,15 +254,3 @@ def test_naming_the_default_schedule_or_stopping_rule_changes_no_key() -> None:
     for override in ("schedule=plateau", "stopping=patience", "optimizer=sgd", "optimizer=adam_keras"):
         _, other = check(composed("task=adding", override))
         assert set(run_keys(other, CHOICES, "x")).isdisjoint(run_keys(node, CHOICES, "x"))
-
-
-@pytest.mark.usefixtures("hydra_conf")
-@pytest.mark.parametrize(("stopping", "counts"), [("solved", True), ("never", False)])
-def test_the_goal_is_a_part_of_the_key_where_training_ends_by_it(stopping: str, counts: bool) -> None:
-    _, node = check(composed("task=adding", f"stopping={stopping}"))
-    other = copy.deepcopy(node)
-    other["task"]["goal"]["ceiling"] = 0.5
-    assert (run_keys(node, CHOICES, "d") != run_keys(other, CHOICES, "d")) == counts
-    other = copy.deepcopy(node)
-    other["task"]["goal"]["margin"] = 0.5  # ends nothing
-    assert run_keys(node, CHOICES, "d") == run_keys(other, CHOICES, "d")
