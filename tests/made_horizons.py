@@ -29,14 +29,14 @@ def attempts(
 ) -> Rows:
     """Runs of one cell at one lag: the first ones solve it at ``first_step`` and every 100 steps later.
 
-    A run of trials has the rates in turn. The lag is in the slice of the test data alone.
+    Trials have the rates in turn, all on one seed. The lag is in the slice of the test data alone.
     """
     runs, values, curves = [], [], []
     for seed in range(num):
         rate = rates[seed % len(rates)]
         key = f"{task}-{cell}-{budget}-{lag}-{role}{rate if role == 'trial' else ''}"
         own = {"role": role, "budget": budget, "group_key": key, "run_id": f"{key}-{seed}", "learning_rate": rate}
-        run = frames.run_row(cell, 100 + seed if role == "trial" else seed, task, **(GOAL | own | facts))
+        run = frames.run_row(cell, 100 if role == "trial" else seed, task, **(GOAL | own | facts))
         at = first_step + 100 * seed if seed < solved else None
         score = 0.0005 if at else 0.15
         runs.append(run)

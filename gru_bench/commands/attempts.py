@@ -10,11 +10,8 @@ from collections.abc import Mapping
 from gru_bench.run.search import FAILED, Attempt, Stored, Went
 from gru_bench.store.connect import absolute_uri
 from gru_bench.store.find import run_status
-from gru_bench.store.schema import ERROR, GROUP_KEY, KIND, RUN_KIND
+from gru_bench.store.schema import DIVERGED, ERROR, GROUP_KEY, KIND, RUN_KIND
 from gru_bench.store.source import History, StoredRun, open_source
-
-DIVERGED = "Diverged:"
-"""How the error of a run begins whose loss was lost: a result, not a fault."""
 
 
 def attempts(uri: str, experiment: str, kept: dict[str, Stored]) -> Went:

@@ -2,18 +2,18 @@
 
 Each function returns None where there are no runs that bear on its claim. Which cell reaches further is said by
 :func:`gru_bench.compare.horizons.compared`; each budget of each task is judged by itself. Half-lives of gradients are
-compared by ranks over the runs (Mann and Whitney), with Holm's adjustment over the comparisons of the claim.
+compared by ranks over the runs (Mann and Whitney), with Holm's adjustment over the comparisons of the claim; those that
+are longer than the lags that were looked at tie.
 """
 
-import math
+import re
 from collections.abc import Sequence
 
 from gru_bench.compare.claim import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED, Claim, overall
 from gru_bench.compare.compared import ALPHA, BUDGETS, FIRST, SECOND
-from gru_bench.compare.horizons import ONE_SIDED, SHARE, Horizon, Order, compared, horizons
+from gru_bench.compare.horizons import ONE_SIDED, Horizon, Order, compared, enough, horizons
 from gru_bench.compare.pairs import shown
-from gru_bench.compare.reach import Reach, middle, rank_p, reaches
-from gru_bench.report.markdown import number
+from gru_bench.compare.reach import Reach, half_life_text, middle, rank_p, reaches, within
 from gru_bench.report.view import View
 from gru_bench.statistics.significance import holm
 
@@ -22,42 +22,52 @@ WITHOUT_RESET, PRINTED = "gru_no_reset", "gru_article"
 WITH_RESET = (FIRST, "gru_reset_before")
 FEWEST_RUNS = 3
 """Of a cell, for a verdict on its gradients: the test is exact, and a lag that is not solved may have trials alone."""
-TEST = f"longest lag that {100 * SHARE:.0f} % of the seeds solve"
+CLEAR = 2.0
+"""Times as long as the shorter half-life the longer one is at least, for a verdict."""
+TEST = "longest lag that enough seeds solve"
 TEXT = (
-    "Horizons: a cell reaches further than another where a larger share of its seeds solves the shortest lag that the "
-    f"other one does not (Boschloo's exact test, one-sided at {100 * ONE_SIDED:g} %, not adjusted); where no trial "
-    "solved that lag, the trials count as seeds."
+    "Horizons: {enough} of the seeds are enough. A cell reaches further than another where a larger share of its seeds "
+    "solves the shortest lag that the other one does not (Boschloo's exact test, one-sided at "
+    f"{100 * ONE_SIDED:g} %, not adjusted); where no seeds followed the trials it counts as one seed for each seed of "
+    f"the trials. The lag is chosen by the data and sampling stops early, so the {100 * ONE_SIDED:g} % is nominal."
 )
 GRADIENTS = (
     "Gradients: a half-life is that of the share of the gradient which is left so many steps back; shorter by Mann and "
     f"Whitney's test over the runs (seeds, or trials at several rates where none followed), at {100 * ALPHA:g} % with "
-    f"Holm's adjustment, with at least {FEWEST_RUNS} runs a cell."
+    f"Holm's adjustment, with at least {FEWEST_RUNS} runs a cell, where the longer one is at least {CLEAR:g} times as "
+    "long. Half-lives beyond the longest lag that was looked at are not told apart."
 )
 
 
-def by_place(view: View) -> dict[tuple[str, str], dict[str, Horizon]]:
-    """The horizons of each task and budget by the name of the row."""
-    found: dict[tuple[str, str], dict[str, Horizon]] = {}
+def text(view: View) -> str:
+    """What decides on horizons."""
+    return TEXT.format(enough=enough(horizons(view)))
+
+
+def by_place(view: View) -> dict[tuple[str, str, str], dict[str, Horizon]]:
+    """The horizons of each task, budget and other settings, by the cell and its own settings."""
+    found: dict[tuple[str, str, str], dict[str, Horizon]] = {}
     order = [*BUDGETS]
     for one in sorted(
         horizons(view), key=lambda one: (one.task, order.index(one.budget) if one.budget in order else 9)
     ):
-        found.setdefault((one.task, one.budget), {})[one.name] = one
+        found.setdefault((one.task, one.budget, one.where), {})[one.of_cell] = one
     return found
 
 
-def told(places: Sequence[tuple[tuple[str, str], Sequence[Horizon]]]) -> str:
+def told(places: Sequence[tuple[tuple[str, str, str], Sequence[Horizon]]]) -> str:
     """``adding, budget parameters: RNN 10 (9 of 10; 25: 3 of 6), GRU at least 400 (10 of 10)``, by task and budget."""
     texts = []
-    for (task, budget), cells in places:
-        where = f"{task}, budget {budget}" if budget else task
-        texts.append(f"{where}: {', '.join(f'{shown(one.name)} {one.in_short()}' for one in cells)}")
+    for (task, budget, where), cells in places:
+        place = ", ".join(filter(None, (task, f"budget {budget}" if budget else "", where)))
+        texts.append(f"{place}: {', '.join(f'{shown(one.of_cell)} {one.in_short()}' for one in cells)}")
     return "; ".join(texts)
 
 
 def verdict(answers: dict[str, str]) -> str:
-    """As :func:`overall`; answers may differ by budget as well as by task."""
-    return overall(answers).replace("depends on the task", "depends on the task, budget or cell")
+    """As :func:`overall`; answers may differ by budget and cell as well as by task, so that they are comparisons."""
+    whole = overall(answers).replace("depends on the task", "depends on the task, budget or cell")
+    return re.sub(r" on (\d+)", rf" on \1 of {len(answers)} comparisons", whole, count=1)
 
 
 def plain_fails(view: View, claim: str) -> Claim | None:
@@ -164,16 +174,19 @@ def gradients_vanish(view: View, claim: str) -> Claim | None:
     }
     if not tests:
         return None
-    adjusted = holm({key: rank_p(plain.half_lives, gated.half_lives) for key, (plain, gated) in tests.items()})
+    adjusted = holm({key: rank_p(*in_common(plain, gated)) for key, (plain, gated) in tests.items()})
     answers: dict[str, dict[str, str]] = {}
     for key, (plain, gated) in tests.items():
         answers.setdefault(key[1], {})[str(key)] = shorter(plain, gated, adjusted[key])
-    verdicts = {moment: overall(of_moment) for moment, of_moment in answers.items()}
+    verdicts = {moment: verdict(of_moment) for moment, of_moment in answers.items()}
     if len(set(verdicts.values())) == 1:
         whole = next(iter(verdicts.values()))
     else:
         whole = ", ".join(f"{which} at the {moment}" for moment, which in verdicts.items())
-    test = "half-life of the gradient in steps, RNN against LSTM and GRU, at the start and the end of training"
+    test = (
+        "half-life of the gradient in steps (shorter or longer; no test of the cause), RNN against LSTM and GRU, at "
+        "the start and the end of training"
+    )
     return Claim(claim, test, half_lives(rows), whole)
 
 
@@ -193,11 +206,22 @@ def rows_by_moment(view: View) -> dict[tuple[str, str], dict[str, Reach]]:
     return {key: cells for key, cells in rows.items() if PLAIN in cells and len(cells) > 1}
 
 
+def in_common(plain: Reach, gated: Reach) -> tuple[list[float], list[float]]:
+    """The half-lives of both, as far as both were looked at."""
+    longest = min(plain.longest_lag, gated.longest_lag)
+    return within(plain.half_lives, longest), within(gated.half_lives, longest)
+
+
 def shorter(plain: Reach, gated: Reach, p: float) -> str:
     """What one comparison of half-lives says."""
-    if min(len(plain.half_lives), len(gated.half_lives)) < FEWEST_RUNS or p > ALPHA:
+    first, second = in_common(plain, gated)
+    if min(len(first), len(second)) < FEWEST_RUNS or p > ALPHA:
         return UNDECIDED
-    return SUPPORTED if middle(plain.half_lives) < middle(gated.half_lives) else CONTRADICTED
+    longest = min(plain.longest_lag, gated.longest_lag)  # what lies beyond it is at least so long
+    one, other = (min(middle(values), longest) for values in (first, second))
+    if max(one, other) < CLEAR * min(one, other):
+        return UNDECIDED
+    return SUPPORTED if one < other else CONTRADICTED
 
 
 def half_lives(rows: dict[tuple[str, str], dict[str, Reach]]) -> str:
@@ -205,10 +229,9 @@ def half_lives(rows: dict[tuple[str, str], dict[str, Reach]]) -> str:
     texts = []
     for (place, moment), cells in rows.items():
         told_cells = [
-            f"{shown(name)} {'∞' if math.isinf(value) else number(value, 2)}"
+            f"{shown(name)} {half_life_text(middle(cells[name].half_lives), cells[name].longest_lag)}"
             for name in (PLAIN, *GATED)
             if name in cells
-            for value in [middle(cells[name].half_lives)]
         ]
         counts = sorted({len(one.half_lives) for one in cells.values()})
         n = " .. ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))

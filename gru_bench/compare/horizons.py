@@ -7,6 +7,7 @@ is at or past the task's ceiling. All or nothing: only counts and medians are ta
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,18 +16,18 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from gru_bench.compare.pairs import OF_A_CELL
 from gru_bench.report.groups import family_rank
 from gru_bench.report.markdown import known
 from gru_bench.report.view import View
 from gru_bench.statistics.intervals import Interval
 from gru_bench.statistics.looks import MIN_SEEDS
 from gru_bench.statistics.success import Survival, boschloo, survival, wilson
+from gru_bench.store.schema import DIVERGED, HORIZON, TRIAL
 
-HORIZON, TRIAL = "horizon", "trial"
-"""Roles of the runs of a search."""
 SHARE = 0.9
-"""Of the seeds, which must solve a lag."""
+"""Of the seeds, which must solve a lag; of runs stored without the fact ``search_share``."""
+SETTING = re.compile(r", (?=[^\s=,]+=)")
+"""Between two settings of a run."""
 ONE_SIDED = 0.025
 """Level at which one cell reaches further than another."""
 LAG_SLICES = ("length", "lag", "distance")
@@ -82,6 +83,11 @@ class Tried:
         return len(self.counted)
 
     @property
+    def num_seeds(self) -> int:
+        """Different seeds among them: trials at several rates on one seed say little more than one of them."""
+        return len({attempt.seed for attempt in self.counted})
+
+    @property
     def share(self) -> float:
         return self.num_solved / self.num
 
@@ -110,19 +116,28 @@ class Horizon:
     """How far one cell came on one task.
 
     Attributes:
-        name: The cell, and what sets it apart from others of the same cell.
+        of_cell: The cell, and its own settings where others of the same cell have different ones.
+        where: Other settings in which the rows of the task differ, such as ``backend vendor``; mostly empty.
         budget: What was held equal.
         facts: Of its runs, such as ``hidden_size``.
         tried: By lag, ascending; never empty.
+        share: Of the seeds, which must solve a lag.
     """
 
     task: str
     family: str
     cell: str
-    name: str
+    of_cell: str
     budget: str
     facts: Mapping[str, Any] = field(repr=False)
     tried: tuple[Tried, ...] = ()
+    where: str = ""
+    share: float = SHARE
+
+    @property
+    def name(self) -> str:
+        """What sets it apart from all others of its task and budget."""
+        return f"{self.of_cell}, {self.where}" if self.where else self.of_cell
 
     @property
     def longest(self) -> Tried | None:
@@ -150,13 +165,15 @@ class Horizon:
         return [one.lag for one in self.tried if one.passed is False and one.lag < self.lag]
 
     def text(self) -> str:
-        """``200``; ``at least 400``, ``below 25``; ``not known``."""
+        """``200``; ``at least 400``, ``not 25``; ``not known``."""
         if self.longest is None:
-            return "not known" if self.is_open else f"below {self.tried[0].lag}"
+            return "not known" if self.is_open else f"not {self.tried[0].lag}"
         return f"at least {self.lag}" if self.is_open else f"{self.lag}"
 
     def in_short(self) -> str:
-        """``200 (10 of 10; 400: 3 of 8)``: also what happened at the next lag that was tried."""
+        """``200 (10 of 10; 400: 3 of 8)``, ``not 12 (7 of 10)``: also what happened at the next lag that was tried."""
+        if self.longest is None and self.next is not None and not self.is_open:
+            return f"{self.text()} ({self.next.counts()})"
         seen = [self.longest.counts()] if self.longest else []
         seen += [f"{self.next.lag}: {self.next.counts()}"] if self.next else []
         return f"{self.text()} ({'; '.join(seen)})" if seen else self.text()
@@ -165,6 +182,11 @@ class Horizon:
     def reach(self) -> int:
         """The longest lag that more than half of all seeds solve, as far as Wilson's interval tells; 0 for none."""
         return max((one.lag for one in self.tried if one.interval.low > 0.5), default=0)
+
+
+def enough(found: Iterable[Horizon]) -> str:
+    """``90 %``: the shares of the seeds that must solve a lag."""
+    return " or ".join(f"{100 * share:g}" for share in sorted({one.share for one in found})) + " %"
 
 
 Order = Literal["further", "nearer", "alike", "undecided"]
@@ -186,7 +208,8 @@ def further(one: Horizon, other: Horizon) -> bool:
     """Whether at the shortest lag that the second cell does not solve, more seeds of the first one do.
 
     By Boschloo's exact test of the two shares, one-sided at 2.5 %. The first cell's share is that at the same lag or,
-    where it was not tried there, at the next longer one.
+    where it was not tried there, at the next longer one. Trials that no seeds followed count as one seed for each of
+    theirs.
     """
     failed = other.next
     if failed is None or failed.passed is not False:
@@ -194,7 +217,7 @@ def further(one: Horizon, other: Horizon) -> bool:
     there = next((tried for tried in one.tried if tried.lag >= failed.lag), None)
     if there is None or there.of_trials or there.num < MIN_SEEDS:
         return False
-    return boschloo(there.num_solved, there.num, failed.num_solved, failed.num, "greater") <= ONE_SIDED
+    return boschloo(there.num_solved, there.num, failed.num_solved, failed.num_seeds, "greater") <= ONE_SIDED
 
 
 def horizons(view: View) -> list[Horizon]:
@@ -205,27 +228,66 @@ def horizons(view: View) -> list[Horizon]:
 
 def horizons_anew(view: View) -> list[Horizon]:
     """The same, not remembered."""
-    runs = view.searched
-    searched = set(runs.loc[runs["role"] == HORIZON, "task"])  # other searches have trials alone
     lags, reached = lags_of(view), steps_to_ceiling(view)
-    rows: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
-    for run in records(runs[runs["task"].isin(searched)]):
-        if run["run_id"] in lags and run["status"] in ("finished", "failed") and known(run["seed"]):
-            own = ", ".join(text.strip(", ") for text in OF_A_CELL.findall(str(run["settings"] or "")))
-            rows.setdefault((str(run["task"]), str(run["budget"] or ""), str(run["cell"]), own), []).append(run)
+    runs = [run for run in records(view.searched) if counted(run) and run["run_id"] in lags]
+    rows: dict[tuple[str, str, str, str, tuple[str, ...]], list[dict[str, Any]]] = {}
+    searched = tasks_searched(view, runs, lags)
+    for run in runs:
+        if run["task"] in searched:
+            own, others = settings_of(run, lags[run["run_id"]])
+            key = (str(run["task"]), str(run["budget"] or ""), str(run["cell"]), own, others)
+            rows.setdefault(key, []).append(run)
     planned = {
         task: most_seeds(run for key, of_row in rows.items() if key[0] == task for run in of_row) for task in searched
     }
     found = []
-    for (task, budget, cell, own), of_row in rows.items():
+    for (task, budget, cell, own, others), of_row in rows.items():
         by_lag: dict[int, list[dict[str, Any]]] = {}
         for run in of_row:
             by_lag.setdefault(lags[run["run_id"]], []).append(run)
         tried = tuple(tried_at(lag, by_lag[lag], reached, planned[task], view) for lag in sorted(by_lag))
         family = next((str(run["family"]) for run in of_row if known(run["family"])), "")
         facts = {name: next((r[name] for r in of_row if known(r[name])), None) for name in ("hidden_size", "ceiling")}
-        found.append(Horizon(task, family, cell, f"{cell} ({own})" if own else cell, budget, facts, tried))
+        alike = [key[4] for key in rows if key[0] == task]
+        where = ", ".join(text for place, text in enumerate(others) if text and len({a[place] for a in alike}) > 1)
+        of_cell, share = f"{cell} ({own})" if own else cell, design(of_row, 0)[1]
+        found.append(Horizon(task, family, cell, of_cell, budget, facts, tried, where, share))
     return sorted(found, key=place)
+
+
+def counted(run: Mapping[str, Any]) -> bool:
+    """Whether a run says how far its cell reaches: it finished, or its loss was lost; other failures are faults."""
+    ended = run["status"] == "finished" or (run["status"] == "failed" and str(run["error"]).startswith(DIVERGED))
+    return ended and known(run["seed"])
+
+
+def tasks_searched(view: View, runs: Sequence[Mapping[str, Any]], lags: Mapping[str, int]) -> set[str]:
+    """The tasks on which a longest lag was looked for.
+
+    Known by the facts of the search; else by the role, or by trials at several lags with nothing that they chose a rate
+    for: a search for a rate alone has trials too.
+    """
+    found = {str(run["task"]) for run in runs if run["role"] == HORIZON or known(run["search_seeds"])}
+    levels: dict[str, set[int]] = {}
+    for run in runs:
+        levels.setdefault(str(run["task"]), set()).add(lags[run["run_id"]])
+    return found | {task for task, of_task in levels.items() if len(of_task) > 1} - set(view.runs["task"])
+
+
+def settings_of(run: Mapping[str, Any], lag: int) -> tuple[str, tuple[str, ...]]:
+    """What sets a run's row apart from others: settings of its cell, and size, layers, backend and other settings.
+
+    The settings whose value is the lag are what the search varies.
+    """
+    own, others = [], []
+    for text in filter(None, SETTING.split(str(run["settings"]) if known(run["settings"]) else "")):
+        name, _, value = text.partition("=")
+        if value.strip("[] ") != str(lag):
+            (own if name.startswith("cell.") else others).append(text)
+    size, layers = (f"{int(run[name])}" if known(run[name]) else "" for name in ("hidden_size_asked", "num_layers"))
+    backend = str(run["backend"]) if known(run["backend"]) else ""
+    named = (("hidden size", size), ("layers", layers), ("backend", backend))
+    return ", ".join(own), (*(f"{name} {value}" if value else "" for name, value in named), ", ".join(others))
 
 
 def records(runs: pd.DataFrame) -> list[dict[str, Any]]:
@@ -240,9 +302,20 @@ def place(horizon: Horizon) -> tuple[Hashable, ...]:
 
 
 def most_seeds(runs: Iterable[Mapping[str, Any]]) -> int:
-    """The number of seeds that a lag gets which is solved: the most of any lag of the task."""
-    counts = Counter((run["group_key"], run["role"]) for run in runs)
-    return max((number for (_, role), number in counts.items() if role == HORIZON), default=0)
+    """The number of seeds that a lag gets which is solved, where no run has it: the most of any lag of the task."""
+    numbers = Counter((run["group_key"], run["role"]) for run in runs)
+    return max((number for (_, role), number in numbers.items() if role == HORIZON), default=0)
+
+
+def design(runs: Iterable[Mapping[str, Any]], most: int) -> tuple[int, float]:
+    """How many seeds a search gives a lag, and which share of them must solve it: as the search with most seeds says.
+
+    Args:
+        runs: Of one row.
+        most: The seeds where no run has the fact.
+    """
+    stored = [(int(run["search_seeds"]), float(run["search_share"])) for run in runs if known(run["search_seeds"])]
+    return max(stored, default=(most, SHARE))
 
 
 def tried_at(
@@ -259,15 +332,22 @@ def tried_at(
     chosen = [tuple(seeds.values()) for (role, _), seeds in sorted(by_key.items()) if role == HORIZON]
     attempts = max(chosen, key=lambda seeds: (len(seeds), sum(one.solved for one in seeds)), default=())
     trials.sort(key=lambda one: (one.rate, one.seed))
-    return Tried(lag, attempts, tuple(trials), passed(attempts, trials, planned))
+    return Tried(lag, attempts, tuple(trials), passed(attempts, trials, *design(runs, planned)))
 
 
-def passed(attempts: Sequence[Attempt], trials: Sequence[Attempt], planned: int) -> bool | None:
-    """Whether :data:`SHARE` of the seeds solve a lag; None where not all of those planned were run and it is open."""
+def passed(attempts: Sequence[Attempt], trials: Sequence[Attempt], planned: int, share: float = SHARE) -> bool | None:
+    """Whether enough seeds solve a lag; None where not all of those planned were run and it is open.
+
+    Args:
+        attempts: The seeds.
+        trials: Those that chose the rate.
+        planned: Seeds that a solved lag gets.
+        share: Of them, that must solve it.
+    """
     if not attempts:
         return None if any(one.solved for one in trials) else False
     failures = sum(not one.solved for one in attempts)
-    if failures > planned - math.ceil(SHARE * planned - 1e-9):
+    if failures > planned - math.ceil(share * planned - 1e-9):
         return False
     return True if len(attempts) >= planned else None
 

@@ -13,9 +13,7 @@ from gru_bench.report.parts import as_number
 from gru_bench.report.view import View
 from gru_bench.statistics.intervals import Interval
 from gru_bench.statistics.success import wilson
-
-DIVERGED = "Diverged"
-"""How the error of a run begins whose loss was no number: a result, and not a fault."""
+from gru_bench.store.schema import DIVERGED
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from gru_bench.compare.horizons import HORIZON, lags_of, records
+from gru_bench.compare.horizons import lags_of, records
 from gru_bench.report.groups import family_rank
-from gru_bench.report.markdown import known
+from gru_bench.report.markdown import known, number
 from gru_bench.report.view import View
+from gru_bench.store.schema import HORIZON
 
 MOMENTS = ("start", "middle", "end")
 LAG = "lag"
@@ -48,7 +49,7 @@ class Reach:
 
     Attributes:
         by_lag: Share of the gradient that is left at each lag, one number a run.
-        half_lives: In steps, one a run; infinite where nothing decays.
+        half_lives: In steps, one a run; infinite where they are longer than the longest lag.
         horizons: The largest lag at which a hundredth is left, likewise; infinite where more is left at every lag.
         longest_lag: The longest lag that the probe looked at.
     """
@@ -91,10 +92,11 @@ def reaches_anew(view: View) -> list[Reach]:
                 if (values := [by_run[run] for run in rows.runs if run in by_run])
             }
             if by_lag:
-                half_lives, horizons, longest = (
+                half_lives, horizons, measured_to = (
                     of_runs(view, rows, f"{name}_steps_{moment}") for name in ("half_life", "horizon", "longest_lag")
                 )
-                found.append(Reach(rows, moment, by_lag, half_lives, horizons, max(longest, default=max(by_lag))))
+                longest = max(measured_to, default=max(by_lag))
+                found.append(Reach(rows, moment, by_lag, within(half_lives, longest), horizons, longest))
     return found
 
 
@@ -142,6 +144,16 @@ def rank_p(first: Sequence[float], second: Sequence[float]) -> float:
     if not first or not second or len({*first, *second}) == 1:
         return 1.0
     return float(stats.mannwhitneyu(first, second, alternative="two-sided").pvalue)
+
+
+def within(half_lives: Sequence[float], longest: float) -> list[float]:
+    """Half-lives, infinite where they are longer than any lag that was looked at: nothing tells those apart."""
+    return [math.inf if value > longest else value for value in half_lives]
+
+
+def half_life_text(value: float, longest: float) -> str:
+    """``3.1``, or ``> 49`` beyond the longest lag that was looked at."""
+    return f"> {longest:.0f}" if value > longest else number(value, 2)
 
 
 def middle(values: Sequence[float]) -> float:

@@ -3,7 +3,7 @@
 import itertools
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +132,22 @@ def handle(look: Look, variant: int, label: str) -> Line2D:
     """A legend's entry for one row of a line figure."""
     line = LINE_STYLES[look.line(variant)]
     return Line2D([], [], color=look.color, marker=look.marker, markersize=5.5, linestyle=line, label=label)
+
+
+def line_variants(rows: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """The variant of each row's line by its place within its family: in one panel colors alone are hard to tell apart.
+
+    Args:
+        rows: Family and name of each, in the order of the legend; a row named like its family has the first one.
+    """
+    names: dict[str, list[str]] = {}
+    found: dict[str, int] = {}
+    for family, name in rows:
+        of_family = names.setdefault(family, [])
+        if name != family and name not in of_family:
+            of_family.append(name)
+        found[name] = 0 if name == family else of_family.index(name)
+    return found
 
 
 def mark_of(look: Look, median: bool, edge: float) -> dict[str, Any]:

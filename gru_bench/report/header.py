@@ -40,7 +40,8 @@ def header(view: View, made: Made) -> str:
     statuses = runs["status"].value_counts()
     counts = [f"{statuses[status]} {status}" for status in sorted(statuses.index, key=lambda s: (s != "finished", s))]
     tasks = listed(distinct(runs["task"]))
-    question = f"# Report: {literal(names)}\n\nWhat do {literal(listed(cells(view)))} score on {literal(tasks)}?"
+    asked = "What do {} score on {}?" if view.tasks or view.searched.empty else "How far back do {} see on {}?"
+    question = f"# Report: {literal(names)}\n\n{asked.format(literal(listed(cells(view))), literal(tasks))}"
     seeds = plural(len(distinct(runs["seed"])), "seed")
     device = ", ".join(map(str, distinct(runs["device"]))) or "device not known"
     again = command(made, [str(sweep) for sweep in sweeps], names)
@@ -53,10 +54,10 @@ def header(view: View, made: Made) -> str:
 
 
 def searched(view: View) -> str:
-    """How many runs are in no comparison, in a sentence; nothing where all are."""
+    """How many runs are in no comparison of scores, in a sentence; nothing where all are."""
     roles = view.searched["role"].fillna("").value_counts()
     texts = [f"{roles[role]} {ROLES.get(role, role)}" for role in sorted(roles.index)]
-    return f" In no table but those on how far back cells reach: {' and '.join(texts)}." if texts else ""
+    return f" In no comparison of scores: {' and '.join(texts)}." if texts else ""
 
 
 def literal(text: str) -> str:

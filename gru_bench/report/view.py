@@ -9,7 +9,7 @@ from gru_bench.report.groups import Group, Measured, TaskGroups, by_task, is_kno
 from gru_bench.report.markdown import known
 from gru_bench.report.scores import Outcome, outcome, seed_values
 from gru_bench.store.read import Results
-from gru_bench.store.schema import RUN_FACTS, SETTINGS
+from gru_bench.store.schema import HORIZON, RUN_FACTS, SETTINGS
 
 VALUE_COLUMNS = ("run_id", "split", "metric", "slice", "slice_value", "value")
 
@@ -133,7 +133,7 @@ def left_out(runs: pd.DataFrame) -> pd.Series:
 
     All runs of such a sweep have one.
     """
-    searches = set(runs.loc[runs["role"] == "horizon", "sweep"])
+    searches = set(runs.loc[runs["role"] == HORIZON, "sweep"])
     return (runs["status"] == "missing") & is_known(runs["sweep"]) & runs["sweep"].isin(searches)
 
 

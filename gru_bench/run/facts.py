@@ -8,7 +8,7 @@ from gru_bench.config.check import Node, Settings, family
 from gru_bench.config.rates import rate_facts
 from gru_bench.measure.environment import environment, git_state, machine_id, shared_machine
 from gru_bench.run.launch import Sweep
-from gru_bench.run.search import TRIAL
+from gru_bench.store.schema import TRIAL
 from gru_bench.tasks.base import Task
 
 
@@ -66,6 +66,8 @@ def facts_of_sweep(sweep: Sweep, number: int | None) -> dict[str, Any]:
     if sweep.tried is not None and role != TRIAL:
         rates, seeds = sweep.tried
         facts |= {"learning_rate_from": "trials", "learning_rate_trials": rates, "learning_rate_trial_seeds": seeds}
+    if sweep.share is not None and number in sweep.searched:
+        facts |= {"search_seeds": sweep.searched[number], "search_share": sweep.share}
     return facts
 
 

@@ -26,6 +26,8 @@ class Sweep:
         looks: The most looks at the results that the sweep may take; 1 for a fixed number of seeds.
         roles: What some jobs are for, by their numbers; see the fact ``role``.
         tried: Rates and seeds of the trials that chose the learning rates of its other jobs; None without.
+        searched: Of a search for the longest lag, how many seeds each job's row gives a lag, by the job's number.
+        share: Of them, that must solve a lag.
         round: Which round of a sweep that adds jobs, from 1; None where all jobs are planned at once.
         deadline: When no job is started any more, in seconds of ``time.time()``; None for no limit.
         quiet: Whether a table on the terminal stands for the line that each finished job prints.
@@ -37,6 +39,8 @@ class Sweep:
     looks: int = 1
     roles: Mapping[int, str] = field(default_factory=dict)
     tried: tuple[int, int] | None = None
+    searched: Mapping[int, int] = field(default_factory=dict)
+    share: float | None = None
     round: int | None = None
     deadline: float | None = None
     quiet: bool = False

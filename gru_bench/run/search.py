@@ -110,11 +110,6 @@ class Design:
         """How many seeds may fail at a lag that counts as solved."""
         return len(self.seeds) - math.ceil(self.share * len(self.seeds) - 1e-9)
 
-    @property
-    def most_visits(self) -> int:
-        """Lags that bisection visits at most."""
-        return len(self.lags).bit_length()
-
 
 @dataclass(frozen=True)
 class Visit:

@@ -7,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gru_bench.run.board import Board
-from gru_bench.run.search import TRIAL, Design, Found, Visit, Wanted
+from gru_bench.run.search import Design, Found, Visit, Wanted
+from gru_bench.store.schema import TRIAL
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,14 @@ class Standing:
 
 
 def horizon_text(standing: Standing) -> str:
-    """``40``, ``below 10``, ``320 or more``; ``40 to 160`` where it is still open between the two."""
+    """``40``, ``not 10``, ``320 or more``; ``40 to 160`` where it is still open between the two."""
     if standing.refused:
         return "cannot be run"
     low, high, lags = standing.found.solved, standing.found.unsolved, standing.design.lags
     if not standing.wanted:
-        return f"below {lags[0]}" if low is None else f"{low} or more" if high is None else str(low)
+        return f"not {lags[0]}" if low is None else f"{low} or more" if high is None else str(low)
     if low is None:
-        return "open" if high is None else f"below {high}"
+        return "open" if high is None else f"not {high}"
     return f"{low} or more" if high is None else f"{low} to {high}"
 
 

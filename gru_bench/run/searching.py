@@ -160,13 +160,16 @@ class Searching(Growing):
         self.went: Went = {}
         self.began: set[tuple[str, int]] = set()
         self.roles: dict[int, str] = {}
+        self.num_seeds: dict[int, int] = {}
 
     @property
     def varied(self) -> frozenset[str]:
         return super().varied | {RATE} | ({self.horizon.key} if self.horizon else set())
 
     def described(self, sweep: Sweep, jobs: list[Choices]) -> Sweep:
-        return replace(sweep, roles=self.roles, tried=self.num_tried)
+        if self.horizon is None:
+            return replace(sweep, roles=self.roles, tried=self.num_tried)
+        return replace(sweep, roles=self.roles, tried=self.num_tried, searched=self.num_seeds, share=self.horizon.share)
 
     def run(self, launch_batch: Launched) -> list[Sequence[Any]]:
         """See what is known, launch what each row needs next, look again."""
@@ -191,6 +194,7 @@ class Searching(Growing):
         """One round; what was begun is not run again by this call, however it went."""
         jobs = [row.job(run) for row, run in wanted]
         self.roles = {number: run.role for number, (_, run) in enumerate(wanted, self.launched) if run.role}
+        self.num_seeds = {number: len(row.design.seeds) for number, (row, _) in enumerate(wanted, self.launched)}
         started = time.monotonic()
         returned, late = self.launch_round(jobs, launch_batch, quiet=quiet)
         elapsed = time.monotonic() - started

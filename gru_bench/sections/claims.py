@@ -67,7 +67,7 @@ def render(view: View, /, *, long_range: list[str], slices: list[str], fewest_ex
     rows = [[claim.claim, claim.test, claim.evidence, f"**{claim.verdict}**"] for claim in claims]
     texts = [
         TEXT,
-        far_claims.TEXT if any(claim.test.startswith(far_claims.TEST) for claim in claims) else "",
+        far_claims.text(view) if any(claim.test.startswith(far_claims.TEST) for claim in claims) else "",
         far_claims.GRADIENTS if far_claims.gradients_vanish(view, VANISH) else "",
     ]
     return Section(

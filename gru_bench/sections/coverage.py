@@ -71,7 +71,7 @@ def finished(view: View) -> list[str]:
 
 
 def searches(view: View) -> list[str]:
-    """How many runs belong to a search, and are no part of any comparison."""
+    """How many runs belong to a search, and are no part of any comparison of scores."""
     runs = view.searched
     if runs.empty:
         return []
@@ -82,7 +82,8 @@ def searches(view: View) -> list[str]:
         texts.append(f"{missing} planned and not run")
     which = listed(f"{cell} on {task}" for cell, task in zip(runs["cell"], runs["task"], strict=True) if known(cell))
     return ["runs of a search", f"{'; '.join(texts)} ({which}); {ended} finished",
-            "nothing: they stand under How far back alone"]  # fmt: skip
+            "nothing: they are in no mean or comparison of scores; horizons, gradients and the claims on them rest "
+            "on them"]  # fmt: skip
 
 
 def not_paired(view: View) -> list[str]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,10 +10,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from gru_bench.compare.horizons import horizons
-from gru_bench.compare.reach import MOMENTS, Reach, middle, reaches
+from gru_bench.compare.horizons import Horizon, horizons
+from gru_bench.compare.reach import MOMENTS, Reach, half_life_text, middle, reaches
 from gru_bench.compare.wording import budget_text
-from gru_bench.report.figures import LINE_STYLES, Look, handle, legend_below, looks, panels, set_log, style
+from gru_bench.report.figures import (
+    LINE_STYLES,
+    Look,
+    handle,
+    legend_below,
+    line_variants,
+    looks,
+    panels,
+    set_log,
+    style,
+)
 from gru_bench.report.markdown import UNKNOWN, Section, number, paragraphs, table
 from gru_bench.report.view import View
 
@@ -23,15 +34,20 @@ TEXT = (
     "The norm of the gradient of a last output with respect to the states so many steps earlier, as a share of that at "
     "the last step: at the start, in the middle and at the end of training (the weights of the best validation step). "
     "A run that stops early has no middle. Lines are medians over the runs, bands reach from the smallest to the "
-    "largest. Half-life: of the exponential that fits the tail of the curve, infinite where nothing decays. Effective "
-    "horizon: the largest lag at which one hundredth is left. Of each the median over the runs, with the range in "
-    "brackets."
+    "largest. Half-life: of the exponential that fits the tail of the curve; one beyond the longest lag that was "
+    "looked at is not measured, and stands as longer than that. Effective horizon: the largest lag at which one "
+    "hundredth is left. Of each the median over the runs, with the range in brackets."
 )
 SEARCHED = (
     "Runs of a search for the longest lag are shown at the one lag that most cells visited, so that all cells face the "
     "same task: the seeds, or the trials where no seeds followed."
 )
-MARKED = "Ticks below the curves mark the longest lag that most seeds of a cell solve (see Memory horizons)."
+MARKED = (
+    "Ticks below the curves mark the longest lag that enough seeds of a cell solve, triangles the longest one tried "
+    "where that is solved as well (see Memory horizons)."
+)
+TICK: dict[str, Any] = {"marker": "|", "markersize": 14, "markeredgewidth": 2.5}
+BEYOND: dict[str, Any] = {"marker": ">", "markersize": 6}
 HEIGHT = 2.6
 
 
@@ -52,7 +68,7 @@ def render(view: View, /, *, smallest_share: float) -> Section:
         name = "_".join(filter(None, ["gradient_reach", task, budget if lag else ""]))
         if name in figures:
             name = f"{name}_{len(figures)}"
-        marks = {one.cell: one.lag for one in horizons(view) if (one.task, one.budget) == (task, budget) and one.lag}
+        marks = {one.cell: one for one in horizons(view) if (one.task, one.budget) == (task, budget) and one.lag}
         figures[name] = draw(view, mine, marks, smallest_share)
         at = f", trained at lag {lag}" if lag else ""
         parts += [
@@ -87,7 +103,7 @@ def rows_of(found: Sequence[Reach]) -> list[list[str]]:
             if one is None:
                 texts.append(UNKNOWN)
             elif what.startswith("half"):
-                texts.append(median_text(one.half_lives))
+                texts.append(median_text(one.half_lives, one.longest_lag))
             else:
                 texts.append(horizon_text(one))
         most = max(len(values) for other in found if other.rows.name == name for values in other.by_lag.values())
@@ -95,11 +111,11 @@ def rows_of(found: Sequence[Reach]) -> list[list[str]]:
     return rows
 
 
-def median_text(values: Sequence[float]) -> str:
-    """``3.1 (2.9 .. 3.4)``."""
+def median_text(values: Sequence[float], longest: float) -> str:
+    """``3.1 (2.9 .. 3.4)``; beyond the longest lag ``> 49``."""
     if not values:
         return UNKNOWN
-    low, typical, high = (infinite(end) for end in (min(values), middle(values), max(values)))
+    low, typical, high = (half_life_text(end, longest) for end in (min(values), middle(values), max(values)))
     return typical if low == high else f"{typical} ({low} .. {high})"
 
 
@@ -109,22 +125,17 @@ def horizon_text(one: Reach) -> str:
     if not one.horizons:
         return UNKNOWN
     ends = min(one.horizons), middle(one.horizons), max(one.horizons)
-    low, typical, high = (beyond if math.isinf(end) else infinite(end) for end in ends)
+    low, typical, high = (beyond if math.isinf(end) else number(end, 2) for end in ends)
     return typical if low == high else f"{typical} ({low} .. {high})"
 
 
-def infinite(value: float) -> str:
-    """A number with two digits, or ∞."""
-    return "∞" if math.isinf(value) else number(value, 2)
-
-
-def draw(view: View, found: Sequence[Reach], marks: dict[str, int], smallest: float) -> Figure:
+def draw(view: View, found: Sequence[Reach], marks: dict[str, Horizon], smallest: float) -> Figure:
     """A panel for each moment: share that is left against lag, both logarithmic."""
     moments = list(dict.fromkeys(one.moment for one in sorted(found, key=lambda one: MOMENTS.index(one.moment))))
     cell_looks = looks(view)
     names = list(dict.fromkeys(one.rows.name for one in found))
-    lines = variants(found)
-    furthest = float(max(2, *(max(one.by_lag) for one in found), *marks.values()))
+    lines = line_variants((one.rows.family, one.rows.name) for one in found)
+    furthest = float(max(2, *(max(one.by_lag) for one in found), *(one.lag for one in marks.values())))
     with style():
         figure, axes = panels(len(moments), 3, HEIGHT)
         for ax, moment in zip(axes, moments, strict=True):
@@ -132,9 +143,9 @@ def draw(view: View, found: Sequence[Reach], marks: dict[str, int], smallest: fl
                 if one.moment == moment:
                     look = cell_looks[one.rows.cell]
                     draw_curve(ax, one, look, lines[one.rows.name], smallest)
-                    if (at := marks.get(one.rows.cell)) is not None:
-                        above = sum(cell < one.rows.cell and lag == at for cell, lag in marks.items())
-                        ax.plot([at], [0.04 + 0.07 * above], marker="|", markersize=14, markeredgewidth=2.5,
+                    if (mark := marks.get(one.rows.cell)) is not None:
+                        above = sum(cell < one.rows.cell and other.lag == mark.lag for cell, other in marks.items())
+                        ax.plot([mark.lag], [0.04 + 0.07 * above], **(BEYOND if mark.is_open else TICK),
                                 color=look.color, transform=ax.get_xaxis_transform(), zorder=4)  # fmt: skip
             ax.axhline(LEFT, color="0.35", linestyle=":", linewidth=1.0, zorder=1)
             ax.set_yscale("log")
@@ -153,22 +164,13 @@ def draw(view: View, found: Sequence[Reach], marks: dict[str, int], smallest: fl
         for entry in handles:
             entry.set_marker("")
         handles.append(Line2D([], [], color="0.35", linestyle=":", linewidth=1.0, label="a hundredth"))
-        if marks:
-            handles.append(Line2D([], [], color="0.35", marker="|", markersize=9, markeredgewidth=2.5,
-                                  linestyle="none", label="horizon of the cell"))  # fmt: skip
+        for is_open, sign, label in ((False, TICK, "horizon of the cell"), (True, BEYOND, "horizon: at least")):
+            if any(one.is_open == is_open for one in marks.values()):
+                handles.append(
+                    Line2D([], [], color="0.35", linestyle="none", label=label, **(sign | {"markersize": 8}))
+                )
         legend_below(figure, handles)
     return figure
-
-
-def variants(found: Sequence[Reach]) -> dict[str, int]:
-    """A line pattern for each row by its place within its family."""
-    by_family: dict[str, list[str]] = {}
-    for one in found:
-        names = by_family.setdefault(one.rows.family, [])
-        if one.rows.name != one.rows.family and one.rows.name not in names:
-            names.append(one.rows.name)
-    placed = {name: place for names in by_family.values() for place, name in enumerate(names)}
-    return {one.rows.name: placed.get(one.rows.name, 0) for one in found}
 
 
 def draw_curve(ax: Axes, one: Reach, look: Look, variant: int, smallest: float) -> None:

@@ -7,11 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gru_bench.compare.compared import BUDGETS
-from gru_bench.compare.horizons import SHARE, Horizon, horizons
+from gru_bench.compare.compared import BUDGETS, SECOND
+from gru_bench.compare.horizons import Horizon, enough, horizons
 from gru_bench.compare.pairs import shown
 from gru_bench.compare.wording import budget_text
-from gru_bench.report.figures import Look, handle, legend_below, looks, panels, set_log, style
+from gru_bench.report.figures import Look, handle, legend_below, line_variants, looks, panels, set_log, style
 from gru_bench.report.groups import family_rank
 from gru_bench.report.markdown import Section, paragraphs, table
 from gru_bench.report.view import View
@@ -19,11 +19,18 @@ from gru_bench.store.schema import FAMILIES
 
 TITLE = "How far back"
 TEXT = (
-    f"The longest lag, in time steps, that at least {100 * SHARE:.0f} % of a cell's seeds solve, and the next one that "
-    "was tried. A search bisects a grid of lags; at each lag every cell gets the same trials of learning rates, and "
-    "where none of them solves it no seeds follow: 0 of the trials. Solved: the best validation score is at the task's "
-    "ceiling. Steps, rates and intervals of each lag are in the details."
+    "The longest lag, in time steps, that at least {enough} of a cell's seeds solve, and the next one that was tried. "
+    "A search bisects a grid of lags; at each lag every cell gets the same trials of learning rates, and the best rate "
+    "goes on with the seeds. Solved: the best validation score is at the task's ceiling. A run that has not got there "
+    "when its steps end, or that is given up, counts as not solved: a horizon is what a cell learns within these "
+    "steps. The lag is the length of the sequence{adding}."
 )
+ADDING = "; in adding the marked numbers stand anywhere in it"
+TRIALS = "Where no seeds followed the trials, the trials are shown (as 0 of 3 trials)."
+SAME_RUNS = (
+    "The LSTM is the reference of both budgets: its runs are the same in both columns, and no second piece of evidence."
+)
+DETAILS = "Steps, rates and intervals of each lag are in the details."
 HEIGHT = 2.5
 """Inches of a row of panels."""
 WANTED: dict[str, Any] = {"color": "0.35", "linestyle": ":", "linewidth": 1.2}
@@ -41,7 +48,7 @@ def render(view: View, /) -> Section:
     found = horizons(view)
     if not found:
         return Section(TITLE, "")
-    parts = [f"**{answer(found)}**" if answer(found) else "", TEXT]
+    parts = [f"**{answer(found)}**" if answer(found) else "", text(found)]
     for task in dict.fromkeys(one.task for one in found):
         mine = [one for one in found if one.task == task]
         parts += [f"### {task}" if len({one.task for one in found}) > 1 else "", short_table(mine)]
@@ -49,15 +56,32 @@ def render(view: View, /) -> Section:
     return Section(TITLE, paragraphs(*parts), {"how_far_back": draw(view, found)})
 
 
+def text(found: Sequence[Horizon]) -> str:
+    """What is shown, as far as it is."""
+    adding = ADDING if any(one.task.startswith("adding") for one in found) else ""
+    trials = any(tried.of_trials for one in found for tried in one.tried)
+    parts = [TEXT.format(enough=enough(found), adding=adding), TRIALS if trials else "", same_runs(found), DETAILS]
+    return " ".join(filter(None, parts))
+
+
+def same_runs(found: Sequence[Horizon]) -> str:
+    """That the reference cell's runs stand under two budgets, where they do."""
+    runs = {(one.task, one.budget): (one.facts.get("hidden_size"), one.tried) for one in found if one.name == SECOND}
+    pairs = [(runs[place], runs.get((place[0], "state"))) for place in runs if place[1] == "parameters"]
+    return SAME_RUNS if pairs and all(one == other for one, other in pairs) else ""
+
+
 def answer(found: Sequence[Horizon]) -> str:
     """``adding, equal number of parameters: RNN 10, LSTM 100, GRU at least 600 time steps.``, each task and budget."""
     texts = []
     for task, budget in places(found):
-        mine = [one for one in found if (one.task, one.budget) == (task, budget) and one.name in FAMILIES]
-        mine.sort(key=lambda one: family_rank(one.family))
-        if len(mine) > 1:
-            told = ", ".join(f"{shown(one.cell)} {one.text()}" for one in mine)
-            texts.append(f"{task}, {budget_text(budget)}: {told} time steps.")
+        here = [one for one in found if (one.task, one.budget) == (task, budget) and one.of_cell in FAMILIES]
+        for where in dict.fromkeys(one.where for one in here):
+            mine = sorted((one for one in here if one.where == where), key=lambda one: family_rank(one.family))
+            if len(mine) > 1:
+                told = ", ".join(f"{shown(one.cell)} {one.text()}" for one in mine)
+                place = ", ".join(filter(None, (task, budget_text(budget), where)))
+                texts.append(f"{place}: {told} time steps.")
     return " ".join(texts)
 
 
@@ -88,7 +112,7 @@ def draw(view: View, found: Sequence[Horizon]) -> Figure:
     families = sorted({one.family for one in found}, key=family_rank)
     cell_looks = looks(view)
     rows = places(found)
-    lines = variants(found)
+    lines = line_variants((one.family, one.name) for one in sorted(found, key=rank))
     cells = {one.name: one.cell for one in sorted(found, key=rank)}
     with style():
         figure, axes = panels(len(rows) * len(families), len(families), HEIGHT)
@@ -102,29 +126,18 @@ def draw(view: View, found: Sequence[Horizon]) -> Figure:
             set_log(ax, "x", [float(lag) for lag in lags])
             ax.set_xlim(min(lags) / 1.25, max(lags) * 1.25)
             ax.set_ylim(-0.04, 1.04)
-            ax.axhline(SHARE, **WANTED, zorder=1)
+            for share in {one.share for one in found}:
+                ax.axhline(share, **WANTED, zorder=1)
             ax.set_title(f"{task}: {shown(family)} family\n{budget_text(budget)}", loc="left")
             ax.set_xlabel("lag (time steps)")
             ax.set_ylabel("share of seeds that solve it")
             ax.label_outer()
         handles = [handle(cell_looks[cell], lines[name], name) for name, cell in cells.items()]
-        handles.append(Line2D([], [], **WANTED, label=f"{100 * SHARE:.0f} % of the seeds"))
+        handles.append(Line2D([], [], **WANTED, label=f"{enough(found)} of the seeds"))
         if any(tried.of_trials for one in found for tried in one.tried):
             handles.append(Line2D([], [], **HOLLOW, label="hollow: trials alone"))
         legend_below(figure, handles)
     return figure
-
-
-def variants(found: Sequence[Horizon]) -> dict[str, int]:
-    """A line pattern for each row by its place within its family: in one panel colors alone are hard to tell apart."""
-    ordered = sorted(found, key=rank)
-    by_family: dict[str, list[str]] = {}
-    for one in ordered:
-        if one.name != one.family and one.name not in by_family.setdefault(one.family, []):
-            by_family[one.family].append(one.name)
-    return {one.name: 0 for one in ordered} | {
-        name: place for names in by_family.values() for place, name in enumerate(names)
-    }
 
 
 def draw_cell(ax: Axes, one: Horizon, look: Look, variant: int, aside: float) -> None:

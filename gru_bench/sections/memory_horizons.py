@@ -2,23 +2,24 @@
 
 import math
 
-from gru_bench.compare.horizons import SHARE, Horizon, Tried, horizons
+from gru_bench.compare.horizons import Horizon, Tried, enough, horizons
 from gru_bench.compare.wording import budget_text
 from gru_bench.report.markdown import UNKNOWN, Section, count, known, paragraphs, plural, table
 from gru_bench.report.view import View
-from gru_bench.sections.how_far_back import places, rank
+from gru_bench.sections.how_far_back import places, rank, same_runs
 from gru_bench.statistics.success import Survival
 
 TITLE = "Memory horizons"
 TEXT = (
-    f"The horizon is the longest lag that at least {100 * SHARE:.0f} % of the seeds solve: at least, where no longer "
-    "lag is known to be unsolved, since the grid or the search ended there; below, where the shortest lag tried is not "
+    "The horizon is the longest lag that at least {enough} of the seeds solve: at least, where no longer lag is known "
+    "to be unsolved, since the grid or the search ended there; not 12, where the shortest lag tried, 12, is not "
     "solved. Shares with Wilson's interval of 95 %. Seeds run a few at a time, and no further once the share is out of "
-    "reach, so that an unsolved lag has fewer. Where no trial solves a lag, the trials stand in for seeds: each "
-    "has another rate or seed, and their interval is a rough one. A run that failed or diverged counts as not solved. "
-    "Steps until half of the seeds solve the horizon are Kaplan and Meier's, with Brookmeyer and Crowley's interval: "
-    "seeds that do not solve it are cut off at their last step. Bisection takes for granted that a cell which solves a "
-    "lag solves all shorter ones."
+    "reach, so that an unsolved lag has fewer. A cell that solves a lag in 80 % of seeds passes in 4 of 10 searches of "
+    "ten seeds: neighbouring lags are not told apart. Where no seeds followed the trials, these stand in for them: "
+    "each has another rate, mostly on one and the same seed, and their interval is a rough one. A run that diverged "
+    "counts as not solved; one that failed otherwise does not count. Steps until half of the seeds solve the horizon "
+    "are Kaplan and Meier's, with Brookmeyer and Crowley's interval: seeds that do not solve it are cut off at their "
+    "last step. Bisection takes for granted that a cell which solves a lag solves all shorter ones."
 )
 
 
@@ -31,7 +32,7 @@ def render(view: View, /) -> Section:
     found = horizons(view)
     if not found:
         return Section(TITLE, "")
-    parts = [TEXT]
+    parts = [" ".join(filter(None, [TEXT.format(enough=enough(found)), same_runs(found)]))]
     for task, budget in places(found):
         mine = sorted((one for one in found if (one.task, one.budget) == (task, budget)), key=rank)
         parts += [f"### {task}, {budget_text(budget)}", table(COLUMNS, [row(one) for one in mine], NUMERIC)]
@@ -41,9 +42,10 @@ def render(view: View, /) -> Section:
 
 COLUMNS = [
     "cell", "hidden size", "horizon (steps)", "seeds that solve it (95 %)", "steps until half solve it (95 %)",
-    "next lag tried", "seeds that solve it there (95 %)", "rate at the horizon", "trials",
+    "next lag tried", "seeds that solve it there (95 %)", "rate", "trials",
 ]  # fmt: skip
-NUMERIC = {"hidden size", "horizon (steps)", "next lag tried", "rate at the horizon"}
+EDGE = "Where the rate is an end of the rates that were tried, one beyond it might reach further"
+NUMERIC = {"hidden size", "horizon (steps)", "next lag tried"}
 
 
 def row(one: Horizon) -> list[str]:
@@ -58,7 +60,7 @@ def row(one: Horizon) -> list[str]:
         median_text(one.longest.steps) if one.longest else UNKNOWN,
         count(beyond.lag) if beyond else "none",
         share_text(beyond) if beyond else UNKNOWN,
-        f"{one.longest.rate:g}" if one.longest and one.longest.rate is not None else UNKNOWN,
+        rate_text(one),
         trials_text(one),
     ]
 
@@ -68,6 +70,16 @@ def share_text(tried: Tried) -> str:
     ends = tried.interval
     cut_short = ", cut short" if tried.passed is None else ""
     return f"{tried.counts()} ({100 * ends.low:.0f} to {100 * ends.high:.0f} %){cut_short}"
+
+
+def rate_text(one: Horizon) -> str:
+    """``0.003``: of the seeds at the horizon, or else at the lag that is not solved; that it is an end of the grid."""
+    tried = one.longest or one.next
+    if tried is None or tried.rate is None:
+        return UNKNOWN
+    rates = sorted({trial.rate for trial in tried.trials})
+    ends = {rates[0]: "smallest", rates[-1]: "largest"} if len(rates) > 1 else {}
+    return f"{tried.rate:g}{f', the {ends[tried.rate]} tried' if tried.rate in ends else ''}"
 
 
 def median_text(steps: Survival) -> str:
@@ -107,6 +119,7 @@ def note(found: list[Horizon]) -> str:
         if one.skipped
     ]
     cut = [f"{one.name} at {', '.join(lags)}" for one in found if (lags := open_lags(one))]
+    texts += [EDGE] if any("tried" in rate_text(one) for one in found) else []
     texts += [f"The search was cut short for {'; '.join(cut)}"] if cut else []
     return " ".join(f"{text}." for text in texts)
 

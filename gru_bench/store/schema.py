@@ -27,6 +27,11 @@ RUN_KIND, SWEEP_KIND, BENCH_KIND = "run", "sweep", "bench"
 STATUSES = ("finished", "failed", "killed", "unsupported", "missing")
 """How a job of a sweep can end; ``running`` comes before, and ``missing`` left no run."""
 
+TRIAL, HORIZON = "trial", "horizon"
+"""Values of the fact ``role``; a run that reports compare has none."""
+DIVERGED = "Diverged"
+"""How the error of a run begins whose loss was lost: a result, and not a fault."""
+
 # artifacts
 PLANNED_FILE = "planned.json"
 VALUES_FILE, CURVES_FILE = "values.parquet", "curves.parquet"
@@ -153,6 +158,9 @@ RUN_FACTS: dict[str, Fact] = by_name(
          example=32),
     Fact("role", TEXT, "what the run is for in a sweep that tries rates first: trial; horizon, where it looks for the "
          "longest lag; empty for a run that is compared with others"),
+    Fact("search_seeds", INTEGER, "seeds that a search for the longest lag gives a lag that is solved; missing in "
+         "other runs", "seeds"),
+    Fact("search_share", NUMBER, "share of them that must solve a lag", "1"),
     Fact("looks", INTEGER, "most looks at the results that the run's sweep may take while it adds seeds, fixed before "
          "the first; 1 for a fixed number of seeds", "looks", example=1),
     # how it ended, and from which code

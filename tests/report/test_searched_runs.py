@@ -50,7 +50,7 @@ def test_the_view_keeps_them_apart_and_loses_none() -> None:
 def test_head_and_coverage_say_how_many() -> None:
     results = with_search(frames.small())
     head = header(View(results), Made({"experiment": "quick", "sweep": None}))
-    assert "15 runs: 9 finished, 3 failed, 3 missing; 3 seeds; cpu. In no table but those on how far back" in head
+    assert "15 runs: 9 finished, 3 failed, 3 missing; 3 seeds; cpu. In no comparison of scores: 5" in head
     assert "5 that look for the longest lag and 5 that try a learning rate" in head
     row = cell(render("coverage", results).markdown, "runs of a search", "how it is")
     assert row == "5 runs with the role horizon; 5 runs with the role trial (gru on adding, rnn on adding); 6 finished"
@@ -70,7 +70,8 @@ def test_a_job_of_a_search_that_left_no_run_is_no_missing_run_of_a_comparison() 
 def test_a_report_of_a_search_alone() -> None:
     whole = with_search(frames.small())
     results = Results(runs=whole.runs[whole.runs["role"] != ""], values=whole.values, curves=whole.curves)
-    assert "What do rnn and gru score on adding?" in header(View(results), Made({"experiment": "quick", "sweep": None}))
+    head = header(View(results), Made({"experiment": "quick", "sweep": None}))
+    assert "How far back do rnn and gru see on adding?" in head
     for name in NAMES:
         section = render(name, results)
         if node(name)["page"] == "report" and name not in FAR_BACK | {"coverage", "trust"}:

@@ -56,7 +56,7 @@ def test_a_cell_that_always_solves_up_to_a_lag_has_that_horizon(horizon: int) ->
     found, rounds = cell.search(HORIZONS)
     assert found.solved == (horizon or None)
     assert found.unsolved == next((lag for lag in LAGS if lag > horizon), None)
-    assert len(found.visits) <= HORIZONS.most_visits == 3
+    assert len(found.visits) <= 3
     assert rounds <= 9
     assert all((visit.rate, visit.solved, visit.tried) in {(0.008, 10, 10), (None, 0, 0)} for visit in found.visits)
 

@@ -8,7 +8,7 @@ import made_horizons
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_horizons import attempts, results, search
+from made_horizons import Rows, attempts, results, search
 from rendering import cell, render, with_facts
 
 from gru_bench.compare.horizons import Horizon, Order, compared, horizons, passed
@@ -31,8 +31,8 @@ def horizon(outcome: dict[int, tuple[int, int]], name: str = "gru", **options: A
         ({50: (10, 10), 100: (8, 10), 200: (0, 0)}, "50", 100),
         ({50: (10, 10)}, "at least 50", None),
         ({50: (10, 10), 100: (1, 1)}, "at least 50", 100),  # cut short: 1 of 1 is no 90 %
-        ({50: (0, 2)}, "below 50", 50),
-        ({50: (0, 0), 100: (0, 0)}, "below 50", 50),
+        ({50: (0, 2)}, "not 50", 50),
+        ({50: (0, 0), 100: (0, 0)}, "not 50", 50),
         ({50: (1, 2)}, "not known", 50),
         ({50: (10, 10), 100: (0, 0), 200: (10, 10)}, "at least 200", None),
     ],
@@ -49,6 +49,7 @@ def test_a_lag_at_which_all_trials_failed_is_not_solved_with_0_of_them() -> None
     tried = horizon({50: (10, 10), 100: (0, 0)}, trials=3).next
     assert tried is not None
     assert (tried.num_solved, tried.num, tried.of_trials, tried.passed) == (0, 3, True, False)
+    assert tried.num_seeds == 1
     assert (tried.interval.low, tried.interval.high) == (0.0, wilson(0, 3).high)
 
 
@@ -83,14 +84,17 @@ def test_without_curves_the_best_validation_score_tells() -> None:
     assert [(one.num_solved, one.num) for one in horizons(bare)[0].tried] == [(9, 10)]
 
 
-def test_runs_that_failed_count_and_those_that_never_ended_do_not() -> None:
+def test_runs_that_diverged_count_and_those_that_failed_otherwise_or_never_ended_do_not() -> None:
     ran = results(*search("gru", {50: (10, 10)}))
-    diverged = with_facts(
-        ran, status=["failed" if run.endswith("horizon-9") else "finished" for run in ran.runs.run_id]
-    )
-    assert horizons(View(diverged))[0].tried[0].num == 10
-    killed = with_facts(ran, status=["killed" if run.endswith("horizon-9") else "finished" for run in ran.runs.run_id])
-    assert horizons(View(killed))[0].tried[0].num == 9
+    for status, error, num in (
+        ("failed", "Diverged: loss is nan at step 12", 10),
+        ("failed", "OSError: no space left on device", 9),
+        ("killed", "", 9),
+    ):
+        last = [run.endswith("horizon-9") for run in ran.runs["run_id"]]
+        facts = {"status": ["finished", status], "error": ["", error]}
+        ended = with_facts(ran, **{name: [values[one] for one in last] for name, values in facts.items()})
+        assert horizons(View(ended))[0].tried[0].num == num
 
 
 def test_the_lag_is_what_training_saw_whatever_the_test_goes_beyond() -> None:
@@ -109,7 +113,49 @@ def test_a_cell_with_two_initial_values_is_two_rows() -> None:
         for row in (*part[1], *part[2]):
             row["run_id"] += f"-{bias}"
     found = {one.name: one.text() for one in horizons(View(results(*parts)))}
-    assert found == {"lstm (cell.forget_bias=0.0)": "at least 50", "lstm (cell.forget_bias=1.0)": "below 50"}
+    assert found == {"lstm (cell.forget_bias=0.0)": "at least 50", "lstm (cell.forget_bias=1.0)": "not 50"}
+
+
+def test_rows_of_other_sizes_and_settings_stand_apart_and_the_lag_is_none_of_them() -> None:
+    parts = [
+        *search("lstm", {50: (10, 10)}, hidden_size_asked=32, settings="task.lengths=[50], trainer.max_steps=900"),
+        *renamed(search("lstm", {100: (3, 10)}, hidden_size_asked=64, settings="task.lengths=[100]")),
+        *search("gru", {25: (10, 10)}, hidden_size_asked=32, settings="task.lengths=[25], trainer.max_steps=900"),
+        *search("gru", {200: (10, 10)}, hidden_size_asked=32, settings="task.lengths=200, trainer.max_steps=900"),
+    ]
+    found = {one.name: (one.where, [tried.lag for tried in one.tried]) for one in horizons(View(results(*parts)))}
+    small = "hidden size 32, trainer.max_steps=900"
+    assert found == {
+        f"gru, {small}": (small, [25, 200]),
+        f"lstm, {small}": (small, [50]),
+        "lstm, hidden size 64": ("hidden size 64", [100]),
+    }
+
+
+def renamed(parts: list[Rows]) -> list[Rows]:
+    """Runs of their own, whose rows may be trained at a lag that others were trained at as well."""
+    for part in parts:
+        for rows in part:
+            for row in rows:
+                row["run_id"] += "-other"
+    return parts
+
+
+def test_the_search_says_how_many_seeds_and_which_share_of_them_solve_a_lag() -> None:
+    stored = {"search_seeds": 10, "search_share": 0.5}
+    (found,) = horizons(View(results(*search("gru", {50: (5, 10), 100: (4, 4), 200: (2, 8)}, **stored))))
+    assert [tried.passed for tried in found.tried] == [True, None, False]
+    assert (found.text(), found.share) == ("50", 0.5)
+    # the same without these facts: as many seeds as any lag has, and nine of ten
+    (found,) = horizons(View(results(*search("gru", {50: (5, 10), 100: (4, 4), 200: (2, 8)}))))
+    assert [tried.passed for tried in found.tried] == [False, None, False]
+
+
+def test_a_search_in_which_no_trial_solved_anything_is_shown() -> None:
+    never = {50: (0, 0), 100: (0, 0)}
+    assert [one.text() for one in horizons(View(results(*search("gru", never))))] == ["not 50"]
+    facts = {"search_seeds": 10, "search_share": 0.9}
+    assert [one.text() for one in horizons(View(results(*search("gru", {50: (0, 0)}, **facts))))] == ["not 50"]
 
 
 def test_a_search_for_a_rate_alone_has_no_horizon() -> None:
@@ -122,7 +168,8 @@ def test_a_search_for_a_rate_alone_has_no_horizon() -> None:
     ("one", "other", "order"),
     [
         ({100: (10, 10)}, {50: (0, 10)}, "further"),
-        ({100: (10, 10)}, {100: (0, 0)}, "further"),  # 0 of 4 trials
+        ({100: (10, 10)}, {100: (0, 2)}, "further"),  # p = 0.005
+        ({100: (10, 10)}, {100: (0, 0)}, "undecided"),  # 0 of 4 trials, all on one seed: p = 0.035
         ({50: (0, 10)}, {100: (10, 10)}, "nearer"),
         ({100: (10, 10), 200: (10, 10)}, {100: (10, 10), 200: (4, 8)}, "further"),  # p = 0.007
         ({100: (10, 10), 200: (10, 10)}, {100: (10, 10), 200: (8, 10)}, "undecided"),  # p = 0.13
@@ -142,7 +189,7 @@ def test_the_tables_and_the_figure() -> None:
     section = render("how_far_back", made_horizons.long_range())
     assert "adding, equal number of parameters: RNN 10, LSTM 100, GRU at least 600 time steps." in section.markdown
     assert cell(section.markdown, "gru_no_reset", "equal number of parameters") == "200 (9 of 10; 400: 4 of 8)"
-    assert cell(section.markdown, "mingru", "equal size of state") == "below 10 (10: 0 of 4 trials)"
+    assert cell(section.markdown, "mingru", "equal size of state") == "not 10 (0 of 4 trials)"
     figure = section.figures["how_far_back"]
     assert len(figure.axes) == 6  # two budgets of three families
     assert {ax.get_xscale() for ax in figure.axes} == {"log"}
