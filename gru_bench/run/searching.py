@@ -272,6 +272,11 @@ class Searching(Growing):
             ended = f"longest {self.horizon.key} solved: {found}"
         else:
             ended = f"{len(standings) - len(unfinished)} of {len(standings)} rows have their rate and their seeds"
+        if failed := sum(
+            self.went[key].status == "failed" and bool(self.went[key].error) for key in self.began & self.went.keys()
+        ):
+            runs = "1 run failed and counts" if failed == 1 else f"{failed} runs failed and count"
+            ended += f" ({runs} as not solved until the same command is run again)"
         if not unfinished:
             return ended
         open_rows = f"{len(unfinished)} of {len(standings)} rows unfinished"

@@ -19,7 +19,8 @@ TEXT = (
     "each has another rate, mostly on one and the same seed, and their interval is a rough one. A run that diverged "
     "counts as not solved; one that failed otherwise does not count. Steps until half of the seeds solve the horizon "
     "are Kaplan and Meier's, with Brookmeyer and Crowley's interval: seeds that do not solve it are cut off at their "
-    "last step. Bisection takes for granted that a cell which solves a lag solves all shorter ones."
+    "last step. Bisection takes for granted that a cell which solves a lag solves all shorter ones. The rate is that "
+    "of the seeds at the horizon or, without one, at the next lag."
 )
 
 

@@ -83,6 +83,7 @@ def test_horizons_are_found_in_one_sweep_and_not_again(
     assert set(runs.query("role == 'horizon'")["learning_rate_from"]) == {"trials"}
     assert set(runs.query("role == 'horizon'")["learning_rate_trials"]) == {2}
     assert set(runs.query("role == 'trial'")["learning_rate_from"]) == {"user"}
+    assert (set(runs["search_seeds"]), set(runs["search_share"])) == ({2}, {0.9})
     assert runs["sweep"].nunique() == 1
     assert len(began) == len(runs)
     assert gru_bench("train", *HORIZON) == 0
@@ -108,6 +109,7 @@ def test_the_best_rate_by_validation_goes_on_with_the_seeds(
     assert by_cell(runs, "") == {cell: [(rate, seed) for seed in range(2)] for cell, rate in best.items()}
     compared = runs[runs["role"] == ""]
     assert set(compared["learning_rate_from"]) == {"trials"}
+    assert runs["search_seeds"].isna().all()
     assert set(zip(compared["learning_rate_trials"], compared["learning_rate_trial_seeds"], strict=True)) == {(2, 1)}
 
 
@@ -125,6 +127,7 @@ def test_a_divergence_is_a_result_and_another_failure_is_tried_again(
 
     began = runs_go(went)
     assert gru_bench("train", *TRIED) == 1
+    assert "(1 run failed and counts as not solved until the same command is run again)" in capsys.readouterr().out
     assert by_cell(stored().runs, "") == {"lstm": [(0.01, 0), (0.01, 1)]}
     assert len(began) == 6
     broken[0] = False

@@ -13,6 +13,8 @@ from rendering import cell, render, with_facts
 
 from gru_bench.compare.horizons import Horizon, Order, compared, horizons, passed
 from gru_bench.report.view import View
+from gru_bench.sections.how_far_back import SAME_RUNS
+from gru_bench.sections.memory_horizons import EDGE
 from gru_bench.statistics.success import wilson
 
 
@@ -149,6 +151,30 @@ def test_the_search_says_how_many_seeds_and_which_share_of_them_solve_a_lag() ->
     # the same without these facts: as many seeds as any lag has, and nine of ten
     (found,) = horizons(View(results(*search("gru", {50: (5, 10), 100: (4, 4), 200: (2, 8)}))))
     assert [tried.passed for tried in found.tried] == [False, None, False]
+
+
+def test_a_rate_at_an_end_of_the_grid_is_told() -> None:
+    found = results(*search("gru", {50: (10, 10)}), *search("lstm", {50: (0, 2)}, trials=3))
+    found = with_facts(found, learning_rate=[0.128 if "gru" in r else 0.002 for r in found.runs["run_id"]])
+    rates = (0.002, 0.008, 0.032, 0.128)
+    trials = found.runs["role"] == "trial"
+    found.runs.loc[trials, "learning_rate"] = [rates[int(run[-1])] for run in found.runs.loc[trials, "run_id"]]
+    page = render("memory_horizons", found).markdown
+    assert cell(page, "gru", "rate") == "0.128, the largest tried"
+    assert cell(page, "lstm", "rate") == "0.002, the smallest tried"
+    assert EDGE in page
+    assert EDGE not in render("memory_horizons", results(*search("gru", {50: (10, 10)}))).markdown
+
+
+def test_the_same_runs_under_two_budgets_are_told() -> None:
+    assert SAME_RUNS in render("how_far_back", made_horizons.long_range()).markdown
+    parts = [
+        part
+        for solved, b in ((10, "parameters"), (9, "state"))
+        for part in search("lstm", {50: (solved, 10)}, budget=b)
+    ]
+    assert SAME_RUNS not in render("how_far_back", results(*parts)).markdown
+    assert SAME_RUNS not in render("how_far_back", made_horizons.long_range(("parameters",))).markdown
 
 
 def test_a_search_in_which_no_trial_solved_anything_is_shown() -> None:
