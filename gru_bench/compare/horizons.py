@@ -279,7 +279,8 @@ def settings_of(run: Mapping[str, Any], lag: int) -> tuple[str, tuple[str, ...]]
 
     The settings whose value is the lag are what the search varies.
     """
-    own, others = [], []
+    own: list[str] = []
+    others: list[str] = []
     for text in filter(None, SETTING.split(str(run["settings"]) if known(run["settings"]) else "")):
         name, _, value = text.partition("=")
         if value.strip("[] ") != str(lag):
