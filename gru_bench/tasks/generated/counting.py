@@ -127,7 +127,10 @@ class Counting(Task):
     def batches(self, split: Split, generator: torch.Generator | None = None) -> Iterator[Batch]:
         if split != "train":
             for counts_NK in self._counts(self._top(split)).split(self.batch_size):
-                yield batch_of(counts_NK)
+                batch = batch_of(counts_NK)
+                # for probes: padding is no step of a string
+                batch.lengths = counts_NK.sum(dim=1) + 1
+                yield batch
             return
         while True:
             n_B = torch.randint(1, self.levels[-1] + 1, (self.batch_size,), generator=generator)
