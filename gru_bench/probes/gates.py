@@ -31,7 +31,8 @@ class Gates(Probe):
     gate. Padding does not count.
 
     Args:
-        examples: Most examples; the longest ones of the first validation batches.
+        examples: Most examples; the longest of one validation batch, the one of the first 64 whose median length is
+            largest.
         steps: Most steps of an example, the last ones.
 
     Source: the notion of a time scale is that of Tallec and Ollivier (2018), arXiv:1804.11188, who write 1 / (1 - k);

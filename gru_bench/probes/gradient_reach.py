@@ -51,7 +51,8 @@ class GradientReach(Probe):
     one that translates, in the encoder.
 
     Args:
-        examples: Most examples; the longest ones of the first validation batches.
+        examples: Most examples; the longest of one validation batch, the one of the first 64 whose median length is
+            largest.
         steps: Most steps of an example, the last ones.
         text_steps: Most steps of running text, which has no length of its own.
         threshold: Share of the gradient at which the horizon lies.

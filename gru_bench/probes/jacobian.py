@@ -26,7 +26,8 @@ class Jacobian(Probe):
     not over the largest of each step, so that it is no radius. A cell without a direct way has none.
 
     Args:
-        examples: Most examples; the longest ones of the first validation batches.
+        examples: Most examples; the longest of one validation batch, the one of the first 64 whose median length is
+            largest.
         steps: Most steps of an example, the last ones.
         places: Steps of each example at which the whole Jacobian is made, equally far apart; one of 256 units of an
             LSTM costs a second or so.

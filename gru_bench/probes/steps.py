@@ -17,7 +17,7 @@ from gru_bench.tasks.base import Batch
 
 NO_ENCODER = "the model has no recurrent layers"
 BATCHES = 64
-"""How many validation batches are looked at for the longest examples."""
+"""Among how many validation batches the one with the longest examples is looked for."""
 
 
 @dataclass
@@ -78,9 +78,10 @@ def encoder_of(model: nn.Module) -> Encoder | None:
 
 
 def run(subject: Subject, num_examples: int, num_steps: int, num_text_steps: int | None = None) -> Steps:
-    """Run a twin's encoder over the longest examples of the first validation batches, from zero states.
+    """Run a twin's encoder over the longest examples of one validation batch, from zero states.
 
-    A graph is kept, so that the states may be differentiated.
+    It is the one of the first 64 whose median length is largest. A graph is kept, so that the states may be
+    differentiated.
 
     Args:
         subject: What is probed; it must have an encoder.

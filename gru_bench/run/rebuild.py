@@ -46,7 +46,7 @@ def rebuild(
     model = builder.build(cell, backend, hidden_size, settings.seed)
     try:
         model.load_state_dict(torch.load(weights, map_location=place.device, weights_only=True))
-    except (RuntimeError, OSError, pickle.UnpicklingError) as error:
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(
             f"{weights.name}: does not fit the model of config.yaml in this version of gru_bench"
         ) from error
