@@ -34,8 +34,8 @@ class MeasuredHorizon(Probe):
         S(k) = \frac{\frac{1}{2} \mathrm{E} \lVert \Delta_k \rVert^2}{\mathrm{E} \lVert y - \bar y \rVert^2}
 
     is the share of the variance of y that all inputs further back than k account for (Sobol's total effect, by Jansen's
-    estimate): how far apart two pasts keep the read-out, relative to how far all that is read spreads it. S(0) is about 1.
-    The horizon is the largest k looked at with :math:`S(k) \ge` ``share``, infinite where the largest still has it.
+    estimate): how far apart two pasts keep the read-out, relative to how far all that is read spreads it. S(0) is about
+    1. The horizon is the largest k looked at with :math:`S(k) \ge` ``share``, infinite where the largest still has it.
 
     Sequences: the longest that the task's test split has, so with those ``beyond`` training. Read-out: the linear layer
     that reads the last output of the top layer. All layers' states are exchanged.
