@@ -18,7 +18,7 @@ Init = Literal["uniform", "keras"]
 
 
 def chrono_bias(num_units: int, steps: int, generator: torch.Generator) -> Tensor:
-    """Initial biases (H) of a gate that keeps the old state: units that remember for 1 to ``steps`` - 1 steps.
+    """Initial biases (H) of a gate that keeps the old state: units that remember for 2 to ``steps`` steps.
 
     A gate at sigma(log(t - 1)) = 1 - 1/t forgets over about t steps; t - 1 is drawn from U(1, steps - 1). Tallec and
     Ollivier (2018), arXiv:1804.11188.

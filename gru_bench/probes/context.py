@@ -46,7 +46,7 @@ class Context(Probe):
     Args:
         tokens: The n looked at.
         full: Tokens of the whole context; more than every n.
-        targets: Tokens that are predicted.
+        targets: Tokens that are predicted; more than one, since each one's far context replaces another's.
         ways: In which the far context is changed. Shuffling takes most of the time: each n is a run over the whole
             context, while the others run over n tokens.
         rise: Relative rise of perplexity that does not count as one.
@@ -59,7 +59,7 @@ class Context(Probe):
         *,
         tokens: Annotated[list[Annotated[int, Gt(0)]], MinLen(1)],
         full: Annotated[int, Gt(1)],
-        targets: Annotated[int, Gt(0)],
+        targets: Annotated[int, Gt(1)],
         ways: Annotated[list[Way], MinLen(1)] = ["truncated", "shuffled", "replaced"],  # noqa: B006  # never changed
         rise: Annotated[float, Gt(0)] = 0.01,
     ) -> None:

@@ -21,19 +21,22 @@ class Gates(Probe):
     r"""Time scales of units, and saturation of gates, over all steps of some validation examples.
 
     A unit whose memory is multiplied by the share :math:`k_t` at each step forgets over
-    :math:`\tau = -1 / \ln \overline{k}` steps, with the mean over steps and examples: what enters it has fallen to 1/e
-    after so long, as far as the direct way alone goes. It is infinite where all is kept. The median over the units of
-    all layers is the value; further quantiles are its slices. A cell without a direct way has no time scale.
+    :math:`\tau = -1 / \ln \overline{k}` steps, with the mean over steps and examples. Where k is constant, what enters
+    the unit has fallen to 1/e after so long, as far as the direct way alone goes. Where the gate varies, that is longer
+    than what is stored on a typical path takes to fall so far, :math:`-1 / \overline{\ln k}`. It is infinite where all
+    is kept. The median over the units of all layers is the value; further quantiles are its slices. A cell without a
+    direct way has no time scale.
 
     A gate is saturated where it is below 0.1 or above 0.9: the share of its values over units, steps and examples, by
     gate. Padding does not count.
 
     Args:
-        examples: Most examples; the longest ones of the first validation batches.
+        examples: Most examples; the longest of one validation batch, the one of the first 64 whose median length is
+            largest.
         steps: Most steps of an example, the last ones.
 
-    Source: time scales by Tallec and Ollivier (2018), arXiv:1804.11188; saturation as in Karpathy et al. (2015),
-    arXiv:1506.02078.
+    Source: the notion of a time scale is that of Tallec and Ollivier (2018), arXiv:1804.11188, who write 1 / (1 - k);
+    saturation as in Karpathy et al. (2015), arXiv:1506.02078.
     """
 
     name: ClassVar[str] = "gates"
@@ -91,7 +94,7 @@ def of_layer(layer: steps.Layer, lengths_B: Tensor) -> tuple[dict[str, Tensor], 
 
 
 def timescale(kept: Tensor) -> Tensor:
-    """Steps over which what is stored falls to 1/e: infinite where all is kept, 0 where nothing is."""
+    """Steps after which a constant share leaves 1/e of what is stored: infinite where it is 1, 0 where it is 0."""
     kept = kept.double()
     return torch.where(kept < 1, -1 / kept.log(), torch.where(kept.isnan(), torch.nan, torch.inf))
 

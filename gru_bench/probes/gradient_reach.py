@@ -43,14 +43,16 @@ class GradientReach(Probe):
     From the medians: an exponential ``log g = a - b k`` and a power law ``log g = a - p log k``, both fitted to the
     tail (the lags beyond the first quarter of those at which anything is left), with their R²; the half-life
     ``log 2 / b``, infinite where nothing decays; and the horizon, the largest lag at which g is at least ``threshold``,
-    infinite where it never falls below within the lags looked at, whose longest is kept with it.
+    infinite where the longest lag looked at, which is kept with it, still has so much, and not a number where g is none
+    at some lag.
 
     It is measured in the floating type of the model's weights, on a loop over the cell's own steps with the model's
     weights, since a fused kernel hides its steps. A model that reads both ways is looked at in the forward direction;
     one that translates, in the encoder.
 
     Args:
-        examples: Most examples; the longest ones of the first validation batches.
+        examples: Most examples; the longest of one validation batch, the one of the first 64 whose median length is
+            largest.
         steps: Most steps of an example, the last ones.
         text_steps: Most steps of running text, which has no length of its own.
         threshold: Share of the gradient at which the horizon lies.
@@ -150,8 +152,13 @@ def summary(g_K: Curve, threshold: float, moment: Moment) -> list[Finding]:
 
 
 def horizon(g_K: Curve, threshold: float) -> float:
-    """The largest lag at which the share is at least the threshold; infinite where it never falls below."""
-    if not (g_K < threshold).any():
+    """The largest lag at which the share is at least the threshold.
+
+    Infinite where the longest lag is such a one, since what lies beyond was not looked at; nan where a share is.
+    """
+    if np.isnan(g_K).any():
+        return math.nan
+    if g_K[-1] >= threshold:
         return math.inf
     return float(np.flatnonzero(g_K >= threshold)[-1])
 

@@ -20,13 +20,14 @@ class Jacobian(Probe):
     A gradient shrinks at every step where the norm is below 1; where a radius near 1 stays the same from step to step,
     something is kept for long.
 
-    ``direct_radius`` is that of the direct way alone, which leaves out what passes through the recurrent weights:
+    ``direct_share`` is of the direct way alone, which leaves out what passes through the recurrent weights:
     :math:`\partial c_t / \partial c_{t-1} = \mathrm{diag}(f_t)` of an LSTM, diag(z) of a GRU. It is diagonal, so its
-    eigenvalues are the shares that the units keep, and these, of all units, are what the quantiles are taken over. A
-    cell without a direct way has none.
+    eigenvalues are the shares that the units keep. The quantiles are taken over those of all units, steps and examples,
+    not over the largest of each step, so that it is no radius. A cell without a direct way has none.
 
     Args:
-        examples: Most examples; the longest ones of the first validation batches.
+        examples: Most examples; the longest of one validation batch, the one of the first 64 whose median length is
+            largest.
         steps: Most steps of an example, the last ones.
         places: Steps of each example at which the whole Jacobian is made, equally far apart; one of 256 units of an
             LSTM costs a second or so.
@@ -63,7 +64,7 @@ class Jacobian(Probe):
         for name in ("norm", "radius"):
             values += spread(f"jacobian_{name}_{moment}", np.array(table[name], dtype=float), "1")
         if shares:
-            values += spread(f"direct_radius_{moment}", torch.cat(shares).numpy(), "1")
+            values += spread(f"direct_share_{moment}", torch.cat(shares).numpy(), "1")
         return Findings(values, {moment: table})
 
 

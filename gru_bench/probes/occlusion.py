@@ -74,7 +74,8 @@ class Occlusion(Probe):
     def refusal(self, subject: Subject, /) -> str | None:
         task = subject.task
         if not isinstance(task, Classify | Tag | Answer):
-            return f"needs one label or tag for tokens, and {type(task).__name__} asks for another answer"
+            name = type(task).__name__
+            return f"is not made for {name}; valid: a classifier, a tagger, or a task of task=parity's kind"
         if next(task.batches("test")).inputs.dim() != 2:
             return f"needs tokens to replace, and {type(task).__name__} has vectors"
         return None

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, ClassVar, cast
 
 import torch
 from annotated_types import Gt, Lt
@@ -13,6 +13,7 @@ from gru_bench.backends.loop import LoopStack
 from gru_bench.cells.base import Cell
 from gru_bench.models.encoder import Encoder
 from gru_bench.probes.base import Finding, Findings, Moment, Probe, Subject
+from gru_bench.probes.steps import read_inputs
 from gru_bench.tasks.base import Batch, Split
 from gru_bench.tasks.objectives.model_language import ModelLanguage
 
@@ -34,8 +35,8 @@ class MeasuredHorizon(Probe):
         S(k) = \frac{\frac{1}{2} \mathrm{E} \lVert \Delta_k \rVert^2}{\mathrm{E} \lVert y - \bar y \rVert^2}
 
     is the share of the variance of y that all inputs further back than k account for (Sobol's total effect, by Jansen's
-    estimate): how far apart two pasts keep the read-out, relative to how far all that is read spreads it. S(0) is 1.
-    The horizon is the largest k looked at with :math:`S(k) \ge` ``share``, infinite where the largest still has it.
+    estimate): how far apart two pasts keep the read-out, relative to how far all that is read spreads it. S(0) is about
+    1. The horizon is the largest k looked at with :math:`S(k) \ge` ``share``, infinite where the largest still has it.
 
     Sequences: the longest that the task's test split has, so with those ``beyond`` training. Read-out: the linear layer
     that reads the last output of the top layer. All layers' states are exchanged.
@@ -57,7 +58,7 @@ class MeasuredHorizon(Probe):
         self.share = share
 
     def refusal(self, subject: Subject, /) -> str | None:
-        encoder = encoder_of(subject.model)
+        encoder = only_encoder_of(subject.model)
         if encoder is None or isinstance(subject.task, ModelLanguage):
             return "needs a task of separate sequences, with recurrent layers; valid for running text: context"
         if encoder.bidirectional:
@@ -70,13 +71,13 @@ class MeasuredHorizon(Probe):
 
     @torch.no_grad()
     def measure(self, subject: Subject, moment: Moment, /) -> Findings:
-        encoder = encoder_of(subject.model)
+        encoder = only_encoder_of(subject.model)
         assert encoder is not None
-        x_TBD = inputs_of(subject, "test", self.examples)
+        x_TBD = longest_inputs(subject, "test", self.examples)
         lags = lags_below(len(x_TBD))
         y_LBC = read_out(subject.model, encoder, last_outputs(encoder, x_TBD, lags))
         changes_L = (y_LBC - y_LBC[0]).square().sum(-1).mean(-1) / 2
-        shares = (changes_L[1:] / spread(y_LBC[0])).flip(0).tolist()
+        shares = (changes_L[1:] / variance(y_LBC[0])).flip(0).tolist()
         values = [Finding("told_apart_share", share, "1", "lag", str(k)) for k, share in zip(lags, shares, strict=True)]
         seen = [k for k, share in zip(lags, shares, strict=True) if share >= self.share]
         horizon = math.inf if seen and seen[-1] == lags[-1] else max(seen, default=math.nan)
@@ -118,7 +119,7 @@ class PredictedHorizon(MeasuredHorizon):
         why = super().refusal(subject)
         if why is not None:
             return why
-        encoder = encoder_of(subject.twin())
+        encoder = only_encoder_of(subject.twin())
         assert encoder is not None
         if encoder.num_layers > 1:
             return f"needs one layer: the inputs of the upper ones are not affine, and num_layers={encoder.num_layers}"
@@ -130,9 +131,9 @@ class PredictedHorizon(MeasuredHorizon):
     @torch.no_grad()
     def measure(self, subject: Subject, moment: Moment, /) -> Findings:
         found = super().measure(subject, moment)
-        encoder = encoder_of(subject.twin())
+        encoder = only_encoder_of(subject.twin())
         assert encoder is not None
-        expected = self.prediction(subject, encoder, inputs_of(subject, "valid", self.examples))
+        expected = self.prediction(subject, encoder, longest_inputs(subject, "valid", self.examples))
         lags = found.tables["lags"]["lag"]
         shares = [expected(lag) for lag in lags]
         found.tables["lags"]["predicted"] = shares
@@ -157,8 +158,8 @@ class PredictedHorizon(MeasuredHorizon):
         W_CH = centered(readout.weight.double().T).T
         moments_HH = (W_CH.T @ W_CH) * (delta_BH.T @ delta_BH) / len(delta_BH)
         factors_HH = a_NH.T @ a_NH / len(a_NH)
-        variance = spread(read_out(subject.model, encoder, state[0]))
-        return lambda lag: float((moments_HH * factors_HH**lag).sum() / 2 / variance)
+        of_all = variance(read_out(subject.model, encoder, state[0]))
+        return lambda lag: float((moments_HH * factors_HH**lag).sum() / 2 / of_all)
 
 
 def last_outputs(encoder: Encoder, x_TBD: Tensor, lags: list[int]) -> Tensor:
@@ -226,7 +227,7 @@ def is_affine(cell: Cell) -> bool:
     return all(float((found - a_BH * h_BH - b_BH).abs().max()) < NOT_AFFINE * scale for found in (output_BH, new_BH))
 
 
-def encoder_of(model: nn.Module) -> Encoder | None:
+def only_encoder_of(model: nn.Module) -> Encoder | None:
     """The model's only encoder; None where it has none, or two."""
     found = [module for module in model.modules() if isinstance(module, Encoder)]
     return found[0] if len(found) == 1 else None
@@ -257,10 +258,10 @@ def centered(y_BC: Tensor) -> Tensor:
     return y_BC - y_BC.mean(-1, keepdim=True) if y_BC.shape[-1] > 1 else y_BC
 
 
-def spread(y_BC: Tensor) -> float:
-    """The variance over the sequences, summed over the classes; not a number where they are all alike."""
-    variance = float((y_BC - y_BC.mean(0)).square().sum(-1).mean())
-    return variance if variance > 0 else math.nan
+def variance(y_BC: Tensor) -> float:
+    """Over the sequences, summed over the classes; not a number where they are all alike."""
+    found = float((y_BC - y_BC.mean(0)).square().sum(-1).mean())
+    return found if found > 0 else math.nan
 
 
 def exchanged(values: Tensor, dim: int = 0) -> Tensor:
@@ -268,11 +269,7 @@ def exchanged(values: Tensor, dim: int = 0) -> Tensor:
     return values.roll(1, dims=dim)
 
 
-class Seen(Exception):  # no error: the way out of a model once its encoder was called
-    """The encoder was called."""
-
-
-def inputs_of(subject: Subject, split: Split, examples: int) -> Tensor:
+def longest_inputs(subject: Subject, split: Split, examples: int) -> Tensor:
     """What the encoder reads (T, B, D) of the longest sequences of a split."""
     longest: list[Batch] = []
     for batch in subject.task.batches(split):
@@ -280,20 +277,7 @@ def inputs_of(subject: Subject, split: Split, examples: int) -> Tensor:
             longest = []
         if not longest or len(batch.inputs) == len(longest[0].inputs):
             longest.append(batch)
-    encoder, found = encoder_of(subject.model), []
-
-    def note(_: nn.Module, args: tuple[Any, ...]) -> None:
-        found.append(args[0])
-        raise Seen
-
+    encoder = only_encoder_of(subject.model)
     assert encoder is not None
-    handle = encoder.register_forward_pre_hook(note)
-    try:
-        for batch in longest:
-            try:
-                subject.task.loss(subject.model, batch.to(*subject.task.place(subject.model)), None)
-            except Seen:
-                continue
-    finally:
-        handle.remove()
+    found = [x_TBD for x_TBD, _ in read_inputs(subject.model, encoder, subject.task, longest)]
     return torch.cat(found, dim=1)[:, :examples]

@@ -1,6 +1,6 @@
 """Every step of a model's recurrent layers, made visible: what the probes of gradients and gates look at."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -13,11 +13,11 @@ from gru_bench.cells.base import Cell, State
 from gru_bench.models.encoder import Encoder, last_output
 from gru_bench.models.language_model import LanguageModel
 from gru_bench.probes.base import Subject
-from gru_bench.tasks.base import Batch
+from gru_bench.tasks.base import Batch, Task
 
 NO_ENCODER = "the model has no recurrent layers"
 BATCHES = 64
-"""How many validation batches are looked at for the longest examples."""
+"""Among how many validation batches the one with the longest examples is looked for."""
 
 
 @dataclass
@@ -78,9 +78,10 @@ def encoder_of(model: nn.Module) -> Encoder | None:
 
 
 def run(subject: Subject, num_examples: int, num_steps: int, num_text_steps: int | None = None) -> Steps:
-    """Run a twin's encoder over the longest examples of the first validation batches, from zero states.
+    """Run a twin's encoder over the longest examples of one validation batch, from zero states.
 
-    A graph is kept, so that the states may be differentiated.
+    It is the one of the first 64 whose median length is largest. A graph is kept, so that the states may be
+    differentiated.
 
     Args:
         subject: What is probed; it must have an encoder.
@@ -107,35 +108,40 @@ def inputs_of(
     twin: nn.Module, encoder: Encoder, subject: Subject, num_examples: int, num_steps: int
 ) -> tuple[Tensor, Tensor]:
     """What the encoder reads of the chosen examples: x (T, B, D), right-padded, and lengths (B,)."""
-    found: list[tuple[Tensor, Tensor | None]] = []
-
-    def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        call = dict(zip(("x_TBD", "state", "lengths"), args, strict=False)) | kwargs
-        found.append((call["x_TBD"].detach(), call.get("lengths")))
-        raise Seen  # what comes after it, such as a softmax over a vocabulary, is not needed
-
-    def read(batch: Batch) -> tuple[Tensor, Tensor]:
-        with suppress(Seen):
-            subject.task.loss(twin, batch.to(*subject.task.place(twin)), None)
-        x_TBD, lengths_B = found.pop()
-        return x_TBD, torch.full((x_TBD.shape[1],), len(x_TBD)) if lengths_B is None else lengths_B.cpu()
-
-    handle = encoder.register_forward_pre_hook(note, with_kwargs=True)
-    try:
-        with torch.no_grad():
-            if isinstance(twin, LanguageModel):
-                pieces = [read(batch)[0] for batch in first_steps(subject, num_steps)]
-                x_TBD = torch.cat(pieces)[:num_steps, :num_examples]
-                return x_TBD, torch.full((x_TBD.shape[1],), len(x_TBD))
-            x_TBD, lengths_B = read(longest(subject))
-    finally:
-        handle.remove()
+    if isinstance(twin, LanguageModel):
+        pieces = [x_TBD for x_TBD, _ in read_inputs(twin, encoder, subject.task, first_steps(subject, num_steps))]
+        x_TBD = torch.cat(pieces)[:num_steps, :num_examples]
+        return x_TBD, torch.full((x_TBD.shape[1],), len(x_TBD))
+    ((x_TBD, lengths_B),) = read_inputs(twin, encoder, subject.task, [longest(subject)])
     rows_B = lengths_B.argsort(descending=True, stable=True)[:num_examples]
     x_TBD, lengths_B = x_TBD[:, rows_B], lengths_B[rows_B]
     kept_B = lengths_B.clamp(max=num_steps)
     T = int(kept_B.max())
     steps_TB = (torch.arange(T)[:, None] + (lengths_B - kept_B)).clamp(max=len(x_TBD) - 1)
     return x_TBD[steps_TB.to(x_TBD.device), torch.arange(len(rows_B))], kept_B
+
+
+@torch.no_grad()
+def read_inputs(
+    model: nn.Module, encoder: Encoder, task: Task, batches: Iterable[Batch]
+) -> list[tuple[Tensor, Tensor]]:
+    """What a model's encoder reads of each batch: x (T, B, D), and on the CPU the lengths (B,)."""
+    found: list[tuple[Tensor, Tensor]] = []
+
+    def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        call = dict(zip(("x_TBD", "state", "lengths"), args, strict=False)) | kwargs
+        x_TBD, lengths_B = call["x_TBD"].detach(), call.get("lengths")
+        found.append((x_TBD, torch.full((x_TBD.shape[1],), len(x_TBD)) if lengths_B is None else lengths_B.cpu()))
+        raise Seen  # what comes after it, such as a softmax over a vocabulary, is not needed
+
+    handle = encoder.register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        for batch in batches:
+            with suppress(Seen):
+                task.loss(model, batch.to(*task.place(model)), None)
+    finally:
+        handle.remove()
+    return found
 
 
 def longest(subject: Subject) -> Batch:

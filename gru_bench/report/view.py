@@ -40,12 +40,12 @@ class View:
         self.searched = self.all_runs[of_search].reset_index(drop=True)
         self.curves, self.bench = results.curves.copy(), results.bench.copy()
         self.measured = measure(self.values)
-        self._evaluated: dict[tuple[str, str], set[int]] = {}
+        self._evaluated: dict[tuple[str, str], dict[int, float]] = {}
         if len(self.curves):
-            for run, metric, step in zip(
-                *(self.curves[name].tolist() for name in ("run_id", "metric", "step")), strict=True
+            for run, metric, step, value in zip(
+                *(self.curves[name].tolist() for name in ("run_id", "metric", "step", "value")), strict=True
             ):
-                self._evaluated.setdefault((run, metric), set()).add(step)
+                self._evaluated.setdefault((run, metric), {})[step] = value
         self.tasks = by_task(self.runs, self.measured, SETTINGS)
         self.examples, self.accept = results.examples, accept
         self._remembered: dict[Hashable, Any] = {}
@@ -83,16 +83,20 @@ class View:
         """How many finished runs had their best validation score at the last step, and for how many this is known.
 
         Nothing is known of a run whose curve shows that it was evaluated only once. Of one without a curve of its
-        primary metric, as old stores have them, the steps are trusted.
+        primary metric, as old stores have them, the steps are trusted. A score that an earlier step had too is no
+        improvement: of equal ones the step with the lowest loss is kept.
         """
         best, steps = self._of(group, "train", "best_step"), self._of(group, "train", "steps")
         metrics = dict(zip(group.finished["run_id"], group.finished["primary_metric"], strict=True))
-        both = [
-            run
-            for run in best.keys() & steps.keys()
-            if len(self._evaluated.get((run, f"valid/{metrics[run]}"), ())) != 1
-        ]
-        return sum(best[run] >= steps[run] for run in both), len(both)
+        curves = {run: self._evaluated.get((run, f"valid/{metrics[run]}"), {}) for run in best.keys() & steps.keys()}
+        both = [run for run, curve in curves.items() if len(curve) != 1]
+
+        def late(run: str) -> bool:
+            at_best = curves[run].get(int(best[run]))
+            tied = any(value == at_best for step, value in curves[run].items() if step < best[run])
+            return best[run] >= steps[run] and not tied
+
+        return sum(map(late, both)), len(both)
 
     def ended_by_patience(self, group: Group) -> tuple[int, int]:
         """How many finished runs patience ended, and for how many the reason is known."""

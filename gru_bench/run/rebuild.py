@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from torch import nn
 
 from gru_bench.config.check import GROUPS, PROBES, Node, Settings, check_arguments, check_node, construct
 from gru_bench.errors import UserError
@@ -27,7 +28,7 @@ def rebuild(
         threads: Of torch, or ``auto``.
 
     Raises:
-        UserError: The config no longer fits, the device is not here, or the data is not what it was.
+        UserError: The config or the weights do not fit, the device is not here, or the data is not what it was.
     """
     node: Node = yaml.safe_load(config.read_text(encoding="utf-8"))
     settings = checked(node, device)
@@ -44,13 +45,28 @@ def rebuild(
         )
     builder = build.ModelBuilder(node, task.sizes(), place)
     model = builder.build(cell, backend, hidden_size, settings.seed)
+    load_weights(model, weights, place.device)
+    return probing.make_subject(model.eval(), task, builder, cell, hidden_size, settings.seed)
+
+
+def load_weights(model: nn.Module, weights: Path, device: torch.device) -> None:
+    """Give a model the weights of a file.
+
+    Raises:
+        UserError: The file is empty, cut or something else, or its weights are another model's.
+    """
     try:
-        model.load_state_dict(torch.load(weights, map_location=place.device, weights_only=True))
-    except (RuntimeError, OSError, pickle.UnpicklingError) as error:
+        state = torch.load(weights, map_location=device, weights_only=True)
+    except (RuntimeError, OSError, EOFError, LookupError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"{weights.name}: cannot be read as weights; valid: the whole file as its run kept it"
+        ) from error
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
         raise UserError(
             f"{weights.name}: does not fit the model of config.yaml in this version of gru_bench"
         ) from error
-    return probing.make_subject(model.eval(), task, builder, cell, hidden_size, settings.seed)
 
 
 def checked(node: Node, device: str | None) -> Settings:

@@ -5,8 +5,8 @@ Two searches, each for one row (a cell with a task, a budget ...):
 - ``tried``: every learning rate on trial seeds of their own; the best one goes on with the seeds of the comparison.
 - ``horizon``: the same at several lags of an ascending grid, for the longest lag that is solved in a given share of
   the seeds. It bisects, so it takes for granted that a row which solves a lag solves every shorter one. At each lag
-  that it visits each row gets the same trials; where none of them solves the lag, the lag is not solved; else the best
-  rate goes on with seeds of its own, a few at first, and no further once the share is out of reach.
+  that it visits each row gets the same trials; the best rate goes on with seeds of its own, a few at first, and no
+  further once the share is out of reach. Trials alone decide nothing: they share a seed, and choose the rate.
 
 Nothing is kept between rounds: a search is played again from what is known, so that it goes on after an interruption.
 """
@@ -178,7 +178,7 @@ def visit(design: Design, lag: int | None, known: Known) -> Visit:
     if missing := tuple(w for of_rate in trials.values() for w in of_rate if known(w) is None):
         return Visit(lag, wanted=missing)
     rate = best_rate({rate: [attempt or FAILED for attempt in of_rate] for rate, of_rate in went.items()})
-    if rate is None or (lag is not None and not any(a and a.solved_at is not None for a in went[rate])):
+    if rate is None:
         return Visit(lag, passed=False)
     runs = [Wanted(lag, rate, seed, "" if lag is None else HORIZON) for seed in design.seeds]
     return confirmed(design, lag, rate, [(run, known(run)) for run in runs])

@@ -78,7 +78,7 @@ def kept_model(source: Source, run: StoredRun) -> Iterator[tuple[Path, Path]]:
 
 
 def add(source: Source, run: StoredRun, values: Sequence[Value], tables: Mapping[str, Mapping[str, list[Any]]]) -> None:
-    """Add values and tables to a finished run. Of a value that it has, the new one counts; nothing else changes.
+    """Add values and tables to a finished run. A metric that it has is replaced as a whole; nothing else changes.
 
     The whole file of values is replaced in one step, so that a process that dies leaves either the old or the new.
 
@@ -114,9 +114,14 @@ def add(source: Source, run: StoredRun, values: Sequence[Value], tables: Mapping
 
 
 def merged(old: pyarrow.Table, values: Sequence[Value]) -> pyarrow.Table:
-    """The old rows without those that are measured anew, and the new ones after them."""
+    """The old rows without those of a metric that is measured anew, and the new ones after them.
+
+    All old rows of such a metric go: measured with other settings it has other slices, and two measurements in one
+    curve would be taken for one.
+    """
     new = {(value.split, value.metric, value.slice, value.slice_value): value for value in values}
-    kept = [row for row in old.to_pylist() if tuple(row[name] for name in NAMED) not in new]
+    anew = {(value.split, value.metric) for value in values}
+    kept = [row for row in old.to_pylist() if (row["split"], row["metric"]) not in anew]
     rows: list[dict[str, Any]] = [
         dict(zip(NAMED, name, strict=True)) | {"value": value.value, "unit": value.unit, "higher_is_better": None}
         for name, value in new.items()

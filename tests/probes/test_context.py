@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import composed
 from fakes import Line
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from gru_bench.config.check import check
+from gru_bench.errors import UserError
 from gru_bench.probes.base import Findings, Subject
 from gru_bench.probes.context import Context, shuffled
 from gru_bench.tasks.base import Goal, Split
@@ -180,3 +183,11 @@ def test_refusals_are_one_clear_line() -> None:
         assert why is not None
         assert words in why
         assert "\n" not in why
+
+
+@pytest.mark.usefixtures("hydra_conf")
+def test_one_target_alone_has_no_other_context_to_be_given() -> None:
+    chosen = ["probe=[context]", "probes.context.targets=2"]
+    check(composed(*chosen))
+    with pytest.raises(UserError, match=r"^probes.context.targets=1: "):
+        check(composed(*chosen, "probes.context.targets=1"))

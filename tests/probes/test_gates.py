@@ -116,7 +116,7 @@ def test_a_cell_without_gates_is_refused_by_name() -> None:
 def test_the_jacobian_of_a_leak_is_its_decay(cell: type[Cell], radius: float) -> None:
     found = JACOBIAN.measure(subject_of(cell), "end")
     assert value_of(found, "jacobian_radius_end") == pytest.approx(radius)
-    assert value_of(found, "direct_radius_end") == pytest.approx(radius)
+    assert value_of(found, "direct_share_end") == pytest.approx(radius)
     # of h and c together: both become a * c
     norm = radius * math.sqrt(2) if cell is Memory else radius
     assert value_of(found, "jacobian_norm_end") == pytest.approx(norm)
@@ -131,12 +131,12 @@ def test_the_jacobian_of_a_plain_network_is_its_weight_and_slope() -> None:
     expected = (1 - h_BH**2)[:, :, None] * layer.cell.U
     torch.testing.assert_close(jacobian(layer, 7), expected.detach().double(), rtol=1e-4, atol=1e-6)
     found = JACOBIAN.measure(subject_of(maker("rnn")), "end")
-    assert not values_of(found, "direct_radius_end")
+    assert not values_of(found, "direct_share_end")
 
 
 def test_the_quantiles_of_the_direct_way_are_those_of_its_units() -> None:
     found = JACOBIAN.measure(subject_of(Leaks), "end")
-    assert list(values_of(found, "direct_radius_end", "quantile").values()) == pytest.approx([0, 0.5, 0.9, 0.99, 1])
+    assert list(values_of(found, "direct_share_end", "quantile").values()) == pytest.approx([0, 0.5, 0.9, 0.99, 1])
 
 
 class Deaf(Leak):

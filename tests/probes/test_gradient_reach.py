@@ -184,6 +184,10 @@ def test_the_horizon_is_the_largest_lag_with_enough_left() -> None:
     assert horizon(np.array([1, 0.5, 0.001, 0.02, 0.001]), 0.01) == 3
     assert horizon(np.array([1, 0.5, 0.02]), 0.01) == math.inf
     assert horizon(np.array([1, 0.001]), 0.01) == 0
+    # back above it at the longest lag: nobody knows how far that goes on
+    assert horizon(np.array([1, 0.5, 0.005, 0.02, 0.03]), 0.01) == math.inf
+    assert math.isnan(horizon(np.full(5, math.nan), 0.01))
+    assert math.isnan(horizon(np.array([1, math.nan, 0.02]), 0.01))
 
 
 def test_lags_count_back_from_each_examples_own_end() -> None:

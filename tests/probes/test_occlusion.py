@@ -152,4 +152,5 @@ def test_refusals_are_one_clear_line() -> None:
     adding = Adding(None, lengths=[5], beyond=[], num_eval=2, batch_size=2, goal=GOAL)
     for task in (Line(), adding):
         why = probe.refusal(Subject(model, task, lambda: model, 0))
-        assert why == (f"needs one label or tag for tokens, and {type(task).__name__} asks for another answer")
+        name = type(task).__name__
+        assert why == f"is not made for {name}; valid: a classifier, a tagger, or a task of task=parity's kind"

@@ -28,7 +28,7 @@ def test_findings_are_stored_for_each_moment_and_change_no_result(gru_bench: Com
     names = set(probed["metric"])
     for moment in ("start", "middle", "end"):
         assert {f"gradient_{moment}", f"horizon_steps_{moment}", f"timescale_steps_{moment}"} <= names
-        assert {f"saturation_{moment}", f"direct_radius_{moment}", f"gradient_c_{moment}"} <= names
+        assert {f"saturation_{moment}", f"direct_share_{moment}", f"gradient_c_{moment}"} <= names
         lags = probed[(probed["metric"] == f"gradient_{moment}") & (probed["slice"] == "lag")]
         (path,) = Path("mlartifacts").rglob(f"probe_gradient_reach_{moment}.parquet")
         table = pd.read_parquet(path).set_index("lag")["gradient"]

@@ -127,11 +127,23 @@ def test_a_run_that_was_evaluated_once_is_not_called_still_improving(
         row
         for seed, steps in evaluations.items()
         for step in steps
-        for row in frames.curve_rows(runs[seed]["run_id"], "valid/mse", {step: 0.1})
+        for row in frames.curve_rows(runs[seed]["run_id"], "valid/mse", {step: 1 / step})
     ]
     curves += [row for run in runs for row in frames.curve_rows(run["run_id"], "valid/loss", {100: 0.1})]
     view = View(frames.make_results(runs, values, curves))
     assert view.still_improving(view.tasks[0].groups[0]) == late
+
+
+def test_a_score_that_was_there_before_is_no_improvement() -> None:
+    runs = [frames.run_row("gru", seed) for seed in range(2)]
+    values = [
+        frames.value_row(run["run_id"], "train", metric, 100) for run in runs for metric in ("steps", "best_step")
+    ]
+    # solved at step 50; of the two equal steps the trainer keeps the one with the lower loss
+    curves = frames.curve_rows(runs[0]["run_id"], "valid/mse", {25: 0.5, 50: 0.0, 100: 0.0})
+    curves += frames.curve_rows(runs[1]["run_id"], "valid/mse", {25: 0.5, 50: 0.1, 100: 0.0})
+    view = View(frames.make_results(runs, values, curves))
+    assert view.still_improving(view.tasks[0].groups[0]) == (1, 2)
 
 
 @pytest.mark.parametrize(

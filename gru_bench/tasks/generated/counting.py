@@ -51,14 +51,17 @@ class Counting(Task):
 
     - *exact*: at each step of the string the model ranks the symbols that are legal there above all that are not:
       ``a`` at the start, ``a`` and ``b`` after nothing but a's, the only right symbol elsewhere. A tie fails. Where
-      the string is accepted, its near misses are rejected, since each leaves it at a step with one legal symbol.
+      the string is accepted, its near misses are rejected, since each leaves it at a step where its next symbol is not
+      legal.
     - *threshold* (Weiss et al.): a string, whatever it is, is accepted where the model gives every symbol that comes
       next, the end too, a probability of at least 0.005.
 
     ``accepted`` is the share of the numbers in training's range that are mastered under the exact rule,
-    ``accepted_threshold`` that under the other. Slice ``n``: the same for the numbers up to a level that exceed the
-    level before it. ``n_star_exact`` and ``n_star_threshold``: the largest n such that 1 to n are all mastered, 0 where
-    1 is not; searched up to ``most_n``, on the validation split only in training's range.
+    ``accepted_threshold`` that under the other. These are strings that training shows, so that a model may know them by
+    heart. Slice ``n``: the same for the numbers up to a level that exceed the level before it. ``n_star_exact`` and
+    ``n_star_threshold``: the largest n such that 1 to n are all mastered, 0 where 1 is not. Only these two, and the
+    slices of the levels ``beyond``, test the rule. The largest n is searched up to ``most_n``, on the validation split
+    only in training's range.
 
     Without memory n = 1 alone is mastered: b's that look alike must be told apart. With perfect memory, a counter, all.
 
@@ -127,7 +130,10 @@ class Counting(Task):
     def batches(self, split: Split, generator: torch.Generator | None = None) -> Iterator[Batch]:
         if split != "train":
             for counts_NK in self._counts(self._top(split)).split(self.batch_size):
-                yield batch_of(counts_NK)
+                batch = batch_of(counts_NK)
+                # for probes: padding is no step of a string
+                batch.lengths = counts_NK.sum(dim=1) + 1
+                yield batch
             return
         while True:
             n_B = torch.randint(1, self.levels[-1] + 1, (self.batch_size,), generator=generator)

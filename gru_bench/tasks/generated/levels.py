@@ -19,7 +19,9 @@ the stream is."""
 class Levels:
     """Training data drawn afresh at every step, each batch at one level; validation and test data drawn once.
 
-    Train, validation and test have streams of their own: a run's seed, and two fixed seeds that no run has.
+    Train, validation and test have streams of their own: a run's seed, and two fixed seeds that no run has. The streams
+    are disjoint, the examples need not be: at a low level there are so few different ones that training sees all of the
+    test split. So the level whose score is the task's must be long enough; those beyond are never trained.
 
     Args:
         draw: Draws examples, all with equally many steps T.

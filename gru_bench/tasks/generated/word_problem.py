@@ -26,10 +26,12 @@ class WordProblem(Answer):
         answer      24      9      9     51
 
     The orders are the permutations of five things, the group S5. It is not solvable, so that following its products
-    is as hard as anything that bounded memory can do step by step: no recurrence with fixed depth and without a
-    nonlinear chain of states can do it at all lengths (unless TC0 = NC1). The source reads any of the 120 elements at
-    each step; here the three letters stand for two generators and the identity, so that there is less to learn by
-    heart, and every element is still reached.
+    is as hard as anything that bounded memory can do step by step. A linear recurrence of fixed depth whose factors act
+    unit by unit (minGRU's, Mamba's), or do not depend on the input, cannot do it at all lengths (unless TC0 = NC1); one
+    with a matrix that the input chooses can.
+
+    The source reads any of the 120 elements at each step; here the three letters stand for two generators and the
+    identity, so that there is less to learn by heart, and every element is still reached.
 
     Without memory the best answer is what the present letter leads to from the order that is most frequent over the
     sequence.

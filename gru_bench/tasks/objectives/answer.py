@@ -170,12 +170,13 @@ class Answer(Task):
     def trivial(self) -> dict[str, float]:
         """Always the symbol that most of the scored answers of the test split are.
 
-        ``loss``: the frequencies of the answers there, as probabilities.
+        ``loss``: the frequencies of those answers, as probabilities.
         """
-        scores = self._constant(self.scored("test"))
-        answers_N = torch.cat(self._answers("test")).numpy()
+        scored = self.scored("test")
+        answers = self._answers("test")
+        answers_N = torch.cat([answers[row] for row in scored.rows]).numpy()
         shares = np.bincount(answers_N) / len(answers_N)
-        return scores | {"loss": float(-(shares[shares > 0] * np.log(shares[shares > 0])).sum())}
+        return self._constant(scored) | {"loss": float(-(shares[shares > 0] * np.log(shares[shares > 0])).sum())}
 
     def trivial_slices(self) -> list[SliceScore]:
         return [

@@ -107,7 +107,13 @@ class MinimalPairs:
         return place
 
     def _rows(self) -> dict[str, list[str]]:
-        splits = source.load_splits(str(self._place()), None, None)
+        place = str(self._place())
+        try:
+            splits = source.load_splits(place, None, None)
+        except UserError as error:  # it takes what it reads for data.path
+            raise UserError(
+                f"task.minimal_pairs={self.path}: {str(error).removeprefix(f'data.path={place}: ')}"
+            ) from error
         rows = splits.get("test") or next(iter(splits.values()))
         if missing := [column for column in COLUMNS if column not in rows.column_names]:
             raise UserError(f"task.minimal_pairs={self.path}: no column {', '.join(missing)}")

@@ -253,3 +253,13 @@ def test_what_does_not_fit_is_refused(
     with pytest.raises(UserError, match=message) as refused:
         make(kind, levels, **arguments)
     assert "\n" not in str(refused.value)
+
+
+def test_the_trivial_loss_is_of_the_answers_that_are_scored() -> None:
+    # after one letter three orders are possible, after 40 nearly all 120 are
+    task = make(WordProblem, [1], beyond=[40], num_eval=60)
+    task.load()
+    answers = Counter(task.examples.whole["test"][0].targets.flatten().tolist())
+    shares = torch.tensor([n / 60 for n in answers.values()], dtype=torch.float64)
+    assert len(answers) == 3
+    assert task.trivial()["loss"] == pytest.approx(float(-(shares * shares.log()).sum()))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gru_bench.errors import UserError
 from gru_bench.losses import IGNORED
-from gru_bench.tasks.base import Goal
+from gru_bench.tasks.base import Goal, Split
 from gru_bench.tasks.generated import counting
 from gru_bench.tasks.generated.counting import Counting, near_miss, spell
 
@@ -88,6 +88,17 @@ def test_training_draws_every_number_of_its_range_and_counts_real_steps() -> Non
         assert numbers == [(column == 1).sum().item() for column in batch.inputs.T]
         seen.update(numbers)
     assert seen == {1, 2, 3, 4}
+
+
+@pytest.mark.parametrize(("split", "top"), [("valid", 4), ("test", 8)])
+def test_a_step_of_validation_and_test_is_one_of_a_string(split: Split, top: int) -> None:
+    batches = list(make().batches(split))
+    assert torch.cat([batch.lengths for batch in batches if batch.lengths is not None]).tolist() == [
+        2 * n + 1 for n in range(1, top + 1)
+    ]
+    for batch in batches:
+        assert batch.lengths is not None
+        assert torch.equal((batch.targets != IGNORED).sum(dim=0), batch.lengths)
 
 
 def test_in_training_each_string_counts_the_same() -> None:

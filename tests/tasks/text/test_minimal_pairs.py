@@ -130,6 +130,10 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
     pd.DataFrame({"construction": ["a"], "good": ["b"]}).to_parquet(other / "test.parquet", index=False)
     with pytest.raises(UserError, match=r"no column sentence_good, sentence_bad"):
         task_with(other)
+    header = tmp_path / "header.csv"
+    header.write_text("construction,sentence_good,sentence_bad\n")
+    with pytest.raises(UserError, match=rf"^task.minimal_pairs={header}: (?!data.path)[^\n]+$"):
+        task_with(header)
 
 
 @pytest.mark.usefixtures("hydra_conf")
