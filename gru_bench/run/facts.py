@@ -66,7 +66,7 @@ def facts_of_sweep(sweep: Sweep, number: int | None) -> dict[str, Any]:
     if sweep.tried is not None and role != TRIAL:
         rates, seeds = sweep.tried
         facts |= {"learning_rate_from": "trials", "learning_rate_trials": rates, "learning_rate_trial_seeds": seeds}
-    if sweep.share is not None and number in sweep.searched:
+    if number is not None and number in sweep.searched:
         facts |= {"search_seeds": sweep.searched[number], "search_share": sweep.share}
     return facts
 
