@@ -16,8 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-TRIAL, HORIZON = "trial", "horizon"
-"""Roles of runs; those that reports compare have none."""
+from gru_bench.store.schema import HORIZON, TRIAL
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gru_bench.run.search import FAILED, HORIZON, TRIAL, Attempt, Design, Found, Wanted, best_rate, search
+from gru_bench.run.search import FAILED, Attempt, Design, Found, Wanted, best_rate, search
+from gru_bench.store.schema import HORIZON, TRIAL
 
 RATES, SEEDS = (0.002, 0.008, 0.032), tuple(range(10))
 LAGS = (10, 20, 40, 80, 160, 320)
