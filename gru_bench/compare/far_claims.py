@@ -24,7 +24,7 @@ FEWEST_RUNS = 3
 """Of a cell, for a verdict on its gradients: the test is exact, and a lag that is not solved may have trials alone."""
 CLEAR = 2.0
 """Times as long as the shorter half-life the longer one is at least, for a verdict."""
-TEST = "longest lag that enough seeds solve"
+TEST = "longest lag that enough seeds solve in their steps"
 TEXT = (
     "Horizons: {enough} of the seeds are enough. A cell reaches further than another where a larger share of its seeds "
     "solves the shortest lag that the other one does not (Boschloo's exact test, one-sided at "

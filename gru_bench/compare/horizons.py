@@ -141,7 +141,7 @@ class Horizon:
 
     @property
     def longest(self) -> Tried | None:
-        """The longest lag that enough seeds solved."""
+        """The longest lag that enough seeds solve in their stepsd."""
         return next((one for one in reversed(self.tried) if one.passed), None)
 
     @property

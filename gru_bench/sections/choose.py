@@ -55,7 +55,7 @@ def by_length(view: View, slices: list[str], small: Small) -> Row:
         UNDECIDED: UNDECIDED,
         NOT_TESTED: NOT_MEASURED,
     }
-    measured = "longest lag that enough seeds solve" if lags else "difference by length"
+    measured = "longest lag that enough seeds solve in their steps" if lags else "difference by length"
     seen = NOT_MEASURED if claim.verdict == NOT_TESTED else f"{measured}: {claim.evidence}"
     return "long sequences", seen, choices.get(claim.verdict, f"depends on the task ({claim.verdict})")
 

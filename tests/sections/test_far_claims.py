@@ -49,7 +49,7 @@ def test_horizons_decide(
     take = {"supported": "LSTM for long ones", "contradicted": "GRU for long ones", "undecided": "undecided"}
     row = next(line for line in render("choose", found).markdown.splitlines() if line.startswith("| long sequences"))
     assert f"**{take[lstm_for_long]}**" in row
-    assert "longest lag that enough seeds solve: adding, budget hidden: LSTM" in row
+    assert "longest lag that enough seeds solve in their steps: adding, budget hidden: LSTM" in row
 
 
 def test_horizons_of_the_gru_without_reset_gate() -> None:
