@@ -1,5 +1,5 @@
 # make demo: from a fresh clone to a report. make check: linters and types.
-# make test: the suite without what compiles for minutes, which is make test-slow.
+# make test: the suite without what takes long (compiling, many processes, some sweeps), which is make test-slow.
 # Reports go to reports/local, which git ignores; REPORTS=reports writes the committed ones anew.
 # Needs Python 3.11 or newer with venv and pip; PYTHON=python3.12 picks another one.
 PYTHON ?= python3

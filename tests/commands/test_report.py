@@ -246,6 +246,7 @@ def test_what_is_accepted_stands_at_the_top(run: Command, empty_folder: Path) ->
     assert "'accept=[margins]'" in text
 
 
+@pytest.mark.slow
 def test_a_crash_leaves_the_earlier_report_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, frames.small())
     before = digests(tmp_path)

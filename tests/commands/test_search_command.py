@@ -113,6 +113,7 @@ def test_the_best_rate_by_validation_goes_on_with_the_seeds(
     assert set(zip(compared["learning_rate_trials"], compared["learning_rate_trial_seeds"], strict=True)) == {(2, 1)}
 
 
+@pytest.mark.slow
 def test_a_divergence_is_a_result_and_another_failure_is_tried_again(
     gru_bench: Command, runs_go: Callable[[Went], list[int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,6 +138,7 @@ def test_a_divergence_is_a_result_and_another_failure_is_tried_again(
     assert by_cell(stored().runs, "").keys() == {"lstm", "gru"}
 
 
+@pytest.mark.slow
 def test_time_is_over(
     gru_bench: Command,
     runs_go: Callable[[Went], list[int]],
@@ -157,6 +159,7 @@ def test_time_is_over(
     assert set(stored().runs["status"]) == {"finished"}
 
 
+@pytest.mark.slow
 def test_a_row_that_cannot_be_run_does_not_count_as_unsolved(
     gru_bench: Command, runs_go: Callable[[Went], list[int]], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -57,6 +57,7 @@ def planned() -> list[list[dict[str, str]]]:
     return [json.loads(path.read_text()) for path in files]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("untrained")
 def test_seeds_are_added_until_it_is_decided_in_one_sweep(
     gru_bench: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -89,6 +90,7 @@ def test_seeds_are_added_until_it_is_decided_in_one_sweep(
     assert len(stored().runs) == 18
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("untrained")
 def test_runs_of_a_plain_sweep_are_the_first_look(gru_bench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = fake(monkeypatch, decided_at=8)

@@ -246,6 +246,7 @@ def test_several_processes_may_prepare_at_once(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["one.bin"]
 
 
+@pytest.mark.slow
 def test_bench_data_runs(tmp_path: Path) -> None:
     rows = "".join(f"word {i} and {i % 7},{i % 2}\n" for i in range(300))
     (tmp_path / "rows.csv").write_text(f"sentence,label\n{rows}")

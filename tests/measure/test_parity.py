@@ -344,6 +344,7 @@ def write_often(folder: str, index: int) -> None:
         assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_processes_that_write_at_once_leave_a_whole_answer(kept: Path) -> None:
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=write_often, args=(str(kept), index)) for index in range(2)]

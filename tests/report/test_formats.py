@@ -113,6 +113,7 @@ def test_a_link_that_is_not_followed_is_no_link(tmp_path: Path) -> None:
     assert shown.count("<span>") == shown.count("</span>") == 1
 
 
+@pytest.mark.slow
 def test_a_page_of_a_thousand_runs_is_small(tmp_path: Path) -> None:
     results = frames.realistic(36)
     assert len(results.runs) > 1000
