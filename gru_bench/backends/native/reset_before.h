@@ -3,6 +3,8 @@
 #pragma once
 #include "layer.h"
 
+namespace {  // else the loader would share static data between libraries made for other vectors
+
 // Weights of some gates, laid out by pack_gates.
 template <class T>
 struct Packed {
@@ -84,3 +86,5 @@ void forward_rows_before(const Layer<T>& layer, const Packed<T>& gates, const Pa
             });
     }
 }
+
+}  // namespace
