@@ -118,7 +118,7 @@ class GRUResetBefore(Cell):
 
     Parameters: 3 * H * (D + H + 1)
 
-    Source: Cho et al. (2014), arXiv:1406.1078v3. Checked against the equations written out in
+    Source: Cho et al. (2014), arXiv:1406.1078v3. Checked against the equations in ``tests/equations`` by
     ``tests/cells/test_cells.py``.
     """
 

@@ -32,7 +32,7 @@ class GRUArticle(Cell):
 
     Parameters: 3 * H * (D + H + 1)
 
-    Source: the article that this project examines (README.md). Checked against the equations written out in
+    Source: the article that this project examines (README.md). Checked against the equations in ``tests/equations`` by
     ``tests/cells/test_cells.py``.
     """
 

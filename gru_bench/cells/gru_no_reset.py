@@ -32,7 +32,7 @@ class GRUNoReset(Cell):
     Parameters: 2 * H * (D + H + 1)
 
     Source: Ravanelli et al. (2018), arXiv:1803.10225, section III, before that paper also replaces tanh and
-    normalizes batches. Checked against the equations written out in ``tests/cells/test_cells.py``.
+    normalizes batches. Checked against the equations in ``tests/equations`` by ``tests/cells/test_cells.py``.
     """
 
     family: ClassVar[str] = "gru"

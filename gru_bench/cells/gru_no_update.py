@@ -31,7 +31,7 @@ class GRUNoUpdate(Cell):
     Parameters: 2 * H * (D + H + 1) + H
 
     Source: the equations of Cho et al. (2014), arXiv:1406.1078v1, with z = 0; an ablation of this project. Checked
-    against the equations written out in ``tests/cells/test_cells.py``.
+    against the equations in ``tests/equations`` by ``tests/cells/test_cells.py``.
     """
 
     family: ClassVar[str] = "gru"

@@ -37,8 +37,8 @@ class JANET(Cell):
 
     Parameters: 2 * H * (D + H + 1)
 
-    Source: van der Westhuizen and Lasenby (2018), arXiv:1804.04849. Checked against the equations written out in
-    ``tests/cells/test_cells.py``.
+    Source: van der Westhuizen and Lasenby (2018), arXiv:1804.04849. Checked against the equations in
+    ``tests/equations`` by ``tests/cells/test_cells.py``.
     """
 
     family: ClassVar[str] = "lstm"

@@ -49,7 +49,7 @@ class LSTMLayerNorm(Cell):
 
     Parameters: 4 * H * (D + H + 1) + 10 * H
 
-    Source: Ba et al. (2016), arXiv:1607.06450, its supplement. Checked against the equations written out in
+    Source: Ba et al. (2016), arXiv:1607.06450, its supplement. Checked against the equations in ``tests/equations`` by
     ``tests/cells/test_cells.py``.
     """
 
@@ -119,7 +119,7 @@ class GRULayerNorm(Cell):
 
     Parameters: 3 * H * (D + H + 1) + 7 * H
 
-    Source: Ba et al. (2016), arXiv:1607.06450, its supplement. Checked against the equations written out in
+    Source: Ba et al. (2016), arXiv:1607.06450, its supplement. Checked against the equations in ``tests/equations`` by
     ``tests/cells/test_cells.py``.
     """
 

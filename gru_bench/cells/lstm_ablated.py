@@ -86,7 +86,7 @@ class LSTMNoInput(Ablated):
     Parameters: 3 * H * (D + H + 1)
 
     Source: Greff et al. (2017), arXiv:1503.04069, "NIG"; Jozefowicz et al. (2015), "LSTM-i". Checked against the
-    equations written out in ``tests/cells/test_cells.py``.
+    equations in ``tests/equations`` by ``tests/cells/test_cells.py``.
     """
 
     gates: ClassVar[tuple[str, ...]] = ("f", "g", "o")
@@ -135,8 +135,8 @@ class LSTMNoForget(Ablated):
     Parameters: 3 * H * (D + H + 1)
 
     Source: Hochreiter and Schmidhuber (1997), doi:10.1162/neco.1997.9.8.1735; as an ablation Greff et al. (2017),
-    arXiv:1503.04069, "NFG", and Jozefowicz et al. (2015), "LSTM-f". Checked against the equations written out in
-    ``tests/cells/test_cells.py``.
+    arXiv:1503.04069, "NFG", and Jozefowicz et al. (2015), "LSTM-f". Checked against the equations in
+    ``tests/equations`` by ``tests/cells/test_cells.py``.
     """
 
     gates: ClassVar[tuple[str, ...]] = ("i", "g", "o")
@@ -171,7 +171,7 @@ class LSTMNoOutput(Ablated):
     Parameters: 3 * H * (D + H + 1)
 
     Source: Greff et al. (2017), arXiv:1503.04069, "NOG"; Jozefowicz et al. (2015), "LSTM-o". Checked against the
-    equations written out in ``tests/cells/test_cells.py``.
+    equations in ``tests/equations`` by ``tests/cells/test_cells.py``.
     """
 
     gates: ClassVar[tuple[str, ...]] = ("i", "f", "g")
@@ -219,8 +219,8 @@ class LSTMCoupled(Ablated):
 
     Parameters: 3 * H * (D + H + 1)
 
-    Source: Greff et al. (2017), arXiv:1503.04069, "CIFG", here without peepholes. Checked against the equations
-    written out in ``tests/cells/test_cells.py``.
+    Source: Greff et al. (2017), arXiv:1503.04069, "CIFG", here without peepholes. Checked against the equations in
+    ``tests/equations`` by ``tests/cells/test_cells.py``.
     """
 
     gates: ClassVar[tuple[str, ...]] = ("i", "g", "o")

@@ -38,7 +38,7 @@ class LSTMPeephole(Cell):
     Parameters: 4 * H * (D + H + 1) + 3 * H
 
     Source: Gers and Schmidhuber (2000), doi:10.1109/IJCNN.2000.861302; this form in Greff et al. (2017),
-    arXiv:1503.04069. Checked against the equations written out in ``tests/cells/test_cells.py``.
+    arXiv:1503.04069. Checked against the equations in ``tests/equations`` by ``tests/cells/test_cells.py``.
     """
 
     family: ClassVar[str] = "lstm"

@@ -32,7 +32,7 @@ class MGU(Cell):
 
     Parameters: 2 * H * (D + H + 1)
 
-    Source: Zhou et al. (2016), arXiv:1603.09420. Checked against the equations written out in
+    Source: Zhou et al. (2016), arXiv:1603.09420. Checked against the equations in ``tests/equations`` by
     ``tests/cells/test_cells.py``.
     """
 

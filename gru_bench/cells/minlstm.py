@@ -36,7 +36,7 @@ class MinLSTM(Cell):
 
     Parameters: 3 * H * (D + 1)
 
-    Source: Feng et al. (2024), arXiv:2410.01201. Checked against the equations written out in
+    Source: Feng et al. (2024), arXiv:2410.01201. Checked against the equations in ``tests/equations`` by
     ``tests/cells/test_cells.py``.
     """
 

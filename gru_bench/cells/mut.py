@@ -35,7 +35,7 @@ class MUT1(Cell):
 
     Parameters: 3 * H * (D + 1) + 2 * H * H
 
-    Source: Jozefowicz et al. (2015), PMLR 37:2342. Checked against the equations written out in
+    Source: Jozefowicz et al. (2015), PMLR 37:2342. Checked against the equations in ``tests/equations`` by
     ``tests/cells/test_cells.py`` and against torchrecurrent in ``tests/cells/test_oracle.py``.
     """
 
@@ -85,7 +85,7 @@ class MUT2(Cell):
 
     Parameters: 3 * H * (D + H + 1)
 
-    Source: Jozefowicz et al. (2015), PMLR 37:2342. Checked against the equations written out in
+    Source: Jozefowicz et al. (2015), PMLR 37:2342. Checked against the equations in ``tests/equations`` by
     ``tests/cells/test_cells.py`` and against torchrecurrent in ``tests/cells/test_oracle.py``.
     """
 
@@ -120,7 +120,7 @@ class MUT3(Cell):
 
     Parameters: 3 * H * (D + H + 1)
 
-    Source: Jozefowicz et al. (2015), PMLR 37:2342. Checked against the equations written out in
+    Source: Jozefowicz et al. (2015), PMLR 37:2342. Checked against the equations in ``tests/equations`` by
     ``tests/cells/test_cells.py`` and against torchrecurrent in ``tests/cells/test_oracle.py``.
     """
 

@@ -44,7 +44,7 @@ class RNN(Cell):
     Parameters: H * (D + H + 1)
 
     Source: Elman (1990), doi:10.1207/s15516709cog1402_1; ReLU and identity: Le, Jaitly and Hinton (2015),
-    arXiv:1504.00941. Checked against the equations written out in ``tests/cells/test_cells.py``, and in
+    arXiv:1504.00941. Checked against the equations in ``tests/equations`` by ``tests/cells/test_cells.py``, and in
     ``tests/backends/test_backends.py`` against ``torch.nn.RNN``, which has no sigmoid.
     """
 

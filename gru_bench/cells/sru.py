@@ -39,7 +39,7 @@ class SRU(Cell):
 
     Parameters: 4 * H * (D + 1) + 2 * H
 
-    Source: Lei et al. (2018), arXiv:1709.02755v5. Checked against the equations written out in
+    Source: Lei et al. (2018), arXiv:1709.02755v5. Checked against the equations in ``tests/equations`` by
     ``tests/cells/test_cells.py``.
     """
 

@@ -1,9 +1,10 @@
 """Memory horizons: the longest lag that a cell solves in most of its seeds, read from the runs of a search.
 
 The runs of a search have a role (:data:`gru_bench.store.schema.RUN_FACTS`): trials choose a learning rate at each lag
-that the search visits; where one of them solves the lag, runs with the role ``horizon`` follow, with that rate and with
-seeds of their own, and no further once the share is out of reach. A run solves its lag where its best validation score
-is at or past the task's ceiling. All or nothing: only counts and medians are taken, never a mean.
+that the search visits; runs with the role ``horizon`` follow, with that rate and with seeds of their own, and no
+further once the share is out of reach (none where every trial failed, nor, in older stores, where none solved the lag).
+A run solves its lag where its best validation score is at or past the task's ceiling. All or nothing: only counts and
+medians are taken, never a mean.
 """
 
 import math
@@ -66,7 +67,7 @@ class Tried:
 
     @property
     def counted(self) -> tuple[Attempt, ...]:
-        """The runs whose share is shown: the trials where none of them solved the lag, so that no seeds followed."""
+        """The runs whose share is shown: the trials where no seeds followed."""
         return self.attempts or self.trials
 
     @property

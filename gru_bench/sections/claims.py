@@ -29,6 +29,7 @@ GATES = "Gates solve it"
 RESET = "The reset gate may harm long memory"
 LONG = "Long → LSTM, short → GRU"
 PRINTED = "The GRU is as printed, with no path that carries h on"
+LONG_RANGE = " on a long-range task"
 MOST_IN_WORDS = 3
 """Comparisons of one claim that are given with their numbers; of more, the tasks by answer."""
 TEXT = (
@@ -57,7 +58,8 @@ def render(view: View, /, *, long_range: list[str], slices: list[str], fewest_ex
         far_claims.gates_solve(view, GATES) or learning(view, far, [SECOND, FIRST], slices, GATES, reverse=False),
         simpler(view),
         weaker(view),
-        far_claims.reset_harms(view, RESET) or against(long_pairs, "gru_no_reset", RESET, reset_test, second=SUPPORTED),
+        far_claims.reset_harms(view, RESET)
+        or against(long_pairs, "gru_no_reset", RESET, reset_test, second=SUPPORTED, where=LONG_RANGE),
         far_claims.lstm_for_long(view, LONG) or longer(slopes_of(view, slices, small)),
         far_claims.as_printed(view, PRINTED)
         or against(secondary(view), "gru_article", PRINTED, "GRU less the printed one", second=CONTRADICTED),
@@ -124,7 +126,7 @@ def learning(
             percent = f"{100 * share.low:.0f} .. {100 * share.high:.0f} %"
             texts.append(f"{task.task}: {whose}{count} of {total}{by_length(view, task, group, slices)} ({percent})")
     where = "share of seeds that learn the long-range tasks, with Wilson's interval; by length"
-    return Claim(claim, where, "; ".join(texts) or "no such runs", overall(answers))
+    return Claim(claim, where, "; ".join(texts) or f"no such runs{LONG_RANGE}", overall(answers))
 
 
 def by_length(view: View, task: TaskGroups, group: Group, slices: list[str]) -> str:
@@ -186,7 +188,7 @@ def sometimes(answers: Sequence[str]) -> str:
     return UNDECIDED if "undecided" in answers else CONTRADICTED
 
 
-def against(found: list[Compared], cell: str, claim: str, test: str, *, second: str) -> Claim:
+def against(found: list[Compared], cell: str, claim: str, test: str, *, second: str, where: str = "") -> Claim:
     """The GRU against a variant of it.
 
     Args:
@@ -196,6 +198,7 @@ def against(found: list[Compared], cell: str, claim: str, test: str, *, second: 
         test: Likewise.
         second: What follows where the variant is better; the claim that it is no worse than the GRU has
             ``CONTRADICTED``, since such a GRU would not be the same either.
+        where: On which tasks the comparisons are, where not on all.
     """
     mine = [one for one in found if one.pair.cells == (FIRST, cell)]
     meaning = {
@@ -205,7 +208,7 @@ def against(found: list[Compared], cell: str, claim: str, test: str, *, second: 
         "undecided": UNDECIDED,
     }
     answers = {f"{one.task} {one.pair.where}": meaning[one.verdict.answer] for one in mine}
-    return Claim(claim, test, effects(mine) or f"no runs of {cell} beside the GRU", overall(answers))
+    return Claim(claim, test, effects(mine) or f"no runs of {cell} beside the GRU{where}", overall(answers))
 
 
 def effects(found: list[Compared]) -> str:

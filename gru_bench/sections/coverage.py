@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import pandas as pd
+
 from gru_bench.compare.compared import FIRST, SECOND, Compared, other_cells, primary, secondary
 from gru_bench.compare.pairs import shown, unpaired
 from gru_bench.report.groups import distinct, truth
@@ -65,8 +67,7 @@ def finished(view: View) -> list[str]:
         return ["planned runs", f"all {planned} finished", "nothing"]
     others = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()) if status != "finished")
     rest = runs[runs["status"] != "finished"]
-    names = listed(f"{cell} on {task}" for cell, task in zip(rest["cell"], rest["task"], strict=True) if known(cell))
-    return ["planned runs", f"{done} of {planned} finished; {others}: {names}",
+    return ["planned runs", f"{done} of {planned} finished; {others}: {cells_on_tasks(rest)}",
             "fewer seeds; what is left may flatter a cell that fails"]  # fmt: skip
 
 
@@ -80,10 +81,19 @@ def searches(view: View) -> list[str]:
     texts = [f"{plural(int((runs['role'] == role).sum()), 'run')} with the role {role}" for role in roles]
     if missing := int((~runs["role"].isin(roles)).sum()):
         texts.append(f"{missing} planned and not run")
-    which = listed(f"{cell} on {task}" for cell, task in zip(runs["cell"], runs["task"], strict=True) if known(cell))
-    return ["runs of a search", f"{'; '.join(texts)} ({which}); {ended} finished",
-            "nothing: they are in no mean or comparison of scores; horizons, gradients and the claims on them rest "
-            "on them"]  # fmt: skip
+    names = "; ".join(texts) + f" ({cells_on_tasks(runs)}); {ended} finished"
+    cost = "they are in no mean or comparison of scores; horizons, gradients and the claims on them rest on them"
+    rest = runs[runs["status"] != "finished"]
+    if rest.empty:
+        return ["runs of a search", names, f"nothing: {cost}"]
+    others = ", ".join(f"{number} {status}" for status, number in sorted(rest["status"].value_counts().items()))
+    return ["runs of a search", f"{names}; {others}: {cells_on_tasks(rest)}",
+            f"a row of which no trial could run is missing from every comparison; else {cost}"]  # fmt: skip
+
+
+def cells_on_tasks(runs: pd.DataFrame) -> str:
+    """``gru on adding, rnn on adding``, the first few."""
+    return listed(f"{cell} on {task}" for cell, task in zip(runs["cell"], runs["task"], strict=True) if known(cell))
 
 
 def not_paired(view: View) -> list[str]:

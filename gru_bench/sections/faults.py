@@ -22,7 +22,7 @@ def render(view: View, /, *, longest_reason: int) -> Section:
         view: All runs.
         longest_reason: Characters of a reason that are shown; the whole one is in results.csv.
     """
-    runs = view.runs
+    runs = view.all_runs  # those of a search too: they fail for the same reasons
     bad = runs[runs["status"] != "finished"]
     if runs.empty:
         return Section(TITLE, "")

@@ -11,7 +11,7 @@ from gru_bench.store.read import Results
 
 FAR_BACK = {"how_far_back", "memory_horizons", "gradient_reach"}
 """Sections that such runs are for."""
-ORDINARY = ("cost", "faults", "learning_curves", "limits", "summary", "verdict")
+ORDINARY = ("cost", "learning_curves", "limits", "summary", "verdict")
 """Sections that would show such runs if the view did not keep them apart."""
 WORSE = 99.0
 
@@ -53,8 +53,20 @@ def test_head_and_coverage_say_how_many() -> None:
     assert "15 runs: 9 finished, 3 failed, 3 missing; 3 seeds; cpu. In no comparison of scores: 5" in head
     assert "5 that look for the longest lag and 5 that try a learning rate" in head
     row = cell(render("coverage", results).markdown, "runs of a search", "how it is")
-    assert row == "5 runs with the role horizon; 5 runs with the role trial (gru on adding, rnn on adding); 6 finished"
+    assert row == (
+        "5 runs with the role horizon; 5 runs with the role trial (gru on adding, rnn on adding); 6 finished; "
+        "2 failed, 2 missing: gru on adding"
+    )
     assert "search" not in render("coverage", frames.small()).markdown
+
+
+def test_runs_of_a_search_that_failed_are_named_with_their_reason() -> None:
+    without, text = (render("faults", results).markdown for results in (frames.small(), with_search(frames.small())))
+    assert text.startswith("6 of 15 planned runs did not finish")
+    for run in ("horizon-addi", "trial-adding"):
+        assert run in text
+        assert run not in without
+    assert text.count("Diverged") == 3
 
 
 def test_a_job_of_a_search_that_left_no_run_is_no_missing_run_of_a_comparison() -> None:
