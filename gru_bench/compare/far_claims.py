@@ -121,43 +121,45 @@ def reset_harms(view: View, claim: str) -> Claim | None:
     Equal horizons leave it open: ten seeds show no difference of shares below a quarter, and where both reach the end
     of the grid nothing longer was tried.
     """
-    meaning = {"further": SUPPORTED, "nearer": CONTRADICTED, "alike": UNDECIDED, "undecided": UNDECIDED}
-    answers, places = {}, []
-    for place, cells in by_place(view).items():
-        others = [cells[name] for name in WITH_RESET if name in cells]
-        if WITHOUT_RESET in cells and others:
-            places.append((place, [*others, cells[WITHOUT_RESET]]))
-            for one in others:
-                answers[f"{place} {one.name}"] = meaning[compared(cells[WITHOUT_RESET], one)]
-    if not places:
-        return None
-    return Claim(claim, f"{TEST}: GRUs with reset gate against one without", told(places), verdict(answers))
+    test = f"{TEST}: GRUs with reset gate against one without"
+    return which_is_further(view, claim, test, WITHOUT_RESET, WITH_RESET, further=SUPPORTED, nearer=CONTRADICTED)
 
 
 def as_printed(view: View, claim: str) -> Claim | None:
     """Whether the printed GRU reaches as far as the real one; contradicted where either reaches further."""
-    meaning = {"further": CONTRADICTED, "nearer": CONTRADICTED, "alike": UNDECIDED, "undecided": UNDECIDED}
-    answers, places = {}, []
-    for place, cells in by_place(view).items():
-        if {FIRST, PRINTED} <= cells.keys():
-            places.append((place, [cells[FIRST], cells[PRINTED]]))
-            answers[str(place)] = meaning[compared(cells[FIRST], cells[PRINTED])]
-    if not places:
-        return None
-    return Claim(claim, f"{TEST}: GRU against the printed one", told(places), verdict(answers))
+    test = f"{TEST}: GRU against the printed one"
+    return which_is_further(view, claim, test, PRINTED, (FIRST,), further=CONTRADICTED, nearer=CONTRADICTED)
 
 
 def lstm_for_long(view: View, claim: str) -> Claim | None:
     """Whether the LSTM reaches further than the GRU; contradicted where the GRU does."""
-    meaning = {"further": SUPPORTED, "nearer": CONTRADICTED, "alike": UNDECIDED, "undecided": UNDECIDED}
+    test = f"{TEST}: LSTM against GRU"
+    return which_is_further(view, claim, test, FIRST, (SECOND,), further=CONTRADICTED, nearer=SUPPORTED)
+
+
+def which_is_further(
+    view: View, claim: str, test: str, cell: str, others: Sequence[str], *, further: str, nearer: str
+) -> Claim | None:
+    """One cell's horizons against others'; undecided where neither reaches further.
+
+    Args:
+        view: All runs.
+        claim: Its words.
+        test: Likewise.
+        cell: Told last.
+        others: Those that it is held against.
+        further: What follows where the cell reaches further than another.
+        nearer: What follows where it reaches less far.
+    """
+    meaning = {"further": further, "nearer": nearer}
     answers, places = {}, []
     for place, cells in by_place(view).items():
-        if set(GATED) <= cells.keys():
-            places.append((place, [cells[SECOND], cells[FIRST]]))
-            answers[str(place)] = meaning[compared(cells[SECOND], cells[FIRST])]
-    if not places:
-        return None
-    return Claim(claim, f"{TEST}: LSTM against GRU", told(places), verdict(answers))
+        there = [cells[name] for name in others if name in cells]
+        if cell in cells and there:
+            places.append((place, [*there, cells[cell]]))
+            for one in there:
+                answers[f"{place} {one.name}"] = meaning.get(compared(cells[cell], one), UNDECIDED)
+    return Claim(claim, test, told(places), verdict(answers)) if places else None
 
 
 def gradients_vanish(view: View, claim: str) -> Claim | None:

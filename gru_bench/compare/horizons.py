@@ -278,13 +278,14 @@ def tasks_searched(view: View, runs: Sequence[Mapping[str, Any]], lags: Mapping[
 def settings_of(run: Mapping[str, Any], lag: int) -> tuple[str, tuple[str, ...]]:
     """What sets a run's row apart from others: settings of its cell, and size, layers, backend and other settings.
 
-    The settings whose value is the lag are what the search varies.
+    What the search varies is none of them: its key or, in stores without that fact, settings whose value is the lag.
     """
+    key = str(run["search_key"]) if known(run["search_key"]) else ""
     own: list[str] = []
     others: list[str] = []
     for text in filter(None, SETTING.split(str(run["settings"]) if known(run["settings"]) else "")):
         name, _, value = text.partition("=")
-        if value.strip("[] ") != str(lag):
+        if name != key if key else value.strip("[] ") != str(lag):
             (own if name.startswith("cell.") else others).append(text)
     size, layers = (f"{int(run[name])}" if known(run[name]) else "" for name in ("hidden_size_asked", "num_layers"))
     backend = str(run["backend"]) if known(run["backend"]) else ""

@@ -9,7 +9,7 @@ from annotated_types import Gt, MinLen
 from torch import Tensor
 
 from gru_bench.backends.base import State
-from gru_bench.losses import CHUNK_BYTES, token_nats
+from gru_bench.losses import CHUNK_BYTES, chunk_rows, token_nats
 from gru_bench.probes.base import Finding, Findings, Moment, Probe, Subject
 from gru_bench.tasks.objectives.model_language import ModelLanguage, Predictor
 
@@ -174,6 +174,6 @@ def run(model: Predictor, tokens_TB: Tensor, state: State | None) -> tuple[Tenso
 
 def nats_of(model: Predictor, h_BE: Tensor, targets_B: Tensor) -> Tensor:
     """(B,) nats of the targets in 64 bits, on the CPU; the logits never lie in memory as a whole."""
-    rows = max(1, CHUNK_BYTES // (4 * model.output.out_features))
+    rows = chunk_rows(model.output)
     parts = zip(h_BE.split(rows), targets_B.split(rows), strict=True)
     return torch.cat([token_nats(model.output(h)[None], targets[None])[0].double().cpu() for h, targets in parts])

@@ -44,7 +44,7 @@ def facts_before(
         "margin": task.goal.margin,
         "beats_trivial_by": task.goal.beats_trivial_by,
         "ceiling": task.goal.ceiling,
-        "trained_to": hardest_level(task),
+        "trained_to": "" if task.trained_to is None else task.trained_to,
         "data_source": task.source_id(),
         "test_selection": task.test_selection,
         "generated": task.generated,
@@ -67,15 +67,8 @@ def facts_of_sweep(sweep: Sweep, number: int | None) -> dict[str, Any]:
         rates, seeds = sweep.tried
         facts |= {"learning_rate_from": "trials", "learning_rate_trials": rates, "learning_rate_trial_seeds": seeds}
     if number is not None and number in sweep.searched:
-        facts |= {"search_seeds": sweep.searched[number], "search_share": sweep.share}
+        facts |= {"search_seeds": sweep.searched[number], "search_share": sweep.share, "search_key": sweep.search_key}
     return facts
-
-
-def hardest_level(task: Task) -> int | str:
-    """The largest level of difficulty that training sees; nothing where the task has no levels."""
-    owners = (task, getattr(task, "examples", None))  # a task with levels has them itself, or in its examples
-    levels = next((found for owner in owners if (found := getattr(owner, "levels", None))), None)
-    return max(levels) if levels else ""
 
 
 def part_name(part: str, node: Node, choices: dict[str, str]) -> str:

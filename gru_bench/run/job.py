@@ -12,7 +12,7 @@ from gru_bench.config.check import Node, Settings, check, construct, to_node
 from gru_bench.config.keys import run_keys
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import num_workers, resolve_threads, set_threads
-from gru_bench.run import build, loaded, probing
+from gru_bench.run import build, loaded
 from gru_bench.run.facts import facts_before, facts_of_sweep
 from gru_bench.run.launch import Sweep
 from gru_bench.run.plan import ADHOC
@@ -136,7 +136,6 @@ class Job:
             )
         build.check_backend(build.make_cell(self.node), construct(self.node["backend"]), self.place)
         loaded.load(self.task, self.node)
-        probing.refuse(self.node, self.settings, self.task, self.place)
 
 
 def plan(asked: Request) -> Job:

@@ -28,6 +28,7 @@ class Sweep:
         tried: Rates and seeds of the trials that chose the learning rates of its other jobs; None without.
         searched: Of a search for the longest lag, how many seeds each job's row gives a lag, by the job's number.
         share: Of them, that must solve a lag.
+        search_key: The key of the config that is the lag.
         round: Which round of a sweep that adds jobs, from 1; None where all jobs are planned at once.
         deadline: When no job is started any more, in seconds of ``time.time()``; None for no limit.
         quiet: Whether a table on the terminal stands for the line that each finished job prints.
@@ -41,6 +42,7 @@ class Sweep:
     tried: tuple[int, int] | None = None
     searched: Mapping[int, int] = field(default_factory=dict)
     share: float | None = None
+    search_key: str = ""
     round: int | None = None
     deadline: float | None = None
     quiet: bool = False

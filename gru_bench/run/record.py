@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import nn
 
-from gru_bench.config.keys import flatten
+from gru_bench.config.keys import NO_INFLUENCE, flatten
 from gru_bench.measure.parity import Parity
 from gru_bench.measure.trace import Audit
 from gru_bench.probes.base import Findings
@@ -40,7 +40,7 @@ def write_facts(run: Run, job: Job) -> None:
     """Before the data is there: facts, keys and the resolved config, so that a run that fails is on record."""
     config_key, group_key = job.keys
     config = {key: value for key, value in job.node.items() if key not in ("hydra", "tracking")}
-    settings = {key: value for key, value in config.items() if key not in ("tuning", "probes", "keep_model")}
+    settings = {key: value for key, value in config.items() if key not in NO_INFLUENCE}
     keys = {"config_key": config_key, "group_key": group_key}
     run.params(job.facts | keys | {f"config.{key}": value for key, value in flatten(settings).items()})
     run.text(CONFIG_FILE, yaml.safe_dump(config, sort_keys=False))

@@ -174,7 +174,8 @@ def visit(design: Design, lag: int | None, known: Known) -> Visit:
     """One lag as far as it is known: first the trials, then the seeds."""
     trials = {rate: [Wanted(lag, rate, seed, TRIAL) for seed in design.trial_seeds] for rate in design.rates}
     went = {rate: [known(wanted) for wanted in of_rate] for rate, of_rate in trials.items()}
-    if missing := tuple(w for of_rate in trials.values() for w in of_rate if known(w) is None):
+    asked = ((w, a) for rate, runs in trials.items() for w, a in zip(runs, went[rate], strict=True))
+    if missing := tuple(wanted for wanted, attempt in asked if attempt is None):
         return Visit(lag, wanted=missing)
     rate = best_rate({rate: [attempt or FAILED for attempt in of_rate] for rate, of_rate in went.items()})
     if rate is None:

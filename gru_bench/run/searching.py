@@ -169,10 +169,18 @@ class Searching(Growing):
     def described(self, sweep: Sweep, jobs: list[Choices]) -> Sweep:
         if self.horizon is None:
             return replace(sweep, roles=self.roles, tried=self.num_tried)
-        return replace(sweep, roles=self.roles, tried=self.num_tried, searched=self.num_seeds, share=self.horizon.share)
+        return replace(
+            sweep,
+            roles=self.roles,
+            tried=self.num_tried,
+            searched=self.num_seeds,
+            share=self.horizon.share,
+            search_key=self.horizon.key,
+        )
 
     def run(self, launch_batch: Launched) -> list[Sequence[Any]]:
         """See what is known, launch what each row needs next, look again."""
+        self.went = self.read()
         standings = self.look()
         self.launch.went_on = any(standing.num_known for standing in standings)
         all_returned = []
@@ -213,8 +221,7 @@ class Searching(Growing):
         return self.launch.read(self.store.uri, self.plan.experiment)
 
     def look(self) -> list[Standing]:
-        """How each row stands now."""
-        self.went = self.read()
+        """How each row stands, by what was last read."""
         return [self.standing(row) for row in self.rows]
 
     def standing(self, row: Row) -> Standing:

@@ -38,8 +38,10 @@ def train(asked: Request, print_line: Callable[[str], None]) -> str:
     started = time.perf_counter()
     prepared = prepare(asked)
     if asked.alone:
-        prepared.ready()
+        job = prepared.ready()
     prepared_s = time.perf_counter() - started
+    if asked.alone:  # before there is a row; what probes do is no part of the run's cost
+        probing.refuse(job.node, job.settings, job.task, job.place)
     store.open()
     started = time.perf_counter() - prepared_s  # opening a store is no part of the run's cost; the first is slow
     sweep_id = asked.sweep.sweep_id if asked.sweep else None
@@ -66,6 +68,11 @@ def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> Non
     torch.manual_seed(build.dropout_seed(settings.seed))
     model = builder.build(make_cell, backend, hidden_size, settings.seed)
     record.model(hidden_size, num_parameters(model), state_size(model))
+    subject = probing.make_subject(model, task, builder, make_cell, hidden_size, settings.seed)
+    probes = probing.Probing(probing.make_probes(node), subject, record.findings, record.probe_clock)
+    if quiet:  # a job of a sweep, whose row says so; a lone run was asked before it had one
+        with record.clock_stopped():
+            probing.require_answers(probes.probes, subject)
 
     batch = preflight.largest_batch(task)
     with record.clock_stopped():
@@ -76,8 +83,6 @@ def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> Non
     record.memory(preflight.peak_memory(model, trainer, task, batch))
     record.run.flush()  # on record even if the process is killed in the hours that training may take
 
-    subject = probing.make_subject(model, task, builder, make_cell, hidden_size, settings.seed)
-    probes = probing.Probing(probing.make_probes(node), subject, record.findings, record.probe_clock)
     fit = Fit()
     generator, clock = torch.Generator().manual_seed(build.data_seed(settings.seed)), StepClock(place.device)
     try:

@@ -52,9 +52,10 @@ def render(view: View, /, *, long_range: list[str], slices: list[str], fewest_ex
     far = [task for task in view.tasks if task.task in long_range]
     long_pairs = [one for one in secondary(view) if one.task in long_range]
     reset_test = "GRU less the same without reset gate, long-range tasks"
+    vanish = far_claims.gradients_vanish(view, VANISH)
     claims = [
         far_claims.plain_fails(view, PLAIN_FAILS) or learning(view, far, ["rnn"], slices, PLAIN_FAILS, reverse=True),
-        far_claims.gradients_vanish(view, VANISH) or far_claims.untested(VANISH),
+        vanish or far_claims.untested(VANISH),
         far_claims.gates_solve(view, GATES) or learning(view, far, [SECOND, FIRST], slices, GATES, reverse=False),
         simpler(view),
         weaker(view),
@@ -70,7 +71,7 @@ def render(view: View, /, *, long_range: list[str], slices: list[str], fewest_ex
     texts = [
         TEXT,
         far_claims.text(view) if any(claim.test.startswith(far_claims.TEST) for claim in claims) else "",
-        far_claims.GRADIENTS if far_claims.gradients_vanish(view, VANISH) else "",
+        far_claims.GRADIENTS if vanish else "",
     ]
     return Section(
         TITLE, paragraphs(table(["claim", "test", "evidence", "verdict"], rows), " ".join(filter(None, texts)))

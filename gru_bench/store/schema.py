@@ -161,6 +161,7 @@ RUN_FACTS: dict[str, Fact] = by_name(
     Fact("search_seeds", INTEGER, "seeds that a search for the longest lag gives a lag that is solved; missing in "
          "other runs", "seeds"),
     Fact("search_share", NUMBER, "share of them that must solve a lag", "1"),
+    Fact("search_key", TEXT, "key of the config that is the lag, in a search for the longest"),
     Fact("looks", INTEGER, "most looks at the results that the run's sweep may take while it adds seeds, fixed before "
          "the first; 1 for a fixed number of seeds", "looks", example=1),
     # how it ended, and from which code

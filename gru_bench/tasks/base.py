@@ -204,6 +204,7 @@ class Task(ABC):
     Attributes:
         notes: What a reader of a score must know of how it was made, one sentence each.
         facts: Counts of the data by name (``train_rows``), known after :meth:`load`; each run records them.
+        trained_to: The hardest level that training sees, of a task with levels of difficulty; None for others.
     """
 
     metrics: tuple[Metric, ...]
@@ -221,6 +222,7 @@ class Task(ABC):
         self.goal = common["goal"]
         self.notes: list[str] = []
         self.facts: dict[str, int | float | str] = {}
+        self.trained_to: int | None = None
 
     @property
     def primary_metric(self) -> Metric:

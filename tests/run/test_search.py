@@ -152,3 +152,16 @@ def test_the_best_rate(went: dict[float, list[Attempt]], best: float | None) -> 
 def test_failures_allowed(share: float, seeds: int, allowed: int) -> None:
     assert Design(RATES, (100,), tuple(range(seeds)), LAGS, share).failures_allowed == allowed
     assert math.ceil(share * seeds) == seeds - allowed
+
+
+def test_a_look_asks_for_each_run_once() -> None:
+    cell = Cell({lag: float(lag <= 40) for lag in LAGS})
+    cell.search(HORIZONS)
+    asked: list[tuple[int | None, float, int]] = []
+
+    def known(wanted: Wanted) -> Attempt | None:
+        asked.append((wanted.lag, wanted.rate, wanted.seed))
+        return cell.known(wanted)
+
+    search(HORIZONS, known)
+    assert len(asked) == len(set(asked)) >= len(cell.ran)

@@ -51,6 +51,7 @@ class Adding(Regress):
     ) -> None:
         super().__init__(data, **common)
         self.examples = Levels(make_batch, lengths, beyond, num_eval)
+        self.trained_to = self.examples.levels[-1]
         if unseen := self.examples.unseen:
             self.notes.append(f"lengths {', '.join(map(str, unseen))} were never trained: they test extrapolation")
 

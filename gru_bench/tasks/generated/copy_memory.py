@@ -75,6 +75,7 @@ class CopyMemory(Task):
         super().__init__(data, **common)
         self.num_symbols = num_symbols
         self.examples = Levels(self.draw, lengths, beyond, num_eval)
+        self.trained_to = self.examples.levels[-1]
         self.notes.append(f"{num_symbols} symbols to copy")
         if unseen := self.examples.unseen:
             self.notes.append(f"delays {', '.join(map(str, unseen))} were never trained: they test extrapolation")

@@ -26,6 +26,7 @@ from gru_bench.tasks.base import (
     Split,
     Task,
 )
+from gru_bench.tasks.generated.levels import AHEAD
 
 GENERATOR_VERSION = "counting/1"
 NUMBERS_AT_ONCE = 64
@@ -102,6 +103,7 @@ class Counting(Task):
         super().__init__(data, **common)
         self.letters = letters
         self.levels = sorted(set(levels))
+        self.trained_to = self.levels[-1]
         self.beyond = sorted({*beyond} - {*levels})
         self.most_n = most_n
         self.threshold = threshold
@@ -135,9 +137,17 @@ class Counting(Task):
                 batch.lengths = counts_NK.sum(dim=1) + 1
                 yield batch
             return
-        while True:
+        # every string that training has, once, from the start symbol on: column n - 1
+        inputs_TN, targets_TN = spell(self._counts(self.levels[-1]))
+
+        def drawn() -> Batch:
             n_B = torch.randint(1, self.levels[-1] + 1, (self.batch_size,), generator=generator)
-            yield batch_of(n_B[:, None].expand(-1, self.letters))
+            T, places_B = self.letters * int(n_B.max()) + 1, n_B - 1
+            tokens = self.letters * int(n_B.sum()) + len(n_B)
+            return Batch(inputs_TN[:T, places_B], targets_TN[:T, places_B], num_tokens=tokens)
+
+        while True:
+            yield from [drawn() for _ in range(AHEAD)]
 
     def loss(self, model: nn.Module, batch: Batch, carry: Any) -> tuple[Tensor, Counts, Any]:
         require_forward_only(model)

@@ -79,9 +79,7 @@ class Levels:
             if not places:
                 continue
             whole = self.draw(level, len(places) * batch_size, generator)
-            inputs, targets = whole.inputs.split(batch_size, dim=1), whole.targets.split(batch_size, dim=-1)
-            for place, part in zip(places, zip(inputs, targets, strict=True), strict=True):
-                batches[place] = Batch(*part)
+            batches |= zip(places, pieces(whole, batch_size), strict=True)
         return [batches[place] for place in range(TOGETHER)]
 
     def parts(self, split: Split) -> list[Part]:
@@ -114,6 +112,7 @@ class Levels:
 
 def pieces(whole: Batch, batch_size: int) -> Iterator[Batch]:
     """A batch in smaller ones, in order."""
-    for part in torch.arange(whole.inputs.shape[1]).split(batch_size):
-        # targets are (B,) or (T, B)
-        yield Batch(whole.inputs[:, part], whole.targets[..., part])
+    # targets are (B,) or (T, B)
+    parts = zip(whole.inputs.split(batch_size, dim=1), whole.targets.split(batch_size, dim=-1), strict=True)
+    for inputs, targets in parts:
+        yield Batch(inputs, targets)

@@ -81,6 +81,7 @@ class Answer(Task):
     ) -> None:
         super().__init__(data, **common)
         self.examples = Levels(self.draw, levels, beyond, num_eval, difficulty=self.difficulty, together=True)
+        self.trained_to = self.examples.levels[-1]
         if unseen := self.examples.unseen:
             self.notes.append(f"{self.difficulty} {', '.join(map(str, unseen))}: never trained, tests extrapolation")
 

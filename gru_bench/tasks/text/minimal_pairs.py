@@ -13,7 +13,7 @@ from gru_bench.data import source
 from gru_bench.data.digest import digest
 from gru_bench.data.vocabulary import UNK, Vocabulary
 from gru_bench.errors import UserError
-from gru_bench.losses import CHUNK_BYTES, token_nats
+from gru_bench.losses import chunk_rows, token_nats
 from gru_bench.tasks.base import Metric, Part, SliceScore, parts_by
 from gru_bench.tasks.objectives.model_language import Predictor
 
@@ -162,7 +162,7 @@ def model_surprise(predictor: Predictor, device: torch.device) -> Surprise:
     def surprise(ids_TB: Tensor, asked_TB: Tensor) -> Tensor:
         ids_TB, asked_TB = ids_TB.to(device), asked_TB.to(device)
         h_TBE, _ = predictor.features(ids_TB[:-1], None)
-        rows = max(1, CHUNK_BYTES // (4 * predictor.output.out_features))
+        rows = chunk_rows(predictor.output)
         wanted = zip(h_TBE[asked_TB].split(rows), ids_TB[1:][asked_TB].split(rows), strict=True)
         nats_N = [token_nats(predictor.output(h_NE)[:, None], targets_N[:, None])[:, 0] for h_NE, targets_N in wanted]
         nats_TB = torch.zeros(asked_TB.shape, dtype=torch.float64, device=device)
