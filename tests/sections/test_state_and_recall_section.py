@@ -12,7 +12,6 @@ from gru_bench.cells.gru import GRU
 from gru_bench.cells.lstm import LSTM
 from gru_bench.models.encoder import Encoder, state_size
 from gru_bench.models.streams import Streams
-from gru_bench.run.facts import hardest_level
 from gru_bench.store.read import Results
 from gru_bench.tasks.base import Goal
 from gru_bench.tasks.generated.adding import Adding
@@ -72,4 +71,4 @@ def test_a_model_knows_the_size_of_its_state(kind: type[LSTM | GRU], bidirection
 def test_a_task_knows_its_hardest_level() -> None:
     goal = Goal(margin=0.01, beats_trivial_by=0.1, ceiling=0.001)
     adding = Adding(None, lengths=[9, 4], beyond=[12], num_eval=3, batch_size=2, goal=goal)
-    assert hardest_level(adding) == 9
+    assert adding.trained_to == 9
