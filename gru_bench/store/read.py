@@ -17,6 +17,7 @@ from gru_bench.store.schema import (
     BENCH_COLUMNS,
     ENVIRONMENT,
     RUN_FACTS,
+    TIMING_COLUMNS,
     Fact,
     environment_columns,
 )
@@ -44,6 +45,8 @@ class Results:
         values: One row per measured number: ``VALUE_COLUMNS``.
         curves: One row per point: ``CURVE_COLUMNS``; steps are optimizer steps.
         bench: What ``bench/cells.py`` last stored for the machines of these runs: ``BENCH_COLUMNS``.
+        timings: What ``gru-bench time`` measured on the machines of these runs, or in this experiment:
+            ``TIMING_COLUMNS``.
         examples: Reads what a run kept of each test example, when it is asked for.
     """
 
@@ -51,6 +54,7 @@ class Results:
     values: pd.DataFrame
     curves: pd.DataFrame
     bench: pd.DataFrame = field(default_factory=lambda: frame([], BENCH_COLUMNS))
+    timings: pd.DataFrame = field(default_factory=lambda: frame([], TIMING_COLUMNS))
     examples: Examples = no_examples
 
     def joined(self) -> pd.DataFrame:

@@ -22,7 +22,7 @@ CONFIG_KEY = "gru_bench.config_key"
 GROUP_KEY = "gru_bench.group_key"
 PARENT = "mlflow.parentRunId"
 
-RUN_KIND, SWEEP_KIND, BENCH_KIND = "run", "sweep", "bench"
+RUN_KIND, SWEEP_KIND, BENCH_KIND, TIMING_KIND = "run", "sweep", "bench", "timing"
 """Values of the tag ``KIND``; only runs are rows of a report."""
 STATUSES = ("finished", "failed", "killed", "unsupported", "missing")
 """How a job of a sweep can end; ``running`` comes before, and ``missing`` left no run."""
@@ -45,6 +45,10 @@ PROBE_TABLE = "probe_"
 BENCH_EXPERIMENT = "bench_cells"
 """The experiment of what ``bench/cells.py`` measured: never a run of a report."""
 BENCH_TABLE, BENCH_FILE = "bench", "bench.json"
+TIMING_SAMPLES = "timing_samples"
+"""Table of a timing: every round's seconds a call of each arm, in the order in which they were taken."""
+FIRST, SECOND = "first_", "second_"
+"""Prefixes of the facts of a timing's two arms."""
 
 BEST = "best_"
 """Prefix of the metric's name in MLflow where a curve already has that name; values.parquet has the plain name."""
@@ -247,7 +251,76 @@ BENCH_COLUMNS = by_name(
     Fact("parity", TEXT, "green or red"),
 )
 
-DECLARED: dict[str, dict[str, Fact]] = {RUN_KIND: RUN_FACTS, SWEEP_KIND: SWEEP_FACTS, BENCH_KIND: BENCH_FACTS}
+ARM_FACTS = by_name(
+    Fact("cell", TEXT, "yaml name of the cell"),
+    Fact("backend", TEXT, "yaml name of the backend"),
+    Fact("kernel", TEXT, "what ran the cell, as a profiler saw it"),
+    Fact("hidden_size", INTEGER, "size that was timed", "units"),
+    Fact("parameters", INTEGER, "trainable parameters of what was timed", "parameters"),
+    Fact("state_bytes", INTEGER, "bytes that one sequence carries from step to step", "bytes"),
+    Fact("gflop", NUMBER, "products of one call, by formula", "GFLOP"),
+    Fact("percent_of_peak", NUMBER, "these a second against the machine's best product", "%"),
+    Fact("ms", NUMBER, "median over the rounds of one call", "ms"),
+    Fact("p50_us", NUMBER, "of single steps, where situation is stream", "microseconds"),
+    Fact("p90_us", NUMBER, "likewise", "microseconds"),
+    Fact("p99_us", NUMBER, "likewise", "microseconds"),
+    Fact("peak_mib", NUMBER, "largest sum of tensor bytes alive in one call", "MiB"),
+    Fact("parameters_mib", NUMBER, "of it parameters and buffers", "MiB"),
+    Fact("gradients_mib", NUMBER, "of it gradients", "MiB"),
+    Fact("optimizer_mib", NUMBER, "of it optimizer state", "MiB"),
+    Fact("activations_mib", NUMBER, "of it the rest: what is kept for the way back, inputs, workspaces", "MiB"),
+    Fact("resident_mib", NUMBER, "largest resident set of a fresh process that ran only this", "MiB"),
+    Fact("joules", NUMBER, "energy of one call, where the machine says it", "J"),
+)
+"""Of one arm of a timing; in the table each is there twice, as ``first_NAME`` and ``second_NAME``."""
+
+TIMING_FACTS = by_name(
+    Fact("status", TEXT, "finished, failed or unsupported"),
+    Fact("error", TEXT, "why it did not finish, in a line"),
+    Fact("machine", TEXT, "id of the machine's hardware", tag="machine"),
+    Fact("device", TEXT, "cpu or cuda", tag="device"),
+    Fact("dtype", TEXT, "float32, float64 or bfloat16 (mixed precision)"),
+    Fact("threads", INTEGER, "threads of torch", "threads"),
+    Fact("torch", TEXT, "version of torch"),
+    Fact("git_commit", TEXT, "commit of the code"),
+    Fact("dirty", TRUTH, "whether files differed from that commit"),
+    Fact("instrument", TEXT, "what else was set: affinity, TF32, deterministic algorithms, compiler"),
+    Fact("measured_at", TEXT, "when, in UTC, as ISO 8601"),
+    Fact("situation", TEXT, "yaml name of the situation: train, batch, stream or sequence", tag="situation"),
+    Fact("task", TEXT, "yaml name of the task whose whole model was timed; empty for layers alone", tag="task"),
+    Fact("steps", INTEGER, "T: time steps a call", "steps"),
+    Fact("batch", INTEGER, "B: sequences a call", "sequences"),
+    Fact("inputs", INTEGER, "D: features a step", "features"),
+    Fact("hidden_size_asked", INTEGER, "size before the budget", "units"),
+    Fact("num_layers", INTEGER, "layers of the cell", "layers"),
+    Fact("bidirectional", TRUTH, "whether both directions"),
+    Fact("budget", TEXT, "what is equal between the two: hidden, parameters, state or flops"),
+    *(Fact(f"{arm}{one.name}", one.kind, one.meaning, one.unit) for arm in (FIRST, SECOND)
+      for one in ARM_FACTS.values()),
+    Fact("ratio", NUMBER, "time of the second over time of the first: how many times as fast the first is", "1"),
+    Fact("ratio_low", NUMBER, "lower end of its 95 % interval", "1"),
+    Fact("ratio_high", NUMBER, "upper end", "1"),
+    Fact("floor", NUMBER, "the same of the first against its identical twin: its interval's end furthest from 1, as a "
+         "factor of at least 1", "1"),
+    Fact("finding", TEXT, "first, second (the faster one), or noise: inside the noise"),
+    Fact("rounds", INTEGER, "rounds that count", "rounds"),
+    Fact("repeated", INTEGER, "rounds that were disturbed, and taken again", "rounds"),
+    Fact("others_cores", NUMBER, "cores that other processes used meanwhile", "cores"),
+    Fact("steal_percent", NUMBER, "time that the host took away", "%"),
+    Fact("mhz_low", NUMBER, "lowest clock seen, where the system tells it", "MHz"),
+    Fact("mhz_high", NUMBER, "highest", "MHz"),
+    Fact("forced", TRUTH, "whether it was measured on a busy machine on demand"),
+)  # fmt: skip
+"""Params of one timing of ``gru-bench time``: two arms in one fresh process."""
+TIMING_COLUMNS = by_name(
+    Fact("run_id", TEXT, "the timing's, never one of the runs"),
+    Fact("experiment", TEXT, "name of MLflow's experiment"),
+    *TIMING_FACTS.values(),
+)
+
+DECLARED: dict[str, dict[str, Fact]] = {
+    RUN_KIND: RUN_FACTS, SWEEP_KIND: SWEEP_FACTS, BENCH_KIND: BENCH_FACTS, TIMING_KIND: TIMING_FACTS,
+}  # fmt: skip
 """What each kind of MLflow run may hold."""
 
 SETTINGS = tuple(fact.name for fact in RUN_FACTS.values() if fact.setting)
