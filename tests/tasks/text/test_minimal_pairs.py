@@ -11,6 +11,7 @@ from conftest import composed
 from texts import given, make_model, make_task
 from torch import Tensor
 
+from gru_bench import losses
 from gru_bench.config.canonical import digest, without_judgement
 from gru_bench.config.check import check
 from gru_bench.errors import UserError
@@ -83,7 +84,7 @@ def test_neither_batches_nor_parts_of_the_output_change_a_score(
     with torch.no_grad():
         expected = task.score(model, "test").slices
         monkeypatch.setattr(minimal_pairs, "SENTENCES_AT_ONCE", 3)
-        monkeypatch.setattr(minimal_pairs, "CHUNK_BYTES", 1)
+        monkeypatch.setattr(losses, "CHUNK_BYTES", 1)
         assert task.score(model, "test").slices == expected
 
 
