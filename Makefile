@@ -8,6 +8,8 @@ BIN = $(VENV)/bin
 # PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu' takes the small CPU build of torch on Linux
 PIP_ARGS ?=
 REPORTS ?= reports/local
+# the suite runs in as many processes as there are cores, four at most: each needs up to 2 GB
+SPREAD ?= -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo article claims real-quick test test-slow check format lock clean
 
@@ -34,10 +36,10 @@ real-quick: $(VENV)/.installed
 	  $(BIN)/gru-bench report experiment=real_quick output=$(REPORTS)/real_quick && exit $$code
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SPREAD) $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.installed
-	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m slow $(SPREAD) $(PYTEST_ARGS)
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
