@@ -2,10 +2,10 @@
 
     python bench/cells.py [--rounds 15] [--cells rnn,lstm,gru] [--backends vendor,bptt] [--threads N] [--store [URI]]
 
-One layer of H inputs and H units over (T, B, H), in float32 on the CPU: outputs, then the gradients of the input and
-of all parameters from a given gradient of the outputs. ``article`` is a whole training step of the article's model
-(three layers of 128 on (100, 32, 64), dense layers, loss, Adam) as the trainer makes it. A backend may carry settings:
-``bptt:chunk=50`` is ``backend=bptt backend.chunk=50``.
+One layer of D inputs and H units over T steps of B sequences (TxBxDxH; TxBxH: D is H), in float32 on the CPU:
+outputs, then the gradients of the input and of all parameters from a given gradient of the outputs. ``article`` is a
+whole training step of the article's model (three layers of 128 on (100, 32, 64), dense layers, loss, Adam) as the
+trainer makes it. A backend may carry settings: ``bptt:chunk=50`` is ``backend=bptt backend.chunk=50``.
 
 Each backend must pass its parity check first; a red one is not timed. A round times each backend once in order and
 once in the opposite order; the next round starts with another one. Times are medians over the rounds, ratios are
@@ -51,11 +51,20 @@ from gru_bench.models.encoder import MakeCell
 from gru_bench.run import build
 from gru_bench.store.bench import store_figures
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
+"""(T, B, H), or (T, B, D, H)."""
 Row = dict[str, Any]
 
 CPU, DTYPE = torch.device("cpu"), torch.float32
-GRID: tuple[Shape, ...] = ((35, 20, 200), (100, 32, 128), (100, 64, 256), (35, 64, 512), (400, 32, 128))
+GRID: tuple[Shape, ...] = (
+    (35, 20, 200),
+    (100, 32, 128),
+    (100, 64, 256),
+    (35, 64, 512),
+    (64, 32, 32, 64),  # the recurrent layer of RLtools
+    (100, 64, 512),  # torch's fastrnns benchmark
+    (400, 32, 128),
+)
 CELLS = ("rnn", "lstm", "gru")
 VENDOR = "vendor"
 BACKENDS = (VENDOR, "vendor_aten", "loop", "compiled", "bptt:native=never", "bptt", "bptt:chunk=50")
@@ -91,24 +100,30 @@ def chosen(group: str, name: str) -> Node:
     return node | laid
 
 
+def sizes_of(shape: Shape) -> tuple[int, int, int, int]:
+    """(T, B, D, H)."""
+    T, B, *rest = shape
+    return T, B, rest[0], rest[-1]
+
+
 def layer_arm(make_cell: MakeCell, backend: Backend, shape: Shape) -> Arm:
     """One layer forward and backward."""
-    T, B, H = shape
-    cell = make_cell(H, H, torch.Generator().manual_seed(0))
+    T, B, D, H = sizes_of(shape)
+    cell = make_cell(D, H, torch.Generator().manual_seed(0))
     num_weights = sum(parameter.numel() for parameter in cell.parameters() if parameter.dim() > 1)  # W, and U if any
     stack = backend.stack([cell], CPU, DTYPE)
-    x_TBH, dh_TBH = (torch.randn(T, B, H, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
-    x_TBH.requires_grad_()
+    x_TBD = torch.randn(T, B, D, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    dh_TBH = torch.randn(T, B, H, generator=torch.Generator().manual_seed(2))
 
     def step() -> None:
-        h_TBH, _ = stack(x_TBH)
+        h_TBH, _ = stack(x_TBD)
         h_TBH.backward(dh_TBH)
-        x_TBH.grad = None
+        x_TBD.grad = None
         stack.zero_grad()
 
     # forward one product with each weight; backward two, for what it is multiplied with and for itself
     flops = 6.0 * T * B * num_weights
-    return Arm(step, flops, kernel_name(stack, backend, H, CPU, DTYPE, num_steps=T, batch_size=B))
+    return Arm(step, flops, kernel_name(stack, backend, D, CPU, DTYPE, num_steps=T, batch_size=B))
 
 
 def article_arm(cell: str, backend_node: Node) -> tuple[Arm, Shape]:
@@ -188,7 +203,7 @@ def measure(cell: str, backends: Sequence[str], shapes: Sequence[Shape], rounds:
             reasons[name] = str(error)
     for shape in (*shapes, None):
         arms: dict[str, Arm] = {}
-        sizes = shape
+        sizes = None if shape is None else (*shape[:2], shape[-1])
         for name in backends:
             if name in reasons:
                 continue
@@ -238,14 +253,14 @@ def kept_bytes(stack: Stack, x_TBD: Tensor) -> int:
 
 def memory_row(cell_name: str, name: str, shape: Shape) -> Row | None:
     """Bytes that a token leaves in memory for the backward pass, as measured and, for our compiled code, by formula."""
-    T, B, H = shape
+    T, B, D, H = sizes_of(shape)
     backend: Backend = construct(chosen("backend", name))
-    cell: Cell = construct(chosen("cell", cell_name) | {"_partial_": True})(H, H, torch.Generator().manual_seed(0))
+    cell: Cell = construct(chosen("cell", cell_name) | {"_partial_": True})(D, H, torch.Generator().manual_seed(0))
     try:
         stack = backend.stack([cell], CPU, DTYPE)
     except Unsupported:
         return None
-    measured = kept_bytes(stack, torch.randn(T, B, H, requires_grad=True)) / (T * B)
+    measured = kept_bytes(stack, torch.randn(T, B, D, requires_grad=True)) / (T * B)
     row: Row = {
         "cell": cell_name,
         "backend": name,
@@ -284,7 +299,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--backends", default=" ".join(BACKENDS), help="separated by blanks or, without settings, commas"
     )
-    parser.add_argument("--shapes", default=",".join("x".join(map(str, shape)) for shape in GRID), help="TxBxH,...")
+    parser.add_argument("--shapes", default=",".join("x".join(map(str, shape)) for shape in GRID), help="TxB[xD]xH,...")
     parser.add_argument("--threads", type=int, default=usable_cores(), help="default: all usable cores")
     parser.add_argument("--store", nargs="?", const="", help="write the figures there; default: mlflow.db here")
     options = parser.parse_args(arguments)
@@ -295,8 +310,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         shapes = [tuple(int(size) for size in text.split("x")) for text in options.shapes.split(",")]
     except ValueError:
         shapes = [()]
-    if any(len(shape) != 3 or min(shape) < 1 for shape in shapes):
-        raise UserError(f"--shapes={options.shapes}: must be TxBxH of positive numbers, as 35x20x200,100x32x128")
+    if any(len(shape) not in (3, 4) or min(shape) < 1 for shape in shapes):
+        raise UserError(f"--shapes={options.shapes}: must be TxBxH or TxBxDxH, as 35x20x200,64x32x32x64")
     options.shapes = shapes
     if options.rounds < 1:
         raise UserError(f"--rounds={options.rounds}: must be at least 1")
