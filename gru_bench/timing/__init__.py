@@ -1,0 +1,1 @@
+"""What is faster here: two arms in one fresh process, by turns."""
