@@ -1,1 +1,1 @@
-"""What is faster here: two arms in one fresh process, by turns."""
+"""What two things cost against each other, timed so that the figures can be trusted."""
