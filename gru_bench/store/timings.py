@@ -133,5 +133,3 @@ def has_timings(source: Source, experiment_id: str) -> bool:
 def key_of(facts: Facts) -> tuple[str, ...]:
     """What a timing is of, as text, whether it comes from a table or from what is about to be measured."""
     return tuple("" if facts.get(name) is None else str(facts[name]) for name in KEY)
-
-

@@ -1,4 +1,4 @@
-"""Which pairs are timed at each shape: cells against each other, backends against the vendor's, then the best of each."""
+"""Which pairs are timed at each shape: cells against each other, backends against the vendor, the best of each."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,9 +25,7 @@ Pair = tuple[Arm, Arm]
 def in_order(cells: Iterable[str], families: Mapping[str, str]) -> list[str]:
     """Cells by family, GRU before LSTM before RNN; within a family the cell that has its name, then as given."""
     rank = {name: place for place, name in enumerate(FAMILIES)}
-    return sorted(
-        dict.fromkeys(cells), key=lambda cell: (rank.get(families[cell], len(rank)), cell != families[cell])
-    )
+    return sorted(dict.fromkeys(cells), key=lambda cell: (rank.get(families[cell], len(rank)), cell != families[cell]))
 
 
 def pairs(cells: Sequence[str], backends: Sequence[str]) -> list[Pair]:

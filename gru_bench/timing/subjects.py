@@ -158,9 +158,7 @@ class Layers(Subject):
 
     def parity(self) -> Parity:
         shape, where, mixed = self.shape, self.where, self.where.autocast is not None
-        found = parity.check(
-            self.make_cell, self.backend, where.device, where.computes_in, quick=True, autocast=mixed
-        )
+        found = parity.check(self.make_cell, self.backend, where.device, where.computes_in, quick=True, autocast=mixed)
         if not found.passed:
             return found
         case = parity.Case(
@@ -178,7 +176,7 @@ class Layers(Subject):
 
     def training_step(self) -> Call:
         self.encoder.train()
-        x_TBD = self._x_TBD().requires_grad_()
+        x_TBD = self._input().requires_grad_()
         dh_TBH = drawn(self.shape.steps, self.shape.batch, self.encoder.output_size).to(x_TBD)
         self.inputs = [x_TBD, dh_TBH]
         trained = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
@@ -196,7 +194,7 @@ class Layers(Subject):
 
     def forward(self) -> Call:
         self.encoder.eval()
-        x_TBD = self._x_TBD()
+        x_TBD = self._input()
         self.inputs = [x_TBD]
 
         def call() -> None:
@@ -210,7 +208,7 @@ class Layers(Subject):
             copy = layers(self.make_cell, Loop(), self.encoder.hidden_size, self.shape, self.where)
         return [list(cast(Any, stack).cells) for stack in copy.stacks]
 
-    def _x_TBD(self) -> Tensor:
+    def _input(self) -> Tensor:
         shape, where = self.shape, self.where
         return drawn(shape.steps, shape.batch, shape.inputs).to(where.device, where.parameters)
 

@@ -75,9 +75,7 @@ def time_pair(
     calls = {prefix: situation.call(subject) for prefix, subject in subjects.items()}
     twin = situation.call(first[2]())
     for prefix, subject in subjects.items():
-        facts[f"{prefix}kernel"] = kernel_of_call(
-            calls[prefix], subject.model, subject.backend, subject.where.device
-        )
+        facts[f"{prefix}kernel"] = kernel_of_call(calls[prefix], subject.model, subject.backend, subject.where.device)
     device = subjects[FIRST].where.device
     taken = measure(
         calls[FIRST],

@@ -1,4 +1,4 @@
-"""Inference over one whole sequence, by its length: where do the lines cross?"""
+"""Inference over one whole sequence, by its length: where the lines cross."""
 
 from collections.abc import Callable
 from typing import ClassVar
