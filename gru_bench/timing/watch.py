@@ -14,7 +14,6 @@ from typing import Protocol
 import psutil
 
 from gru_bench.measure.environment import OTHERS_ABOVE
-from gru_bench.measure.threads import usable_cores
 
 LOST_ABOVE = 0.02
 """Share of a block for which the timing thread did not run, above which its round is disturbed.
@@ -124,7 +123,7 @@ def between(before: Look, after: Look) -> Span:
     return Span(
         seconds=seconds,
         others_cores=max(0.0, others_s / seconds),
-        steal=max(0.0, after.steal_s - before.steal_s) / seconds / usable_cores(),
+        steal=max(0.0, after.steal_s - before.steal_s) / seconds / (os.cpu_count() or 1),
         throttled=after.throttled - before.throttled,
         mhz=before.mhz + after.mhz,
         fall=1 - min(after.mhz) / min(before.mhz) if before.mhz and after.mhz and min(before.mhz) > 0 else 0.0,
