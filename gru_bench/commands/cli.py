@@ -287,7 +287,7 @@ def select_by_name(arguments: list[str]) -> list[str]:
 
 
 def grid_by_name(arguments: list[str], sources: list[Path]) -> list[str]:
-    """``experiment=NAME`` as ``grid=NAME`` where there is such a grid, else as the plain key for an experiment's tasks."""
+    """``experiment=NAME`` as ``grid=NAME`` where there is such a grid, else as the plain key of an experiment."""
     grids = {path.stem for folder in sources for path in (folder / "grid").glob("*.yaml")}
     named = [
         argument.removeprefix("experiment=") if argument.startswith("experiment=") else None for argument in arguments

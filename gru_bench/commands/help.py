@@ -14,7 +14,7 @@ USAGE = {
         "       gru-bench report --check [RULES [RESULTS]] [key=value ...]       hold results to rules"
     ),
     "time": (
-        "gru-bench time [cells=[gru,lstm]] [backends=[vendor,bptt]] [situation=[train,stream]] [key=value ...]   layers\n"
+        "gru-bench time [cells=[gru,lstm]] [backends=[vendor,bptt]] [situation=[train,stream]] [key=value ...]\n"
         "       gru-bench time experiment=regimes_quick     a grid of sizes\n"
         "       gru-bench time experiment=quick             the models of the tasks of an experiment in the store"
     ),

@@ -224,7 +224,7 @@ class Measuring:
             if waited >= keys.wait:
                 done = self.finished + self.reused
                 raise Busy(
-                    f"others use {others:.1f} cores of this machine, for {waited:.0f} s now; {done} pairs are measured, "
+                    f"others use {others:.1f} cores of this machine, for {waited:.0f} s now; {done} pairs are done, "
                     "the same command goes on from there; valid: force=true to time and mark it, a longer wait=SECONDS"
                 )
             if not told:

@@ -40,7 +40,7 @@ Say = Callable[[str], None]
 
 
 class NoLocks(Exception):
-    """This folder knows no locks."""
+    """No locks can be had in this folder."""
 
 
 def folder() -> Path:

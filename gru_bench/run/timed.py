@@ -111,9 +111,8 @@ def run(job: PairJob) -> Outcome:
     place = build.make_place(settings)
     where = Where(place.device, place.parameters, place.autocast)
     situation: Situation = construct(job.situation)
-    arms = [(arm.cell, arm.backend, builder(arm, job.shape, where)) for arm in (job.first, job.second)]
-    plan = Plan(rounds=job.rounds, seconds=job.seconds)
-    outcome = time_pair(situation, *arms, plan, seed=job.seed)
+    first, second = ((arm.cell, arm.backend, builder(arm, job.shape, where)) for arm in (job.first, job.second))
+    outcome = time_pair(situation, first, second, Plan(rounds=job.rounds, seconds=job.seconds), seed=job.seed)
     outcome.facts["instrument"] = instrument
     return outcome
 

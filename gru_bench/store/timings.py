@@ -125,11 +125,6 @@ def timing_row(run: StoredRun, experiment: str) -> dict[str, Any]:
     return {"run_id": run.run_id, "experiment": experiment} | facts
 
 
-def has_timings(source: Source, experiment_id: str) -> bool:
-    """Whether an experiment holds any timing."""
-    return source.newest([experiment_id], {KIND: TIMING_KIND}) is not None
-
-
 def key_of(facts: Facts) -> tuple[str, ...]:
     """What a timing is of, as text, whether it comes from a table or from what is about to be measured."""
     return tuple("" if facts.get(name) is None else str(facts[name]) for name in KEY)
