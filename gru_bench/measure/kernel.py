@@ -117,7 +117,8 @@ def events_of(call: Callable[[], object], device: torch.device) -> list[Event]:
     """What the profiler sees of a call when it is made for the second time."""
     on_cuda = device.type == "cuda"
     call()  # the first call of all compiles, plans and allocates
-    with profile(use_cpu=True, use_device="cuda" if on_cuda else None) as profiled:
+    # without Kineto torch times a GPU's work with events of its own and never learns the names of its kernels
+    with profile(use_cpu=True, use_device="cuda" if on_cuda else None, use_kineto=on_cuda) as profiled:
         call()
         if on_cuda:
             torch.cuda.synchronize(device)

@@ -88,6 +88,7 @@ def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> Non
     parity.require(str(job.facts["backend"]), str(job.facts["cell"]))  # red: nothing of it is timed
     record.kernel(preflight.audit_kernel(model, backend, batch, place))
     record.memory(preflight.memory_of_a_step(model, trainer, task, batch))
+    record.arithmetic(builder.flops_a_token(make_cell, hidden_size))
     record.run.flush()  # on record even if the process is killed in the hours that training may take
 
     fit = Fit()
