@@ -237,9 +237,8 @@ def _taken(blocks: list[Block], spans: list[Span], quiet: list[bool], warm: Warm
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[Callable[[], int]]:
-    """Collect now and when asked, never in between; what is alive now is left out of it, so that asking is cheap."""
+    """Collect when asked and never else; what is there already is left out of it, so that asking is cheap."""
     was_on = gc.isenabled()
-    gc.collect()
     gc.freeze()
     gc.disable()
     try:
