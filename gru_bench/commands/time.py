@@ -4,7 +4,7 @@ import hashlib
 import sys
 import time as clock
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -107,6 +107,8 @@ class Measuring:
     unsupported: int = 0
     reused: int = 0
     known: dict[tuple[str, ...], Facts] = field(default_factory=dict)
+    peaks: dict[int, float | None] = field(default_factory=dict)
+    residents: dict[tuple[str, Shape, str], float | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         commit, dirty = git_state(Path(gru_bench.__file__).parent)
@@ -189,6 +191,7 @@ class Measuring:
             dtype=keys.dtype,
             rounds=keys.rounds,
             seconds=keys.seconds,
+            peak_gflops=self.peaks.get(shape.threads),
         )
         forced = self.wait_until_quiet()
         outcome = self.timed(job)
@@ -197,7 +200,20 @@ class Measuring:
             outcome = self.timed(job)
             if outcome.busy:
                 return Outcome("failed", "the machine was busy while it was timed, twice; force=true keeps that"), False
+        self.peaks.setdefault(shape.threads, outcome.peak_gflops)
+        if keys.resident and outcome.status == "finished":
+            for prefix, arm in (("first_", job.first), ("second_", job.second)):
+                outcome.facts[f"{prefix}resident_mib"] = self.resident(
+                    replace(job, first=arm, resident=True), situation
+                )
         return outcome, forced or outcome.busy
+
+    def resident(self, job: PairJob, situation: str) -> float | None:
+        """Resident set of a process that runs the job's first arm alone, measured once."""
+        key = (situation, job.shape, f"{job.first.cell} {job.first.backend}")
+        if key not in self.residents:
+            self.residents[key] = self.timed(job).facts.get("resident_mib")
+        return self.residents[key]
 
     def arm(self, arm: Arm, hidden: dict[str, int]) -> ArmJob:
         """What the process needs to build an arm."""

@@ -20,7 +20,7 @@ from gru_bench.timing.instrument import settle
 from gru_bench.timing.rounds import Plan
 from gru_bench.timing.situations.base import Situation
 from gru_bench.timing.subjects import Layers, Shape, Subject, Where
-from gru_bench.timing.worker import Build, Outcome, outcome_of, time_pair
+from gru_bench.timing.worker import Build, Outcome, outcome_of, resident_bytes, time_pair
 
 WITHIN_S = 1800
 """Longest time that a pair may take: then it hangs."""
@@ -50,6 +50,8 @@ class PairJob:
         dtype: As in a training config.
         rounds: Fewest rounds.
         seconds: Least time of the rounds.
+        resident: Instead of all that, the resident set of a process that runs the first arm alone.
+        peak_gflops: The machine's best product, where it is known.
         seed: Of the order of the blocks.
     """
 
@@ -61,6 +63,8 @@ class PairJob:
     dtype: Literal["float32", "float64", "bfloat16"]
     rounds: int
     seconds: float
+    resident: bool = False
+    peak_gflops: float | None = None
     seed: int = 0
 
     @classmethod
@@ -112,7 +116,10 @@ def run(job: PairJob) -> Outcome:
     where = Where(place.device, place.parameters, place.autocast)
     situation: Situation = construct(job.situation)
     first, second = ((arm.cell, arm.backend, builder(arm, job.shape, where)) for arm in (job.first, job.second))
-    outcome = time_pair(situation, first, second, Plan(rounds=job.rounds, seconds=job.seconds), seed=job.seed)
+    if job.resident:
+        return Outcome(facts={"resident_mib": resident_bytes(situation, first[2]) / 2**20})
+    plan = Plan(rounds=job.rounds, seconds=job.seconds)
+    outcome = time_pair(situation, first, second, plan, peak_gflops=job.peak_gflops, seed=job.seed)
     outcome.facts["instrument"] = instrument
     return outcome
 

@@ -1,6 +1,6 @@
 """What ``gru-bench time`` is to measure: keys, grid and names turned into checked nodes, sizes and pairs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -16,12 +16,13 @@ from gru_bench.config.check import Node, Settings, check_arguments, check_node, 
 from gru_bench.errors import Unsupported, UserError
 from gru_bench.measure import parity
 from gru_bench.measure.threads import resolve_threads
+from gru_bench.models.budgets import Budget
 from gru_bench.models.encoder import MakeCell
 from gru_bench.run import build
 from gru_bench.statistics.ratios import FEWEST
 from gru_bench.timing.pairs import in_order
 from gru_bench.timing.situations.base import Situation, Size, Sizes, as_list
-from gru_bench.timing.subjects import Shape, count
+from gru_bench.timing.subjects import Shape, sketch
 
 Threads = Size | Literal["auto"]
 Names = Annotated[list[str], MinLen(1)]
@@ -44,6 +45,7 @@ class Keys:
     threads: Threads | list[Threads]
     rounds: Size
     seconds: Annotated[float, Gt(0)]
+    resident: bool
     wait: Annotated[float, Ge(0)]
     force: bool
     again: bool
@@ -259,8 +261,9 @@ def backend_of(backend: Choice) -> Backend:
 
 def hidden_sizes(asked: Asked, shape: Shape) -> dict[str, int]:
     """The hidden size that the budget gives each cell at a shape."""
-    solve: Callable[..., int] = construct(asked.budget.node).solve
-    return {
-        cell.name: solve(shape.hidden_size, maker(cell), lambda make, size: count(make, size, shape))
-        for cell in asked.cells
-    }
+    budget: Budget = construct(asked.budget.node)
+
+    def count(make_cell: MakeCell, hidden_size: int) -> int:
+        return budget.count(sketch(make_cell, hidden_size, shape))
+
+    return {cell.name: budget.solve(shape.hidden_size, maker(cell), count) for cell in asked.cells}

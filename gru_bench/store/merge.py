@@ -62,10 +62,9 @@ def merge(results: Sequence[Results], /, say: Callable[[str], None] = to_stderr)
 
 def latest_timings(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """The timings of all stores; of two of the same pair on the same machine, the later one."""
-    rows = [row for one in frames for row in one.to_dict("records")]
+    rows: Rows = [{str(name): value for name, value in row.items()} for one in frames for row in one.to_dict("records")]
     rows.sort(key=lambda row: str(row["measured_at"]))
-    latest = {(row["experiment"], *key_of(row)): row for row in rows}
-    return frame([{str(name): value for name, value in row.items()} for row in latest.values()], TIMING_COLUMNS)
+    return frame(list({(row["experiment"], *key_of(row)): row for row in rows}.values()), TIMING_COLUMNS)
 
 
 def check_data(rows: Iterable[dict[str, Any]]) -> None:

@@ -12,6 +12,7 @@ from gru_bench.backends.base import Backend, State
 from gru_bench.backends.loop import Loop
 from gru_bench.cells.base import Cell
 from gru_bench.measure import parity
+from gru_bench.measure.flops import layer_gflop
 from gru_bench.measure.parity import Parity
 from gru_bench.models.encoder import Encoder, MakeCell, num_parameters, state_size
 from gru_bench.models.streams import Streams
@@ -122,9 +123,14 @@ class Subject(ABC):
         dtype = self.where.autocast
         return torch.autocast(self.where.device.type, dtype or torch.bfloat16, enabled=dtype is not None)
 
-    def cells(self) -> list[list[Cell]]:
-        """One list of cells for each of its stacks, without values: what products are counted by. None by default."""
-        return []
+    def gflop(self, *, trains: bool, single: bool) -> float | None:
+        """Products of one call by formula, in billions of operations; None where there is no formula.
+
+        Args:
+            trains: Whether the call is a training step.
+            single: Whether it is a single step of the first recurrent layers.
+        """
+        return None
 
     @property
     def parameters(self) -> int:
@@ -203,10 +209,13 @@ class Layers(Subject):
 
         return call
 
-    def cells(self) -> list[list[Cell]]:
-        with torch.device("meta"):
-            copy = layers(self.make_cell, Loop(), self.encoder.hidden_size, self.shape, self.where)
-        return [list(cast(Any, stack).cells) for stack in copy.stacks]
+    def gflop(self, *, trains: bool, single: bool) -> float | None:
+        shape = self.shape
+        stacks = cells_of(sketch(self.make_cell, self.encoder.hidden_size, shape))
+        # a call of the situation stream has one step
+        return sum(
+            layer_gflop(cells, shape.steps, shape.batch, backward=trains, input_gradient=True) for cells in stacks
+        )
 
     def _input(self) -> Tensor:
         shape, where = self.shape, self.where
@@ -228,10 +237,15 @@ def layers(make_cell: MakeCell, backend: Backend, hidden_size: int, shape: Shape
     )
 
 
-def count(make_cell: MakeCell, hidden_size: int, shape: Shape) -> int:
-    """Trainable parameters of the layers of a shape with that cell and size. Nothing is allocated."""
+def sketch(make_cell: MakeCell, hidden_size: int, shape: Shape) -> Encoder:
+    """The layers of a shape without values, whatever backend runs them. Nothing is allocated."""
     with torch.device("meta"):
-        return num_parameters(layers(make_cell, Loop(), hidden_size, shape, CPU))
+        return layers(make_cell, Loop(), hidden_size, shape, CPU)
+
+
+def cells_of(encoder: Encoder) -> list[list[Cell]]:
+    """The cells of each stack of layers that run on ``backend=loop``."""
+    return [list(cast(Any, stack).cells) for stack in encoder.stacks]
 
 
 def drawn(*sizes: int) -> Tensor:

@@ -9,7 +9,10 @@ import torch
 
 from gru_bench.errors import Unsupported, UserError
 from gru_bench.measure.kernel import kernel_of_call
+from gru_bench.measure.peak import best_product_gflops
+from gru_bench.measure.resident import peak_resident_bytes
 from gru_bench.timing.clock import clock_of, single_calls
+from gru_bench.timing.costs import joules, memory_facts, percent_of_peak
 from gru_bench.timing.rounds import Plan, Taken, measure
 from gru_bench.timing.situations.base import Situation
 from gru_bench.timing.subjects import Call, Subject
@@ -19,6 +22,8 @@ Facts = dict[str, Any]
 Build = Callable[[], Subject]
 
 FIRST, SECOND = "first_", "second_"
+CALLS = 5
+"""After which the resident set of a process grows no more."""
 PIECE = 100
 """Single steps that are timed in a row before the other arm has its turn."""
 QUANTILES = {"p50_us": 0.5, "p90_us": 0.9, "p99_us": 0.99}
@@ -35,6 +40,7 @@ class Outcome:
         samples: Every block, as equally long columns.
         latencies: Microseconds of single steps by arm; empty where they were not timed.
         busy: Whether something else used the machine meanwhile, so much that no finding is one.
+        peak_gflops: The machine's best product, to be given to the next timing.
     """
 
     status: str = "finished"
@@ -43,6 +49,7 @@ class Outcome:
     samples: dict[str, list[Any]] = field(default_factory=dict)
     latencies: dict[str, list[float]] = field(default_factory=dict)
     busy: bool = False
+    peak_gflops: float | None = None
 
 
 def time_pair(
@@ -51,6 +58,7 @@ def time_pair(
     second: tuple[str, str, Build],
     plan: Plan,
     *,
+    peak_gflops: float | None = None,
     seed: int = 0,
 ) -> Outcome:
     """Check both arms, name their kernels, and time them by turns.
@@ -60,6 +68,7 @@ def time_pair(
         first: Names of its cell and its backend, and what builds it: called twice, for it and its twin.
         second: Likewise.
         plan: How long to measure.
+        peak_gflops: The machine's best product where it is known; else it is measured.
         seed: Of the order of the blocks.
 
     Raises:
@@ -90,8 +99,30 @@ def time_pair(
     for prefix, microseconds in latencies.items():
         facts |= {f"{prefix}{name}": float(np.quantile(microseconds, q)) for name, q in QUANTILES.items()}
     facts |= facts_of(taken, seed)
+    peak = peak_gflops or best_product_gflops(device, subjects[FIRST].where.computes_in)
+    for prefix, subject in subjects.items():
+        costs = costs_of(situation, calls[prefix], subject, facts[f"{prefix}ms"], peak)
+        facts |= {f"{prefix}{name}": value for name, value in costs.items()}
     columns = {f"{prefix}us": values for prefix, values in latencies.items()}
-    return Outcome(facts=facts, samples=taken.columns(), latencies=columns, busy=taken.busy)
+    return Outcome(facts=facts, samples=taken.columns(), latencies=columns, busy=taken.busy, peak_gflops=peak)
+
+
+def costs_of(situation: Situation, call: Call, subject: Subject, ms: float, peak_gflops: float) -> Facts:
+    """What an arm's call costs besides time. Measured after all that is timed: profilers leave traces."""
+    gflop = subject.gflop(trains=situation.trains, single=situation.name == "stream")
+    return memory_facts(call, subject) | {
+        "gflop": gflop,
+        "percent_of_peak": None if gflop is None else percent_of_peak(gflop, ms, peak_gflops),
+        "joules": joules(call, subject.where.device),
+    }
+
+
+def resident_bytes(situation: Situation, build: Build) -> int:
+    """Largest resident set of this process, which has done nothing else, after some calls of one arm."""
+    call = situation.call(build())
+    for _ in range(CALLS):
+        call()
+    return peak_resident_bytes()
 
 
 def facts_of(taken: Taken, seed: int) -> Facts:
