@@ -2,33 +2,18 @@
 #pragma once
 #include "product.h"
 
-// A right-hand matrix of the weight gradients' products, and where the gradient goes.
+constexpr Size STRIP = 8;  // tiles of the left matrix that are laid out at once
+
+// A right-hand matrix of the weight gradients' products: its panels, and where the gradient goes.
 template <class T>
 struct Right {
-    const T *first, *rest;  // rows of `columns` numbers: the first `split` rows are first's (null: zeros)
-    Size split, columns;
-    T* out;                 // added to, as many columns
+    Size columns;
+    T *panels, *out;  // out: as many columns, added to
 };
 
 template <class T>
 Size right_size(Size columns, Size depth) {
     return panels(columns, NARROW * LANES<T>) * NARROW * LANES<T> * depth;
-}
-
-template <class T>
-void pack_right(const Right<T>& right, Size k, Size depth, T* panel) {
-    const Size width = NARROW * LANES<T>, columns = right.columns;
-    const Size head = std::clamp<Size>(right.split - k, 0, depth);
-    for (Size p = 0; p < panels(columns, width); p++, panel += depth * width) {
-        const int vectors = narrow_vectors<T>(columns, p);
-        T* below = panel + head * vectors * LANES<T>;
-        if (right.first)
-            pack_columns(right.first + k * columns, columns, head, columns, p, NARROW, vectors, panel);
-        else
-            std::fill(panel, below, T(0));
-        const T* rest = right.rest + (k + head - right.split) * columns;
-        if (head < depth) pack_columns(rest, columns, depth - head, columns, p, NARROW, vectors, below);
-    }
 }
 
 // out[row + m] += left^T right for `count` columns m of left; `strip` holds them, laid out by pack_strip.

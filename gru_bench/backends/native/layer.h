@@ -2,7 +2,8 @@
 #pragma once
 #include "gates.h"
 
-// Mirrored by layer.py. Row-major; time, then sequence, then unit.
+// Mirrored by layer.py. Row-major; time, then sequence, then unit. `saved` and `c` are the compiled code's own: one row
+// a token, in the order of rows.h.
 template <class T>
 struct Layer {
     int64_t steps, batch, inputs, hidden, threads;
@@ -18,19 +19,36 @@ struct Layer {
     T *dW, *db, *dU, *db_apart, *dh0, *dc0;
 };
 
-template <class Cell>
-constexpr int WIDE = Cell::GATES * Cell::VECTORS;  // vectors of a panel of the gates' products; others are NARROW
+namespace {  // else the loader would share static data between libraries made for other vectors
 
 template <class T>
 Size panel_size(Size K, int vectors) {
     return K * vectors * LANES<T>;
 }
 
-// Numbers a unit that lie side by side in `saved`; those of the reset state follow after all of these, for all steps.
+// Numbers a unit that lie side by side in `saved`; those of the reset state follow after all of these, for all tokens.
 template <class Cell>
 constexpr int KEPT = Cell::SAVED - (Cell::BEFORE ? 1 : 0);
 
-template <class Cell, class T>
-T* resets(const Layer<T>& layer) {
-    return layer.saved + layer.steps * layer.batch * KEPT<Cell> * layer.hidden;
+// What one of several parts gets of a number of things.
+struct Share {
+    Size begin, end;
+};
+
+inline Share share(Size total, int parts, int part) {
+    return {total * part / parts, total * (part + 1) / parts};
 }
+
+// Panels start at a multiple of the vector's size.
+template <class T>
+T* aligned(T* from) {
+    return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(from) + VECTOR_BYTES - 1) / VECTOR_BYTES * VECTOR_BYTES);
+}
+
+template <class T>
+inline const T* zeros() {
+    static const T some[LANES<T>] = {};
+    return some;
+}
+
+}  // namespace

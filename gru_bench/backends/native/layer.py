@@ -170,19 +170,20 @@ def _forward(
     """Outputs, final states, then what is kept: the gates and the memory of all steps (empty where there is none)."""
     x_TBD, U = cast(Tensor, tensors[0]), cast(Tensor, tensors[3])
     (T, B), H, dtype = x_TBD.shape[:2], U.shape[1], x_TBD.dtype
+    N = T * B if lengths is None else int(lengths.sum())
     h_TBH = workspace.empty((T, B, H), dtype)
     final = tuple(torch.empty(B, H, dtype=dtype) for _ in range(num_states))
-    saved = workspace.empty((T, B, compiled.saved * H if keep else 0), dtype)
-    c_TBH = workspace.empty((T if keep else 1, B, H if num_states > 1 else 0), dtype)
+    saved = workspace.empty((N, compiled.saved * H if keep else 0), dtype)
+    c_NH = workspace.empty((N if keep else B, H if num_states > 1 else 0), dtype)
     layer = _layer(lengths, tensors)
     layer.h, layer.h_last = h_TBH.data_ptr(), final[0].data_ptr()
     if num_states > 1:
-        layer.c, layer.c_last = c_TBH.data_ptr(), final[1].data_ptr()
+        layer.c, layer.c_last = c_NH.data_ptr(), final[1].data_ptr()
     if keep:
         # a cell that keeps nothing but its states still says that it does
         layer.saved = (saved if saved.numel() else h_TBH).data_ptr()
     compiled.run("forward", layer, dtype)
-    return h_TBH, *final, saved, c_TBH
+    return h_TBH, *final, saved, c_NH
 
 
 class _Differentiable(torch.autograd.Function):
@@ -191,21 +192,21 @@ class _Differentiable(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, compiled: Kernel, num_states: int, lengths: Tensor | None, *tensors: Tensor | None) -> Any:
         h_TBH, *rest = _forward(compiled, num_states, lengths, tensors, keep=True)
-        *final, saved, c_TBH = rest
+        *final, saved, c_NH = rest
         ctx.compiled, ctx.num_states = compiled, num_states
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(lengths, saved, c_TBH, h_TBH, *tensors)
+        ctx.save_for_backward(lengths, saved, c_NH, h_TBH, *tensors)
         return h_TBH, *final
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         refuse_second_derivative("bptt")
-        lengths, saved, c_TBH, h_TBH, *tensors = ctx.saved_tensors
+        lengths, saved, c_NH, h_TBH, *tensors = ctx.saved_tensors
         x_TBD, W, b, U, b_apart, *_ = tensors
         B, H, dtype = x_TBD.shape[1], U.shape[1], x_TBD.dtype
         grads = tuple(grad if grad is None else grad.contiguous() for grad in grads)
         layer = _layer(lengths, tuple(tensors))
-        layer.h, layer.c = h_TBH.data_ptr(), c_TBH.data_ptr()
+        layer.h, layer.c = h_TBH.data_ptr(), c_NH.data_ptr()
         layer.saved = (saved if saved.numel() else h_TBH).data_ptr()
         for name, grad in zip(("dh", "dh_last", "dc_last"), grads, strict=False):
             setattr(layer, name, _pointer(grad))
