@@ -132,22 +132,24 @@ def part_of(module: nn.Module, name: str) -> str | None:
 def watch_model(model: nn.Module, ledger: Ledger) -> nn.Module:
     """Set marks before and behind the named modules of a model, on both ways."""
 
-    def before(part: str, module: nn.Module, *_: Any) -> None:
+    def before(part: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         module.charged_before = ledger.switch(part)  # type: ignore[assignment]
+        mark(inputs, "glue")  # on the way back, what comes behind a module is glue until the next one begins
 
-    def behind(module: nn.Module, *_: Any) -> None:
+    def behind(part: str, module: nn.Module, _: Any, outputs: Any) -> None:
+        mark(outputs, part)
         ledger.switch(module.charged_before)  # type: ignore[arg-type]
+
+    def mark(tensors: Any, part: str) -> None:
+        first = tensors[0] if isinstance(tensors, tuple) else tensors
+        if isinstance(first, torch.Tensor) and first.requires_grad:
+            first.register_hook(lambda _: void(ledger.switch(part)))  # called when its gradient is there
 
     for name, module in model.named_modules():
         part = part_of(module, name)
-        if part is None:
-            continue
-        module.register_forward_pre_hook(functools.partial(before, part))
-        module.register_forward_hook(behind)
-        # on the way back modules follow each other: what comes behind one is glue until the next one begins
-        module.register_full_backward_pre_hook(lambda _, grads, part=part: void(ledger.switch(part)))
-        if part != "embedding":  # ids have no gradient
-            module.register_full_backward_hook(lambda *_: void(ledger.switch("glue")))
+        if part is not None:
+            module.register_forward_pre_hook(functools.partial(before, part))
+            module.register_forward_hook(functools.partial(behind, part))
     for name in ("forward", "features"):
         if hasattr(model, name):
             setattr(model, name, inside(ledger, "glue", getattr(model, name)))

@@ -40,20 +40,33 @@ def test_twenty_steps_are_those_of_torchs_own_optimizer_to_the_last_bit(
     overrides: list[str], cls: Any, arguments: dict[str, Any]
 ) -> None:
     trainer = trainer_of("trainer.learning_rate=0.013", *overrides)
-    models = [nn.Linear(3, 2) for _ in range(2)]
-    models[1].load_state_dict(models[0].state_dict())
-    ours, by_hand = trainer.make_optimizer(models[0]), cls(models[1].parameters(), lr=0.013, **arguments)
+    # one pass over everything, where torch has it: the same formula, rounded otherwise
+    fused = {} if cls is torch.optim.RMSprop else {"fused": True}
+    models = [nn.Linear(3, 2) for _ in range(3)]
+    for model in models[1:]:
+        model.load_state_dict(models[0].state_dict())
+    ours, by_hand = trainer.make_optimizer(models[0]), cls(models[1].parameters(), lr=0.013, **arguments, **fused)
+    in_many_passes = cls(models[2].parameters(), lr=0.013, **arguments)
     assert type(ours) is cls
     assert ours.defaults == by_hand.defaults
     generator = torch.Generator().manual_seed(0)
     for _ in range(20):
         x = torch.randn(5, 3, generator=generator)
-        for model, optimizer in zip(models, (ours, by_hand), strict=True):
+        for model, optimizer in zip(models, (ours, by_hand, in_many_passes), strict=True):
             optimizer.zero_grad()
             model(x).square().sum().backward()
             optimizer.step()
     assert torch.equal(models[0].weight, models[1].weight)
     assert torch.equal(models[0].bias, models[1].bias)
+    torch.testing.assert_close(models[0].weight, models[2].weight)
+
+
+@pytest.mark.parametrize("chosen", [{"fused": False}, {"foreach": True}])
+def test_an_implementation_that_a_user_names_is_taken(chosen: dict[str, bool]) -> None:
+    trainer = make_trainer(max_steps=1, optimizer=partial(torch.optim.Adam, **chosen))
+    defaults = trainer.make_optimizer(nn.Linear(2, 2)).defaults
+    assert {name: defaults[name] for name in chosen} == chosen
+    assert not defaults["fused"]
 
 
 @pytest.mark.parametrize("name", yaml_names("optimizer"))
