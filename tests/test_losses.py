@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gru_bench import losses
-from gru_bench.losses import IGNORED, mean_nats, token_nats
+from gru_bench.losses import IGNORED, chunk_rows, mean_nats, token_nats
 
 T, B, E, V = 5, 3, 4, 11
 
@@ -23,19 +23,67 @@ def loss_and_gradients(h_TBE: Tensor, layer: nn.Linear, targets_TB: Tensor) -> l
     return [loss, *torch.autograd.grad(3 * loss, [h_TBE, layer.weight, layer.bias])]
 
 
-@pytest.mark.parametrize("rows", [1, 2, 4, 7, 14])
-def test_chunks_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    given = inputs()
+def chunks_of(monkeypatch: pytest.MonkeyPatch, rows: int, itemsize: int = 8) -> None:
+    """Let a chunk have so many positions, whatever fits the cache."""
+    monkeypatch.setattr(losses, "CHUNK_BYTES", rows * V * itemsize)
+    monkeypatch.setattr(losses, "CACHED_BYTES", 1)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("rows", [1, 2, 4, 7, 14, 15, 99])
+def test_chunks_give_what_the_whole_gives(
+    monkeypatch: pytest.MonkeyPatch, rows: int, dtype: torch.dtype, rtol: float
+) -> None:
+    given = inputs(dtype)
     whole = loss_and_gradients(*given)
-    monkeypatch.setattr(losses, "CHUNK_BYTES", rows * V * 8)
+    chunks_of(monkeypatch, rows, dtype.itemsize)
     monkeypatch.setattr(losses, "token_nats", None)  # the plain way would raise
     for chunked, expected in zip(loss_and_gradients(*given), whole, strict=True):
-        torch.testing.assert_close(chunked, expected, rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(chunked, expected, rtol=rtol, atol=rtol / 100)
 
 
-def test_what_fits_one_chunk_is_the_plain_loss_to_the_last_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_have_gradients_that_finite_differences_confirm(monkeypatch: pytest.MonkeyPatch) -> None:
+    h_TBE, layer, targets_TB = inputs()
+    chunks_of(monkeypatch, 4)
+
+    def loss(h_TBE: Tensor, W_VE: Tensor, b_V: Tensor) -> Tensor:
+        twin = nn.Linear(E, V)
+        del twin.weight, twin.bias
+        twin.weight, twin.bias = W_VE, b_V  # type: ignore[assignment]
+        return mean_nats(h_TBE, twin, targets_TB)
+
+    assert torch.autograd.gradcheck(loss, (h_TBE, layer.weight, layer.bias))
+
+
+@pytest.mark.parametrize("size", [1e3, 1e5])
+def test_chunks_stay_finite_where_a_target_is_impossible(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
     h_TBE, layer, targets_TB = inputs(torch.float32)
-    monkeypatch.setattr(losses, "CHUNK_BYTES", T * B * V * 4)
+    large = (h_TBE.detach() * size).requires_grad_()
+    expected = loss_and_gradients(large, layer, targets_TB)
+    chunks_of(monkeypatch, 4, 4)
+    for chunked, whole in zip(loss_and_gradients(large, layer, targets_TB), expected, strict=True):
+        assert chunked.isfinite().all()
+        torch.testing.assert_close(chunked, whole)
+
+
+def test_where_all_targets_are_ignored_nothing_is_a_number_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    h_TBE, layer, targets_TB = inputs()
+    nothing_TB = torch.full_like(targets_TB, IGNORED)
+    assert mean_nats(h_TBE, layer, nothing_TB).isnan()
+    chunks_of(monkeypatch, 4)
+    assert mean_nats(h_TBE, layer, nothing_TB).isnan()
+
+
+@pytest.mark.parametrize(
+    ("num_words", "num_rows", "rows"),
+    [(1000, 640, 320), (4000, 1024, 256), (33278, 1120, 125), (10**7, 100, 1), (1000, 524, 524), (1000, 525, 263)],
+)
+def test_chunks_are_of_nearly_one_size_and_within_the_limits(num_words: int, num_rows: int, rows: int) -> None:
+    assert chunk_rows(nn.Linear(1, num_words, device="meta"), num_rows) == rows
+
+
+def test_few_logits_are_the_plain_loss_to_the_last_bit() -> None:
+    h_TBE, layer, targets_TB = inputs(torch.float32)
     expected = F.cross_entropy(layer(h_TBE).flatten(0, 1), targets_TB.flatten(), reduction="none").sum() / 13
     loss, *gradients = loss_and_gradients(h_TBE, layer, targets_TB)
     assert loss == expected
@@ -45,10 +93,21 @@ def test_what_fits_one_chunk_is_the_plain_loss_to_the_last_bit(monkeypatch: pyte
         assert torch.equal(ours, theirs)
 
 
+def test_mixed_precision_takes_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    h_TBE, layer, targets_TB = inputs(torch.float32)
+    chunks_of(monkeypatch, 4, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = mean_nats(h_TBE, layer, targets_TB)
+        expected = token_nats(layer(h_TBE), targets_TB).sum() / 13
+    assert loss.dtype == torch.float32
+    assert torch.equal(loss, expected)
+    assert not torch.equal(loss, mean_nats(h_TBE, layer, targets_TB))  # which is in chunks, in single precision
+
+
 def test_no_gradient_is_made_where_none_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     given = inputs()
     expected = mean_nats(*given)
-    monkeypatch.setattr(losses, "CHUNK_BYTES", 1)
+    chunks_of(monkeypatch, 1)
     with torch.no_grad():
         loss = mean_nats(*given)
     assert not loss.requires_grad
@@ -61,13 +120,13 @@ def test_a_tied_matrix_gets_both_gradients(monkeypatch: pytest.MonkeyPatch) -> N
     embedding = nn.Embedding.from_pretrained(layer.weight, freeze=False)
     embedding.weight = layer.weight
     expected = torch.autograd.grad(mean_nats(embedding(tokens_TB), layer, targets_TB), layer.weight)[0]
-    monkeypatch.setattr(losses, "CHUNK_BYTES", 2 * V * 8)
+    chunks_of(monkeypatch, 2)
     chunked = torch.autograd.grad(mean_nats(embedding(tokens_TB), layer, targets_TB), layer.weight)[0]
     torch.testing.assert_close(chunked, expected)
 
 
 def test_half_precision_takes_the_plain_way_in_single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(losses, "CHUNK_BYTES", 1)
+    chunks_of(monkeypatch, 1)
     given = inputs(torch.bfloat16)
     assert mean_nats(*given).dtype == torch.float32
 

@@ -1,7 +1,7 @@
 """Fit and evaluate: the one training loop that all cells share. Knows neither MLflow nor Hydra."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, Literal
 
@@ -18,6 +18,8 @@ from gru_bench.training.stopping import Never, Stopping
 
 MakeOptimizer = Callable[..., torch.optim.Optimizer]
 """``make(parameters, lr=0.1)``: an optimizer's yaml, instantiated with ``_partial_``."""
+IMPLEMENTATIONS = {"fused", "foreach", "capturable", "differentiable"}
+"""Arguments by which a user chooses among torch's implementations of one optimizer; else the trainer does."""
 
 
 class Trainer:
@@ -96,10 +98,13 @@ class Trainer:
         """One training step: forward, backward, clipping, update."""
         with autocast(batch.inputs.device, self.autocast):
             loss, counts, carry = task.loss(model, batch, carry)
-        optimizer.zero_grad(set_to_none=True)
+        # of a small model a step takes a millisecond, of which optimizer.zero_grad and a walk over the modules cost 0.1
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for parameter in parameters:
+            parameter.grad = None
         loss.backward()
         if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm)
+            clip(parameters, self.clip_norm)
         optimizer.step()
         return loss.detach(), counts, detach(carry)
 
@@ -141,8 +146,12 @@ class Trainer:
     def _optimizer_of(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         options = getattr(self.optimizer, "keywords", {})
         # yaml has no tuples, and torch documents betas as one
-        tuples = {name: tuple(value) for name, value in options.items() if isinstance(value, list)}
-        return self.optimizer(parameters, lr=self.learning_rate, **tuples)
+        given = {name: tuple(value) for name, value in options.items() if isinstance(value, list)}
+        kind = getattr(self.optimizer, "func", self.optimizer)
+        known = "fused" in inspect.signature(kind).parameters and not IMPLEMENTATIONS & options.keys()
+        if known and {parameter.device.type for parameter in parameters} <= {"cpu", "cuda"}:
+            given["fused"] = True  # one pass over parameters, gradients and state: two to five times as fast on a CPU
+        return self.optimizer(parameters, lr=self.learning_rate, **given)
 
     def _try(self) -> None:
         """Take one step with a small matrix and a small vector: most wrong arguments are found by torch alone."""
@@ -159,6 +168,17 @@ class Trainer:
             optimizer.step()
         except (ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"trainer.optimizer: {name} refuses its arguments: {error}") from error
+
+
+def clip(parameters: Sequence[nn.Parameter], max_norm: float) -> None:
+    """``nn.utils.clip_grad_norm_`` to the last bit, without its pass over gradients that are small enough.
+
+    It is skipped on the CPU alone: elsewhere looking at the norm would wait for the device.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if norm.device.type != "cpu" or not bool(max_norm / (norm + 1e-6) >= 1):  # the factor of clip_grads_with_norm_
+        nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[Any]:

@@ -1,5 +1,6 @@
 """The optimizer is torch's own, with the arguments of the yaml, and the trainer adds nothing of its own."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from gru_bench.config.check import check, construct
 from gru_bench.errors import UserError
-from gru_bench.training.trainer import Trainer
+from gru_bench.training.trainer import Trainer, clip
 
 
 def trainer_of(*overrides: str) -> Trainer:
@@ -40,20 +41,55 @@ def test_twenty_steps_are_those_of_torchs_own_optimizer_to_the_last_bit(
     overrides: list[str], cls: Any, arguments: dict[str, Any]
 ) -> None:
     trainer = trainer_of("trainer.learning_rate=0.013", *overrides)
-    models = [nn.Linear(3, 2) for _ in range(2)]
-    models[1].load_state_dict(models[0].state_dict())
-    ours, by_hand = trainer.make_optimizer(models[0]), cls(models[1].parameters(), lr=0.013, **arguments)
+    # one pass over everything, where torch has it: the same formula, rounded otherwise
+    fused = {} if cls is torch.optim.RMSprop else {"fused": True}
+    models = [nn.Linear(3, 2) for _ in range(3)]
+    for model in models[1:]:
+        model.load_state_dict(models[0].state_dict())
+    ours, by_hand = trainer.make_optimizer(models[0]), cls(models[1].parameters(), lr=0.013, **arguments, **fused)
+    in_many_passes = cls(models[2].parameters(), lr=0.013, **arguments)
     assert type(ours) is cls
     assert ours.defaults == by_hand.defaults
     generator = torch.Generator().manual_seed(0)
     for _ in range(20):
         x = torch.randn(5, 3, generator=generator)
-        for model, optimizer in zip(models, (ours, by_hand), strict=True):
+        for model, optimizer in zip(models, (ours, by_hand, in_many_passes), strict=True):
             optimizer.zero_grad()
             model(x).square().sum().backward()
             optimizer.step()
     assert torch.equal(models[0].weight, models[1].weight)
     assert torch.equal(models[0].bias, models[1].bias)
+    torch.testing.assert_close(models[0].weight, models[2].weight)
+
+
+@pytest.mark.parametrize("chosen", [{"fused": False}, {"foreach": True}])
+def test_an_implementation_that_a_user_names_is_taken(chosen: dict[str, bool]) -> None:
+    trainer = make_trainer(max_steps=1, optimizer=partial(torch.optim.Adam, **chosen))
+    defaults = trainer.make_optimizer(nn.Linear(2, 2)).defaults
+    assert {name: defaults[name] for name in chosen} == chosen
+    assert not defaults["fused"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [0.0, 0.01, 0.2, 0.2500001, 0.25, 3.0, math.inf, math.nan])
+def test_clipping_is_torchs_own_to_the_last_bit(size: float, dtype: torch.dtype) -> None:
+    layers = [nn.Linear(4, 3).to(dtype) for _ in range(2)]
+    for layer in layers:
+        layer.weight.grad = torch.full((3, 4), size, dtype=dtype)
+        layer.bias.grad = torch.tensor([size, 0.0, -size], dtype=dtype)
+        layer.weight.grad[0, 1] = size / 3
+    clip(list(layers[0].parameters()), 0.9)
+    nn.utils.clip_grad_norm_(layers[1].parameters(), 0.9)
+    for ours, theirs in zip(*(layer.parameters() for layer in layers), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=0, equal_nan=True)
+
+
+def test_clipping_leaves_out_what_has_no_gradient() -> None:
+    layer = nn.Linear(2, 2)
+    clip(list(layer.parameters()), 1.0)
+    layer.bias.grad = torch.tensor([3.0, 4.0])
+    clip(list(layer.parameters()), 1.0)
+    assert layer.bias.grad.tolist() == pytest.approx([0.6, 0.8])
 
 
 @pytest.mark.parametrize("name", yaml_names("optimizer"))

@@ -1,0 +1,405 @@
+"""What of a real run is not the recurrent cell? CPU seconds of whole runs by part, as ``quick`` and ``real_quick`` train.
+
+    python bench/parts.py [--experiment quick] [--cells lstm,gru] [--tasks adding,...] [--steps 200]
+    GRU_BENCH_DATA=../shared/data python bench/parts.py --experiment real_quick --steps 100
+
+Each task is run twice in this process, by the command that a sweep runs, with the experiment's settings on one thread;
+the second run is measured, since the first one loads data, checks parity and opens the store for all that follow.
+Limited by ``--steps``, what lies within training steps and the evaluations is then scaled to the whole run: to the task's
+own steps or epochs, as if no early stopping ended it. A task whose data is missing is skipped with the reason.
+
+How it is measured: a ledger of this thread's CPU seconds. One part at a time is charged, from mark to mark, so the parts
+sum to the whole by construction; ``glue`` is what lies within the model but in none of its named parts, ``rest`` what lies
+in none of all. Marks are set by hooks before and behind modules: on the way forward, and on the way back, where autograd
+runs the nodes of the modules one after another in this same thread. Embedding, cell, attention, head and loss are
+training steps alone, forward and backward; ``loss`` holds the head too where both are computed chunk by chunk. Evaluation
+is one part, with its own cell's share beside it.
+
+Prints a table for each cell and then one line of JSON.
+"""
+
+import argparse
+import contextlib
+import functools
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from gru_bench.commands import cli
+from gru_bench.commands import train as train_command
+from gru_bench.config.check import conf_dir
+from gru_bench.models.attention import BahdanauAttention, LuongAttention
+from gru_bench.models.encoder import Encoder
+from gru_bench.models.pooling import AttentionPooling
+from gru_bench.run import build, loaded, preflight, probing, record
+from gru_bench.run import job as jobs
+from gru_bench.run import train as story
+from gru_bench.store.write import Run, Store
+from gru_bench.tasks.base import Batch, Task
+from gru_bench.training.trainer import Trainer
+
+STEP_PARTS = ("embedding", "cell", "attention", "head", "loss", "glue", "optimizer")
+"""Parts of a training step."""
+PARTS = (*STEP_PARTS, "data", "validation", "test", "tracking", "loading", "parity", "audit", "memory", "probes", "rest")
+EXPERIMENTS = ("quick", "real_quick")
+WHOLE = ("parity", "audit", "memory", "probes")
+"""Phases that are charged as a whole, whatever they call."""
+
+
+class Ledger:
+    """CPU seconds of one thread, each charged to one part.
+
+    Args:
+        clock: Seconds that never run backward.
+
+    Attributes:
+        seconds: Seconds by part.
+        inner: The same within evaluations, by part of the model.
+        counts: How often some things happened: ``steps``, ``validation``.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.thread_time) -> None:
+        self.clock = clock
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.inner: dict[str, float] = defaultdict(float)
+        self.counts: dict[str, int] = defaultdict(int)
+        self.now, self.phase, self.since = "rest", "rest", self.clock()
+
+    def switch(self, part: str) -> str:
+        """From here on charge ``part``; returns the one before."""
+        at = self.clock()
+        if self.phase == "step":
+            self.seconds[self.now] += at - self.since
+        else:
+            self.seconds[self.phase] += at - self.since
+            self.inner[f"{self.phase}.{self.now}"] += at - self.since
+        before, self.now, self.since = self.now, part, at
+        return before
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Charge the block to a part of the model; then again what was charged before."""
+        before = self.switch(name)
+        try:
+            yield
+        finally:
+            self.switch(before)
+
+    @contextlib.contextmanager
+    def enter(self, phase: str, part: str = "rest") -> Iterator[None]:
+        """Charge the block to a phase of the run: ``step``, whose parts are charged by name, or a part by itself."""
+        outer, before = self.phase, self.switch(part)
+        self.phase = phase
+        try:
+            yield
+        finally:
+            self.switch(before)
+            self.phase = outer
+
+    @property
+    def whole(self) -> float:
+        """All seconds."""
+        return sum(self.seconds.values())
+
+
+def part_of(module: nn.Module, name: str) -> str | None:
+    """Which part of a model a module is; None for one that is only made of parts, or holds them together."""
+    if isinstance(module, Encoder):
+        return "cell"
+    if isinstance(module, nn.Embedding):
+        return "embedding"
+    if isinstance(module, LuongAttention | BahdanauAttention | AttentionPooling) or name.startswith("bridges."):
+        return "attention"
+    if isinstance(module, nn.Linear) and "attention" not in name and "encoder" not in name and "decoder" not in name:
+        return "head"
+    return None
+
+
+def watch_model(model: nn.Module, ledger: Ledger) -> nn.Module:
+    """Set marks before and behind the named modules of a model, on both ways."""
+
+    def before(part: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        module.charged_before = ledger.switch(part)  # type: ignore[assignment]
+        mark(inputs, "glue")  # on the way back, what comes behind a module is glue until the next one begins
+
+    def behind(part: str, module: nn.Module, _: Any, outputs: Any) -> None:
+        mark(outputs, part)
+        ledger.switch(module.charged_before)  # type: ignore[arg-type]
+
+    def mark(tensors: Any, part: str) -> None:
+        first = tensors[0] if isinstance(tensors, tuple) else tensors
+        if isinstance(first, torch.Tensor) and first.requires_grad:
+            first.register_hook(lambda _: void(ledger.switch(part)))  # called when its gradient is there
+
+    for name, module in model.named_modules():
+        part = part_of(module, name)
+        if part is not None:
+            module.register_forward_pre_hook(functools.partial(before, part))
+            module.register_forward_hook(functools.partial(behind, part))
+    for name in ("forward", "features"):
+        if hasattr(model, name):
+            setattr(model, name, inside(ledger, "glue", getattr(model, name)))
+    return model
+
+
+def void(_: object) -> None:
+    """What a hook returns that changes nothing."""
+
+
+def inside(ledger: Ledger, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    """The call, charged to a part of the model."""
+
+    @functools.wraps(call)
+    def charged(*args: Any, **kwargs: Any) -> Any:
+        with ledger.part(part):
+            return call(*args, **kwargs)
+
+    return charged
+
+
+def phase(ledger: Ledger, name: str, call: Callable[..., Any], part: str = "rest") -> Callable[..., Any]:
+    """The call, charged to a phase of the run; not where one is under way that measures all of its own."""
+
+    @functools.wraps(call)
+    def charged(*args: Any, **kwargs: Any) -> Any:
+        if ledger.phase in WHOLE:
+            return call(*args, **kwargs)
+        with ledger.enter(name, part):
+            ledger.counts[name] += 1
+            return call(*args, **kwargs)
+
+    return charged
+
+
+def drawn(ledger: Ledger, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Training batches, whose making is charged to the data."""
+    while True:
+        with ledger.enter("data"):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def watch_runs(ledger: Ledger) -> Iterator[tuple[Any, str, Any]]:
+    """What is to stand in for functions of the project while runs are measured: owner, name, the new one."""
+    for owner, name, part in (
+        (preflight, "check_parity", "parity"),
+        (preflight, "audit_kernel", "audit"),
+        (preflight, "peak_memory", "memory"),
+        (preflight, "largest_batch", "memory"),
+        (probing.Probing, "at", "probes"),
+        (probing, "require_answers", "probes"),
+        (jobs, "prepare", "loading"),
+        (loaded, "known", "loading"),
+        (build.ModelBuilder, "count", "loading"),
+        (story, "write_facts", "tracking"),
+        *((record.Recorder, name, "tracking") for name in ("data", "curves", "test", "end", "memory", "kernel")),
+        *((Run, name, "tracking") for name in ("params", "value", "flush", "close")),
+        (Store, "_end", "tracking"),
+        (Store, "open", "tracking"),
+        (Trainer, "step", "step"),
+    ):
+        first = "optimizer" if part == "step" else "rest"
+        yield owner, name, phase(ledger, part, getattr(owner, name), first)
+    yield story, "prepare", phase(ledger, "loading", story.prepare)
+
+    build_model, evaluate, backward = build.ModelBuilder.build, Trainer.evaluate, torch.Tensor.backward
+
+    def building(self: build.ModelBuilder, *args: Any, **kwargs: Any) -> nn.Module:
+        if ledger.phase in WHOLE:  # a probe's twin
+            return build_model(self, *args, **kwargs)
+        with ledger.enter("loading"):
+            return watch_model(build_model(self, *args, **kwargs), ledger)
+
+    def evaluating(self: Trainer, model: nn.Module, task: Task, split: Any) -> Any:
+        with ledger.enter("validation" if split == "valid" else "test"):
+            ledger.counts[split] += 1
+            return evaluate(self, model, task, split)
+
+    yield build.ModelBuilder, "build", building
+    yield Trainer, "evaluate", evaluating
+    yield torch.Tensor, "backward", inside(ledger, "loss", backward)
+    yield Batch, "to", inside(ledger, "data", Batch.to)
+
+
+def watch_task(task: Task, ledger: Ledger) -> None:
+    """Charge a task's loss, and its training batches."""
+    loss, batches = task.loss, task.batches
+
+    def charged_loss(*args: Any) -> Any:
+        with ledger.part("loss"):
+            return loss(*args)
+
+    def charged_batches(split: Any, generator: torch.Generator | None = None) -> Iterator[Batch]:
+        found = batches(split, generator)
+        return drawn(ledger, found) if split == "train" and ledger.phase == "rest" else found
+
+    task.loss, task.batches = charged_loss, charged_batches  # type: ignore[method-assign]
+
+
+class Watch:
+    """Measures the last of the jobs that the command runs."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+        self.found: dict[str, Any] = {}
+        self.watched: Any = None
+
+    def train(self, call: Callable[..., str], *args: Any) -> str:
+        """One job."""
+        self.ledger.clear()
+        started, cpu = time.perf_counter(), time.process_time()
+        ended = call(*args)
+        self.ledger.switch("rest")
+        self.found["wall_s"] = time.perf_counter() - started
+        self.found["process_s"] = time.process_time() - cpu
+        return ended
+
+    def fit_and_score(self, call: Callable[..., None], job: jobs.Job, *args: Any, **kwargs: Any) -> None:
+        """The part of a job in which its settings are known."""
+        if self.watched is not job.task:
+            self.watched = job.task
+            watch_task(job.task, self.ledger)
+        call(job, *args, **kwargs)
+        limits, ledger = job.node["trainer"], self.ledger
+        self.found |= {"trainer": limits, "steps": ledger.counts["step"], "validations": ledger.counts["valid"]}
+
+
+def steps_of(task: Task) -> int:
+    """Steps of one epoch."""
+    return sum(1 for _ in task.batches("train", torch.Generator().manual_seed(0)))
+
+
+def measure(task: str, cell: str, experiment: str, steps: int | None, more: list[str]) -> dict[str, Any]:
+    """One task's second run: seconds by part of the run as it was, and of the whole run.
+
+    Raises:
+        SystemExit: The command failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        common = ["backend=bptt", "threads=1", f"probe={'[gradient_reach]' if experiment == 'quick' else '[]'}"]
+        place = [f"tracking.uri=sqlite:///{Path(folder).resolve()}/runs.db", f"hydra.sweep.dir={folder}/hydra"]
+        short = [] if steps is None else [f"trainer.max_steps={steps}"]
+        watch = Watch()
+        with contextlib.ExitStack() as undo:
+            for owner, name, new in [
+                *watch_runs(watch.ledger),
+                (train_command, "train", functools.partial(watch.train, story.train)),
+                (story, "fit_and_score", functools.partial(watch.fit_and_score, story.fit_and_score)),
+            ]:
+                undo.callback(setattr, owner, name, getattr(owner, name))
+                setattr(owner, name, new)
+            undo.enter_context(contextlib.redirect_stdout(sys.stderr))
+            code = cli.run(["train", "-m", f"task={task}", f"cell={cell}", "seed=0,1", *common, *short, *place, *more])
+        if code or "trainer" not in watch.found:
+            raise SystemExit(f"{task} {cell}: gru-bench train ended with {code}")
+    found, ledger = watch.found, watch.ledger
+    seconds = {part: ledger.seconds.get(part, 0.0) for part in PARTS}
+    assert set(ledger.seconds) <= set(PARTS), set(ledger.seconds) - set(PARTS)
+    configured = yaml_of(task)
+    whole_steps, validations = found["steps"], found["validations"]
+    if steps is not None:
+        epochs = configured.get("max_epochs")
+        whole_steps = configured.get("max_steps") or epochs * steps_of(watch.watched)
+        every = configured.get("eval_every")
+        validations = -(-whole_steps // every) if every else epochs
+    scaled = dict(seconds)
+    for part in (*STEP_PARTS, "data"):
+        scaled[part] *= whole_steps / found["steps"]
+    scaled["validation"] *= validations / found["validations"]
+    in_eval = sum(value for name, value in ledger.inner.items() if name in ("validation.cell", "test.cell"))
+    return {
+        "task": task,
+        "cell": cell,
+        "steps": found["steps"],
+        "whole_steps": whole_steps,
+        "validations": validations,
+        "seconds": rounded(seconds),
+        "whole": rounded(scaled),
+        "evaluation_inner": rounded(ledger.inner),
+        "evaluation_cell_s": round(in_eval, 4),
+        "cpu_s": round(ledger.whole, 4),
+        "other_threads_s": round(found["process_s"] - ledger.whole, 4),
+        "wall_s": round(found["wall_s"], 4),
+    }
+
+
+def rounded(seconds: dict[str, float]) -> dict[str, float]:
+    """To a tenth of a millisecond."""
+    return {name: round(value, 4) for name, value in seconds.items()}
+
+
+def yaml_of(task: str) -> dict[str, Any]:
+    """What the task's yaml, and those that it builds upon, set of the trainer."""
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(conf_dir().resolve()), version_base=None):
+        config = compose("train", overrides=[f"task={task}"])
+    return {name: config.trainer.get(name) for name in ("max_steps", "max_epochs", "eval_every")}
+
+
+def tasks_of(experiment: str) -> list[str]:
+    """The tasks of an experiment, from its yaml."""
+    node = yaml.safe_load((conf_dir() / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8"))
+    return str(node["hydra"]["sweeper"]["params"]["task"]).split(",")
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Share of the whole run by part and task, in per cent, one line a part; then what no part has."""
+    shown = [part for part in PARTS if any(row["whole"][part] > 0 for row in rows)]
+    lines = [f"{'% of CPU time':<13}" + "".join(f"{row['task'][:15]:>16}" for row in rows)]
+    for part in shown:
+        shares = [100 * row["whole"][part] / sum(row["whole"].values()) for row in rows]
+        lines.append(f"{part:<13}" + "".join(f"{share:16.1f}" for share in shares))
+    lines.append(f"{'whole, CPU s':<13}" + "".join(f"{sum(row['whole'].values()):16.2f}" for row in rows))
+    lines.append(f"{'steps':<13}" + "".join(f"{row['whole_steps']:16d}" for row in rows))
+    lines.append(f"{'ms a step':<13}" + "".join(f"{1000 * step_s(row):16.3f}" for row in rows))
+    return "\n".join(lines)
+
+
+def step_s(row: dict[str, Any]) -> float:
+    """CPU seconds of one training step."""
+    return sum(row["seconds"][part] for part in STEP_PARTS) / row["steps"]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiment", default="quick", choices=EXPERIMENTS)
+    parser.add_argument("--cells", default="lstm,gru")
+    parser.add_argument("--tasks", default=None, help="some of the experiment's tasks; default: all")
+    parser.add_argument("--steps", type=int, default=None, help="training steps of each run; default: the task's own")
+    parser.add_argument("more", nargs="*", help="further settings of the command, such as hidden_size=32")
+    options = parser.parse_args()
+    rows = []
+    for cell in options.cells.split(","):
+        of_cell = []
+        for task in options.tasks.split(",") if options.tasks else tasks_of(options.experiment):
+            try:
+                of_cell.append(measure(task, cell, options.experiment, options.steps, options.more))
+            except SystemExit as error:
+                print(f"skipped: {error}")
+        if of_cell:
+            print(f"{options.experiment}, {cell}\n{table(of_cell)}\n", flush=True)
+        rows += of_cell
+    told = {"experiment": options.experiment, "data": bool(os.environ.get("GRU_BENCH_DATA")), "torch": torch.__version__}
+    print(json.dumps({**told, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
