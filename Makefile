@@ -11,7 +11,7 @@ REPORTS ?= reports/local
 # the suite runs in as many processes as there are cores, four at most: each needs up to 2 GB
 SPREAD ?= -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo article claims real-quick test test-slow check format lock clean
+.PHONY: demo article claims real-quick test test-slow gpu gpu-wheels check format lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gru-bench train experiment=quick hydra/launcher=joblib; \
@@ -40,6 +40,20 @@ test: $(VENV)/.installed
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow $(SPREAD) $(PYTEST_ARGS)
+
+# for a machine with a CUDA card and little time: no environment is made and nothing is fetched; PYTHON is one that has
+# torch. What else it lacks comes from the folder that gpu-wheels has filled, on a machine with a network, for GPU_PYTHON
+# less what GPU_HAS names (names, or a file of them)
+WHEELS ?= wheels
+GPU_PYTHON ?= 3.12
+GPU_HAS ?=
+GPU_ARGS ?=
+
+gpu:
+	$(PYTHON) bench/gpu.py $(if $(wildcard $(WHEELS)/*.whl),--wheels $(WHEELS)) $(GPU_ARGS)
+
+gpu-wheels:
+	$(PYTHON) bench/gpu_wheels.py --python $(GPU_PYTHON) --has "$(GPU_HAS)" --output $(WHEELS)
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
