@@ -245,16 +245,21 @@ def place_text(one: Timing, *, threads: bool = True) -> str:
 def families(found: Iterable[Timing], *, budget: str = "hidden") -> dict[str, list[Timing]]:
     """The comparisons of GRU and LSTM, one a point: each on its fastest timed backend, and both on the vendor's.
 
-    The fastest pair is the one of the point whose two times are the least together; where that is the vendor's
-    everywhere, since no other was timed, there is none.
+    The fastest pair is the one of the point whose two times are the least together; at a point where nothing but the
+    vendor's backend was timed there is none.
+
+    Args:
+        found: All timings, those of two backends of one cell too: they tell which backends were tried.
+        budget: What is equal between the two.
     """
-    pairs = [one for one in found if one.is_families and one.budget == budget]
+    every = list(found)
+    tried = {one.point for one in every for arm in (one.first, one.second) if arm.backend != VENDOR}
+    pairs = [one for one in every if one.is_families and one.budget == budget]
     best: dict[tuple[Any, ...], Timing] = {}
     for one in pairs:
-        if one.point not in best or total_ms(one) < total_ms(best[one.point]):
+        if one.point in tried and (one.point not in best or total_ms(one) < total_ms(best[one.point])):
             best[one.point] = one
-    fastest = list(best.values()) if any(not one.on_vendor for one in pairs) else []
-    views = {FASTEST: fastest, VENDORS: [one for one in pairs if one.on_vendor]}
+    views = {FASTEST: list(best.values()), VENDORS: [one for one in pairs if one.on_vendor]}
     return {name: rows for name, rows in views.items() if rows}
 
 

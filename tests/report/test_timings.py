@@ -73,6 +73,8 @@ def test_a_forced_timing_is_marked() -> None:
 
 def test_the_order_does_not_depend_on_the_frame() -> None:
     frame = made_timings.frame(made_timings.regimes((1,)))
-    names = [[one.row["run_id"] for one in timings_of(part)[0]] for part in (frame, frame.sample(frac=1, random_state=1))]
+    names = [
+        [one.row["run_id"] for one in timings_of(part)[0]] for part in (frame, frame.sample(frac=1, random_state=1))
+    ]
     assert names[0] == names[1]
     assert len(names[0]) == len(frame)
