@@ -142,7 +142,7 @@ def draw_maps(views: dict[str, list[Map]]) -> Figure:
     limit = color_limit([cell for _, one in panels for cell in one.cells.values()])
     norm = LogNorm(1 / limit, limit)
     with style():
-        figure = Figure(figsize=(WIDTH, sum(0.95 + 0.4 * height for height in heights) + 0.9))
+        figure = Figure(figsize=(WIDTH, sum(0.85 + 0.32 * height for height in heights) + 0.9))
         axes = figure.subplots(len(grid), across, squeeze=False, height_ratios=[height + 2 for height in heights])
         for row, line in enumerate(grid):
             for column, one in enumerate(line):

@@ -111,6 +111,11 @@ class Timing:
         return (*self.place, self.situation, self.task, self.budget, *(plain(self.row[name]) for name in SHAPE))
 
     @property
+    def arms_key(self) -> tuple[Any, ...]:
+        """Which two arms."""
+        return tuple(plain(arm.facts[name]) for arm in (self.first, self.second) for name in ARM_KEY)
+
+    @property
     def is_forced(self) -> bool:
         """Whether it was measured on a busy machine on demand."""
         return bool(truth(self.row["forced"]))
@@ -178,7 +183,7 @@ def timings_of(frame: pd.DataFrame) -> tuple[list[Timing], list[Timing]]:
     """The timings that count, in the order of tables: of equal ones the latest; and those that it replaces."""
     found = [Timing(row) for row in records(frame) if row["status"] == "finished" and known(row["ratio"])]
     found.sort(key=lambda one: (order(one), str(one.row["measured_at"]), str(one.row["run_id"])))
-    latest = {(one.point, arms_key(one)): one for one in found}
+    latest = {(one.point, one.arms_key): one for one in found}
     counted = set(map(id, latest.values()))
     return list(latest.values()), [one for one in found if id(one) not in counted]
 
@@ -193,11 +198,6 @@ def records(frame: pd.DataFrame) -> list[Mapping[str, Any]]:
     """The rows with every column."""
     rows = frame.reindex(columns=list(TIMING_COLUMNS)).to_dict("records")
     return [{str(name): value for name, value in row.items()} for row in rows]
-
-
-def arms_key(one: Timing) -> tuple[Any, ...]:
-    """Which two arms."""
-    return tuple(plain(arm.facts[name]) for arm in (one.first, one.second) for name in ARM_KEY)
 
 
 def order(one: Timing) -> tuple[Any, ...]:
@@ -270,24 +270,29 @@ def total_ms(one: Timing) -> float:
 
 
 def card(found: Sequence[Timing]) -> str:
-    """What several comparisons of two cells found, in a line; one by itself in full."""
+    """What several comparisons of two cells found, and on which kernels, in a line; one by itself in full."""
     if not found:
         return UNKNOWN
     if len(found) == 1:
         (one,) = found
         return f"{one.words()}, {on_kernels([one])}, {one.subject()}"
-    unit = "tasks" if all(one.task for one in found) else "shapes" if not any(one.task for one in found) else "cases"
-    first, second = found[0].names
+    unit = "tasks" if all(one.task for one in found) else "sizes" if not any(one.task for one in found) else "cases"
+    return f"of {len(found)} {unit}: {counted(found)}; {on_kernels(found)}"
+
+
+def counted(found: Sequence[Timing]) -> str:
+    """``GRU faster on 5 (1.1 to 1.9 times), inside noise on 1; largest floor 1.02``."""
     texts = []
-    for side, name in (("first", f"{first} faster"), ("second", f"{second} faster"), (NOISE, "inside noise")):
+    first, second = (f"{name} faster" for name in found[0].names)
+    for side, name in (("first", first), ("second", second), (NOISE, "inside noise")):
         rows = [one for one in found if one.finding == side]
         if rows:
             values = sorted(one.times_as_fast()[0] for one in rows)
             ends = list(dict.fromkeys(map(number, (values[0], values[-1]))))
             factor = "" if side == NOISE else f" ({' to '.join(ends)} times)"
             texts.append(f"{name} on {len(rows)}{factor}")
-    floors = number(max(float(one.row["floor"]) for one in found))
-    return f"of {len(found)} {unit}: {', '.join(texts)}; {on_kernels(found)}; largest floor {floors}{marked(found)}"
+    floor = number(max(float(one.row["floor"]) for one in found))
+    return f"{', '.join(texts)}; largest floor {floor}{marked(found)}"
 
 
 def on_kernels(found: Sequence[Timing]) -> str:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from gru_bench.report.crossings import crossings, in_words
 from gru_bench.report.groups import shown
 from gru_bench.report.length_lines import draw_lines
-from gru_bench.report.markdown import Section, paragraphs, plural, table
+from gru_bench.report.markdown import UNKNOWN, Section, paragraphs, plural, table
 from gru_bench.report.regime_maps import Map, axes_of, draw_maps, is_map, maps_of, panels_of
 from gru_bench.report.timings import (
     GRU,
@@ -99,17 +99,23 @@ def crossing_table(found: Sequence[tuple[str, Views]], most_rows: int) -> str:
     columns = list(dict.fromkeys(name for _, views in found for name in views))
     crossed: dict[tuple[str, str], dict[str, str]] = {}
     same: dict[tuple[str, str], Counter[str]] = {}
+    measured: set[tuple[str, str, str]] = set()
     lines = 0
     for situation, views in found:
         for name, place, line, letter in lines_in(views):
             lines += 1
+            measured.add((situation, place, name))
             if crossings(line):
                 crossed.setdefault((situation, place), {})[name] = in_words(line, NAMES, letter)
             else:
                 decided = sorted({finding for _, finding in line} - {NOISE})
                 same.setdefault((situation, name), Counter())[NAMES[decided[0]] if decided else NOISE] += 1
     rows = [
-        [situation_text(situation), place, *(by_view.get(name, "no change") for name in columns)]
+        [
+            situation_text(situation),
+            place,
+            *(by_view.get(name, "no change" if (situation, place, name) in measured else UNKNOWN) for name in columns),
+        ]
         for (situation, place), by_view in crossed.items()
     ]
     count = sum(len(by_view) for by_view in crossed.values())
