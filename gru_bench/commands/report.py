@@ -85,14 +85,14 @@ def make(config: DictConfig) -> Path:
     placed: dict[str, list[Section]] = {page: [] for page in PAGES}
     for section in sections:
         placed[section.page].append(construct(section.node)(view))
-    experiments = distinct(results.runs["experiment"])
+    experiments = distinct(results.runs["experiment"]) or distinct(results.timings["experiment"])
     folder = Path(keys.output or Path("reports", select["experiment"] or "_".join(map(str, experiments))))
     made = Made(select, keys.accept, [without_password(store) for store in keys.also])
     try:
         write(folder, results, view, made, placed)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise UserError(f"output={folder}: cannot be written to ({error.strerror}); choose another") from error
-    if keys.publish and (why := publish(uri, results, folder, sentence(view))):
+    if keys.publish and len(results.runs) and (why := publish(uri, results, folder, sentence(view))):
         print(f"gru-bench report: {why}", file=sys.stderr)
     return folder
 
@@ -155,5 +155,6 @@ def read_stores(uri: str | None, select: dict[str, str | None], also: list[str])
         return results
     from gru_bench.store.merge import merge
 
-    experiment = select["experiment"] or str(distinct(results.runs["experiment"])[0])
+    tables = (results.runs, results.timings)
+    experiment = select["experiment"] or next(str(name) for table in tables for name in distinct(table["experiment"]))
     return merge([results, *(read(store, experiment=experiment) for store in also)])

@@ -276,8 +276,14 @@ def card(found: Sequence[Timing]) -> str:
     if len(found) == 1:
         (one,) = found
         return f"{one.words()}, {on_kernels([one])}, {one.subject()}"
-    unit = "tasks" if all(one.task for one in found) else "sizes" if not any(one.task for one in found) else "cases"
-    return f"of {len(found)} {unit}: {counted(found)}; {on_kernels(found)}"
+    return f"{scope(found)}: {counted(found)}; {on_kernels(found)}"
+
+
+def scope(found: Sequence[Timing]) -> str:
+    """``of 6 tasks``, or sizes of layers; of several machines or numbers of threads that they are."""
+    places = len({one.place for one in found})
+    unit = "tasks" if len({one.task for one in found}) == len(found) else "sizes" if places == 1 else "cases"
+    return f"of {len(found)} {unit}" + (f" in {places} settings of machine, dtype and threads" if places > 1 else "")
 
 
 def counted(found: Sequence[Timing]) -> str:

@@ -62,7 +62,8 @@ def render(view: View, /, *, most_rows: int) -> Section:
         parts += [f"### {title[0].upper()}{title[1:]}", kernels_line(views), picture]
     if not found:
         return Section(TITLE, "")
-    return Section(TITLE, paragraphs(TEXT, crossing_table(found, most_rows), *parts), figures)
+    text = paragraphs(TEXT, crossing_table(found, most_rows), *parts)
+    return Section(TITLE, text, figures, leads=True)
 
 
 def maps(found: Iterable[Timing]) -> Views:

@@ -10,7 +10,7 @@ import pandas as pd
 from gru_bench.errors import UserError
 from gru_bench.store.keep import run_order
 from gru_bench.store.read import Results
-from gru_bench.store.schema import BENCH_COLUMNS, NAMED_BY_CONFIG, RUN_FACTS, environment_columns
+from gru_bench.store.schema import BENCH_COLUMNS, NAMED_BY_CONFIG, RUN_FACTS, TIMING_COLUMNS, environment_columns
 from gru_bench.store.tables import Rows, frame
 
 PLANNED = tuple(fact.name for fact in NAMED_BY_CONFIG.values())
@@ -48,12 +48,16 @@ def merge(results: Sequence[Results], /, say: Callable[[str], None] = to_stderr)
     kept.sort(key=run_order)
     places = {row["run_id"]: place for place, row in enumerate(kept)}
     bench = pd.concat([one.bench for one in results], ignore_index=True).drop_duplicates(ignore_index=True)
+    timings = pd.concat([one.timings for one in results], ignore_index=True).drop_duplicates(
+        "run_id", ignore_index=True
+    )
     columns = RUN_FACTS | environment_columns(kept)
     return Results(
         runs=frame([{name: known_text(row, name) for name in columns} for row in kept], columns),
         values=of_runs([one.values for one in results], places),
         curves=of_runs([one.curves for one in results], places),
         bench=bench.astype({name: fact.kind for name, fact in BENCH_COLUMNS.items()}),
+        timings=timings.astype({name: fact.kind for name, fact in TIMING_COLUMNS.items()}),
         examples=Chained(results),
     )
 
