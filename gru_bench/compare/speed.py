@@ -1,70 +1,105 @@
-"""Which of GRU and LSTM is faster, situation by situation, and the milliseconds of a training step of one row."""
+"""Which of GRU and LSTM is faster, situation by situation, and how long a training step of a row takes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from gru_bench.report.groups import Group
+from gru_bench.report.groups import Group, truth
 from gru_bench.report.markdown import known
-from gru_bench.report.timings import SITUATIONS, Timing, families
+from gru_bench.report.timings import Arm, Timing, families
 from gru_bench.report.view import View
 
 CARD = ("train", "batch", "stream")
 """Situations of which a verdict has a row each."""
 
 
-def found_in(view: View, situation: str) -> dict[str, list[Timing]]:
-    """The comparisons of GRU and LSTM at equal hidden size: of whole models where tasks were timed, else of layers.
+def found_in(view: View, situation: str, budget: str = "hidden") -> dict[str, list[Timing]]:
+    """The comparisons of GRU and LSTM at one budget: of whole models where tasks were timed, else of layers.
 
     Returns:
         By what both ran on: each on its fastest timed backend, and both on the vendor's. Empty where nothing was timed.
     """
     here = [one for one in view.timings if one.situation == situation]
-    views = families(one for one in here if one.task)
-    return views or families(one for one in here if not one.task)
+    views = families((one for one in here if one.task), budget=budget)
+    return views or families((one for one in here if not one.task), budget=budget)
 
 
 def situations_found(view: View) -> dict[str, dict[str, list[Timing]]]:
     """The situations of a verdict in which GRU and LSTM were timed against each other."""
-    found = {situation: found_in(view, situation) for situation in CARD if situation in SITUATIONS}
+    found = {situation: found_in(view, situation) for situation in CARD}
     return {situation: views for situation, views in found.items() if views}
 
 
-def step_ms(view: View, group: Group) -> float | None:
-    """Milliseconds of one training step of a row's cell, on its own task, backend, size, machine and threads.
+@dataclass(frozen=True)
+class StepTimes:
+    """Seconds of one training step of each finished run of a row.
 
-    From a paired timing of that very thing; where several pairs timed it, the one that stands first in the order of
-    tables, which is that against the other family.
+    Attributes:
+        by_run: By run id.
+        source: :data:`PAIRED` or :data:`ALONE`.
+    """
+
+    by_run: dict[str, float]
+    source: str
+
+
+PAIRED, ALONE = "paired timings", "runs that had the machine alone"
+NO_SECONDS = (
+    "these runs shared the machine, or nothing says that they had it alone, and their training steps were not timed"
+)
+
+
+def step_times(view: View, group: Group) -> StepTimes | None:
+    """Of a row's cell on its own task, backend, size, machine and threads; None where nothing clean is known.
+
+    A speed that was seen while other work ran beside it is none. A paired timing counts before what runs saw that had
+    the machine alone; of several the one that is first in the order of tables, families before backends.
     """
     for one in sorted(view.timings, key=lambda one: not one.is_families):
-        if one.situation == "train" and one.task == group.task and not one.is_forced and agrees(one, group):
-            for arm in (one.first, one.second):
-                if (arm.cell, arm.backend) == (group.cell, group.fact("backend")) and same(arm.facts, group, ARM):
-                    return arm.number("ms")
-    return None
+        for arm in (one.first, one.second):
+            ms = arm.number("ms")
+            if ms is not None and is_step_of(one, arm, group):
+                return StepTimes(dict.fromkeys(map(str, group.finished["run_id"]), ms / 1000), PAIRED)
+    return alone(view, group)
 
 
-def pair_ms(view: View, first: Group, second: Group) -> tuple[float, float] | None:
-    """The same of two rows, from one pair that took turns in one process; None where there is none."""
+def step_times_of_both(view: View, first: Group, second: Group) -> tuple[StepTimes, StepTimes] | None:
+    """The same of two rows that are compared: from one pair that took turns, else from runs alone, for both."""
     for one in view.timings:
-        if one.situation != "train" or one.task != first.task or one.is_forced or not agrees(one, first):
-            continue
-        arms = [(one.first, first), (one.second, second)]
-        if all((arm.cell, arm.backend) == (group.cell, group.fact("backend")) for arm, group in arms):
-            ms = [arm.number("ms") for arm, group in arms if same(arm.facts, group, ARM)]
-            if len(ms) == 2 and ms[0] is not None and ms[1] is not None:
-                return ms[0], ms[1]
-    return None
+        ms = [arm.number("ms") for arm in (one.first, one.second)]
+        if ms[0] and ms[1] and is_step_of(one, one.first, first) and is_step_of(one, one.second, second):
+            times = [
+                StepTimes(dict.fromkeys(map(str, group.finished["run_id"]), (value or 0.0) / 1000), PAIRED)
+                for group, value in zip((first, second), ms, strict=True)
+            ]
+            return times[0], times[1]
+    both = alone(view, first), alone(view, second)
+    return (both[0], both[1]) if both[0] and both[1] else None
+
+
+def alone(view: View, group: Group) -> StepTimes | None:
+    """What the runs of a row saw, where none of them shared its machine."""
+    shared = {truth(value) for value in group.finished["shared"]}
+    seen = view.measured.get(("speed", "step_time_ms", "", ""), {})
+    by_run = {str(run): seen[run] / 1000 for run in group.finished["run_id"] if seen.get(run)}
+    return StepTimes(by_run, ALONE) if shared == {False} and by_run else None
+
+
+def is_step_of(one: Timing, arm: Arm, group: Group) -> bool:
+    """Whether an arm is a training step of a row's own runs."""
+    return (
+        (one.situation, one.task) == ("train", group.task)
+        and not one.is_forced
+        and (arm.cell, arm.backend) == (group.cell, group.fact("backend"))
+        and same(arm.facts, group, ARM)
+        and same(one.row, group, PLACE)
+        and {value for value in group.finished["machine"] if known(value)} <= {one.row["machine"]}
+    )
 
 
 PLACE = {"machine": "machine", "threads": "threads", "dtype": "dtype", "batch": "batch_size"}
 ARM = {"hidden_size": "hidden_size"}
 """Facts of a timing, or of its arm, and the fact of a run that must be the same."""
-
-
-def agrees(one: Timing, group: Group) -> bool:
-    """Whether a timing was made in the circumstances of a row's runs."""
-    machines = {value for value in group.finished["machine"] if known(value)}
-    return machines <= {one.row["machine"]} and same(one.row, group, PLACE)
 
 
 def same(facts: Mapping[str, Any], group: Group, names: Mapping[str, str]) -> bool:

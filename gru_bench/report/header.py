@@ -63,14 +63,15 @@ def timed_header(view: View, made: Made) -> str:
     experiments = sorted({str(row["experiment"]) for row in rows if known(row["experiment"])})
     names = ", ".join(experiments) or str(made.select.get("experiment"))
     arms = sorted({(one.cell, one.backend) for timing in timings for one in (timing.first, timing.second)})
-    timed_cells = sorted({cell for cell, _ in arms}, key=lambda cell: family_rank(cell.split("_")[0]))
+    names_of = sorted({cell for cell, _ in arms}, key=lambda cell: family_rank(cell.split("_")[0]), reverse=True)
     tasks = sorted({one.task for one in timings if one.task})
     of = [f"the models of {listed(tasks)}"] if tasks else []
     of += ["layers alone"] if any(not one.task for one in timings) else []
-    question = f"# Report: {literal(names)}\n\nWhich is faster, {literal(listed(timed_cells))}, where and by how much?"
+    question = f"# Report: {literal(names)}\n\nWhich is faster, {literal(listed(names_of))}, where and by how much?"
     where = list(dict.fromkeys(place_text(one) for one in timings))
+    kinds = map(situation_text, situations(timings))
     facts = [
-        f"{plural(len(timings), 'pair')} timed ({', '.join(map(situation_text, situations(timings)))}; {' and '.join(of)})",
+        f"{plural(len(timings), 'pair')} timed ({', '.join(kinds)}; {' and '.join(of)})",
         f"on {listed(sorted({backend for _, backend in arms}))}",
         f"{'; '.join(where)}",
     ]

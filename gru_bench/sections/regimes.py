@@ -25,6 +25,7 @@ from gru_bench.report.view import View
 
 TITLE = "Regimes"
 SEQUENCE = "sequence"
+NO_CHANGE = "no change"
 NAMES = {"first": shown(GRU), "second": shown(LSTM)}
 TEXT = (
     "Layers alone, GRU against LSTM of one hidden size. A square is one paired measurement: the letter of the faster "
@@ -98,47 +99,61 @@ def lengths(every: Sequence[Timing]) -> list[tuple[str, list[Timing]]]:
 def crossing_table(found: Sequence[tuple[str, Views]], most_rows: int) -> str:
     """In words the order along each line of measured points: those where it changes as a table, the others counted."""
     columns = list(dict.fromkeys(name for _, views in found for name in views))
-    crossed: dict[tuple[str, str], dict[str, str]] = {}
+    texts: dict[tuple[str, str, str, float], dict[str, str]] = {}
     same: dict[tuple[str, str], Counter[str]] = {}
-    measured: set[tuple[str, str, str]] = set()
-    lines = 0
+    lines = changed = 0
     for situation, views in found:
-        for name, place, line, letter in lines_in(views):
+        for name, part, value, points in lines_in(views):
+            line = [(at, one.finding) for at, one in points]
+            along, across = part.letters
             lines += 1
-            measured.add((situation, place, name))
+            text = NO_CHANGE
             if crossings(line):
-                crossed.setdefault((situation, place), {})[name] = in_words(line, NAMES, letter)
+                changed += 1
+                text = in_words(line, NAMES, along)
             else:
                 decided = sorted({finding for _, finding in line} - {NOISE})
                 same.setdefault((situation, name), Counter())[NAMES[decided[0]] if decided else NOISE] += 1
+            texts.setdefault((situation, part.name, across, value), {})[name] = text
     rows = [
-        [
-            situation_text(situation),
-            place,
-            *(by_view.get(name, "no change" if (situation, place, name) in measured else UNKNOWN) for name in columns),
-        ]
-        for (situation, place), by_view in crossed.items()
+        [situation_text(situation), "; ".join(places), *found_texts]
+        for (situation, *found_texts), places in alike(texts, columns).items()
     ]
-    count = sum(len(by_view) for by_view in crossed.values())
-    text = f"The order changes along {count or 'none'} of {plural(lines, 'line')} of measured points."
+    text = f"The order changes along {changed or 'none'} of {plural(lines, 'line')} of measured points."
     if len(rows) > most_rows:
-        text += f" The table has the first {most_rows} of {len(rows)}; the maps have all."
+        text += f" The table has the first {most_rows} of {len(rows)} rows; the maps have all."
     return paragraphs(
         text,
-        table(["situation", "line", *columns], rows[:most_rows]) if rows else "",
+        table(["situation", "lines", *columns], rows[:most_rows]) if rows else "",
         "Along the others it stays:" if same and rows else "",
         "\n".join(unchanged(situation, name, counts) for (situation, name), counts in same.items()),
     )
 
 
-def lines_in(views: Views) -> Iterator[tuple[str, str, list[tuple[float, str]], str]]:
-    """Every line of measured points: its view, what is the same along it, the findings, and the letter of its size."""
+def alike(
+    texts: dict[tuple[str, str, str, float], dict[str, str]], columns: Sequence[str]
+) -> dict[tuple[str, ...], list[str]]:
+    """The lines along which some order changes, together where all views say the same of them."""
+    values: dict[tuple[str, ...], dict[tuple[str, str], list[float]]] = {}
+    for (situation, name, across, value), by_view in texts.items():
+        if set(by_view.values()) != {NO_CHANGE}:
+            key = (situation, *(by_view.get(column, UNKNOWN) for column in columns))
+            values.setdefault(key, {}).setdefault((name, across), []).append(value)
+    return {
+        key: [
+            f"{f'{name}, ' if name else ''}{across} {', '.join(f'{value:g}' for value in found)}"
+            for (name, across), found in places.items()
+        ]
+        for key, places in values.items()
+    }
+
+
+def lines_in(views: Views) -> Iterator[tuple[str, Map, float, list[tuple[float, Timing]]]]:
+    """Every line of measured points: its view, its map, what is the same along it, and the points."""
     for name, of_view in views.items():
         for part in of_view:
-            along, across = part.letters
             for value, points in part.lines():
-                place = ", ".join(filter(None, [part.name, f"{across} {value:,g}"]))
-                yield name, place, [(at, one.finding) for at, one in points], along
+                yield name, part, value, points
 
 
 def unchanged(situation: str, name: str, counts: Counter[str]) -> str:
