@@ -75,9 +75,9 @@ def shuffled(results: Results, seed: int) -> Results:
     """The same rows in another order."""
     frames = [
         frame.sample(frac=1, random_state=seed).reset_index(drop=True)
-        for frame in (results.runs, results.values, results.curves, results.bench)
+        for frame in (results.runs, results.values, results.curves, results.bench, results.timings)
     ]
-    return Results(runs=frames[0], values=frames[1], curves=frames[2], bench=frames[3])
+    return Results(*frames)
 
 
 def small() -> Results:

@@ -92,7 +92,7 @@ def make(config: DictConfig) -> Path:
         write(folder, results, view, made, placed)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise UserError(f"output={folder}: cannot be written to ({error.strerror}); choose another") from error
-    if keys.publish and (why := publish(uri, results, folder, sentence(view))):
+    if keys.publish and len(results.runs) and (why := publish(uri, results, folder, sentence(view))):
         print(f"gru-bench report: {why}", file=sys.stderr)
     return folder
 

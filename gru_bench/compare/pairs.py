@@ -10,9 +10,10 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
 from gru_bench.report.groups import Group, TaskGroups, value_text
+from gru_bench.report.groups import shown as shown
 from gru_bench.report.markdown import known
 from gru_bench.report.view import View
-from gru_bench.store.schema import FAMILIES, SETTINGS
+from gru_bench.store.schema import SETTINGS
 
 ALIKE = (*(name for name in SETTINGS if name != "learning_rate"), "hidden_size_asked")
 """Facts in which both rows of a pair agree. The size asked for is one of them; the budget makes the size trained."""
@@ -66,11 +67,6 @@ class Unpaired:
     task: str
     cells: tuple[str, str]
     why: str
-
-
-def shown(cell: str) -> str:
-    """A cell's name in a sentence: families in capitals."""
-    return cell.upper() if cell in FAMILIES else cell
 
 
 def pairs(view: View, first: str, second: str) -> list[Pair]:

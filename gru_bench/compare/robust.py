@@ -10,8 +10,8 @@ import pandas as pd
 
 from gru_bench.compare.compared import Compared
 from gru_bench.compare.evidence import MACHINES_MARK, Evidence, level_of, on_scale
+from gru_bench.compare.speed import StepTimes, step_times_of_both
 from gru_bench.report.groups import Group
-from gru_bench.report.markdown import known
 from gru_bench.report.view import View
 from gru_bench.statistics.across import Hierarchical, hierarchical
 from gru_bench.statistics.crossed import Estimate, Uncertain, seeds_only
@@ -75,18 +75,21 @@ class AtEqualSeconds:
         steps: The answer by the best validation scores of the whole training.
         seconds: The answer by those within as many seconds as the quicker run of each seed took in all.
         ratio: Seconds of the first by seconds of the second, geometric mean over the seeds.
-        shared: Whether other work ran on the machine, so that the seconds are rough.
+        source: Where the seconds of a step are from: paired timings, or runs that had the machine alone.
     """
 
     steps: Answer
     seconds: Answer
     ratio: float
-    shared: bool
+    source: str
 
 
 def at_equal_seconds(view: View, one: Compared) -> AtEqualSeconds | None:
-    """None where curves or step times are not known, on different machines, and below the fewest seeds of a verdict."""
+    """None where curves or clean step times are not known, and below the fewest seeds of a verdict."""
     if MACHINES_MARK in one.marks or len(one.seeds) < MIN_SEEDS:
+        return None
+    times = step_times_of_both(view, one.pair.first, one.pair.second)
+    if times is None:
         return None
     runs = [run_by_seed(group) for group in (one.pair.first, one.pair.second)]
     better = np.fmax.accumulate if one.pair.task.higher_is_better else np.fmin.accumulate
@@ -94,7 +97,10 @@ def at_equal_seconds(view: View, one: Compared) -> AtEqualSeconds | None:
     within: tuple[list[float], list[float]] = ([], [])
     ratios = []
     for seed in one.seeds:
-        both = [timed_curve(view, side.get(seed, ""), one.pair.task.metric) for side in runs]
+        both = [
+            timed_curve(view, side.get(seed, ""), one.pair.task.metric, of_side)
+            for side, of_side in zip(runs, times, strict=True)
+        ]
         if both[0] is None or both[1] is None:
             return None
         end = min(curve.index[-1] for curve in both if curve is not None)
@@ -107,10 +113,8 @@ def at_equal_seconds(view: View, one: Compared) -> AtEqualSeconds | None:
             whole[side].append(float(best[-1]))
             within[side].append(float(best[reached - 1]))
         ratios.append(both[0].index[-1] / both[1].index[-1])
-    both_rows = (one.pair.first, one.pair.second)
-    shared = any(known(value) and bool(value) for group in both_rows for value in group.finished["shared"])
     answers = [answer_of(of_means(one, scores), one.pair.task.margin, one) for scores in (whole, within)]
-    return AtEqualSeconds(answers[0], answers[1], float(np.exp(np.log(ratios).mean())), shared)
+    return AtEqualSeconds(answers[0], answers[1], float(np.exp(np.log(ratios).mean())), times[0].source)
 
 
 def of_means(one: Compared, scores: tuple[list[float], list[float]]) -> Estimate:
@@ -127,14 +131,14 @@ def run_by_seed(group: Group) -> dict[int, str]:
     return {int(seed): run for run, seed in zip(finished["run_id"], finished["seed"], strict=True) if seed == seed}
 
 
-def timed_curve(view: View, run_id: str, metric: str) -> pd.Series | None:
+def timed_curve(view: View, run_id: str, metric: str, times: StepTimes) -> pd.Series | None:
     """Validation scores of a run by seconds of training: its steps times its step time."""
     curves: dict[str, Curve] = view.remember(("curves", metric), lambda: by_run(view.curves, metric))
-    curve, step_ms = curves.get(run_id), view.measured.get(("speed", "step_time_ms", "", ""), {}).get(run_id)
-    if curve is None or not step_ms:
+    curve, step_s = curves.get(run_id), times.by_run.get(run_id)
+    if curve is None or not step_s:
         return None
     steps, scores = curve
-    return pd.Series(scores, index=steps * step_ms / 1000)
+    return pd.Series(scores, index=steps * step_s)
 
 
 Curve = tuple[np.ndarray, np.ndarray]

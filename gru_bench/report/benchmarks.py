@@ -15,18 +15,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gru_bench.report.figures import TRIVIAL, legend_below, panels, set_log, style
+from gru_bench.report.groups import VENDOR as VENDOR
 from gru_bench.report.groups import family_rank
+from gru_bench.report.groups import where as where
 from gru_bench.report.markdown import known
 from gru_bench.store.schema import BENCH_COLUMNS, FAMILIES
 
-VENDOR = "vendor"
 MEAN = "geometric mean"
 GRID_SHAPE = re.compile(r"\d+x\d+(x\d+)?x\d+")
 SHAPE_NAMES = {"article": "article's step"}
 MARKERS = "Dvsoh^P<"
 HUES = (3, 7, 5, 0, 9, 4, 2, 1)
 """Positions in seaborn's palette, less those that are too pale for a small dot."""
-DEVICES = {"cpu": "CPU", "cuda": "CUDA device"}
 
 Rows = dict[str, dict[str, Any]]
 """A cell's rows on one backend by shape."""
@@ -54,13 +54,6 @@ class Place:
     @property
     def where(self) -> str:
         return where(self.facts)
-
-
-def where(facts: Any) -> str:
-    """``CPU of machine `ab12` ``, for a run as for a benchmark; ``cuda:0`` and ``cuda`` are one device."""
-    kind = str(facts["device"]).split(":")[0] if known(facts["device"]) else "device that is not known"
-    machine = f" of machine `{facts['machine']}`" if known(facts["machine"]) else ""
-    return f"{DEVICES.get(kind, kind)}{machine}"
 
 
 def shape_order(shape: str) -> tuple[Any, ...]:

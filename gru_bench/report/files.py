@@ -29,7 +29,8 @@ SORTED_BY = [
     "slice",
     "slice_value",
 ]
-GENERATED = ("figures/*.svg", "figures/*.png", "tables/*.csv", "tables/*.tex")
+TIMED_BY = ["experiment", "machine", "threads", "situation", "task", "steps", "batch", "hidden_size_asked", "run_id"]
+GENERATED = ("timings.csv", "figures/*.svg", "figures/*.png", "tables/*.csv", "tables/*.tex")
 """Files whose names depend on the runs: those of an earlier report would stay."""
 
 
@@ -50,6 +51,9 @@ def write(folder: Path, results: Results, view: View, made: Made, placed: Placed
         write_figures(new, found)
         write_pages(new, found)
         write_results(new / "results.csv", results)
+        if len(results.timings):
+            columns = [column for column in TIMED_BY if column in results.timings]
+            write_text(new / "timings.csv", results.timings.sort_values(columns, kind="stable").to_csv(index=False))
         move(new, folder)
 
 

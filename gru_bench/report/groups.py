@@ -15,6 +15,8 @@ import pandas as pd
 from gru_bench.report.markdown import known
 from gru_bench.store.read import FAMILIES
 
+VENDOR = "vendor"
+DEVICES = {"cpu": "CPU", "cuda": "CUDA device"}
 LONGEST_LABEL = 44
 MOST_DRAWN = 24
 """Most rows of one task that a figure shows: more can be told apart neither by colour nor by name."""
@@ -111,6 +113,13 @@ def not_drawn(tasks: Sequence[TaskGroups]) -> str:
 def is_known(column: pd.Series) -> pd.Series:
     """Which values are there: a mask, whatever the column's type, even if it is empty."""
     return pd.Series([known(value) for value in column], index=column.index, dtype=bool)
+
+
+def where(facts: Any) -> str:
+    """``CPU of machine `ab12` ``, for a run as for a benchmark; ``cuda:0`` and ``cuda`` are one device."""
+    kind = str(facts["device"]).split(":")[0] if known(facts["device"]) else "device that is not known"
+    machine = f" of machine `{facts['machine']}`" if known(facts["machine"]) else ""
+    return f"{DEVICES.get(kind, kind)}{machine}"
 
 
 def first_known(column: pd.Series) -> Any:
@@ -214,6 +223,11 @@ def counted(values: list[float]) -> dict[float, int]:
         same = next((other for other in counts if math.isclose(other, value, rel_tol=1e-9, abs_tol=1e-12)), value)
         counts[same] = counts.get(same, 0) + 1
     return counts
+
+
+def shown(cell: str) -> str:
+    """A cell's name in a sentence: families in capitals."""
+    return cell.upper() if cell in FAMILIES else cell
 
 
 def family_rank(family: str) -> tuple[int, str]:

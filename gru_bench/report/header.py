@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gru_bench.report.groups import distinct, family_rank
 from gru_bench.report.markdown import known, paragraphs, plural
+from gru_bench.report.timings import place_text, situation_text, situations
 from gru_bench.report.view import View
 
 ACCEPTABLE = {"margins": "margins that were changed after the runs began, or that differ between runs of one task"}
@@ -35,6 +36,8 @@ class Made:
 def header(view: View, made: Made) -> str:
     """What was asked and which runs answer it. No date: the same store gives the same bytes."""
     runs = view.all_runs
+    if runs.empty and (view.timings or view.not_timed):
+        return timed_header(view, made)
     experiments, sweeps = distinct(runs["experiment"]), distinct(runs["sweep"])
     names = ", ".join(map(str, experiments)) or str(made.select.get("experiment"))
     statuses = runs["status"].value_counts()
@@ -51,6 +54,35 @@ def header(view: View, made: Made) -> str:
     )
     accepted = [f"> **Accepted by hand: {ACCEPTABLE[name]}.** What follows is weaker for it." for name in made.accept]
     return paragraphs(question, facts, merged, *accepted)
+
+
+def timed_header(view: View, made: Made) -> str:
+    """The same where nothing was trained: what was timed, and where."""
+    timings = view.timings
+    rows = [one.row for one in timings] or view.not_timed
+    experiments = sorted({str(row["experiment"]) for row in rows if known(row["experiment"])})
+    names = ", ".join(experiments) or str(made.select.get("experiment"))
+    arms = sorted({(one.cell, one.backend) for timing in timings for one in (timing.first, timing.second)})
+    names_of = sorted({cell for cell, _ in arms}, key=lambda cell: family_rank(cell.split("_")[0]), reverse=True)
+    tasks = sorted({one.task for one in timings if one.task})
+    of = [f"the models of {listed(tasks)}"] if tasks else []
+    of += ["layers alone"] if any(not one.task for one in timings) else []
+    question = f"# Report: {literal(names)}\n\nWhich is faster, {literal(listed(names_of))}, where and by how much?"
+    where = list(dict.fromkeys(place_text(one) for one in timings))
+    kinds = map(situation_text, situations(timings))
+    facts = [
+        f"{plural(len(timings), 'pair')} timed ({', '.join(kinds)}; {' and '.join(of)})",
+        f"on {listed(sorted({backend for _, backend in arms}))}",
+        f"{'; '.join(where)}",
+    ]
+    failed = (
+        f" {plural(len(view.not_timed), 'pair')} could not be timed ([Cost](details.md#cost))."
+        if view.not_timed
+        else ""
+    )
+    text = ", ".join(facts) if timings else "No pair was timed"
+    return paragraphs(question, f"{text}.{failed} No runs: nothing here says what a cell scores. "
+                                f"Made by `{command(made, [], names)}`.")  # fmt: skip
 
 
 def searched(view: View) -> str:

@@ -18,11 +18,13 @@ class Section:
         title: Heading.
         markdown: The text under the heading; empty where there is nothing to say, and the section is left out.
         figures: Figures by name; the markdown shows them as ``![what it shows](figures/NAME.png)``.
+        leads: Whether it stands on the first page where a report has timings and no runs.
     """
 
     title: str
     markdown: str
     figures: dict[str, Figure] = field(default_factory=dict)
+    leads: bool = False
 
 
 def known(value: Any) -> bool:

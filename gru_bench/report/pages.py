@@ -23,11 +23,13 @@ class Pages:
         head: Title, question, which runs, and what makes the report again.
         first: The sections that answer.
         details: The evidence.
+        timed: Whether there is a file of timings.
     """
 
     head: str
     first: list[Section]
     details: list[Section]
+    timed: bool = False
 
     def sections(self) -> list[Section]:
         """All of them, the first page's first."""
@@ -38,10 +40,11 @@ class Pages:
         title = self.head.splitlines()[0]
         listed = links([section.title for section in self.details])
         evidence = [f"Evidence, on a page of its own: {' · '.join(listed)}."] if listed else []
+        timings = " Every number of a timing, one pair per line: [timings.csv](timings.csv)." if self.timed else ""
         files = (
             "The same in one file that needs no network: [report.html](report.html). Every number of a run, one per "
-            "line: [results.csv](results.csv). Each table as CSV and LaTeX: [tables](tables). These files are "
-            "generated: edit the code that wrote them instead."
+            f"line: [results.csv](results.csv).{timings} Each table as CSV and LaTeX: [tables](tables). These files "
+            "are generated: edit the code that wrote them instead."
         )
         contents = " · ".join(listed).replace(f"{DETAILS}.md", "") or "No section had anything to show of these runs."
         back = f"{title}: details\n\nBack to [the report](report.md). On this page: {contents}"
@@ -54,13 +57,17 @@ class Pages:
 def pages(view: View, made: Made, placed: Placed) -> Pages:
     """Sort the sections by page; those that say nothing are left out.
 
+    Where there are timings and no runs, sections of the details that lead then are on the first page.
+
     Args:
         view: All runs.
         made: What the report was made with.
         placed: All sections by the name of their page.
     """
     first, details = ([section for section in placed.get(page, ()) if section.markdown] for page in PAGES)
-    return Pages(header(view, made), first, details)
+    if view.all_runs.empty:
+        first, details = [*first, *(one for one in details if one.leads)], [one for one in details if not one.leads]
+    return Pages(header(view, made), first, details, bool(view.timings or view.timed_before or view.not_timed))
 
 
 def text(parts: Sequence[str]) -> str:

@@ -74,8 +74,13 @@ def learned(task: TaskGroups, score: float, guess: float) -> bool:
     """Whether a score is half of the way from guess to ceiling, and as far from the guess as a useful model's."""
     assert task.ceiling is not None
     sign = 1 if task.higher_is_better else -1
-    least = max(sign * (task.ceiling - guess) / 2, task.beats_trivial_by or 0.0)
-    return sign * (score - guess) >= least * (1 - 1e-9)
+    return sign * (score - guess) >= least_gain(task, guess) * (1 - 1e-9)
+
+
+def least_gain(task: TaskGroups, guess: float) -> float:
+    """By how much a score that counts as learned is better than the guess."""
+    sign = 1 if task.higher_is_better else -1
+    return max(sign * (float(task.ceiling or 0) - guess) / 2, task.beats_trivial_by or 0.0)
 
 
 def better_side(scores: list[float], higher_is_better: bool, least: float) -> int | None:

@@ -8,6 +8,7 @@ import pandas as pd
 from gru_bench.report.groups import Group, Measured, TaskGroups, by_task, is_known, value_text
 from gru_bench.report.markdown import known
 from gru_bench.report.scores import Outcome, outcome, seed_values
+from gru_bench.report.timings import not_timed, timings_of
 from gru_bench.store.read import Results
 from gru_bench.store.schema import HORIZON, RUN_FACTS, SETTINGS
 
@@ -27,6 +28,8 @@ class View:
         values: One row a measured number, likewise.
         curves: One row per point of a curve.
         bench: The stored figures of ``bench/cells.py``.
+        timings: What ``gru-bench time`` measured, the latest of equal pairs; those before are ``timed_before``, and
+            ``not_timed`` are the rows of pairs that did not finish.
         measured: The values, to be looked up by split, metric and slice.
         tasks: The tasks by name, each with the rows of its tables.
         examples: Reads what a run kept of each test example.
@@ -39,6 +42,8 @@ class View:
         self.runs = self.all_runs[~of_search].reset_index(drop=True)
         self.searched = self.all_runs[of_search].reset_index(drop=True)
         self.curves, self.bench = results.curves.copy(), results.bench.copy()
+        self.timings, self.timed_before = timings_of(results.timings)
+        self.not_timed = not_timed(results.timings)
         self.measured = measure(self.values)
         self._evaluated: dict[tuple[str, str], dict[int, float]] = {}
         if len(self.curves):

@@ -1,23 +1,26 @@
 """How to choose: which cell in which regime, as far as it was measured?"""
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from gru_bench.compare.compared import BUDGETS, FIRST, SECOND, Compared, by_budget, primary
 from gru_bench.compare.far_claims import lstm_for_long
 from gru_bench.compare.pairs import shown
-from gru_bench.report.markdown import Section, known, number, paragraphs, span, table
+from gru_bench.compare.speed import found_in, together
+from gru_bench.report.markdown import Section, known, paragraphs, span, table
 from gru_bench.report.parts import Small
+from gru_bench.report.timings import card
 from gru_bench.report.view import View
 from gru_bench.sections.claims import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED, longer, slopes_of
 
 NOT_MEASURED = "not measured"
 EITHER = "either"
 TEXT = (
-    "Each row follows from these runs alone and holds for their tasks, sizes and machine. Undecided: the runs do not "
-    "say; more seeds may."
+    "Each row follows from these measurements alone and holds for their tasks, sizes and machine. Undecided: the runs "
+    "do not say; more seeds may."
 )
+SPEEDS = {"train": "training speed", "batch": "speed of batch inference", "stream": "latency of one step"}
+"""Situations of paired timings, and what matters there."""
 Row = tuple[str, str, str]
 """Regime, what was measured, which cell."""
 
@@ -35,12 +38,17 @@ def render(view: View, /, *, slices: list[str], fewest_examples: int) -> Section
         by_length(view, slices, Small(below=fewest_examples, mergeable=[])),
         by_data(found),
         *(at_budget(name, by_budget(found).get(name, [])) for name in BUDGETS),
-        speed(view),
-        ("latency of one step", NOT_MEASURED, NOT_MEASURED),
+        *(
+            row
+            for situation, regime in SPEEDS.items()
+            if (row := speed(view, situation, regime))[2] != NOT_MEASURED or situation != "batch"
+        ),
         memory(view, found),
     ]
     if all(choice == NOT_MEASURED for _, _, choice in rows):
         return Section("How to choose", "")
+    if view.all_runs.empty:  # no run could have measured the others
+        rows = [row for row in rows if row[2] != NOT_MEASURED]
     lines = [[regime, seen, choice if choice == NOT_MEASURED else f"**{choice}**"] for regime, seen, choice in rows]
     return Section("How to choose", paragraphs(table(["what matters", "measured", "take"], lines), TEXT))
 
@@ -93,26 +101,15 @@ def choice(answers: Iterable[str]) -> str:
     return f"{EITHER} ({shown(winner)} on some tasks)" if won else EITHER
 
 
-def speed(view: View) -> Row:
-    """From stored benchmarks, whose repetitions alternate in one process, and only where both cells had one kernel."""
-    regime, bench = "training speed", view.bench
-    ratios: dict[tuple[str, ...], list[float]] = {}
-    if len(bench):
-        place = ["run_id", "backend", "kernel", "shape"]
-        times = {(row["cell"], *(str(row[name]) for name in place)): row for row in bench.to_dict("records")}
-        for (cell, *where), row in times.items():
-            other = times.get((SECOND, *where))
-            if cell == FIRST and other is not None and known(row["ms"]) and known(other["ms"]):
-                where_from = (str(row["backend"]), str(row["kernel"]), str(row["machine"]))
-                ratios.setdefault(where_from, []).append(float(row["ms"]) / float(other["ms"]))
-    if not ratios:
-        return regime, f"{NOT_MEASURED}: times of runs that did not alternate do not compare cells", NOT_MEASURED
-    means = {where: math.exp(sum(map(math.log, found)) / len(found)) for where, found in ratios.items()}
-    texts = [
-        f"{backend} ({kernel}): {number(means[backend, kernel, machine], 2)} times the LSTM's time"
-        for backend, kernel, machine in means
-    ]
-    return regime, f"GRU at equal hidden size, {'; '.join(texts)}", smaller([r for of in ratios.values() for r in of])
+def speed(view: View, situation: str, regime: str) -> Row:
+    """From paired timings, each cell on its fastest timed backend; where that is not known, both on the vendor's."""
+    views = found_in(view, situation)
+    if not views:
+        return regime, NOT_MEASURED, NOT_MEASURED
+    name, found = next(iter(views.items()))
+    answers = {"first": shown(FIRST), "second": shown(SECOND), "noise": EITHER}
+    unit = "task" if found[0].task else "size"
+    return regime, f"{name}, {card(found)}", answers.get(together(found), f"depends on the {unit}")
 
 
 def memory(view: View, found: Sequence[Compared]) -> Row:

@@ -1,34 +1,109 @@
-"""Cost: what did each run take, on the machine that it ran on?"""
+"""Cost: what do training and inference take, which cell is faster by how much, and what does a better score cost?"""
 
 from dataclasses import replace
 
 import pandas as pd
 
 from gru_bench.report.groups import Group, distinct, truth
-from gru_bench.report.markdown import UNKNOWN, Section, number, paragraphs, span, table
+from gru_bench.report.markdown import UNKNOWN, Section, number, paragraphs, plural, span, table
+from gru_bench.report.pareto import candidates, draw, points_table
+from gru_bench.report.timing_tables import place_tables
+from gru_bench.report.timings import LETTERS, Timing, by_place, situation_text
 from gru_bench.report.view import View
 
-TEXT = (
-    "What the finished runs cost: median over the seeds, and smallest to largest in brackets. **These are not "
-    "comparisons of cells, and their order is not a ranking.** A throughput seen during training depends on the kernel "
-    "that ran, on the threads, and on what else the machine did: on a CPU, for one, the vendor's LSTM is one fused "
-    "kernel and its GRU is not, so the faster row says more about the library than about the cell. Ratios of speed "
-    "need runs that alternate in one process, which these did not."
+TITLE = "Cost"
+RATIOS = (
+    "Two arms took turns in one fresh process, round by round; a ratio is the median over the rounds with its interval "
+    "of 95 % (block bootstrap), and the floor is what the first arm against its own twin shows, measured in the same "
+    "way. A gap that does not lie beyond the floor with its whole interval is inside the noise. A ratio holds for "
+    f"these kernels on this machine. {LETTERS}. Every number: [timings.csv](timings.csv)."
+)
+SEEN = (
+    "Median over the seeds of the finished runs, smallest to largest in brackets. **These are no comparisons of cells, "
+    "and their order is not a ranking**: the runs did not take turns, and a throughput depends on the kernel, on the "
+    "threads and on what else the machine did."
 )
 SHARED = (
-    "~: times and throughput of runs that shared the machine with other work, or for which that is not known, are "
-    "given to one digit, smallest to largest. More digits would measure the other work: two identical cells have taken "
-    "38 s and 106 s that way."
+    "~: of runs that shared the machine with other work, or for which that is not known; one digit, smallest to "
+    "largest. More digits would measure the other work: two identical cells have taken 38 s and 106 s that way."
+)
+FRONT = (
+    "Score against cost, one mark a row of the summary; of a cell that was timed on several backends the fastest. The "
+    "line joins the rows that no other beats in both (the Pareto front): a step leads from one measured point to the "
+    "next. Scores are means over seeds: whether two of them differ is for the verdict to say."
 )
 
 
-def render(view: View, /, *, columns: dict[str, str]) -> Section:
-    """Answer: what did each run cost in time and memory, with which kernel?
+def render(view: View, /, *, columns: dict[str, str], most_rows: int) -> Section:
+    """Answer: which cell is faster in which situation, what does a call take, and what did the training runs see?
 
     Args:
-        view: All runs.
-        columns: Header of each column by what it shows, as ``split/metric``.
+        view: All runs and timings.
+        columns: Header of each column of what the runs saw, by ``split/metric``.
+        most_rows: Rows of layers in a table of timings; whole models of tasks are shown all.
     """
+    parts = [RATIOS] if view.timings else []
+    for found in by_place(view.timings).values():
+        parts.append(place_tables(found, most_rows))
+    parts += [unlike(view), repeated(view), failed(view)]
+    figures = {}
+    drawn = candidates(view)
+    if drawn:
+        figures["pareto"] = draw(view, drawn)
+        parts += ["### Score against cost", FRONT, "![Score against training step, parameters and latency, by task]"
+                  "(figures/pareto.png)", points_table(drawn)]  # fmt: skip
+    parts.append(seen(view, columns))
+    return Section(TITLE, paragraphs(*parts), figures)
+
+
+def unlike(view: View) -> str:
+    """In what the timings differ from the runs of the report, in a line."""
+    if not view.timings:
+        return ""
+    runs = view.all_runs[view.all_runs["status"] == "finished"]
+    lines = []
+    for name, column in {"machine": "machine", "threads": "threads", "dtype": "dtype", "torch": "env_torch"}.items():
+        used = {f"{value}" for value in distinct(runs[column])} if column in runs else set()
+        timed = {f"{one.row[name]}" for one in view.timings}
+        if used and not used & timed:
+            lines.append(f"{name} {', '.join(sorted(timed))} here, {', '.join(sorted(used))} there")
+    return f"Different from this report's runs: {'; '.join(lines)}." if lines else ""
+
+
+def repeated(view: View) -> str:
+    """How far pairs that were timed again differ from the time before."""
+    latest = {(one.point, one.arms_key): one for one in view.timings}
+    again = [(before, latest[before.point, before.arms_key]) for before in view.timed_before]
+    if not again:
+        return ""
+    factors = [max(a.ratio / b.ratio, b.ratio / a.ratio) for a, b in again]
+    turned = sum({a.finding, b.finding} == {"first", "second"} for a, b in again)
+    return (
+        f"{plural(len(again), 'pair')} had been timed before with the same versions; the latest count. Their ratios "
+        f"differ by a factor of at most {number(max(factors))} (median {number(pd.Series(factors).median())}), and "
+        f"{turned or 'none'} turned from one faster cell to the other."
+    )
+
+
+def failed(view: View) -> str:
+    """The pairs that could not be timed, with the reason."""
+    if not view.not_timed:
+        return ""
+    reasons: dict[tuple[str, str], int] = {}
+    for row in view.not_timed:
+        one = Timing(row)
+        arms = f"{one.first.cell} on {one.first.backend}, {one.second.cell} on {one.second.backend}"
+        key = (f"{situation_text(one.situation)}, {arms}", str(row["error"]))
+        reasons[key] = reasons.get(key, 0) + 1
+    rows = [[what, why, str(times)] for (what, why), times in reasons.items()]
+    return paragraphs("Pairs that were not timed:", table(["pair", "why", "pairs"], rows, {"pairs"}))
+
+
+# what the training runs saw
+
+
+def seen(view: View, columns: dict[str, str]) -> str:
+    """Time, throughput and memory of each row's runs; nothing of them is compared."""
     rows = []
     rough = False
     for task in view.tasks:
@@ -43,10 +118,18 @@ def render(view: View, /, *, columns: dict[str, str]) -> Section:
                 ]
                 rows.append([task.task, group.label, *texts, *circumstances(group)])
     if not rows:
-        return Section("Cost", "")
+        return ""
     headers = ["task", "cell", *columns.values(), "kernel", "threads", "shared machine"]
     costs = table(headers, rows, set(columns.values()) | {"threads"})
-    return Section("Cost", paragraphs(TEXT, costs, SHARED if rough else ""))
+    title = "### What the training runs saw"
+    return paragraphs("" if view.timings else not_measured(view), title, SEEN, costs, SHARED if rough else "")
+
+
+def not_measured(view: View) -> str:
+    """What measures which cell is faster."""
+    names = [str(name) for name in distinct(view.all_runs["experiment"])]
+    asked = f" experiment={names[0]}" if len(names) == 1 else ""
+    return f"Which cell is faster was not measured: `gru-bench time{asked}` does."
 
 
 def by_machine(group: Group) -> list[Group]:

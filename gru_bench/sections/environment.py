@@ -6,6 +6,7 @@ import pandas as pd
 
 from gru_bench.report.groups import distinct, truth
 from gru_bench.report.markdown import UNKNOWN, Section, known, paragraphs, table
+from gru_bench.report.timings import Timing
 from gru_bench.report.view import View
 
 FACTS = {"machine": "machine (hash of CPU and GPU model)", "device": "device", "dtype": "dtype", "threads": "threads"}
@@ -23,7 +24,7 @@ def render(view: View, /, *, same: list[str], most_values: int) -> Section:
     runs = view.all_runs
     ran = runs[runs["status"] != "missing"]
     if ran.empty:
-        return Section("Environment", "")
+        return Section("Environment", timed(view.timings, most_values) if runs.empty else "")
     facts = dict(FACTS) | {
         c: c.removeprefix(PREFIX).replace("_", " ") for c in sorted(map(str, runs)) if c.startswith(PREFIX)
     }
@@ -46,6 +47,22 @@ def render(view: View, /, *, same: list[str], most_values: int) -> Section:
             run_table(view),
         ),
     )
+
+
+def timed(timings: list[Timing], most_values: int) -> str:
+    """Where and with what the timings were made, in a report that has no runs."""
+    if not timings:
+        return ""
+    rows = pd.DataFrame([one.row for one in timings])
+    texts = {"git commit": [commit(value) for value in distinct(rows["git_commit"])]}
+    texts["uncommitted changes"] = flags(rows["dirty"])
+    texts |= {
+        name: [plain(value) for value in distinct(rows[column])]
+        for column, name in (FACTS | {"torch": "torch", "instrument": "set by the instrument"}).items()
+    }
+    lines = [[name, listed(values, most_values)] for name, values in texts.items() if values]
+    warnings = "- Warning: some timings are of uncommitted changes; their commit is not the code that ran."
+    return paragraphs(warnings if "yes" in texts["uncommitted changes"] else "", table(["what", "value"], lines))
 
 
 def commit(value: Any) -> str:

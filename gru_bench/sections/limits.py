@@ -9,8 +9,10 @@ from gru_bench.report.markdown import Section, count, known, plural, span
 from gru_bench.report.rates import IN_SHORT
 from gru_bench.report.rates import origin as rate_origin
 from gru_bench.report.scores import gain_over_trivial
+from gru_bench.report.timings import Timing, place_text
 from gru_bench.report.view import View
 
+TITLE = "What these runs show and do not show"
 SHORT_S = 3600.0
 
 SAME_SIZE = "Every cell got the same hidden size"
@@ -41,8 +43,10 @@ def render(view: View, /, *, seeds_for_a_winner: int) -> Section:
     tasks = view.tasks
     runs = view.runs
     finished = runs[runs["status"] == "finished"]
+    if finished.empty and not view.timings:
+        return Section(TITLE, "")
     if finished.empty:
-        return Section("What these runs show and do not show", "")
+        return Section("What these timings show and do not show", bullets(timed(view.timings)))
     lines = [
         "They show what each cell scored and cost at exactly these settings, on this data, with these seeds.",
         learned(tasks, view),
@@ -55,8 +59,37 @@ def render(view: View, /, *, seeds_for_a_winner: int) -> Section:
         origin(tasks),
         kernels(finished),
         survivors(tasks),
+        *timed(view.timings),
     ]
-    return Section("What these runs show and do not show", "\n".join(f"- {line}" for line in lines if line))
+    return Section(TITLE, bullets(lines))
+
+
+def bullets(lines: list[str]) -> str:
+    """One line each, without the empty ones."""
+    return "\n".join(f"- {line}" for line in lines if line)
+
+
+def timed(found: list[Timing]) -> list[str]:
+    """What paired timings show, and what they leave out."""
+    if not found:
+        return []
+    where = list(dict.fromkeys(place_text(one) for one in found))
+    lines = [
+        "Timings show how fast these cells ran at these sizes, on these kernels and this machine "
+        f"({'; '.join(where)}). Another machine, another version of torch or more threads can turn the order.",
+        "Inside noise is no proof of equal speed: a longer measurement may find a gap that this one could not.",
+        f"Each of the {plural(len(found), 'ratio')} has an interval of 95 % of its own: among many a few miss by "
+        "chance, and a lone square of another colour on a map may be one of them.",
+    ]
+    if any(not one.task for one in found):
+        lines.append(
+            "Layers alone were timed where no task is named: no embedding, no loss and no data is in these times, "
+            "which weigh the more in a whole model the smaller its layers are."
+        )
+    forced = sum(one.is_forced for one in found)
+    if forced:
+        lines.append(f"{plural(forced, 'pair')} ran on a busy machine, on demand, and find nothing.")
+    return lines
 
 
 def seeds(tasks: list[TaskGroups], view: View, wanted: int) -> str:

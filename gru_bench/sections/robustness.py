@@ -143,7 +143,10 @@ def equal_seconds(view: View, found: list[Compared]) -> str:
     """Whether validation scores give another answer after equal seconds than after equal steps."""
     timed = [(one, at) for one in found if (at := at_equal_seconds(view, one)) is not None]
     if not timed:
-        return f"not known: it takes {MIN_SEEDS} seeds, validation curves and step times of one machine"
+        return (
+            f"not known: it takes {MIN_SEEDS} seeds, validation curves, and training steps timed in pairs "
+            "(`gru-bench time`) or runs that had the machine alone"
+        )
     turned = [
         f"{row_name(one)} ({answer_name(one, at.steps)}, at equal seconds {answer_name(one, at.seconds)})"
         for one, at in timed
@@ -153,9 +156,9 @@ def equal_seconds(view: View, found: list[Compared]) -> str:
     ratios = [at.ratio for _, at in timed]
     low, high = number(min(ratios), 2), number(max(ratios), 2)
     cost = f"{first} took {low if low == high else f'{low} to {high}'} times the seconds of {second}"
-    rough = ", other work ran beside it" if any(at.shared for _, at in timed) else ""
+    sources = ", ".join(dict.fromkeys(at.source for _, at in timed))
     same = f"the same answer by validation score on {len(timed) - len(turned)} of {plural(len(timed), 'comparison')}"
-    return f"{same}{f'; not: {names(turned)}' if turned else ''} ({cost}{rough})"
+    return f"{same}{f'; not: {names(turned)}' if turned else ''} ({cost}; seconds from {sources})"
 
 
 def oriented(one: Evidence, side: int) -> np.ndarray:

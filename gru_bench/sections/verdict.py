@@ -11,9 +11,11 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from gru_bench.compare.compared import Compared, counted_cells, primary, secondary, sentence
 from gru_bench.compare.pairs import shown
+from gru_bench.compare.speed import situations_found
 from gru_bench.compare.wording import change, effect, flips, n_text, row_name, shares_text, verdict_text
 from gru_bench.report.figures import HUES, OTHER_HUE, WIDTH, legend_below, style
 from gru_bench.report.markdown import Section, paragraphs, table
+from gru_bench.report.timings import card, situation_text
 from gru_bench.report.view import View
 
 GREY, BAND = "0.35", "0.9"
@@ -39,6 +41,7 @@ def render(view: View, /, *, most_margins: int) -> Section:
             figures["verdict"] = draw(drawn, most_margins)
             parts.append(f"![Difference between {first} and {second} on each task](figures/verdict.png)")
         parts += [flips(found), verdict_table(found), footnote(found)]
+    parts.append(speed(view))
     if primary(view):
         parts.append(others(secondary(view)))
     return Section("Verdict", paragraphs(*parts), figures)
@@ -85,6 +88,23 @@ def narrow(found: list[Compared]) -> str:
     """``90 %``: the level of the intervals that show equivalence; higher where looks at growing results widen them."""
     levels = sorted({round(100 * one.verdict.equivalence.level, 1) for one in found})
     return f"{' to '.join(f'{level:g}' for level in dict.fromkeys([levels[0], levels[-1]]))} %"
+
+
+def speed(view: View) -> str:
+    """A row a situation: which of the two is faster at equal hidden size, on which kernels."""
+    found = situations_found(view)
+    if not found:
+        return ""
+    columns = list(dict.fromkeys(name for views in found.values() for name in views))
+    rows = [
+        [situation_text(situation), *(card(views.get(name, [])) for name in columns)]
+        for situation, views in found.items()
+    ]
+    return paragraphs(
+        "How fast they are, from paired timings: interval of 95 %, and the floor that the instrument shows between "
+        "identical arms ([Cost](details.md#cost)).",
+        table(["speed", *columns], rows),
+    )
 
 
 def others(found: list[Compared]) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PLACE = "report"
 """Folder among the artifacts of the sweep's parent."""
-FILES = ("report.md", "details.md", "report.html", "results.csv", "figures", "tables")
+FILES = ("report.md", "details.md", "report.html", "results.csv", "timings.csv", "figures", "tables")
 """What a report may consist of; the folder that it was written to may hold a user's own files."""
 NOTE = "mlflow.note.content"
 """MLflow's tag of an experiment's description, as markdown."""

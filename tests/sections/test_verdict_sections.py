@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import frames
+import made_timings
 import pytest
 from made_scores import noisy, results, runs_of
 from rendering import cell, render
@@ -90,9 +91,10 @@ def test_robustness_at_another_backend_and_budget() -> None:
     assert "a (GRU at equal hidden size, equivalent at equal size of state)" in text
 
 
-def timed(gru_ms: float) -> Results:
+def timed(gru_ms: float, shared: bool = False) -> Results:
     """Both learn alike by steps; the first takes so many milliseconds a step, the second 1."""
-    runs, values = runs_of("a", {"gru": noisy(0.9, 6, 0.002, 1), "lstm": noisy(0.9, 6, 0.002, 2)})
+    scores = {"gru": noisy(0.9, 6, 0.002, 1), "lstm": noisy(0.9, 6, 0.002, 2)}
+    runs, values = runs_of("a", scores, shared=shared)
     curves = []
     for run in runs:
         step_ms = gru_ms if run["cell"] == "gru" else 1.0
@@ -113,6 +115,17 @@ def test_equal_seconds_of_training(gru_ms: float, answer: str) -> None:
     assert answer in cell(
         render("robustness", timed(gru_ms)).markdown, "equal seconds of training, not equal steps", "what then"
     )
+
+
+def test_seconds_of_runs_that_shared_the_machine_compare_nothing() -> None:
+    where = ("equal seconds of training, not equal steps", "what then")
+    assert cell(render("robustness", timed(2.0, shared=True)).markdown, *where).startswith("not known")
+    pair = made_timings.timing(("gru", "loop"), ("lstm", "loop"), ratio=0.5, task="a", batch=32)
+    paired = made_timings.with_timings(timed(9.0, shared=True), [pair])
+    text = cell(render("robustness", paired).markdown, *where)
+    assert "at equal seconds LSTM) (GRU took 2.0 times the seconds of LSTM; seconds from paired timings)" in text
+    forced = made_timings.with_timings(timed(9.0, shared=True), [pair | {"forced": True}])
+    assert cell(render("robustness", forced).markdown, *where).startswith("not known")
 
 
 def test_coverage_lists_only_what_there_is() -> None:

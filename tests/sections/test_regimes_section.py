@@ -1,0 +1,45 @@
+"""The section on regimes: maps and crossings of a grid whose law is known."""
+
+import frames
+import made_timings
+from made_timings import timing
+from rendering import cell, render
+
+
+def test_a_grid_is_told_in_words() -> None:
+    """The vendor's LSTM has a high cost of each call, so that the order changes with the length."""
+    rows = [timing(steps=steps, batch=batch) for steps in (1, 20, 200) for batch in (1, 8)]
+    rows += [timing(("gru", "native"), ("lstm", "native"), steps=steps) for steps in (1, 20, 200)]
+    section = render("regimes", made_timings.alone(rows))
+    assert set(section.figures) == {"regimes_train"}
+    assert "changes along 2 of 3 lines" in section.markdown
+    assert cell(section.markdown, "B 1", "both on the vendor's") == "GRU at T 1 to 20, LSTM at T 200"
+    assert cell(section.markdown, "B 8", "both on the vendor's") == "GRU at T 1, LSTM at T 20 to 200"
+    assert "GRU on ATen loop, LSTM on oneDNN" in section.markdown
+
+
+def test_one_shape_is_no_map_and_tasks_are_in_none() -> None:
+    assert render("regimes", made_timings.alone([timing()])).markdown == ""
+    rows = [timing(steps=steps, task="adding") for steps in (1, 20)]
+    assert render("regimes", made_timings.alone(rows)).markdown == ""
+    assert render("regimes", frames.small()).markdown == ""
+
+
+def test_other_budgets_are_in_no_map() -> None:
+    rows = [timing(steps=steps) for steps in (1, 20)] + [timing(steps=50, budget="parameters", ratio=0.1)]
+    section = render("regimes", made_timings.alone(rows))
+    assert len(section.figures["regimes_train"].axes[0].patches) == 2
+
+
+def test_lengths_are_lines_with_their_crossings() -> None:
+    rows = [
+        timing(situation="sequence", steps=steps, batch=1, hidden_size_asked=h)
+        for steps in (1, 20, 200)
+        for h in (64, 256)
+    ]
+    section = render("regimes", made_timings.alone(rows))
+    axes = section.figures["regimes_sequence"].axes
+    assert [ax.get_title(loc="left") for ax in axes] == ["H 64, B 1", "H 256, B 1"]
+    assert [text.get_text() for text in axes[0].texts] == ["vendor: GRU, then LSTM"]
+    (bracket,) = [line for line in axes[0].lines if line.get_marker() == "|"]
+    assert list(map(float, bracket.get_xdata())) == [20.0, 200.0]
