@@ -90,6 +90,7 @@ def test_disturbed_rounds_are_flagged_repeated_and_kept(how: str) -> None:
 
 
 def test_a_machine_that_stays_busy_says_so_and_calls_no_small_gap() -> None:
+    assert timed(Machine(stolen=lambda _: 0.05), MS, MS).busy
     machine = Machine(others=lambda _: 2.0)
     taken = timed(machine, MS, 1.03 * MS)
     assert taken.busy
