@@ -131,7 +131,7 @@ def test_a_plan_without_sense_is_refused(settings: dict[str, float], message: st
 def test_blocks_are_long_enough_and_calls_longer_than_one_are_not_doubled() -> None:
     taken = timed(Machine(), 20e-6, 3.0)
     calls = {block.arm: block.calls for block in taken.blocks}
-    assert calls == {"first": 1000, "twin": 1000, "second": 1}
+    assert calls == {"first": 500, "twin": 500, "second": 1}
     counted = Counter[str]()
 
     def call(name: str, seconds: float):
