@@ -8,10 +8,10 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from gru_bench.backends.base import Backend, Mark, Stack, State, check_input
+from gru_bench.backends.base import Backend, Mark, Stack, State, Stepper, check_batch_size, check_input, check_step
 from gru_bench.backends.cudnn import cudnn_name
 from gru_bench.cells.base import Cell
-from gru_bench.errors import UserError
+from gru_bench.errors import Unsupported, UserError
 
 _RUN_HERE = "rnn, lstm and gru as torch.nn has them"
 
@@ -138,6 +138,7 @@ class VendorStack(Stack):
         else:
             with onednn_off():
                 h_TBH, *final = self._run(*given)
+        check_type(h_TBH)
         return h_TBH, tuple(final)
 
     def _run(self, x_TBD: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
@@ -174,6 +175,21 @@ class VendorStack(Stack):
         if start < T:
             pieces.append(x_TBD.new_zeros(T - start, B, self.hidden_size))
         return torch.cat(pieces), final
+
+    def stepper(self, batch_size: int) -> Stepper:
+        if not self.onednn:
+            return super().stepper(batch_size)
+        check_batch_size(batch_size)
+        module = self.module
+
+        @torch.no_grad()
+        def step(x_BD: Tensor, state: State | None) -> tuple[Tensor, State]:
+            check_step(x_BD, state, batch_size)
+            given = state[0] if state is not None and self.num_states == 1 else state
+            h_TBH, final = module(x_BD[None], given)
+            return h_TBH[0], final if self.num_states > 1 else (final,)
+
+        return step
 
     def cell_tensors(self, *, grad: bool = False) -> list[dict[str, Tensor]]:
         layers = []
@@ -218,6 +234,26 @@ class Vendor(Backend):
 
     def _stack(self, cells: Sequence[Cell], dropout: float) -> Stack:
         return VendorStack(cells, dropout, self.onednn)
+
+
+def check_type(h_TBH: Tensor) -> None:
+    """Refuse float16 where mixed precision asked for bfloat16: its largest number is 65504, and no loss is scaled here.
+
+    torch's autocast hands every recurrent layer on CUDA to cuDNN in float16, whatever type was asked for
+    (``_cudnn_rnn_cast_reflatten`` in ATen/cudnn/AutocastRNN.cpp); should a version of torch change that, nothing is
+    refused.
+
+    Raises:
+        Unsupported: The layer ran in float16.
+    """
+    kind = h_TBH.device.type
+    if h_TBH.dtype is torch.float16 and torch.is_autocast_enabled(kind):
+        asked = torch.get_autocast_dtype(kind)
+        if asked is not torch.float16:
+            raise Unsupported(
+                f"backend=vendor does not run dtype={str(asked)[6:]} on {kind}: torch's mixed precision gives cuDNN "
+                "float16 there. backend=loop runs every cell in it; valid here: dtype=float32"
+            )
 
 
 def describe(cell: Cell) -> str:

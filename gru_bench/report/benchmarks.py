@@ -22,7 +22,7 @@ from gru_bench.report.markdown import known
 from gru_bench.store.schema import BENCH_COLUMNS, FAMILIES
 
 MEAN = "geometric mean"
-GRID_SHAPE = re.compile(r"(\d+)x(\d+)x(\d+)")
+GRID_SHAPE = re.compile(r"\d+x\d+(x\d+)?x\d+")
 SHAPE_NAMES = {"article": "article's step"}
 MARKERS = "Dvsoh^P<"
 HUES = (3, 7, 5, 0, 9, 4, 2, 1)
@@ -58,8 +58,7 @@ class Place:
 
 def shape_order(shape: str) -> tuple[Any, ...]:
     """Sort key of a shape."""
-    found = GRID_SHAPE.fullmatch(shape)
-    return (0, *map(int, found.groups())) if found else (1, shape)
+    return (0, *map(int, shape.split("x"))) if is_grid(shape) else (1, shape)
 
 
 def is_grid(shape: str) -> bool:
@@ -160,7 +159,7 @@ def draw(places: list[Place], place: Place) -> Figure | None:
             ax.set_ylim(len(names) - 0.5, -0.5)
             ax.set_title(cell, loc="left")
             if position % 3 == 0:
-                ax.set_ylabel("shape: time steps x sequences x hidden size")
+                ax.set_ylabel("shape: time steps x sequences (x inputs) x hidden size")
             ax.set_xlabel("speed, vendor = 1\nfaster →")
         for ax in axes:  # one scale, so that the cells can be read side by side
             set_log(ax, "x", values)

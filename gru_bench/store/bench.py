@@ -31,7 +31,8 @@ Positive = Annotated[float, Gt(0), Field(allow_inf_nan=False)]
 
 PLACE = ("machine", "device", "dtype", "threads")
 """Figures of one place are replaced by later ones; those of two places are two measurements."""
-GRID_SHAPE = re.compile(r"\d+x\d+x\d+")
+GRID_SHAPE = re.compile(r"(\d+)x(\d+)(?:x\d+)?x(\d+)")
+"""T x B x H, or T x B x D x H."""
 
 
 class Row(BaseModel):
@@ -61,7 +62,8 @@ class Row(BaseModel):
         if self.parity == "red" and self.ms is not None:
             raise ValueError("a row whose parity is red must not be timed: ms must be null")
         sizes = (self.T, self.B, self.H)
-        if GRID_SHAPE.fullmatch(self.shape) and sizes not in ((None,) * 3, tuple(map(int, self.shape.split("x")))):
+        grid = GRID_SHAPE.fullmatch(self.shape)
+        if grid and sizes not in ((None,) * 3, tuple(map(int, grid.groups()))):
             raise ValueError(f"shape {self.shape} is not T x B x H of the row")
         if self.ratio_low is not None and self.ratio_high is not None and self.ratio_low > self.ratio_high:
             raise ValueError("ratio_low is above ratio_high")

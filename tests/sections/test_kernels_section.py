@@ -150,7 +150,7 @@ def test_all_that_is_drawn_is_drawn_on_one_scale() -> None:
     axes = [ax for ax in figure.axes if ax.get_visible() and ax.get_title(loc="left")]
     assert [ax.get_title(loc="left") for ax in axes] == list(CELLS)
     assert len({ax.get_xlim() for ax in axes}) == 1
-    assert axes[0].get_ylabel() == "shape: time steps x sequences x hidden size"
+    assert axes[0].get_ylabel() == "shape: time steps x sequences (x inputs) x hidden size"
     assert all(ax.get_xscale() == "log" for ax in axes)
 
 

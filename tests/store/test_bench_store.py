@@ -151,6 +151,7 @@ def row(**facts: Any) -> dict[str, Any]:
         (row(kernel=""), "rows[0]: a row whose parity is green needs kernel and ms"),
         (row(parity="red"), "rows[0]: a row whose parity is red must not be timed"),
         (row(T=36), "rows[0]: shape 35x20x200 is not T x B x H of the row"),
+        (row(shape="35x20x7x9"), "rows[0]: shape 35x20x7x9 is not T x B x H of the row"),
         (row(ratio_low=3.0, ratio_high=2.0), "rows[0]: ratio_low is above ratio_high"),
         ({"rows": row()["rows"] * 2}, "rows has gru on bptt at 35x20x200 twice"),
     ],
