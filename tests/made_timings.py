@@ -110,7 +110,7 @@ def regimes(threads: Sequence[int] = (1, 2)) -> list[dict[str, Any]]:
     rows = []
     for thread in threads:
         for hidden in (64, 256):
-            at = {"threads": thread, "hidden_size_asked": hidden, "inputs": hidden}
+            at: dict[str, Any] = {"threads": thread, "hidden_size_asked": hidden, "inputs": hidden}
             for first, second in PAIRS:
                 for batch in (1, 8, 32):
                     for situation in ("train", "batch"):
@@ -135,7 +135,7 @@ def of_tasks(tasks: Sequence[str] = ("adding", "sentiment")) -> list[dict[str, A
     rows = []
     for position, task in enumerate(tasks):
         for situation, steps, batch in (("train", 50, 32), ("batch", 50, 32), ("stream", 1, 1)):
-            at = {"task": task, "situation": situation, "steps": steps + 10 * position, "batch": batch}
+            at: dict[str, Any] = {"task": task, "situation": situation, "steps": steps + 10 * position, "batch": batch}
             pairs = [*PAIRS, (("rnn", "native"), ("rnn", "vendor"))]
             rows += [timing(first, second, **(at | {"steps": 1} if batch == 1 else at)) for first, second in pairs]
     return rows

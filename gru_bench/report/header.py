@@ -67,7 +67,9 @@ def timed_header(view: View, made: Made) -> str:
     tasks = sorted({one.task for one in timings if one.task})
     of = [f"the models of {listed(tasks)}"] if tasks else []
     of += ["layers alone"] if any(not one.task for one in timings) else []
-    question = f"# Report: {literal(names)}\n\nWhich is faster, {literal(listed(names_of))}, where and by how much?"
+    question = (
+        f"# Report: {literal(names)}\n\nWhich is faster, {literal(' or '.join(names_of))}, where and by how much?"
+    )
     where = list(dict.fromkeys(place_text(one) for one in timings))
     kinds = map(situation_text, situations(timings))
     facts = [

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -140,7 +141,6 @@ def draw_maps(views: dict[str, list[Map]]) -> Figure:
         grid = [[one] for _, one in panels]
     heights = [max(len(one.rows) for one in row if one is not None) for row in grid]
     limit = color_limit([cell for _, one in panels for cell in one.cells.values()])
-    norm = LogNorm(1 / limit, limit)
     with style():
         figure = Figure(figsize=(WIDTH, sum(0.85 + 0.32 * height for height in heights) + 0.9))
         axes = figure.subplots(len(grid), across, squeeze=False, height_ratios=[height + 2 for height in heights])
@@ -150,13 +150,13 @@ def draw_maps(views: dict[str, list[Map]]) -> Figure:
                 if one is None:
                     ax.set_axis_off()
                     continue
-                draw_map(ax, one, norm, across)
+                draw_map(ax, one, limit, across)
                 if column == 0:
                     ax.set_ylabel(AXES[one.y])
                 view = list(views)[column] if across == 2 else panels[row][0]
                 title = [view] if row == 0 or across == 1 else []
                 ax.set_title("\n".join(filter(None, [*title, one.name])), loc="left", fontsize=9)
-        bar(figure, axes, norm, limit)
+        bar(figure, axes, limit)
         legend_below(figure, handles([cell for _, one in panels for cell in one.cells.values()]))
     return figure
 
@@ -167,12 +167,12 @@ def color_limit(found: Sequence[Timing]) -> float:
     return float(min(MOST_TIMES, max(1.5, largest)))
 
 
-def draw_map(ax: Axes, one: Map, norm: LogNorm, across: int) -> None:
+def draw_map(ax: Axes, one: Map, limit: float, across: int) -> None:
     """One panel: a square of the ratio's colour with the faster cell's number, grey inside the noise."""
     small = len(one.columns) * across > 12
     for (i, j), timing in one.cells.items():
         noise = timing.finding == NOISE
-        color = GREY if noise else COLORS(float(norm(min(norm.vmax, max(norm.vmin, timing.ratio)))))
+        color = GREY if noise else COLORS(float(LogNorm(1 / limit, limit)(min(limit, max(1 / limit, timing.ratio)))))
         ax.add_patch(Rectangle((i - 0.5, j - 0.5), 1, 1, facecolor=color, edgecolor="white", linewidth=0.8,
                                hatch="///" if noise else None))  # fmt: skip
         ax.text(i, j, cell_text(timing), ha="center", va="center", color="0.1", fontsize=6.5 if small else 8,
@@ -197,12 +197,14 @@ def cell_text(one: Timing) -> str:
     )
 
 
-def bar(figure: Figure, axes: Any, norm: LogNorm, limit: float) -> None:
+def bar(figure: Figure, axes: Any, limit: float) -> None:
     """The scale of the colours, its ticks as factors on both sides."""
-    from matplotlib.cm import ScalarMappable
-
     scale = figure.colorbar(
-        ScalarMappable(norm, COLORS), ax=list(axes.flat), location="right", fraction=0.025, pad=0.01
+        ScalarMappable(LogNorm(1 / limit, limit), COLORS),
+        ax=list(axes.flat),
+        location="right",
+        fraction=0.025,
+        pad=0.01,
     )
     ticks = [factor for factor in (1.25, 1.5, 2, 3, 4) if factor <= limit * 1.001]
     ticks = [2, 4] if limit >= 4 else ticks

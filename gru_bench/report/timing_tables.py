@@ -25,13 +25,13 @@ PERCENTILES = {"p50_us": "p50 µs", "p90_us": "p90 µs", "p99_us": "p99 µs"}
 WORK = {"ms": "ms", "gflop": "GFLOP", "percent_of_peak": "% of peak", "joules": "J"}
 MEMORY = {
     "peak_mib": "peak MiB",
-    "parameters_mib": "parameters",
-    "gradients_mib": "gradients",
-    "optimizer_mib": "optimizer",
-    "activations_mib": "activations",
+    "parameters_mib": "parameters MiB",
+    "gradients_mib": "gradients MiB",
+    "optimizer_mib": "optimizer MiB",
+    "activations_mib": "activations MiB",
     "resident_mib": "resident MiB",
 }
-COUNTS = {"parameters": "number of parameters", "state_bytes": "state bytes a token"}
+COUNTS = {"hidden_size": "hidden size", "parameters": "number of parameters", "state_bytes": "state bytes a token"}
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,13 @@ def against_vendor(found: Sequence[Timing]) -> str:
                 f"{number(mean(values))} times as fast ({span(min(values), max(values)).replace(' ..', ' to')}): "
                 f"faster at {outside[0]}, slower at {outside[1]}, inside noise at {outside[2]}{marked(of_backend)}"
             )
-        subjects = subject(of_backend[0]) if len(of_backend) == 1 else f"{len(of_backend)} {of}"
+        subjects = (
+            subject(of_backend[0])
+            if len(of_backend) == 1
+            else f"{len(of_backend)} {of}"
+            if of == "tasks"
+            else f"{len(of_backend)} sizes of layers"
+        )
         kernel = ", ".join(dict.fromkeys(one.first.kernel for one in of_backend))
         rows.append([situation_text(situation), subjects, cell, f"{backend} ({kernel})", reference, text])
     if not rows:
@@ -210,8 +216,9 @@ def rank(row: dict[str, list[Timing]]) -> tuple[object, ...]:
 
 
 def subject(one: Timing) -> str:
-    """The task with its shape, or the shape of the layers."""
-    return f"{one.task} ({one.shape_text()})" if one.task else one.shape_text()
+    """The task with its shape, or the shape of the layers; and what is equal where it is not the hidden size."""
+    shape = one.shape_text() + ("" if one.budget == "hidden" else f", equal {one.budget}")
+    return f"{one.task} ({shape})" if one.task else shape
 
 
 def arms_table(rows: Sequence[Timed], names: dict[str, str], title: str, most_rows: int) -> str:

@@ -106,7 +106,10 @@ def speed(view: View, situation: str, regime: str) -> Row:
     views = found_in(view, situation)
     if not views:
         return regime, NOT_MEASURED, NOT_MEASURED
-    name, found = next(iter(views.items()))
+    name, every = next(iter(views.items()))
+    found = [one for one in every if not one.is_forced]
+    if not found:
+        return regime, f"{NOT_MEASURED} but on a busy machine, on demand", NOT_MEASURED
     answers = {"first": shown(FIRST), "second": shown(SECOND), "noise": EITHER}
     unit = "task" if found[0].task else "size"
     return regime, f"{name}, {card(found)}", answers.get(together(found), f"depends on the {unit}")

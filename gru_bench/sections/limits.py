@@ -88,7 +88,7 @@ def timed(found: list[Timing]) -> list[str]:
         )
     forced = sum(one.is_forced for one in found)
     if forced:
-        lines.append(f"{plural(forced, 'pair')} ran on a busy machine, on demand, and find nothing.")
+        lines.append(f"{plural(forced, 'pair')} ran on a busy machine, on demand (marked *): no advice rests on them.")
     return lines
 
 

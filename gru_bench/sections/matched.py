@@ -31,12 +31,15 @@ def render(view: View, /) -> Section:
     scores = by_budget(every)
     rows = [[EQUAL[name], score(scores.get(name, [])), *speeds(view, name)] for name in EQUAL]
     seconds = equal_seconds(view, next(iter(scores.values()))) if scores else NOT_MEASURED
-    measured = [row for row in rows if set(row[1:]) != {NOT_MEASURED}]
-    if not measured or (len(measured) == 1 and not view.timings and seconds.startswith("not known")):
+    absent = [row[0] for row in rows if set(row[1:]) == {NOT_MEASURED}]
+    known = len(EQUAL) - len(absent) + (not seconds.startswith(("not known", NOT_MEASURED)))
+    if known < 2:
         return Section(TITLE, "")
     rows.append([SECONDS, seconds, *("does not apply" for _ in CARD)])
     columns = ["held equal", "score", *map(situation_text, CARD)]
-    return Section(TITLE, paragraphs(TEXT, table(columns, rows), missing(view, rows)))
+    if view.all_runs.empty:
+        columns, rows = [columns[0], *columns[2:]], [[row[0], *row[2:]] for row in rows[:-1]]
+    return Section(TITLE, paragraphs(TEXT, table(columns, rows), missing(view, absent)))
 
 
 def score(found: Sequence[Compared]) -> str:
@@ -53,14 +56,13 @@ def speeds(view: View, budget: str) -> list[str]:
     return texts
 
 
-def missing(view: View, rows: list[list[str]]) -> str:
-    """What fills the rows that are not measured."""
-    absent = [name for name, row in zip(EQUAL, rows, strict=False) if NOT_MEASURED in row[1:]]
+def missing(view: View, absent: list[str]) -> str:
+    """What fills the rows of which nothing is measured."""
     if not absent:
         return ""
     names = [str(name) for name in distinct(view.all_runs["experiment"])]
     asked = f" experiment={names[0]}" if len(names) == 1 else ""
     return (
-        f"Scores at another budget come from `gru-bench train{asked} budget=NAME`, speeds from "
-        f"`gru-bench time{asked} budget=NAME`; not measured yet: {', '.join(absent)}."
+        f"Nothing is measured at {', '.join(absent)}: `gru-bench train{asked} budget=NAME` gives scores there, "
+        f"`gru-bench time{asked} budget=NAME` speeds."
     )

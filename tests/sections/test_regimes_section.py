@@ -2,6 +2,7 @@
 
 import frames
 import made_timings
+import numpy as np
 from made_timings import timing
 from rendering import cell, render
 
@@ -33,7 +34,7 @@ def test_other_budgets_are_in_no_map() -> None:
 
 def test_lengths_are_lines_with_their_crossings() -> None:
     rows = [
-        timing(situation="sequence", steps=steps, batch=1, hidden_size_asked=h)
+        timing(situation="sequence", steps=steps, batch=1, hidden_size_asked=h, inputs=h)
         for steps in (1, 20, 200)
         for h in (64, 256)
     ]
@@ -42,4 +43,4 @@ def test_lengths_are_lines_with_their_crossings() -> None:
     assert [ax.get_title(loc="left") for ax in axes] == ["H 64, B 1", "H 256, B 1"]
     assert [text.get_text() for text in axes[0].texts] == ["vendor: GRU, then LSTM"]
     (bracket,) = [line for line in axes[0].lines if line.get_marker() == "|"]
-    assert list(map(float, bracket.get_xdata())) == [20.0, 200.0]
+    assert np.asarray(bracket.get_xdata()).tolist() == [20.0, 200.0]
