@@ -56,6 +56,23 @@ def chunk_rows(layer: nn.Linear, num_rows: int) -> int:
     return -(-num_rows // -(-num_rows // rows))
 
 
+def nats_and_guesses(h_TBE: Tensor, layer: nn.Linear, targets_TB: Tensor) -> tuple[Tensor, Tensor]:
+    """The :func:`token_nats` of what the output layer is fed, and the likeliest tokens, both (T, B); no gradients.
+
+    The logits are made chunk by chunk.
+    """
+    h_NE, targets_N = h_TBE.flatten(0, 1), targets_TB.flatten()
+    rows = chunk_rows(layer, len(targets_N))
+    nats: list[Tensor] = []
+    guesses: list[Tensor] = []
+    with torch.no_grad():
+        for h_nE, targets_n in zip(h_NE.split(rows), targets_N.split(rows), strict=True):
+            logits_n1V = layer(h_nE)[:, None]
+            nats.append(token_nats(logits_n1V, targets_n[:, None]))
+            guesses.append(logits_n1V.argmax(dim=2))
+    return torch.cat(nats).view_as(targets_TB), torch.cat(guesses).view_as(targets_TB)
+
+
 class _ChunkedNats(torch.autograd.Function):
     """Sum of the nats, each times its share. The gradients are made in the forward pass, while a chunk is there.
 
