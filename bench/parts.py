@@ -1,19 +1,19 @@
-"""What of a real run is not the recurrent cell? CPU seconds of whole runs by part, as ``quick`` and ``real_quick`` train.
+"""What of a real run is not the recurrent cell? CPU seconds of whole runs by part, as an experiment trains them.
 
     python bench/parts.py [--experiment quick] [--cells lstm,gru] [--tasks adding,...] [--steps 200]
     GRU_BENCH_DATA=../shared/data python bench/parts.py --experiment real_quick --steps 100
 
-Each task is run twice in this process, by the command that a sweep runs, with the experiment's settings on one thread;
-the second run is measured, since the first one loads data, checks parity and opens the store for all that follow.
-Limited by ``--steps``, what lies within training steps and the evaluations is then scaled to the whole run: to the task's
-own steps or epochs, as if no early stopping ended it. A task whose data is missing is skipped with the reason.
+Each task is run twice in this process, by the command that a sweep runs, with the experiment's settings on one thread.
+The second run is measured: the first one loads data, checks parity and opens the store for all that follow. Where
+``--steps`` shortens it, training steps and validations are scaled to the whole run, to the task's own steps or epochs
+as if no early stopping ended it. A task that cannot run, as where its data is missing, is skipped with the reason.
 
-How it is measured: a ledger of this thread's CPU seconds. One part at a time is charged, from mark to mark, so the parts
-sum to the whole by construction; ``glue`` is what lies within the model but in none of its named parts, ``rest`` what lies
-in none of all. Marks are set by hooks before and behind modules: on the way forward, and on the way back, where autograd
-runs the nodes of the modules one after another in this same thread. Embedding, cell, attention, head and loss are
-training steps alone, forward and backward; ``loss`` holds the head too where both are computed chunk by chunk. Evaluation
-is one part, with its own cell's share beside it.
+How it is measured: a ledger of this thread's CPU seconds, which charges one part at a time, from mark to mark. So the
+parts sum to the whole by construction; ``glue`` lies within the model but in none of its named parts, ``rest`` in no
+part at all. Marks are set by hooks before and behind modules: on the way forward, and on the way back, where autograd
+runs the nodes of one module after those of another, in this same thread. Embedding, cell, attention, head and loss are
+training steps alone, forward and backward; ``loss`` holds the head too where both are computed chunk by chunk. What
+evaluation spends on its own cell is in the line of JSON.
 
 Prints a table for each cell and then one line of JSON.
 """
@@ -22,7 +22,6 @@ import argparse
 import contextlib
 import functools
 import json
-import os
 import sys
 import tempfile
 import time
@@ -50,7 +49,10 @@ from gru_bench.training.trainer import Trainer
 
 STEP_PARTS = ("embedding", "cell", "attention", "head", "loss", "glue", "optimizer")
 """Parts of a training step."""
-PARTS = (*STEP_PARTS, "data", "validation", "test", "tracking", "loading", "parity", "audit", "memory", "probes", "rest")
+PARTS = (
+    *STEP_PARTS,
+    *("data", "validation", "test", "tracking", "loading", "parity", "audit", "memory", "probes", "rest"),
+)
 EXPERIMENTS = ("quick", "real_quick")
 WHOLE = ("parity", "audit", "memory", "probes")
 """Phases that are charged as a whole, whatever they call."""
@@ -249,7 +251,7 @@ def watch_task(task: Task, ledger: Ledger) -> None:
         found = batches(split, generator)
         return drawn(ledger, found) if split == "train" and ledger.phase == "rest" else found
 
-    task.loss, task.batches = charged_loss, charged_batches  # type: ignore[method-assign]
+    task.loss, task.batches = charged_loss, charged_batches  # type: ignore[method-assign, assignment]
 
 
 class Watch:
@@ -314,9 +316,9 @@ def measure(task: str, cell: str, experiment: str, steps: int | None, more: list
     configured = yaml_of(task)
     whole_steps, validations = found["steps"], found["validations"]
     if steps is not None:
-        epochs = configured.get("max_epochs")
-        whole_steps = configured.get("max_steps") or epochs * steps_of(watch.watched)
-        every = configured.get("eval_every")
+        epochs = configured["max_epochs"] or 0
+        whole_steps = configured["max_steps"] or epochs * steps_of(watch.watched)
+        every = configured["eval_every"]
         validations = -(-whole_steps // every) if every else epochs
     scaled = dict(seconds)
     for part in (*STEP_PARTS, "data"):
@@ -397,8 +399,7 @@ def main() -> None:
         if of_cell:
             print(f"{options.experiment}, {cell}\n{table(of_cell)}\n", flush=True)
         rows += of_cell
-    told = {"experiment": options.experiment, "data": bool(os.environ.get("GRU_BENCH_DATA")), "torch": torch.__version__}
-    print(json.dumps({**told, "rows": rows}))
+    print(json.dumps({"experiment": options.experiment, "torch": torch.__version__, "rows": rows}))
 
 
 if __name__ == "__main__":

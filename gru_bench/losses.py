@@ -12,7 +12,7 @@ IGNORED = -100
 CHUNK_BYTES = 2**24
 """Most bytes of logits that are made at a time."""
 CACHED_BYTES = 2**21
-"""Bytes of logits that stay in a core's own cache, about: made, turned into gradients and used up before they leave it."""
+"""Bytes of logits that stay in a core's own cache, about, until their gradients have been used."""
 LEAST_ROWS = 256
 """Positions of a chunk, where :data:`CHUNK_BYTES` allow them: with fewer the matrix products themselves are slower."""
 
@@ -26,11 +26,11 @@ def token_nats(logits_TBV: Tensor, targets_TB: Tensor) -> Tensor:
 def mean_nats(h_TBE: Tensor, layer: nn.Linear, targets_TB: Tensor) -> Tensor:
     """Mean negative log-probability of the targets that are not ignored, given what the output layer is fed.
 
-    Where the logits are few (half of :data:`CACHED_BYTES`), in half precision, or under autocast, this is the layer and
-    ``F.cross_entropy``. Else they are made chunk by chunk, and each chunk gives its part of the gradients while it is in
-    the cache, so that neither logits nor their gradients ever lie in memory as a whole, and what is left are the three
-    matrix products. For 640 positions over 1,000 words of 64 units it takes 0.6 of the plain one's time, for 1,024 over 4,000 of
-    128 units 0.65, and for 1,120 over 33,278 it holds a chunk of 17 MB instead of four times 149 MB.
+    Where the logits are few (half of :data:`CACHED_BYTES`), in half precision, or under autocast, this is the layer
+    and ``F.cross_entropy``. Else they are made chunk by chunk, and each chunk gives its part of the gradients while it
+    is in the cache, so that neither logits nor their gradients ever lie in memory as a whole, and what is left are the
+    three matrix products. For 640 positions over 1,000 words of 64 units it takes 0.6 of the plain one's time, for
+    1,024 over 4,000 of 128 units 0.65; over 33,278 words it holds chunks of 17 MB instead of four times 149 MB.
     """
     targets_N = targets_TB.flatten()
     scored_N = targets_N != IGNORED
@@ -49,18 +49,35 @@ def row_bytes(layer: nn.Linear) -> int:
     return layer.out_features * layer.weight.element_size()
 
 
-def chunk_rows(layer: nn.Linear, num_rows: int) -> int:
-    """Positions whose logits make one chunk, of so many that are cut into chunks of nearly one size."""
+def chunk_rows(layer: nn.Linear, num_rows: int | None = None) -> int:
+    """Positions whose logits make one chunk; given how many there are, such that all chunks are of nearly one size."""
     cached, most = CACHED_BYTES // row_bytes(layer), CHUNK_BYTES // row_bytes(layer)
     rows = max(1, min(max(cached, LEAST_ROWS), most))
-    return -(-num_rows // -(-num_rows // rows))
+    return rows if num_rows is None else -(-num_rows // -(-num_rows // rows))
+
+
+def nats_and_guesses(h_TBE: Tensor, layer: nn.Linear, targets_TB: Tensor) -> tuple[Tensor, Tensor]:
+    """The :func:`token_nats` of what the output layer is fed, and the likeliest tokens, both (T, B); no gradients.
+
+    The logits are made chunk by chunk.
+    """
+    h_NE, targets_N = h_TBE.flatten(0, 1), targets_TB.flatten()
+    rows = chunk_rows(layer, len(targets_N))
+    nats: list[Tensor] = []
+    guesses: list[Tensor] = []
+    with torch.no_grad():
+        for h_nE, targets_n in zip(h_NE.split(rows), targets_N.split(rows), strict=True):
+            logits_n1V = layer(h_nE)[:, None]
+            nats.append(token_nats(logits_n1V, targets_n[:, None]))
+            guesses.append(logits_n1V.argmax(dim=2))
+    return torch.cat(nats).view_as(targets_TB), torch.cat(guesses).view_as(targets_TB)
 
 
 class _ChunkedNats(torch.autograd.Function):
     """Sum of the nats, each times its share. The gradients are made in the forward pass, while a chunk is there.
 
-    ``targets_N`` are valid everywhere; where one is ignored, its share is 0. Shares stand beside the small factors of the
-    products, never beside the logits.
+    ``targets_N`` are valid everywhere; where one is ignored, its share is 0. Shares are multiplied into the small
+    factors of the products, never into the logits.
     """
 
     @staticmethod

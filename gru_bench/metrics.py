@@ -122,16 +122,16 @@ def corpus_bleu(
     Source: Papineni et al. (2002), doi:10.3115/1073083.1073135; Post (2018), arXiv:1804.08771.
     """
     _check_sentences(hypotheses, references)
-    corpus = BLEU(tokenize=tokenize, lowercase=lowercase, max_ngram_order=MAX_NGRAM, force=True)
-    score = corpus.corpus_score(list(hypotheses), [list(references)]).score
-    # for its counts, not its score
+    # one pass over the sentences, for their counts; those of the corpus are their sums
     sentence = BLEU(tokenize=tokenize, lowercase=lowercase, max_ngram_order=MAX_NGRAM, effective_order=True)
     rows = [sentence.sentence_score(h, [r]) for h, r in zip(hypotheses, references, strict=True)]
     statistics = {"sys_len": [row.sys_len for row in rows], "ref_len": [row.ref_len for row in rows]}
     for n in range(1, MAX_NGRAM + 1):
         statistics[f"count_{n}"] = [row.counts[n - 1] for row in rows]
         statistics[f"total_{n}"] = [row.totals[n - 1] for row in rows]
-    return Bleu(float(score), str(corpus.get_signature()), statistics)
+    corpus = BLEU(tokenize=tokenize, lowercase=lowercase, max_ngram_order=MAX_NGRAM, force=True)
+    corpus.corpus_score(list(hypotheses[:1]), [list(references[:1])])  # without one it has no signature
+    return Bleu(bleu_from_statistics(statistics), str(corpus.get_signature()), statistics)
 
 
 def bleu_from_statistics(statistics: dict[str, list[int]]) -> float:
@@ -246,10 +246,10 @@ def corpus_chrf(hypotheses: Sequence[str], references: Sequence[str], *, lowerca
     """
     _check_sentences(hypotheses, references)
     metric = CHRF(lowercase=lowercase)
-    score = metric.corpus_score(list(hypotheses), [list(references)]).score
-    signature = str(metric.get_signature())
-    sentences = [float(metric.sentence_score(h, [r]).score) for h, r in zip(hypotheses, references, strict=True)]
-    return ChrF(float(score), signature, sentences)
+    # the steps of sacrebleu's corpus_score; a sentence_score for each sentence would count all n-grams a second time
+    counts = metric._extract_corpus_statistics(list(hypotheses), [list(references)])
+    sentences = [float(metric._aggregate_and_compute([row]).score) for row in counts]
+    return ChrF(float(metric._aggregate_and_compute(counts).score), str(metric.get_signature()), sentences)
 
 
 def _pair(predicted: Labels, actual: Labels) -> tuple[Tensor, Tensor]:

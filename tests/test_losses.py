@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gru_bench import losses
-from gru_bench.losses import IGNORED, chunk_rows, mean_nats, token_nats
+from gru_bench.losses import IGNORED, chunk_rows, mean_nats, nats_and_guesses, token_nats
 
 T, B, E, V = 5, 3, 4, 11
 
@@ -134,3 +134,15 @@ def test_half_precision_takes_the_plain_way_in_single_precision(monkeypatch: pyt
 def test_token_nats_ignores() -> None:
     logits_TBV = torch.zeros(2, 1, 4)
     assert token_nats(logits_TBV, torch.tensor([[1], [IGNORED]])).flatten().tolist() == pytest.approx([1.3862944, 0.0])
+
+
+@pytest.mark.parametrize("rows", [1, 4, 15])
+def test_nats_and_guesses_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    h_TBE, layer, targets_TB = inputs()
+    chunks_of(monkeypatch, rows)
+    nats_TB, guesses_TB = nats_and_guesses(h_TBE, layer, targets_TB)
+    logits_TBV = layer(h_TBE)
+    torch.testing.assert_close(nats_TB, token_nats(logits_TBV, targets_TB))
+    assert torch.equal(guesses_TB, logits_TBV.argmax(dim=2))
+    assert not nats_TB.requires_grad
+    assert nats_TB[-1, 1:].tolist() == [0, 0]

@@ -80,9 +80,13 @@ class Seq2Seq(nn.Module):
 
     def forward(self, source_TB: Tensor, lengths: Tensor | None, target_SB: Tensor) -> Tensor:
         """Scores of all next words, given all right ones before (teacher forcing)."""
+        return self.output(self.features(source_TB, lengths, target_SB))
+
+    def features(self, source_TB: Tensor, lengths: Tensor | None, target_SB: Tensor) -> Tensor:
+        """What the output layer is fed for all next words, (S, B, H), given all right ones before."""
         memory_TBM, state = self.encode(source_TB, lengths)
-        logits_SBV, _ = self.decode(target_SB, state, memory_TBM, lengths)
-        return logits_SBV
+        h_SBH, _, _ = self._attend(target_SB, state, memory_TBM, lengths, None)
+        return self.dropout(h_SBH)
 
     def encode(self, source_TB: Tensor, lengths: Tensor | None) -> tuple[Tensor, State]:
         """The encoder's outputs (T, B, M) and the state that the decoder starts from."""

@@ -146,7 +146,7 @@ class Trainer:
     def _optimizer_of(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         options = getattr(self.optimizer, "keywords", {})
         # yaml has no tuples, and torch documents betas as one
-        given = {name: tuple(value) for name, value in options.items() if isinstance(value, list)}
+        given: dict[str, Any] = {name: tuple(value) for name, value in options.items() if isinstance(value, list)}
         kind = getattr(self.optimizer, "func", self.optimizer)
         known = "fused" in inspect.signature(kind).parameters and not IMPLEMENTATIONS & options.keys()
         if known and {parameter.device.type for parameter in parameters} <= {"cpu", "cuda"}:

@@ -7,12 +7,11 @@ from abc import abstractmethod
 from typing import Any, Protocol, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from gru_bench.data.vocabulary import BOS, EOS, Vocabulary
-from gru_bench.losses import IGNORED
+from gru_bench.losses import IGNORED, mean_nats, nats_and_guesses
 from gru_bench.tasks.base import Batch, Counts, Part, Scores, SliceScore, Split, Task
 from gru_bench.tasks.objectives.guesses import add_one_surprise
 from gru_bench.tasks.objectives.samples import spread
@@ -30,7 +29,9 @@ Statistics = dict[str, list[Any]]
 class Translator(Protocol):
     """What a model offers these tasks; :class:`~gru_bench.models.seq2seq.Seq2Seq` is one."""
 
-    def __call__(self, source_TB: Tensor, lengths: Tensor | None, target_SB: Tensor) -> Tensor: ...
+    output: nn.Linear
+
+    def features(self, source_TB: Tensor, lengths: Tensor | None, target_SB: Tensor) -> Tensor: ...
     def greedy(
         self, source_TB: Tensor, lengths: Tensor | None, /, *, bos: int, eos: int, max_length: int
     ) -> Tensor: ...
@@ -98,9 +99,9 @@ class Translate(Task):
         return {"loss": loss}
 
     def loss(self, model: nn.Module, batch: Batch, carry: Any) -> tuple[Tensor, Counts, Any]:
-        logits_SBV = cast(Translator, model)(batch.inputs, batch.lengths, words_before(batch.targets, self.vocabulary))
-        loss = F.cross_entropy(logits_SBV.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
-        return loss, batch.counts(), None
+        translator = cast(Translator, model)
+        h_SBH = translator.features(batch.inputs, batch.lengths, words_before(batch.targets, self.vocabulary))
+        return mean_nats(h_SBH, translator.output, batch.targets), batch.counts(), None
 
     def score(self, model: nn.Module, split: Split) -> Scores:
         place = self.place(model)
@@ -174,9 +175,9 @@ def words_before(targets_SB: Tensor, vocabulary: Vocabulary) -> Tensor:
 
 def teacher_forced(model: Translator, batch: Batch, vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
     """For each sentence, given all right words before: its total nats (B,), and how many words (B,) are right."""
-    logits_SBV = model(batch.inputs, batch.lengths, words_before(batch.targets, vocabulary))
-    nats_SB = F.cross_entropy(logits_SBV.movedim(2, 1).double(), batch.targets, ignore_index=IGNORED, reduction="none")
-    return nats_SB.sum(dim=0).cpu(), (logits_SBV.argmax(dim=2) == batch.targets).sum(dim=0).cpu()
+    h_SBH = model.features(batch.inputs, batch.lengths, words_before(batch.targets, vocabulary))
+    nats_SB, guesses_SB = nats_and_guesses(h_SBH, model.output, batch.targets)
+    return nats_SB.double().sum(dim=0).cpu(), (guesses_SB == batch.targets).sum(dim=0).cpu()
 
 
 def greedy_ids(

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 import torch
 from num2words import num2words
-from seq2seq_models import make_model
+from seq2seq_models import make_model, sure
 from torch import nn
 
 from gru_bench.backends.vendor import Vendor
@@ -133,7 +133,7 @@ class Oracle(nn.Module):
 
     def __init__(self, task: NumberTranslation, *, wrong_when_longer_than: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
+        self.output = sure(task.sizes()["target_vocab_size"])
         self.task = task
         self.limit = wrong_when_longer_than
         pairs = zip(task._sources["test"], task._targets["test"], strict=True)
@@ -147,10 +147,10 @@ class Oracle(nn.Module):
         eos = self.task.target_vocabulary.index[EOS]
         return nn.utils.rnn.pad_sequence(self.answers(source_TB, lengths), padding_value=eos)
 
-    def forward(self, source_TB: torch.Tensor, lengths: torch.Tensor, target_SB: torch.Tensor) -> torch.Tensor:
+    def features(self, source_TB: torch.Tensor, lengths: torch.Tensor, target_SB: torch.Tensor) -> torch.Tensor:
         answers = nn.utils.rnn.pad_sequence([*self.answers(source_TB, lengths), torch.zeros(len(target_SB)).long()])
         size = self.task.sizes()["target_vocab_size"]
-        return 50.0 * nn.functional.one_hot(answers[: len(target_SB), :-1], size)
+        return nn.functional.one_hot(answers[: len(target_SB), :-1], size).float()
 
 
 def test_scores_of_an_oracle(task: NumberTranslation) -> None:
