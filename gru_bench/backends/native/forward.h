@@ -95,7 +95,7 @@ class Forward {
 
     // Tokens of a chunk: half of the second-level cache is for the rest.
     static Size most(const Layer<T>& layer) {
-        return std::max<Size>((Size(512) << 10) / (Cell::GATES * layer.hidden * Size(sizeof(T))), 1);
+        return std::max<Size>((Size(128) << 10) / (Cell::GATES * layer.hidden * Size(sizeof(T))), 1);
     }
 
     // The input's part of the gates for some tokens of the chunk that begins with token `from`.
@@ -123,11 +123,8 @@ class Forward {
                     const int lanes = static_cast<int>(std::clamp<Size>(H - unit, 0, LANES<T>));
                     bias[g * Cell::VECTORS + v] = load(layer.b + (part.first + g) * H + unit, lanes);
                 }
-            Vec<T>* out = at_token<WIDE>(part, p, half);
-            for (Size k = some.begin; k < some.end; k++)
-                for (int j = 0; j < WIDE; j++) out[k * WIDE + j] = bias[j];
-            product<T, WIDE>(x + some.begin * D, D, some.end - some.begin, part.W + p * part.W_size, D,
-                             out + some.begin * WIDE, true);
+            product<T, WIDE>(x + some.begin * D, D, some.end - some.begin, part.W + p * part.W_size, D, {bias, 0},
+                             at_token<WIDE>(part, p, half + some.begin));
         }
     }
 
@@ -182,7 +179,7 @@ class Forward {
     template <int COUNT, class Use>
     void sweep(const Gates<T>& part, Size token, Mine mine, Size count, const T* state, Use use) const {
         constexpr int WIDE = COUNT * Cell::VECTORS, VECTORS = Cell::VECTORS, LAST = (COUNT - 1) * VECTORS;
-        Vec<T> sum[ROW_BLOCK * WIDE], apart[VECTORS] = {};
+        Vec<T> sum[MOST_ROWS<WIDE> * WIDE], apart[VECTORS] = {};
         for (Size p = 0; p < num_panels; p++) {
             const Size first = p * UNITS;
             const Vec<T>* projected = at_token<WIDE>(part, p, token);
@@ -190,15 +187,18 @@ class Forward {
                 const Size unit = first + v * LANES<T>;
                 apart[v] = load(layer.b_apart + unit, static_cast<int>(std::clamp<Size>(H - unit, 0, LANES<T>)));
             }
-            for (Size from = 0; from < count; from += ROW_BLOCK) {
-                const Size block = std::min(ROW_BLOCK, count - from);
-                for (Size i = 0; i < block; i++)
-                    for (int j = 0; j < WIDE; j++)
-                        sum[i * WIDE + j] =
-                            Cell::APART && j >= LAST ? apart[j - LAST] : projected[mine.row(from + i) * WIDE + j];
+            each_piece(count, row_block<WIDE>(H), [&](Size from, Size block) {
+                Start<T> start = {projected + mine.row(from) * WIDE, mine.parts * WIDE};
+                if (Cell::APART || !state) {
+                    for (Size i = 0; i < block; i++)
+                        for (int j = 0; j < WIDE; j++)
+                            sum[i * WIDE + j] =
+                                Cell::APART && j >= LAST ? apart[j - LAST] : start.from[i * start.row + j];
+                    start = {sum, WIDE};
+                }
                 if (state)
                     product<T, WIDE>(state + mine.row(from) * H, mine.parts * H, block, part.U + p * part.U_size, H,
-                                     sum, true);
+                                     start, sum);
                 for (Size i = 0; i < block; i++)
                     for (int v = 0; v < VECTORS && first + v * LANES<T> < H; v++) {
                         const Size row = mine.row(from + i);
@@ -206,7 +206,7 @@ class Forward {
                         for (int g = 0; g < COUNT; g++) of_unit[g] = sum[i * WIDE + g * VECTORS + v];
                         use(row, first + v * LANES<T>, of_unit, projected[row * WIDE + LAST + v]);
                     }
-            }
+            });
         }
     }
 

@@ -10,20 +10,29 @@
 
 typedef std::ptrdiff_t Size;
 
+namespace {  // every library its own: the loader would share what has the same name
+
 // Rows of one tile: its accumulators, the NV vectors of the panel and one broadcast must fit into the registers.
 template <int NV>
 constexpr int TILE_ROWS = std::min(12, (VECTOR_REGISTERS - 1 - NV) / NV);
 
-// out[i][v] (+)= sum over k of a[i * row + k * step] * panel[k][v]
+// Where the sums of a product begin: row i at from + i * row. Null: at zero.
+template <class T>
+struct Start {
+    const Vec<T>* from = nullptr;
+    Size row = 0;
+};
+
+// out[i][v] = start[i][v] + sum over k of a[i * row + k * step] * panel[k][v]
 //
 // All loops but that over k are unrolled, so that the sums stay in registers from the first line to the last.
 template <class T, int ROWS, int NV>
-inline void tile(const T* a, Size row, Size step, const T* panel, Size K, Vec<T>* out, bool add) {
+inline void tile(const T* a, Size row, Size step, const T* panel, Size K, Start<T> start, Vec<T>* out) {
     Vec<T> sum[ROWS][NV];
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 16
-        for (int v = 0; v < NV; v++) sum[i][v] = add ? out[i * NV + v] : Vec<T>{};
+        for (int v = 0; v < NV; v++) sum[i][v] = start.from ? start.from[i * start.row + v] : Vec<T>{};
     for (Size k = 0; k < K; k++, a += step, panel += NV * LANES<T>) {
         Vec<T> b[NV];
 #pragma GCC unroll 16
@@ -42,40 +51,50 @@ inline void tile(const T* a, Size row, Size step, const T* panel, Size K, Vec<T>
 }
 
 template <class T, int NV, int ROWS = TILE_ROWS<NV>>
-inline void tile(int rows, const T* a, Size row, Size step, const T* panel, Size K, Vec<T>* out, bool add) {
+inline void tile(int rows, const T* a, Size row, Size step, const T* panel, Size K, Start<T> start, Vec<T>* out) {
     if (rows == ROWS)
-        tile<T, ROWS, NV>(a, row, step, panel, K, out, add);
+        tile<T, ROWS, NV>(a, row, step, panel, K, start, out);
     else if constexpr (ROWS > 1)
-        tile<T, NV, ROWS - 1>(rows, a, row, step, panel, K, out, add);
+        tile<T, NV, ROWS - 1>(rows, a, row, step, panel, K, start, out);
 }
 
-// Cuts [begin, end) into tiles of nearly equal height, so that no tile is left with one row.
-template <int NV, class Body>
-inline void each_tile(Size begin, Size end, Body body) {
-    Size left = end - begin, tiles = (left + TILE_ROWS<NV> - 1) / TILE_ROWS<NV>;
-    for (; tiles > 0; tiles--) {
-        int rows = static_cast<int>((left + tiles - 1) / tiles);
-        body(begin, rows);
-        begin += rows;
-        left -= rows;
+// Cuts `count` rows into pieces of nearly equal height, at most `most`, so that none is left with one row.
+template <class Body>
+inline void each_piece(Size count, Size most, Body body) {
+    const Size pieces = (count + most - 1) / most;
+    for (Size i = 0; i < pieces; i++) {
+        const Size first = count * i / pieces;
+        body(first, count * (i + 1) / pieces - first);
     }
 }
 
-// Rows that a product takes at once: their sums and a piece of the panel lie in the first-level cache.
-constexpr Size ROW_BLOCK = 96;
+// Bytes of a panel that stay in the first-level cache while rows pass.
+constexpr Size PANEL_BYTES = Size(32) << 10;
 
-// out[i][v] (+)= a's row i times the panel, for any number of rows. Of a long panel a piece that fits into the
-// first-level cache goes through all rows before the next; the order of the sum is the same.
+// Rows that are best taken at once. With a short panel a tile's: what is stored of one goes to memory during the next.
+// A long one is read in pieces, and each of them once for as many rows as have room.
+template <int NV>
+inline Size row_block(Size K) {
+    return K * NV * VECTOR_BYTES <= PANEL_BYTES ? TILE_ROWS<NV> : 8 * TILE_ROWS<NV>;
+}
+
+template <int NV>
+constexpr int MOST_ROWS = 8 * TILE_ROWS<NV>;
+
+// As tile, for any number of rows. Of a long panel a piece goes through all rows before the next; the order of the sum is
+// the same.
 template <class T, int NV>
-__attribute__((noinline)) void product(const T* a, Size row, Size rows, const T* panel, Size K, Vec<T>* out, bool add) {
-    constexpr Size DEPTH = (Size(32) << 10) / (NV * VECTOR_BYTES);
-    const Size pieces = std::max<Size>((K + DEPTH - 1) / DEPTH, 1);
+__attribute__((noinline)) void product(const T* a, Size row, Size rows, const T* panel, Size K, Start<T> start,
+                                       Vec<T>* out) {
+    const Size bytes = K * NV * VECTOR_BYTES, pieces = std::max<Size>((bytes + PANEL_BYTES - 1) / PANEL_BYTES, 1);
     for (Size i = 0; i < pieces; i++) {
         const Size k = K * i / pieces, end = K * (i + 1) / pieces;
-        each_tile<NV>(0, rows, [&](Size first, int height) {
-            tile<T, NV>(height, a + first * row + k, row, 1, panel + k * NV * LANES<T>, end - k, out + first * NV,
-                        add || i > 0);
+        each_piece(rows, TILE_ROWS<NV>, [&](Size first, Size height) {
+            const Start<T> here = {start.from ? start.from + first * start.row : nullptr, start.row};
+            tile<T, NV>(static_cast<int>(height), a + first * row + k, row, 1, panel + k * NV * LANES<T>, end - k, here,
+                        out + first * NV);
         });
+        start = {out, NV};
     }
 }
 
@@ -83,21 +102,20 @@ __attribute__((noinline)) void product(const T* a, Size row, Size rows, const T*
 constexpr int NARROW = 2;
 
 template <class T>
-inline void narrow_tile(int vectors, int rows, const T* a, Size row, Size step, const T* panel, Size K, Vec<T>* out,
-                        bool add) {
+inline void narrow_tile(int vectors, int rows, const T* a, Size row, Size step, const T* panel, Size K, Vec<T>* out) {
     if (vectors == NARROW)
-        tile<T, NARROW, TILE_ROWS<NARROW>>(rows, a, row, step, panel, K, out, add);
+        tile<T, NARROW, TILE_ROWS<NARROW>>(rows, a, row, step, panel, K, {}, out);
     else
-        tile<T, 1, TILE_ROWS<NARROW>>(rows, a, row, step, panel, K, out, add);
+        tile<T, 1, TILE_ROWS<NARROW>>(rows, a, row, step, panel, K, {}, out);
 }
 
 template <class T>
-inline void narrow_product(int vectors, const T* a, Size row, Size rows, const T* panel, Size K, Vec<T>* out,
-                           bool add) {
+inline void narrow_product(int vectors, const T* a, Size row, Size rows, const T* panel, Size K, Start<T> start,
+                           Vec<T>* out) {
     if (vectors == NARROW)
-        product<T, NARROW>(a, row, rows, panel, K, out, add);
+        product<T, NARROW>(a, row, rows, panel, K, start, out);
     else
-        product<T, 1>(a, row, rows, panel, K, out, add);
+        product<T, 1>(a, row, rows, panel, K, start, out);
 }
 
 // Vectors of panel p that hold columns.
@@ -155,3 +173,5 @@ inline void pack_strip(const T* from, Size row, Size K, Size columns, T* strip) 
         }
     }
 }
+
+}  // namespace
