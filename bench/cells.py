@@ -12,6 +12,8 @@ once in the opposite order; the next round starts with another one. Times are me
 taken within a round. The rate in per cent is that of the layer's matrix products against the best product that torch
 made here just before, oneDNN's or its default, on the same threads.
 
+``--march x86-64-v3`` compiles our code for that level in place of this processor's own: AVX2 without AVX-512, say.
+
 Prints a table, then what the forward pass keeps for the backward pass, then one line of JSON; ``--store`` also writes
 the figures to the tracking store, where reports find them. Exit 1 where a backend could not be timed.
 """
@@ -20,6 +22,7 @@ import argparse
 import gc
 import json
 import math
+import re
 import statistics
 import sys
 import time
@@ -37,6 +40,7 @@ from torch.autograd.profiler import profile
 
 import gru_bench
 from gru_bench.backends.base import Backend, Stack
+from gru_bench.backends.native import build as native_build
 from gru_bench.backends.native import layer as native
 from gru_bench.backends.native import workspace
 from gru_bench.backends.native.build import CannotBuild
@@ -301,6 +305,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--shapes", default=",".join("x".join(map(str, shape)) for shape in GRID), help="TxB[xD]xH,...")
     parser.add_argument("--threads", type=int, default=usable_cores(), help="default: all usable cores")
+    parser.add_argument(
+        "--march", default="native", help="what our code is compiled for, as in -march; default: native"
+    )
     parser.add_argument("--store", nargs="?", const="", help="write the figures there; default: mlflow.db here")
     options = parser.parse_args(arguments)
     options.cells = list(dict.fromkeys(options.cells.split(",")))
@@ -330,6 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"cells: {error}", file=sys.stderr)
         return 2
+    native_build.FLAGS = tuple(re.sub(r"^-march=.*", f"-march={options.march}", f) for f in native_build.FLAGS)  # type: ignore[assignment]
     others = cores_used_by_others(1.0)
     set_threads(options.threads)
     peak = peak_gflops()
@@ -361,6 +369,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "threads": options.threads,
         "dtype": "float32",
         "device": "cpu",
+        "march": options.march,
         "commit": commit,
         "dirty": dirty,
         "peak_gflops": round(peak, 1),

@@ -12,9 +12,14 @@ typedef std::ptrdiff_t Size;
 
 namespace {  // every library its own: the loader would share what has the same name
 
-// Rows of one tile: its accumulators, the NV vectors of the panel and one broadcast must fit into the registers.
+// Rows of one tile: as many as leave registers for its sums, one side's numbers and one number of the other side.
+constexpr int tile_rows(int vectors) {
+    int rows = 1;
+    while (rows < 12 && (rows + 1) * vectors + std::min(rows + 1, vectors) + 1 <= VECTOR_REGISTERS) rows++;
+    return rows;
+}
 template <int NV>
-constexpr int TILE_ROWS = std::min(12, (VECTOR_REGISTERS - 1 - NV) / NV);
+constexpr int TILE_ROWS = tile_rows(NV);
 
 // Where the sums of a product begin: row i at from + i * row. Null: at zero.
 template <class T>
@@ -34,14 +39,26 @@ inline void tile(const T* a, Size row, Size step, const T* panel, Size K, Start<
 #pragma GCC unroll 16
         for (int v = 0; v < NV; v++) sum[i][v] = start.from ? start.from[i * start.row + v] : Vec<T>{};
     for (Size k = 0; k < K; k++, a += step, panel += NV * LANES<T>) {
-        Vec<T> b[NV];
+        if constexpr (ROWS >= NV) {
+            Vec<T> b[NV];
 #pragma GCC unroll 16
-        for (int v = 0; v < NV; v++) b[v] = load(panel + v * LANES<T>);
+            for (int v = 0; v < NV; v++) b[v] = load(panel + v * LANES<T>);
 #pragma GCC unroll 16
-        for (int i = 0; i < ROWS; i++) {
-            Vec<T> left = fill(a[i * row]);
+            for (int i = 0; i < ROWS; i++) {
+                Vec<T> left = fill(a[i * row]);
 #pragma GCC unroll 16
-            for (int v = 0; v < NV; v++) sum[i][v] += left * b[v];
+                for (int v = 0; v < NV; v++) sum[i][v] += left * b[v];
+            }
+        } else {
+            Vec<T> left[ROWS];
+#pragma GCC unroll 16
+            for (int i = 0; i < ROWS; i++) left[i] = fill(a[i * row]);
+#pragma GCC unroll 16
+            for (int v = 0; v < NV; v++) {
+                Vec<T> b = load(panel + v * LANES<T>);
+#pragma GCC unroll 16
+                for (int i = 0; i < ROWS; i++) sum[i][v] += left[i] * b;
+            }
         }
     }
 #pragma GCC unroll 16
