@@ -9,7 +9,7 @@ BIN = $(VENV)/bin
 PIP_ARGS ?=
 REPORTS ?= reports/local
 
-.PHONY: demo article claims real-quick test test-slow check format lock clean
+.PHONY: demo article claims real-quick test test-slow gpu gpu-wheels check format lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gru-bench train experiment=quick hydra/launcher=joblib; \
@@ -38,6 +38,20 @@ test: $(VENV)/.installed
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+# for a machine with a CUDA card and little time: no environment is made and nothing is fetched; PYTHON is one that has
+# torch. What else it lacks comes from the folder that gpu-wheels has filled, on a machine with a network, for GPU_PYTHON
+# less what GPU_HAS names (names, or a file of them)
+WHEELS ?= wheels
+GPU_PYTHON ?= 3.12
+GPU_HAS ?=
+GPU_ARGS ?=
+
+gpu:
+	$(PYTHON) bench/gpu.py $(if $(wildcard $(WHEELS)/*.whl),--wheels $(WHEELS)) $(GPU_ARGS)
+
+gpu-wheels:
+	$(PYTHON) bench/gpu_wheels.py --python $(GPU_PYTHON) --has "$(GPU_HAS)" --output $(WHEELS)
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check .

@@ -30,9 +30,9 @@ NUM_BATCHES = 8
 """Distinct batches, over and over."""
 
 
-def article(cell: str, backend: str) -> tuple[Settings, Node]:
-    """The config of ``experiment=article`` with one cell on one backend, in float32 on the CPU."""
-    overrides = ["experiment=article", f"cell={cell}", f"backend={backend}", "device=cpu", "dtype=float32"]
+def article(cell: str, backend: str, device: str = "cpu") -> tuple[Settings, Node]:
+    """The config of ``experiment=article`` with one cell on one backend, in float32."""
+    overrides = ["experiment=article", f"cell={cell}", f"backend={backend}", f"device={device}", "dtype=float32"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         settings, node = check(compose("train", overrides))
     node["task"] |= {"num_train": NUM_BATCHES * node["task"]["batch_size"], "num_valid": 1, "num_test": 1}

@@ -35,7 +35,7 @@ from statistics import NormalDist
 from typing import Any
 
 import torch
-from cells import CPU, DTYPE, chosen
+from cells import chosen
 from peers import turn_order
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -51,6 +51,8 @@ PACKED = "packed"
 MODULES: dict[str, Callable[[int, int], nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 BACKENDS = ("bptt", "vendor", "loop", PACKED)
 SIZE = (100, 32, 128)
+
+CPU, DTYPE = torch.device("cpu"), torch.float32
 
 Row = dict[str, Any]
 Layer = Callable[[Tensor, Tensor | None], Tensor]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gru_bench.backends.base import Backend, Mark, Stack, State, check_input
 from gru_bench.backends.cudnn import cudnn_name
 from gru_bench.cells.base import Cell
-from gru_bench.errors import UserError
+from gru_bench.errors import Unsupported, UserError
 
 _RUN_HERE = "rnn, lstm and gru as torch.nn has them"
 
@@ -138,6 +138,7 @@ class VendorStack(Stack):
         else:
             with onednn_off():
                 h_TBH, *final = self._run(*given)
+        check_type(h_TBH)
         return h_TBH, tuple(final)
 
     def _run(self, x_TBD: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
@@ -218,6 +219,26 @@ class Vendor(Backend):
 
     def _stack(self, cells: Sequence[Cell], dropout: float) -> Stack:
         return VendorStack(cells, dropout, self.onednn)
+
+
+def check_type(h_TBH: Tensor) -> None:
+    """Refuse float16 where mixed precision asked for bfloat16: its largest number is 65504, and no loss is scaled here.
+
+    torch's autocast hands every recurrent layer on CUDA to cuDNN in float16, whatever type was asked for
+    (``_cudnn_rnn_cast_reflatten`` in ATen/cudnn/AutocastRNN.cpp); should a version of torch change that, nothing is
+    refused.
+
+    Raises:
+        Unsupported: The layer ran in float16.
+    """
+    kind = h_TBH.device.type
+    if h_TBH.dtype is torch.float16 and torch.is_autocast_enabled(kind):
+        asked = torch.get_autocast_dtype(kind)
+        if asked is not torch.float16:
+            raise Unsupported(
+                f"backend=vendor does not run dtype={str(asked)[6:]} on {kind}: torch's mixed precision gives cuDNN "
+                "float16 there. backend=loop runs every cell in it; valid here: dtype=float32"
+            )
 
 
 def describe(cell: Cell) -> str:

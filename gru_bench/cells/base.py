@@ -97,6 +97,11 @@ class Cell(nn.Module):
         """Whether no state can grow exponentially with the steps: ReLU and a recurrent weight above 1 let it."""
         return True
 
+    @property
+    def num_products(self) -> int:
+        """Multiplications by weights of one step of one sequence: each entry of W and U is used once."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.dim() > 1)
+
     def initial_state(self, batch_size: int) -> State:
         """Zeros, one (B, H) tensor a state."""
         return tuple(self.W.new_zeros(batch_size, self.hidden_size) for _ in self.states)

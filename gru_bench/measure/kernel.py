@@ -98,7 +98,8 @@ def recorded(
     # dropout between layers draws numbers, which must not shift those of the training that follows
     with torch.random.fork_rng(devices=[device] if on_cuda else []), torch.enable_grad(), stacks_marked(module):
         run()  # the first call of all compiles, plans and allocates
-        with profile(use_cpu=True, use_device="cuda" if on_cuda else None) as profiled:
+        # without Kineto torch times a GPU's work with events of its own and never learns the names of its kernels
+        with profile(use_cpu=True, use_device="cuda" if on_cuda else None, use_kineto=on_cuda) as profiled:
             run()
             if on_cuda:
                 torch.cuda.synchronize(device)

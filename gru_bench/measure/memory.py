@@ -1,14 +1,23 @@
-"""Peak memory of one training step, in exact tensor bytes."""
+"""Peak memory of a block of code, in exact tensor bytes."""
 
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import DeviceType
+from torch._C._profiler import _EventType
 from torch.autograd.profiler import profile
+
+
+@dataclass(frozen=True)
+class Change:
+    """One allocation on the CPU, or one release with its bytes below zero. ``ns`` is when, in nanoseconds."""
+
+    ns: int
+    address: int
+    nbytes: int
 
 
 class PeakMemory:
@@ -28,6 +37,8 @@ class PeakMemory:
 
     Attributes:
         peak_bytes: The peak, or None before the block has ended or when it raised.
+        changes: On a CPU, all allocations and releases in order.
+        old_gradients: On a CPU, addresses at which the old gradients were laid anew.
     """
 
     def __init__(self, device: torch.device, live_bytes: int = 0, /, *, gradients_of: nn.Module | None = None) -> None:
@@ -35,6 +46,8 @@ class PeakMemory:
         self.live_bytes = live_bytes
         self.gradients_of = gradients_of
         self.peak_bytes: int | None = None
+        self.changes: list[Change] = []
+        self.old_gradients: set[int] = set()
         self._profile: Any = None
         self._held: list[Tensor] = []
 
@@ -49,6 +62,7 @@ class PeakMemory:
             if parameter.grad is not None:
                 self._held.append(parameter.grad)  # released after the block, where nobody counts
                 parameter.grad = parameter.grad.clone()
+                self.old_gradients.update(storages([parameter.grad]))
         return self
 
     def __exit__(
@@ -60,56 +74,88 @@ class PeakMemory:
             return
         self._profile.__exit__(kind, error, trace)
         if kind is None:
+            self.changes = changes_of(self._profile)
             copied = sum(grad.nbytes for grad in self._held)
-            self.peak_bytes = self.live_bytes - copied + peak_of(self._profile)
+            self.peak_bytes = self.live_bytes - copied + peak_of(self.changes)
         self._profile = None
         self._held.clear()
 
 
-def peak_of(profiled: Any) -> int:
-    """Largest value of the running sum of allocations minus releases on the CPU, at least 0.
+def changes_of(profiled: Any) -> list[Change]:
+    """What a profiler saw come and go on the CPU, in order.
 
     Args:
-        profiled: A ``torch.autograd.profiler.profile`` that has ended.
+        profiled: A ``torch.autograd.profiler.profile(profile_memory=True)`` that has ended.
     """
-    events = [
-        (event.start_ns(), event.nbytes())
-        for event in profiled.kineto_results.events()
-        if event.name() == "[memory]" and event.device_type() == DeviceType.CPU
-    ]
+    found: list[Change] = []
+    unread = list(profiled.kineto_results.experimental_event_tree())
+    while unread:
+        event = unread.pop()
+        unread.extend(event.children)
+        if event.tag == _EventType.Allocation:
+            _, fields = event.typed
+            if fields.device.type == "cpu":
+                found.append(Change(event.start_time_ns, fields.ptr, fields.alloc_size))
+    return sorted(found, key=lambda change: change.ns)
+
+
+def peak_of(changes: Iterable[Change]) -> int:
+    """Largest value of the running sum of allocations minus releases, at least 0."""
     alive = peak = 0
-    for _, nbytes in sorted(events, key=lambda event: event[0]):
-        alive += nbytes
+    for change in changes:
+        alive += change.nbytes
         peak = max(peak, alive)
     return peak
 
 
-def live_bytes(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Any) -> int:
+def kept_bytes(call: Callable[[], object]) -> int:
+    """Bytes on the CPU that are alive after a call, with what it returned, and were not before.
+
+    Of a layer's forward pass: its output, and all that it keeps for the backward pass. Empty the shelf of
+    ``backends/native/workspace.py`` before, or what is taken from there is not counted.
+    """
+    with profile(use_cpu=True, profile_memory=True) as profiled:
+        returned = call()
+    found = sum(change.nbytes for change in changes_of(profiled))
+    del returned  # alive until here
+    return found
+
+
+def live_bytes(model: nn.Module, optimizer: torch.optim.Optimizer | None, inputs: Iterable[Tensor]) -> int:
     """Bytes that are alive before a step: parameters, buffers, gradients, optimizer state, and the batch.
 
     Tensors that share their storage are counted once.
 
     Args:
         model: The model.
-        optimizer: Its optimizer.
-        batch: A dataclass whose fields hold tensors.
+        optimizer: Its optimizer, if any.
+        inputs: The tensors of the batch.
     """
-    sizes = {}
-    for tensor in _tensors(model, optimizer, batch):
-        storage = tensor.untyped_storage()
-        sizes[storage.data_ptr()] = storage.nbytes()
-    return sum(sizes.values())
+    tensors = [*parameters_of(model), *gradients_of(model), *optimizer_state(optimizer), *inputs]
+    return sum(storages(tensors).values())
 
 
-def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Any) -> Iterator[Tensor]:
-    for parameter in model.parameters():
-        yield parameter
-        if parameter.grad is not None:
-            yield parameter.grad
+def parameters_of(model: nn.Module) -> Iterator[Tensor]:
+    """Parameters, and buffers with them: what the model itself holds."""
+    yield from model.parameters()
     yield from model.buffers()
-    for state in optimizer.state.values():
+
+
+def gradients_of(model: nn.Module) -> Iterator[Tensor]:
+    """Gradients that are there now."""
+    yield from (parameter.grad for parameter in model.parameters() if parameter.grad is not None)
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer | None) -> Iterator[Tensor]:
+    """What an optimizer remembers, such as Adam's two averages."""
+    for state in optimizer.state.values() if optimizer is not None else ():
         yield from (value for value in state.values() if isinstance(value, Tensor))
-    for field in dataclasses.fields(batch):
-        value = getattr(batch, field.name)
-        if isinstance(value, Tensor):
-            yield value
+
+
+def storages(tensors: Iterable[Tensor]) -> dict[int, int]:
+    """Bytes of each storage by its address: what shares one is there once."""
+    found = {}
+    for tensor in tensors:
+        storage = tensor.untyped_storage()
+        found[storage.data_ptr()] = storage.nbytes()
+    return found

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from gru_bench.backends.base import Backend
-from gru_bench.backends.native import workspace
 from gru_bench.measure import parity
 from gru_bench.measure.kernel import audit
-from gru_bench.measure.memory import PeakMemory, live_bytes
+from gru_bench.measure.memory_split import Split, split
 from gru_bench.measure.parity import Parity
 from gru_bench.measure.trace import Audit
 from gru_bench.models.encoder import Encoder, MakeCell, num_parameters
@@ -102,17 +101,16 @@ def audit_kernel(model: nn.Module, backend: Backend, batch: Batch, place: Place)
     )
 
 
-def peak_memory(model: nn.Module, trainer: Trainer, task: Task, batch: Batch) -> int | None:
-    """The peak of the tensor bytes of one training step; None where it could not be measured."""
+def memory_of_a_step(model: nn.Module, trainer: Trainer, task: Task, batch: Batch) -> Split:
+    """The peak of the tensor bytes of one training step, and what it is made of."""
     batch = batch.to(*task.place(model))
+    tensors = [value for value in vars(batch).values() if isinstance(value, Tensor)]
     with undisturbed(model):
         optimizer = trainer.make_optimizer(model)
         trainer.step(model, optimizer, task, batch, None)  # makes the optimizer's state
-        workspace.clear()  # memory kept there would be used again without being counted
-        meter = PeakMemory(batch.inputs.device, live_bytes(model, optimizer, batch), gradients_of=model)
-        with meter:
-            trainer.step(model, optimizer, task, batch, None)
-    return meter.peak_bytes
+        return split(
+            lambda: trainer.step(model, optimizer, task, batch, None), model=model, optimizer=optimizer, inputs=tensors
+        )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import yaml
 from torch import nn
 
 from gru_bench.config.keys import NO_INFLUENCE, flatten
+from gru_bench.measure.memory_split import Split
 from gru_bench.measure.parity import Parity
 from gru_bench.measure.trace import Audit
 from gru_bench.probes.base import Findings
@@ -121,10 +122,16 @@ class Recorder:
         self.run.params({"kernel": found.kernel})
         self.run.text(KERNEL_FILE, found.text())
 
-    def memory(self, peak_bytes: int | None) -> None:
-        """Before training: the peak memory of one training step, where it could be measured."""
-        if peak_bytes is not None:
-            self.run.value("memory", "peak_tensor_mib", peak_bytes / MIB, unit="MiB", higher_is_better=False)
+    def memory(self, found: Split) -> None:
+        """Before training: the peak memory of one training step, and what it was made of at that moment."""
+        for name, nbytes in (
+            ("peak_tensor_mib", found.peak),
+            ("parameters_mib", found.parameters),
+            ("gradients_mib", found.gradients),
+            ("optimizer_mib", found.optimizer),
+            ("activations_mib", found.activations),
+        ):
+            self.run.value("memory", name, nbytes / MIB, unit="MiB", higher_is_better=False)
 
     def curves(self, event: Event) -> None:
         """A hook of the trainer: the curves, at every evaluation."""

@@ -80,7 +80,7 @@ def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> Non
     record.parity(parity)
     parity.require(str(job.facts["backend"]), str(job.facts["cell"]))  # red: nothing of it is timed
     record.kernel(preflight.audit_kernel(model, backend, batch, place))
-    record.memory(preflight.peak_memory(model, trainer, task, batch))
+    record.memory(preflight.memory_of_a_step(model, trainer, task, batch))
     record.run.flush()  # on record even if the process is killed in the hours that training may take
 
     fit = Fit()

@@ -259,6 +259,22 @@ def test_onednn_is_refused_to_be_switched_off_where_it_never_runs() -> None:
         Vendor(onednn=False).stack([maker("rnn_article")(3, 5, seeded())], CPU, torch.float32)
 
 
+@pytest.mark.parametrize("ran_in", [torch.float16, torch.bfloat16, torch.float32])
+def test_float16_is_refused_where_bfloat16_was_asked_for(ran_in: torch.dtype) -> None:
+    stack = Vendor().stack([LSTM(3, 5, seeded())], CPU, torch.float32)
+    assert isinstance(stack, VendorStack)
+    stack._run = lambda *given: (torch.zeros(2, 2, 5, dtype=ran_in),) * 3  # type: ignore[method-assign]
+    stack(torch.ones(2, 2, 3))  # not in mixed precision: the type is that of the layer
+    with torch.autocast("cpu", torch.bfloat16):
+        if ran_in is torch.float16:
+            with pytest.raises(
+                Unsupported, match=r"^backend=vendor does not run dtype=bfloat16 on cpu: .*backend=loop"
+            ):
+                stack(torch.ones(2, 2, 3))
+        else:
+            stack(torch.ones(2, 2, 3))
+
+
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN")
 
 

@@ -1,5 +1,6 @@
 """The kernel that is named is the one that ran, and an audit's shares are those of the time."""
 
+import contextlib
 import re
 
 import pytest
@@ -14,6 +15,7 @@ from gru_bench.backends.cudnn import cudnn_name
 from gru_bench.backends.loop import Loop
 from gru_bench.backends.native.layer import native_name
 from gru_bench.backends.vendor import Vendor
+from gru_bench.measure import kernel
 from gru_bench.measure.kernel import audit, kernel_name, name_of
 from gru_bench.measure.trace import Audit, Event, Operator, operators, own_times
 from gru_bench.models.encoder import Encoder
@@ -265,6 +267,29 @@ def test_cudnn_is_named_from_both_time_lines() -> None:
     assert name_of(host, Vendor()) == "cuDNN"
     # cuDNN off: the same operators of torch.nn, with nothing fused inside
     assert name_of([event for event in host if "cudnn" not in event.name], Vendor()) == "ATen loop"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_gpus_kernels_are_recorded_by_name(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Noted(kernel.profile):
+        def __init__(self, **options: object) -> None:
+            asked.append(torch.autograd.profiler.profile(**options))
+            super().__init__(use_cpu=True)
+
+    asked: list[torch.autograd.profiler.profile] = []
+    monkeypatch.setattr(kernel, "profile", Noted)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+    monkeypatch.setattr(
+        torch.autograd.profiler, "_supported_activities", lambda: {torch.profiler.ProfilerActivity.CUDA}
+    )
+    module = encoder("gru", Loop(), torch.float32, bidirectional=False)
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *_: tensor)
+    monkeypatch.setattr(torch.random, "fork_rng", lambda **_: contextlib.nullcontext())
+    kernel.recorded(module, (2, 2, 3), torch.device(device), torch.float32, None, None)
+    (found,) = asked
+    assert found.profiler_kind == torch.autograd.ProfilerState.KINETO  # not the fallback, which knows no kernel
+    assert (torch.profiler.ProfilerActivity.CUDA in found.kineto_activities) == (device == "cuda")
 
 
 @pytest.mark.cuda
