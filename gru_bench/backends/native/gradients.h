@@ -31,7 +31,10 @@ void strip_times(const T* strip, Size count, Size depth, const Right<T>& right, 
             T* out = right.out + (row + first) * columns + p * width;
             for (int i = 0; i < rows; i++)  // wanted after the product; the rows lie far apart
                 for (int v = 0; v < vectors; v++) __builtin_prefetch(out + i * columns + v * LANES<T>, 1, 3);
-            narrow_tile<T>(vectors, rows, strip + first * depth, 1, ROWS, panel, depth, sum);
+            if (vectors == NARROW)
+                any_tile<T, NARROW, ROWS>(rows, strip + first * depth, 1, panel, depth, {}, sum);
+            else
+                any_tile<T, 1, ROWS, ROWS>(rows, strip + first * depth, 1, panel, depth, {}, sum);
             for (int i = 0; i < rows; i++)
                 for (int v = 0; v < vectors; v++) {
                     const int lanes = static_cast<int>(std::min<Size>(LANES<T>, columns - p * width - v * LANES<T>));

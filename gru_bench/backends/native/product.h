@@ -28,17 +28,17 @@ struct Start {
     Size row = 0;
 };
 
-// out[i][v] = start[i][v] + sum over k of a[i * row + k * step] * panel[k][v]
+// out[i][v] = start[i][v] + sum over k of a[i * row + k * STEP] * panel[k][v]
 //
 // All loops but that over k are unrolled, so that the sums stay in registers from the first line to the last.
-template <class T, int ROWS, int NV>
-inline void tile(const T* a, Size row, Size step, const T* panel, Size K, Start<T> start, Vec<T>* out) {
+template <class T, int ROWS, int NV, int STEP>
+inline void tile(const T* a, Size row, const T* panel, Size K, Start<T> start, Vec<T>* out) {
     Vec<T> sum[ROWS][NV];
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 16
         for (int v = 0; v < NV; v++) sum[i][v] = start.from ? start.from[i * start.row + v] : Vec<T>{};
-    for (Size k = 0; k < K; k++, a += step, panel += NV * LANES<T>) {
+    for (Size k = 0; k < K; k++, a += STEP, panel += NV * LANES<T>) {
         if constexpr (ROWS >= NV) {
             Vec<T> b[NV];
 #pragma GCC unroll 16
@@ -67,12 +67,12 @@ inline void tile(const T* a, Size row, Size step, const T* panel, Size K, Start<
         for (int v = 0; v < NV; v++) out[i * NV + v] = sum[i][v];
 }
 
-template <class T, int NV, int ROWS = TILE_ROWS<NV>>
-inline void tile(int rows, const T* a, Size row, Size step, const T* panel, Size K, Start<T> start, Vec<T>* out) {
+template <class T, int NV, int STEP = 1, int ROWS = TILE_ROWS<NV>>
+inline void any_tile(int rows, const T* a, Size row, const T* panel, Size K, Start<T> start, Vec<T>* out) {
     if (rows == ROWS)
-        tile<T, ROWS, NV>(a, row, step, panel, K, start, out);
+        tile<T, ROWS, NV, STEP>(a, row, panel, K, start, out);
     else if constexpr (ROWS > 1)
-        tile<T, NV, ROWS - 1>(rows, a, row, step, panel, K, start, out);
+        any_tile<T, NV, STEP, ROWS - 1>(rows, a, row, panel, K, start, out);
 }
 
 // Cuts `count` rows into pieces of nearly equal height, at most `most`, so that none is left with one row.
@@ -108,23 +108,15 @@ __attribute__((noinline)) void product(const T* a, Size row, Size rows, const T*
         const Size k = K * i / pieces, end = K * (i + 1) / pieces;
         each_piece(rows, TILE_ROWS<NV>, [&](Size first, Size height) {
             const Start<T> here = {start.from ? start.from + first * start.row : nullptr, start.row};
-            tile<T, NV>(static_cast<int>(height), a + first * row + k, row, 1, panel + k * NV * LANES<T>, end - k, here,
-                        out + first * NV);
+            any_tile<T, NV>(static_cast<int>(height), a + first * row + k, row, panel + k * NV * LANES<T>, end - k, here,
+                            out + first * NV);
         });
         start = {out, NV};
     }
 }
 
-// As tile<T, NARROW> and product<T, NARROW>, for a panel that may be the last and have one vector only.
+// As product<T, NARROW>, for a panel that may be the last and have one vector only.
 constexpr int NARROW = 2;
-
-template <class T>
-inline void narrow_tile(int vectors, int rows, const T* a, Size row, Size step, const T* panel, Size K, Vec<T>* out) {
-    if (vectors == NARROW)
-        tile<T, NARROW, TILE_ROWS<NARROW>>(rows, a, row, step, panel, K, {}, out);
-    else
-        tile<T, 1, TILE_ROWS<NARROW>>(rows, a, row, step, panel, K, {}, out);
-}
 
 template <class T>
 inline void narrow_product(int vectors, const T* a, Size row, Size rows, const T* panel, Size K, Start<T> start,

@@ -95,9 +95,7 @@ inline Vec<float> clamp(Vec<float> x, float limit) {
 // as eight products.
 inline Vec<float> reciprocal(Vec<float> x) {
 #if defined(__AVX512F__)
-    Vec<float> guess;
-    const __m512 found = _mm512_rcp14_ps(reinterpret_cast<const __m512&>(x));
-    std::memcpy(&guess, &found, sizeof guess);
+    const Vec<float> guess = _mm512_maskz_rcp14_ps(0xffff, x);  // all lanes; the plain one warns in GCC
     return guess + guess * (1.0f - x * guess);
 #else
     return 1.0f / x;
