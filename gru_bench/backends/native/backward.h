@@ -64,12 +64,12 @@ class Backward {
         const T* later = nullptr;  // dgates of the step after
         for (Size chunk = static_cast<Size>(cuts.size()) - 2; chunk >= 0; chunk--) {
             const Size half = chunk % 2, from = rows.first(cuts[chunk]), count = rows.first(cuts[chunk + 1]) - from;
-            pack_rights(half, from, count, team.size, thread);
             for (Size t = cuts[chunk + 1] - 1; t >= cuts[chunk]; t--) {
                 T* dgates = ring[half] + (rows.first(t) - from) * row_size;
                 step(t, some, later, dgates);
                 later = dgates;
             }
+            pack_rights(half, from, count, team.size, thread);
             team.wait();  // also ends the products of the chunk before, whose half is written next
             if (layer.dx) input_gradient(ring[half], from, share(count, team.size, thread));
             weight_gradients(half, count, weights, strips + thread * STRIP_ROWS * 2 * most(layer));
@@ -240,43 +240,42 @@ class Backward {
         }
     }
 
-    // dx = dgates W for some tokens of a chunk.
+    // dx = dgates W for some tokens of a chunk. As many of them as stay in the second-level cache meet all panels.
     void input_gradient(const T* dgates, Size from, Share some) const {
+        const Size K = Cell::INPUTS * H;
         Vec<T> sum[MOST_ROWS<NARROW> * NARROW];
-        each_piece(some.end - some.begin, MOST_ROWS<NARROW>, [&](Size first, Size block) {
-            const Size k = some.begin + first;
-            for (Size p = 0; p < over_D; p++) {
-                const int vectors = narrow_vectors<T>(D, p);
-                const T* panel = W_panels + p * panel_size<T>(Cell::INPUTS * H, NARROW);
-                narrow_product<T>(vectors, dgates + k * row_size, row_size, block, panel, Cell::INPUTS * H, {}, sum);
-                for (Size i = 0; i < block; i++)
-                    for (int v = 0; v < vectors; v++) {
-                        const Size unit = (p * NARROW + v) * LANES<T>;
-                        store(layer.dx + rows.place(from + k + i) * D + unit, sum[i * vectors + v],
-                              static_cast<int>(std::min<Size>(LANES<T>, D - unit)));
-                    }
-            }
+        each_piece(some.end - some.begin, MOST_ROWS<NARROW>, [&](Size first, Size group) {
+            for (Size p = 0; p < over_D; p++)
+                each_piece(group, row_block<NARROW>(K), [&](Size next, Size block) {
+                    const Size k = some.begin + first + next;
+                    const int vectors = narrow_vectors<T>(D, p);
+                    narrow_product<T>(vectors, dgates + k * row_size, row_size, block,
+                                      W_panels + p * panel_size<T>(K, NARROW), K, {}, sum);
+                    for (Size i = 0; i < block; i++)
+                        for (int v = 0; v < vectors; v++) {
+                            const Size unit = (p * NARROW + v) * LANES<T>;
+                            store(layer.dx + rows.place(from + k + i) * D + unit, sum[i * vectors + v],
+                                  static_cast<int>(std::min<Size>(LANES<T>, D - unit)));
+                        }
+                });
         });
     }
 
-    // A thread's share of the panels of the right-hand matrices of a chunk, of each piece of `depth` tokens.
+    // A thread's share of the right-hand matrices of a chunk, laid out as pieces of `depth` tokens are multiplied.
     void pack_rights(Size half, Size from, Size count, int threads, int thread) const {
-        auto x_row = [&](Size k) { return layer.x + rows.place(k) * D; };
-        auto h_row = [&](Size k) {
-            const Size place = rows.place(k);
-            return place >= B ? layer.h + (place - B) * H : layer.h0 ? layer.h0 + place * H : none.data();
-        };
         auto pack = [&](const Right<T>& right, auto row) {
-            const Share mine = share(panels(right.columns, NARROW * LANES<T>), threads, thread);
             each_piece(count, 2 * most(layer), [&](Size k, Size depth) {
-                T* panel = right.panels + right_size<T>(right.columns, k);
-                for (Size p = mine.begin; p < mine.end; p++)
-                    pack_columns([&](Size i) { return row(from + k + i); }, depth, right.columns, p, NARROW,
-                                 narrow_vectors<T>(right.columns, p), panel + p * panel_size<T>(depth, NARROW));
+                T* panels = right.panels + right_size<T>(right.columns, k);
+                const Share mine = share(depth, threads, thread);
+                for (Size i = mine.begin; i < mine.end; i++)
+                    pack_row(row(from + k + i), i, depth, right.columns, panels);
             });
         };
-        pack(of_W[half], x_row);
-        pack(of_U[half], h_row);
+        pack(of_W[half], [&](Size k) { return layer.x + rows.place(k) * D; });
+        pack(of_U[half], [&](Size k) {
+            const Size place = rows.place(k);
+            return place >= B ? layer.h + (place - B) * H : layer.h0 ? layer.h0 + place * H : none.data();
+        });
         if constexpr (Cell::BEFORE)
             pack(of_reset[half], [&](Size k) { return resets<Cell>(layer, rows) + k * H; });
     }
