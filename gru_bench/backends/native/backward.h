@@ -7,14 +7,6 @@
 
 namespace {
 
-// Asks for part `part` of `parts` of some numbers, line after line, into the second-level cache.
-template <class T>
-inline void fetch(const T* base, Size count, Size part, Size parts) {
-    const char* from = reinterpret_cast<const char*>(base);
-    const Size bytes = count * Size(sizeof(T));
-    for (Size i = bytes * part / parts; i < bytes * (part + 1) / parts; i += 64) __builtin_prefetch(from + i, 0, 2);
-}
-
 template <class Cell, class T>
 class Backward {
   public:
@@ -43,7 +35,7 @@ class Backward {
         const Size weights = right_size<T>(H, Cell::GATES * H) + right_size<T>(D, Cell::INPUTS * H);
         const Size rights = right_size<T>(D, tokens) + (Cell::BEFORE ? 2 : 1) * right_size<T>(H, tokens);
         const Size dgates = tokens * row_of(H);
-        return weights + 2 * (rights + dgates) + layer.threads * STRIP_ROWS * 2 * most(layer) + LANES<T>;
+        return weights + 2 * (rights + dgates) + layer.threads * STRIP_ROWS * 2 * most(layer) + 3 * LANES<T>;  // aligned, and read beyond
     }
 
     void run(Team& team, int thread) const {
@@ -57,7 +49,7 @@ class Backward {
                          narrow_vectors<T>(D, p), W_panels + p * panel_size<T>(Cell::INPUTS * H, NARROW));
         const Share weights = share(Cell::GATES * H, team.size, thread);
         clear(weights);
-        const Mine some = rows_of(B, team.size, thread);
+        const Mine some = rows_of(rows, team.size, thread);
         start(some);
         team.wait();
         const std::vector<Size> cuts = rows.cuts(most(layer));
@@ -150,17 +142,14 @@ class Backward {
         return at;
     }
 
-    // Asks for what step t will read, of some rows and a panel's share of the units: short pieces of many rows, which the
-    // processor does not see coming.
-    void fetch_step(Size t, Mine some, Size from, Size block, Size panel) const {
-        const Size alive = std::min(some.count(rows.alive(t)), from + block);
-        for (Size i = from; i < alive; i++) {
-            const Size token = rows.first(t) + some.row(i), place = rows.place(token);
-            fetch(layer.saved + token * KEPT<Cell> * H, KEPT<Cell> * H, panel, over_H);
-            if (layer.dh) fetch(layer.dh + place * H, H, panel, over_H);
-            if (t > 0) fetch(before(t, some.row(i)), H, panel, over_H);
-            if (Cell::MEMORY && t > 0) fetch(layer.c + (rows.first(t - 1) + some.row(i)) * H, H, panel, over_H);
-        }
+    // Asks for what a vector of units of step t reads, while a product keeps the processor busy: short pieces of many
+    // rows, which it does not see coming.
+    void fetch_unit(Size t, Size row, Size unit) const {
+        const Size token = rows.first(t) + row;
+        for (int s = 0; s < KEPT<Cell>; s++) fetch(layer.saved + (token * KEPT<Cell> + s) * H + unit);
+        if (layer.dh) fetch(layer.dh + rows.place(token) * H + unit);
+        fetch(before(t, row) + unit);
+        if (Cell::MEMORY && t > 0) fetch(layer.c + (rows.first(t - 1) + row) * H + unit);
     }
 
     // dgates of step t for this thread's rows, from those of the step after; t = -1 ends with the initial state.
@@ -172,11 +161,12 @@ class Backward {
             const int vectors = narrow_vectors<T>(H, p);
             const T* panel = U_panels + p * panel_size<T>(Cell::GATES * H, NARROW);
             each_piece(count, row_block<NARROW>(Cell::GATES * H), [&](Size from, Size block) {
-                if (t > 0) fetch_step(t - 1, some, from, block, p);
+                for (Size i = 0; t >= 0 && i < block; i++)
+                    for (int v = 0; v < vectors; v++) fetch_unit(t, some.row(from + i), (p * NARROW + v) * LANES<T>);
                 const Size on = std::clamp<Size>(going - from, 0, block);
                 if (on) {
                     const T* a = later + some.row(from) * row_size;
-                    const Size apart = (Cell::SLOPES - 1) * H, stride = some.parts * row_size;
+                    const Size apart = (Cell::SLOPES - 1) * H, stride = some.stride * row_size;
                     if (Cell::BEFORE || !Cell::APART) {
                         narrow_product<T>(vectors, a, stride, on, panel, Cell::BEFORE ? last : last + H, {}, sum);
                     } else {
@@ -225,7 +215,7 @@ class Backward {
             const T* panel = U_panels + p * panel_size<T>(Cell::GATES * H, NARROW);
             each_piece(count, row_block<NARROW>(H), [&](Size from, Size block) {
                 const T* last = dgates + some.row(from) * row_size + (Cell::SLOPES - 1) * H;
-                narrow_product<T>(vectors, last, some.parts * row_size, block,
+                narrow_product<T>(vectors, last, some.stride * row_size, block,
                                   panel + (Cell::GATES - 1) * H * vectors * LANES<T>, H, {}, sum);
                 for (Size i = 0; i < block; i++)
                     for (int v = 0; v < vectors; v++) {

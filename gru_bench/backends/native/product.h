@@ -180,19 +180,19 @@ inline void pack_gates(const T* weight, Size K, Size H, Size p, int gates, int v
         }
 }
 
-// Columns of a matrix as tiles of ROWS of them: for each tile, for each k its ROWS numbers, zero beyond the last.
+// Columns of a matrix as tiles of ROWS of them: for each tile, for each k its ROWS numbers. What lies beyond the last
+// column is whatever lies there: rows are a vector longer than what is used of them.
 template <class T, int ROWS>
 inline void pack_strip(const T* from, Size row, Size K, Size columns, T* strip) {
-    for (Size k = 0; k < K; k++, from += row, strip += ROWS) {
-        Size column = 0;
-        T* to = strip;
-        for (; column + ROWS <= columns; column += ROWS, to += K * ROWS)
-            std::memcpy(to, from + column, ROWS * sizeof(T));
-        if (column < columns) {
-            std::memcpy(to, from + column, (columns - column) * sizeof(T));
-            std::fill(to + columns - column, to + ROWS, T(0));
+    constexpr int VECTORS = (ROWS + LANES<T> - 1) / LANES<T>;
+    for (Size k = 0; k < K; k++, from += row, strip += ROWS)
+        for (Size column = 0; column < columns; column += ROWS) {
+            T* to = strip + column * K;
+            if (k + 1 == K)
+                std::memcpy(to, from + column, ROWS * sizeof(T));
+            else  // whole vectors: what is too much of them is written again in the next row
+                for (int v = 0; v < VECTORS; v++) store(to + v * LANES<T>, load(from + column + v * LANES<T>));
         }
-    }
 }
 
 }  // namespace

@@ -54,6 +54,17 @@ inline void store(T* to, Vec<T> value, int n) {
         std::memcpy(to, &value, n * sizeof(T));
 }
 
+// Asks for a vector's memory: to be read, or to be written.
+template <class T>
+inline void fetch(const T* from) {
+    __builtin_prefetch(from, 0, 3);
+}
+
+template <class T>
+inline void fetch_to_write(T* to) {
+    __builtin_prefetch(to, 1, 3);
+}
+
 template <class T>
 inline Vec<T> fill(T value) {
     return value - Vec<T>{};
