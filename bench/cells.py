@@ -17,6 +17,8 @@ once in the opposite order; the next round starts with another one. Times are me
 taken within a round. The rate in per cent is that of the layer's matrix products against the best product that torch
 made here just before, oneDNN's or its default, on the same threads.
 
+``--march x86-64-v3`` compiles our code for that level in place of this processor's own: AVX2 without AVX-512, say.
+
 Prints a table, then one line of JSON; ``--store`` also writes the figures to the tracking store, where reports find
 them. Exit 1 where a backend could not be timed. What layers need of memory: ``bench/memory.py``.
 """
@@ -24,6 +26,7 @@ them. Exit 1 where a backend could not be timed. What layers need of memory: ``b
 import argparse
 import json
 import math
+import re
 import statistics
 import sys
 from collections.abc import Iterable, Sequence
@@ -37,6 +40,7 @@ from peers import ratio
 
 import gru_bench
 from gru_bench.backends.base import Backend
+from gru_bench.backends.native import build as native_build
 from gru_bench.config.check import Node, check_node, conf_dir, construct, to_node
 from gru_bench.errors import Unsupported, UserError
 from gru_bench.measure import parity
@@ -203,6 +207,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--dtype", default="float32", help=", ".join(DTYPES))
     parser.add_argument("--threads", type=int, default=usable_cores(), help="default: all usable cores")
+    parser.add_argument(
+        "--march", default="native", help="what our code is compiled for, as in -march; default: native"
+    )
     parser.add_argument("--store", nargs="?", const="", help="write the figures there; default: mlflow.db here")
     parser.add_argument("--json", type=Path, help="write what the last line says there, anew after each cell")
     options = parser.parse_args(arguments)
@@ -236,6 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"cells: {error}", file=sys.stderr)
         return 2
+    native_build.FLAGS = tuple(re.sub(r"^-march=.*", f"-march={options.march}", f) for f in native_build.FLAGS)  # type: ignore[assignment]
     place = Place(torch.device(options.device), DTYPES[options.dtype], options.dtype)
     others = cores_used_by_others(1.0)
     set_threads(options.threads)
@@ -257,6 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "dtype": options.dtype,
             "device": options.device,
             "forward": options.forward,
+            "march": options.march,
             "commit": commit,
             "dirty": dirty,
             "peak_gflops": round(peak, 1),

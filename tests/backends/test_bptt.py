@@ -20,7 +20,7 @@ from made_cells import CPU, build, equations, maker, seeded
 from scipy.special import expit
 from torch import Tensor
 
-from gru_bench.backends import bptt
+from gru_bench.backends import bptt, loop
 from gru_bench.backends.base import State
 from gru_bench.backends.bptt import BPTT
 from gru_bench.backends.loop import Loop
@@ -133,7 +133,7 @@ def test_chunks_change_the_memory_and_nothing_else(name: str, chunk: int, mode: 
         torch.testing.assert_close(one, other, rtol=1e-13, atol=1e-13)
 
 
-def kept_bytes(stack: torch.nn.Module, x: Tensor) -> int:
+def kept_bytes(stack: torch.nn.Module, x: Tensor, lengths: Tensor | None = None) -> int:
     """Bytes of the tensors that autograd is handed to keep, without the input and the parameters."""
     sizes: dict[int, int] = {}
 
@@ -142,7 +142,7 @@ def kept_bytes(stack: torch.nn.Module, x: Tensor) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        stack(x)
+        stack(x, None, lengths)
     return sum(size for at, size in sizes.items() if at not in {t.data_ptr() for t in (x, *stack.parameters())})
 
 
@@ -194,6 +194,76 @@ def test_every_shape_agrees_with_the_loop(
     case = parity.Case(T=T, B=B, input_size=D, hidden_size=H, ragged=ragged and B > 1, given_state=True)
     errors = parity.compare(case, maker(name), BPTT(native="required"), CPU, dtype)
     assert max(errors) <= parity.TOLERANCES[dtype]
+
+
+@needs_native
+@pytest.mark.parametrize("name", COMPILED)
+@given(lengths=st.lists(st.integers(0, 23), min_size=1, max_size=20), threads=st.integers(1, 3))
+@settings(max_examples=8, deadline=None)
+def test_ragged_batches_are_their_sequences_alone(name: str, lengths: list[int], threads: int) -> None:
+    """Any lengths, zeros too, as chunks have them: outputs, states and all gradients, on any number of threads."""
+    torch.set_num_threads(threads)
+    T, B, (D, H) = 23, len(lengths), (3, 21)
+    cell = maker(name)(D, H, seeded()).double()
+    with torch.no_grad():
+        for parameter in cell.parameters():
+            parameter.add_(draw(*parameter.shape), alpha=0.1)
+    results = []
+    for run in (native.run_layer, one_by_one):
+        x = draw(T, B, D).requires_grad_()
+        state = tuple(draw(B, H, seed=2 + k).requires_grad_() for k in range(len(cell.states)))
+        h, final = run(cell, x, state, torch.tensor(lengths))
+        loss = (h * draw(T, B, H, seed=5)).sum()
+        for k, s in enumerate(final):
+            loss = loss + (s * draw(B, H, seed=6 + k)).sum()
+        leaves = [x, *state, *cell.parameters()]
+        gradients = torch.autograd.grad(
+            loss, leaves, materialize_grads=True
+        )  # of no token: unused where it is one by one
+        results.append([h, *final, *gradients])
+        with torch.no_grad():
+            kept_nothing = run(cell, x, state, torch.tensor(lengths))
+        assert torch.equal(kept_nothing[0], h)
+        assert all(torch.equal(a, b) for a, b in zip(kept_nothing[1], final, strict=True))
+    for found, wanted in zip(*results, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-11, atol=1e-11)
+
+
+def one_by_one(cell: Cell, x: Tensor, state: State, lengths: Tensor) -> tuple[Tensor, State]:
+    """Each sequence by the loop as if it were alone."""
+    outputs, finals = [], []
+    for row, length in enumerate(lengths.tolist()):
+        start = tuple(s[row : row + 1] for s in state)
+        h, final = loop.run_layer(cell, x[:length, row : row + 1], start, None) if length else (x[:0, :1, :1], start)
+        outputs.append(
+            torch.cat([h.expand(-1, -1, cell.hidden_size), x.new_zeros(len(x) - length, 1, cell.hidden_size)])
+        )
+        finals.append(final)
+    return torch.cat(outputs, 1), tuple(torch.cat(states) for states in zip(*finals, strict=True))
+
+
+@needs_native
+@pytest.mark.parametrize("name", COMPILED)
+def test_with_ragged_lengths_too_the_number_of_threads_changes_no_bit(name: str) -> None:
+    results = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        stack = BPTT(native="required").stack([maker(name)(19, 37, seeded())], CPU, torch.float32)
+        x = draw(70, 11, 19).float().requires_grad_()
+        h, final = stack(x, None, torch.tensor([70, 3, 68, 1, 70, 33, 34, 35, 9, 12, 50]))
+        (h.square().sum() + final[0].sum()).backward()
+        assert x.grad is not None
+        results.append([h.detach(), final[0].detach(), x.grad, *stack.cell_tensors(grad=True)[0].values()])
+    for other in results[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(results[0], other, strict=True))
+
+
+@needs_native
+def test_nothing_is_kept_of_padding_but_the_outputs() -> None:
+    stack = BPTT(native="required").stack([LSTM(6, 10, seeded())], CPU, torch.float32)
+    lengths = torch.tensor([7, 2, 1])
+    # gates and memory of ten tokens; outputs of all 21; the lengths
+    assert kept_bytes(stack, torch.ones(7, 3, 6), lengths) == (10 * (4 + 1) * 10 + 21 * 10) * 4 + 3 * 8
 
 
 @needs_native

@@ -7,14 +7,6 @@
 
 namespace {
 
-// Asks for part `part` of `parts` of some numbers, line after line, into the second-level cache.
-template <class T>
-inline void fetch(const T* base, Size count, Size part, Size parts) {
-    const char* from = reinterpret_cast<const char*>(base);
-    const Size bytes = count * Size(sizeof(T));
-    for (Size i = bytes * part / parts; i < bytes * (part + 1) / parts; i += 64) __builtin_prefetch(from + i, 0, 2);
-}
-
 template <class Cell, class T>
 class Backward {
   public:
@@ -42,8 +34,8 @@ class Backward {
         const Size D = layer.inputs, H = layer.hidden, tokens = chunk_tokens(layer.steps, layer.batch, most(layer));
         const Size weights = right_size<T>(H, Cell::GATES * H) + right_size<T>(D, Cell::INPUTS * H);
         const Size rights = right_size<T>(D, tokens) + (Cell::BEFORE ? 2 : 1) * right_size<T>(H, tokens);
-        const Size dgates = tokens * Cell::SLOPES * H;
-        return weights + 2 * (rights + dgates) + layer.threads * STRIP_ROWS * 2 * most(layer) + LANES<T>;
+        const Size dgates = tokens * row_of(H);
+        return weights + 2 * (rights + dgates) + layer.threads * STRIP_ROWS * 2 * most(layer) + 3 * LANES<T>;  // aligned, and read beyond
     }
 
     void run(Team& team, int thread) const {
@@ -57,19 +49,19 @@ class Backward {
                          narrow_vectors<T>(D, p), W_panels + p * panel_size<T>(Cell::INPUTS * H, NARROW));
         const Share weights = share(Cell::GATES * H, team.size, thread);
         clear(weights);
-        const Mine some = rows_of(B, team.size, thread);
+        const Mine some = rows_of(rows, team.size, thread);
         start(some);
         team.wait();
         const std::vector<Size> cuts = rows.cuts(most(layer));
         const T* later = nullptr;  // dgates of the step after
         for (Size chunk = static_cast<Size>(cuts.size()) - 2; chunk >= 0; chunk--) {
             const Size half = chunk % 2, from = rows.first(cuts[chunk]), count = rows.first(cuts[chunk + 1]) - from;
-            pack_rights(half, from, count, team.size, thread);
             for (Size t = cuts[chunk + 1] - 1; t >= cuts[chunk]; t--) {
                 T* dgates = ring[half] + (rows.first(t) - from) * row_size;
                 step(t, some, later, dgates);
                 later = dgates;
             }
+            pack_rights(half, from, count, team.size, thread);
             team.wait();  // also ends the products of the chunk before, whose half is written next
             if (layer.dx) input_gradient(ring[half], from, share(count, team.size, thread));
             weight_gradients(half, count, weights, strips + thread * STRIP_ROWS * 2 * most(layer));
@@ -79,11 +71,15 @@ class Backward {
     }
 
   private:
+    // Numbers from one token's dgates to the next: a little more than they are, since rows that lie a power of two apart
+    // would all want the same places in the cache.
+    static Size row_of(Size hidden) { return Cell::SLOPES * hidden + LANES<T>; }
+
     static constexpr Size STRIP_ROWS = STRIP * TILE_ROWS<NARROW>;
 
     const Layer<T>& layer;
     const Rows& rows;
-    const Size B = layer.batch, D = layer.inputs, H = layer.hidden, row_size = Cell::SLOPES * H;
+    const Size B = layer.batch, D = layer.inputs, H = layer.hidden, row_size = row_of(H);
     const Size over_H = panels(H, NARROW * LANES<T>), over_D = panels(D, NARROW * LANES<T>);
     const Size tokens = chunk_tokens(layer.steps, B, most(layer));
     T *U_panels, *W_panels, *strips;
@@ -146,37 +142,37 @@ class Backward {
         return at;
     }
 
-    // The tiles read short pieces of many rows, which the processor does not see coming.
-    void fetch_step(Size t, Mine some, Size part, Size parts) const {
-        for (Size i = 0; i < some.count(rows.alive(t)); i++) {
-            const Size token = rows.first(t) + some.row(i), place = rows.place(token);
-            fetch(layer.saved + token * KEPT<Cell> * H, KEPT<Cell> * H, part, parts);
-            if (layer.dh) fetch(layer.dh + place * H, H, part, parts);
-            if (t > 0) fetch(before(t, some.row(i)), H, part, parts);
-            if (Cell::MEMORY && t > 0) fetch(layer.c + (rows.first(t - 1) + some.row(i)) * H, H, part, parts);
-        }
+    // Asks for what a vector of units of step t reads, while a product keeps the processor busy: short pieces of many
+    // rows, which it does not see coming.
+    void fetch_unit(Size t, Size row, Size unit) const {
+        const Size token = rows.first(t) + row;
+        for (int s = 0; s < KEPT<Cell>; s++) fetch(layer.saved + (token * KEPT<Cell> + s) * H + unit);
+        if (layer.dh) fetch(layer.dh + rows.place(token) * H + unit);
+        fetch(before(t, row) + unit);
+        if (Cell::MEMORY && t > 0) fetch(layer.c + (rows.first(t - 1) + row) * H + unit);
     }
 
     // dgates of step t for this thread's rows, from those of the step after; t = -1 ends with the initial state.
     void step(Size t, Mine some, const T* later, T* dgates) const {
         constexpr Size APART_FROM = (Cell::GATES - 1);
         const Size count = some.count(rows.alive(t)), going = some.count(rows.alive(t + 1)), last = APART_FROM * H;
-        Vec<T> sum[ROW_BLOCK * NARROW];
+        Vec<T> sum[MOST_ROWS<NARROW> * NARROW];
         for (Size p = 0; p < over_H; p++) {
             const int vectors = narrow_vectors<T>(H, p);
             const T* panel = U_panels + p * panel_size<T>(Cell::GATES * H, NARROW);
-            if (t > 0) fetch_step(t - 1, some, p, over_H);
-            for (Size from = 0; from < count; from += ROW_BLOCK) {
-                const Size block = std::min(ROW_BLOCK, count - from), on = std::clamp<Size>(going - from, 0, block);
+            each_piece(count, row_block<NARROW>(Cell::GATES * H), [&](Size from, Size block) {
+                for (Size i = 0; t >= 0 && i < block; i++)
+                    for (int v = 0; v < vectors; v++) fetch_unit(t, some.row(from + i), (p * NARROW + v) * LANES<T>);
+                const Size on = std::clamp<Size>(going - from, 0, block);
                 if (on) {
                     const T* a = later + some.row(from) * row_size;
-                    const Size apart = (Cell::SLOPES - 1) * H, stride = some.parts * row_size;
+                    const Size apart = (Cell::SLOPES - 1) * H, stride = some.stride * row_size;
                     if (Cell::BEFORE || !Cell::APART) {
-                        narrow_product<T>(vectors, a, stride, on, panel, Cell::BEFORE ? last : last + H, sum, false);
+                        narrow_product<T>(vectors, a, stride, on, panel, Cell::BEFORE ? last : last + H, {}, sum);
                     } else {
-                        narrow_product<T>(vectors, a, stride, on, panel, last, sum, false);
-                        narrow_product<T>(vectors, a + apart, stride, on, panel + last * vectors * LANES<T>, H, sum,
-                                          true);
+                        narrow_product<T>(vectors, a, stride, on, panel, last, {}, sum);
+                        narrow_product<T>(vectors, a + apart, stride, on, panel + last * vectors * LANES<T>, H,
+                                          {sum, vectors}, sum);
                     }
                 }
                 std::fill(sum + on * vectors, sum + block * vectors, Vec<T>{});
@@ -184,7 +180,7 @@ class Backward {
                     for (int v = 0; v < vectors; v++)
                         unit_back(t, some.row(from + i), (p * NARROW + v) * LANES<T>, from + i >= going, dgates,
                                   sum[i * vectors + v]);
-            }
+            });
         }
         if constexpr (Cell::BEFORE)
             if (t >= 0) reset_back(t, some, count, dgates);
@@ -213,15 +209,14 @@ class Backward {
 
     // Through the reset state of step t, whose product with the last gate's weights waits for all units' dgates.
     void reset_back(Size t, Mine some, Size count, T* dgates) const {
-        Vec<T> sum[ROW_BLOCK * NARROW];
+        Vec<T> sum[MOST_ROWS<NARROW> * NARROW];
         for (Size p = 0; p < over_H; p++) {
             const int vectors = narrow_vectors<T>(H, p);
             const T* panel = U_panels + p * panel_size<T>(Cell::GATES * H, NARROW);
-            for (Size from = 0; from < count; from += ROW_BLOCK) {
-                const Size block = std::min(ROW_BLOCK, count - from);
+            each_piece(count, row_block<NARROW>(H), [&](Size from, Size block) {
                 const T* last = dgates + some.row(from) * row_size + (Cell::SLOPES - 1) * H;
-                narrow_product<T>(vectors, last, some.parts * row_size, block,
-                                  panel + (Cell::GATES - 1) * H * vectors * LANES<T>, H, sum, false);
+                narrow_product<T>(vectors, last, some.stride * row_size, block,
+                                  panel + (Cell::GATES - 1) * H * vectors * LANES<T>, H, {}, sum);
                 for (Size i = 0; i < block; i++)
                     for (int v = 0; v < vectors; v++) {
                         const Size row = some.row(from + i), unit = (p * NARROW + v) * LANES<T>;
@@ -231,56 +226,48 @@ class Backward {
                         Cell::reset_backward(sum[i * vectors + v], at);
                         store(passed, at.passed, at.lanes);
                     }
-            }
+            });
         }
     }
 
-    // dx = dgates W for some tokens of a chunk.
+    // dx = dgates W for some tokens of a chunk. As many of them as stay in the second-level cache meet all panels.
     void input_gradient(const T* dgates, Size from, Share some) const {
-        Vec<T> sum[ROW_BLOCK * NARROW];
-        for (Size k = some.begin; k < some.end; k += ROW_BLOCK)
-            for (Size p = 0; p < over_D; p++) {
-                const Size block = std::min(ROW_BLOCK, some.end - k);
-                const int vectors = narrow_vectors<T>(D, p);
-                const T* panel = W_panels + p * panel_size<T>(Cell::INPUTS * H, NARROW);
-                narrow_product<T>(vectors, dgates + k * row_size, row_size, block, panel, Cell::INPUTS * H, sum, false);
-                for (Size i = 0; i < block; i++)
-                    for (int v = 0; v < vectors; v++) {
-                        const Size unit = (p * NARROW + v) * LANES<T>;
-                        store(layer.dx + rows.place(from + k + i) * D + unit, sum[i * vectors + v],
-                              static_cast<int>(std::min<Size>(LANES<T>, D - unit)));
-                    }
-            }
+        const Size K = Cell::INPUTS * H;
+        Vec<T> sum[MOST_ROWS<NARROW> * NARROW];
+        each_piece(some.end - some.begin, MOST_ROWS<NARROW>, [&](Size first, Size group) {
+            for (Size p = 0; p < over_D; p++)
+                each_piece(group, row_block<NARROW>(K), [&](Size next, Size block) {
+                    const Size k = some.begin + first + next;
+                    const int vectors = narrow_vectors<T>(D, p);
+                    narrow_product<T>(vectors, dgates + k * row_size, row_size, block,
+                                      W_panels + p * panel_size<T>(K, NARROW), K, {}, sum);
+                    for (Size i = 0; i < block; i++)
+                        for (int v = 0; v < vectors; v++) {
+                            const Size unit = (p * NARROW + v) * LANES<T>;
+                            store(layer.dx + rows.place(from + k + i) * D + unit, sum[i * vectors + v],
+                                  static_cast<int>(std::min<Size>(LANES<T>, D - unit)));
+                        }
+                });
+        });
     }
 
-    // A thread's share of the panels of the right-hand matrices of a chunk, of each piece of `depth` tokens.
+    // A thread's share of the right-hand matrices of a chunk, laid out as pieces of `depth` tokens are multiplied.
     void pack_rights(Size half, Size from, Size count, int threads, int thread) const {
-        auto x_row = [&](Size k) { return layer.x + rows.place(k) * D; };
-        auto h_row = [&](Size k) {
-            const Size place = rows.place(k);
-            return place >= B ? layer.h + (place - B) * H : layer.h0 ? layer.h0 + place * H : none.data();
-        };
         auto pack = [&](const Right<T>& right, auto row) {
-            const Share mine = share(panels(right.columns, NARROW * LANES<T>), threads, thread);
-            each_piece(count, [&](Size k, Size depth) {
-                T* panel = right.panels + right_size<T>(right.columns, k);
-                for (Size p = mine.begin; p < mine.end; p++)
-                    pack_columns([&](Size i) { return row(from + k + i); }, depth, right.columns, p, NARROW,
-                                 narrow_vectors<T>(right.columns, p), panel + p * panel_size<T>(depth, NARROW));
+            each_piece(count, 2 * most(layer), [&](Size k, Size depth) {
+                T* panels = right.panels + right_size<T>(right.columns, k);
+                const Share mine = share(depth, threads, thread);
+                for (Size i = mine.begin; i < mine.end; i++)
+                    pack_row(row(from + k + i), i, depth, right.columns, panels);
             });
         };
-        pack(of_W[half], x_row);
-        pack(of_U[half], h_row);
+        pack(of_W[half], [&](Size k) { return layer.x + rows.place(k) * D; });
+        pack(of_U[half], [&](Size k) {
+            const Size place = rows.place(k);
+            return place >= B ? layer.h + (place - B) * H : layer.h0 ? layer.h0 + place * H : none.data();
+        });
         if constexpr (Cell::BEFORE)
             pack(of_reset[half], [&](Size k) { return resets<Cell>(layer, rows) + k * H; });
-    }
-
-    // Calls body(first, depth) for pieces of a chunk whose laid out strips have room.
-    template <class Body>
-    void each_piece(Size count, Body body) const {
-        const Size pieces = panels(count, 2 * most(layer));
-        for (Size i = 0; i < pieces; i++)
-            body(count * i / pieces, count * (i + 1) / pieces - count * i / pieces);
     }
 
     // All weight gradients from a chunk, for some rows of W and U, which have equally many.
@@ -288,7 +275,7 @@ class Backward {
         constexpr int ROWS = TILE_ROWS<NARROW>;
         // from here on U's dgates lie H further, or belong to the reset state
         const Size apart = Cell::APART || Cell::BEFORE ? (Cell::GATES - 1) * H : Cell::GATES * H;
-        each_piece(count, [&](Size k, Size depth) {
+        each_piece(count, 2 * most(layer), [&](Size k, Size depth) {
             const T* left = ring[half] + k * row_size;
             auto times = [&](const Right<T>& right, Size from, Size columns) {
                 strip_times(strip, columns, depth, right, right.panels + right_size<T>(right.columns, k), from);

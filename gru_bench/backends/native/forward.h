@@ -1,19 +1,18 @@
-// The forward pass, chunk by chunk of steps: first the input's part of the gates for all tokens of a chunk, which are
-// many rows at once, then the recurrence, in which a thread takes its rows through the chunk and waits for nobody.
+// The forward pass. A thread takes its rows through all steps and waits for nobody, chunk by chunk of steps: first the
+// input's part of the gates for all of its tokens in a chunk, which are many rows at once, then the recurrence.
 #pragma once
 #include "rows.h"
 #include "team.h"
 
 namespace {
 
-// Some neighbouring gates of a cell: their weights, laid out by pack_gates, and the input's part of them for two chunks
-// of tokens: for each panel, for each token, its `wide` vectors.
+// Some neighbouring gates of a cell, and their weights as laid out by pack_gates.
 template <class T>
 struct Gates {
     Size first;  // of the cell's gates
-    int count, wide;
-    T *W, *U, *projected;
-    Size W_size, U_size, projected_size;  // of a panel
+    int count, wide;  // gates; vectors of a panel
+    T *W, *U;
+    Size W_size, U_size;  // of a panel
 };
 
 template <class Cell, class T>
@@ -33,12 +32,12 @@ class Forward {
             part.wide = part.count * Cell::VECTORS;
             part.W = take(num_panels * (part.W_size = panel_size<T>(D, part.wide)));
             part.U = take(num_panels * (part.U_size = panel_size<T>(H, part.wide)));
-            part.projected = take(num_panels * (part.projected_size = panel_size<T>(2 * tokens, part.wide)));
             return part;
         };
         gates = lay_out(0, FIRST);
         last = lay_out(FIRST, Cell::GATES - FIRST);
-        inputs = take(layer.lengths ? tokens * D : 0);
+        projected = take(layer.threads * tokens * columns);
+        inputs = take(layer.threads * tokens * D);
         running = take(layer.lengths ? 2 * B * H : 0);
         now = at;
     }
@@ -46,11 +45,10 @@ class Forward {
     // Numbers of scratch memory.
     static Size scratch(const Layer<T>& layer) {
         const Size B = layer.batch, D = layer.inputs, H = layer.hidden;
-        const Size tokens = chunk_tokens(layer.steps, B, most(layer));
-        const Size in_panels = panels(H, UNITS) * Cell::GATES * UNITS * (D + H + 2 * tokens);
-        const Size ragged = layer.lengths ? tokens * D + 2 * B * H : 0;
+        const Size tokens = chunk_tokens(layer.steps, B, most(layer)), columns = panels(H, UNITS) * Cell::GATES * UNITS;
+        const Size of_threads = layer.threads * tokens * (columns + D), ragged = layer.lengths ? 2 * B * H : 0;
         const Size kept = Cell::BEFORE && !layer.saved ? B * Cell::SAVED * H : 0;
-        return in_panels + ragged + kept + LANES<T>;
+        return columns * (D + H) + of_threads + ragged + kept + LANES<T>;
     }
 
     void run(Team& team, int thread) const {
@@ -62,58 +60,69 @@ class Forward {
                 pack_gates(U, H, H, p, part.count, Cell::VECTORS, part.U + p * part.U_size);
             }
         team.wait();
-        const Mine mine = rows_of(B, team.size, thread);
+        const Mine mine = rows_of(rows, team.size, thread);
         if (rows.ragged && layer.h0)
             for (Size i = 0; i < mine.count(B); i++) {
                 const T* start = layer.h0 + rows.sequence(mine.row(i)) * H;
                 std::copy(start, start + H, running + (B + mine.row(i)) * H);
             }
-        const std::vector<Size> cuts = rows.cuts(most(layer));
-        for (Size chunk = 0; chunk + 1 < static_cast<Size>(cuts.size()); chunk++) {
-            const Size t0 = cuts[chunk], t1 = cuts[chunk + 1], from = rows.first(t0), count = rows.first(t1) - from;
-            const Size half = team.size > 1 ? chunk % 2 * tokens : 0;
-            project(from, half, share(count, team.size, thread));
-            team.wait();  // also ends the steps of the chunk before, whose half is written next
-            for (Size t = t0; t < t1; t++) step(t, half + rows.first(t) - from, mine);
+        const Room room = {projected + thread * tokens * columns, inputs + thread * tokens * D};
+        for (Size t = 0; t < rows.steps && mine.count(rows.alive(t));) {
+            Size end = t, count = 0, token = 0;
+            do count += mine.count(rows.alive(end++));
+            while (end < rows.steps && count + mine.count(rows.alive(end)) <= most(layer));
+            project(t, end, count, mine, room);
+            for (; t < end; t++) {
+                step(t, token, mine, room);
+                token += mine.count(rows.alive(t));
+            }
         }
         for (Size i = 0; i < mine.count(B); i++) last_state(mine.row(i));
         rows.clear_padding(layer.h, layer.steps, H, team.size, thread);
     }
 
   private:
+    // A thread's memory for one chunk: the input's part of its gates, and its inputs where they do not lie together.
+    struct Room {
+        T *projected, *inputs;
+    };
+
     static constexpr int FIRST = Cell::BEFORE ? Cell::GATES - 1 : Cell::GATES;  // the last may wait for the reset state
     static constexpr int UNITS = Cell::VECTORS * LANES<T>;
 
     const Layer<T>& layer;
     const Rows& rows;
     const Size B = layer.batch, D = layer.inputs, H = layer.hidden;
-    const Size num_panels = panels(H, UNITS), tokens = chunk_tokens(layer.steps, B, most(layer));
+    const Size num_panels = panels(H, UNITS), columns = num_panels * Cell::GATES * UNITS;
+    const Size tokens = chunk_tokens(layer.steps, B, most(layer));
     Gates<T> gates, last;
-    T* inputs;   // of a chunk, where lengths differ
-    T* running;  // h of two steps in the order of rows, where lengths differ
-    T* now;      // what one step keeps where nothing is kept for the way back
+    T *projected, *inputs;  // of all threads
+    T* running;             // h of two steps in the order of rows, where lengths differ
+    T* now;                 // what one step keeps where nothing is kept for the way back
 
-    // Tokens of a chunk: half of the second-level cache is for the rest.
+    // Tokens of a thread's chunk at most, or those of one step: what is computed of them stays in the cache.
     static Size most(const Layer<T>& layer) {
-        return std::max<Size>((Size(512) << 10) / (Cell::GATES * layer.hidden * Size(sizeof(T))), 1);
+        return std::max<Size>((Size(128) << 10) / (Cell::GATES * layer.hidden * Size(sizeof(T))), 1);
     }
 
-    // The input's part of the gates for some tokens of the chunk that begins with token `from`.
-    void project(Size from, Size half, Share some) const {
-        const T* x = layer.x + from * D;
-        if (rows.ragged) {
-            x = inputs;
-            for (Size k = some.begin; k < some.end; k++) {
-                const T* at = layer.x + rows.place(from + k) * D;
-                std::copy(at, at + D, inputs + k * D);
-            }
+    // The input's part of the gates for a thread's `count` tokens of the steps [t0, t1).
+    void project(Size t0, Size t1, Size count, Mine mine, Room room) const {
+        const T* x = layer.x + rows.first(t0) * D;
+        if (mine.size < B || rows.ragged) {
+            T* to = room.inputs;
+            for (Size t = t0; t < t1; t++)
+                for (Size i = 0; i < mine.count(rows.alive(t)); i++, to += D) {
+                    const T* from = layer.x + rows.place(rows.first(t) + mine.row(i)) * D;
+                    std::copy(from, from + D, to);
+                }
+            x = room.inputs;
         }
-        project_part<FIRST>(gates, x, half, some);
-        if constexpr (Cell::BEFORE) project_part<1>(last, x, half, some);
+        project_part<FIRST>(gates, x, count, room);
+        if constexpr (Cell::BEFORE) project_part<1>(last, x, count, room);
     }
 
     template <int COUNT>
-    void project_part(const Gates<T>& part, const T* x, Size half, Share some) const {
+    void project_part(const Gates<T>& part, const T* x, Size count, Room room) const {
         constexpr int WIDE = COUNT * Cell::VECTORS;
         for (Size p = 0; p < num_panels; p++) {
             Vec<T> bias[WIDE];
@@ -123,21 +132,19 @@ class Forward {
                     const int lanes = static_cast<int>(std::clamp<Size>(H - unit, 0, LANES<T>));
                     bias[g * Cell::VECTORS + v] = load(layer.b + (part.first + g) * H + unit, lanes);
                 }
-            Vec<T>* out = at_token<WIDE>(part, p, half);
-            for (Size k = some.begin; k < some.end; k++)
-                for (int j = 0; j < WIDE; j++) out[k * WIDE + j] = bias[j];
-            product<T, WIDE>(x + some.begin * D, D, some.end - some.begin, part.W + p * part.W_size, D,
-                             out + some.begin * WIDE, true);
+            product<T, WIDE>(x, D, count, part.W + p * part.W_size, D, {bias, 0}, at_token<WIDE>(part, p, 0, room));
         }
     }
 
+    // For each panel, for each token, its vectors; those of the last gate, where it waits, after all others.
     template <int WIDE>
-    Vec<T>* at_token(const Gates<T>& part, Size p, Size token) const {
-        return reinterpret_cast<Vec<T>*>(part.projected + p * part.projected_size) + token * WIDE;
+    Vec<T>* at_token(const Gates<T>& part, Size p, Size token, Room room) const {
+        T* from = room.projected + part.first * num_panels * UNITS * tokens;
+        return reinterpret_cast<Vec<T>*>(from) + (p * tokens + token) * WIDE;
     }
 
-    // One step of this thread's rows; `token` is where the step's begin in `projected`.
-    void step(Size t, Size token, Mine mine) const {
+    // One step of this thread's rows; `token` counts those of its chunk before.
+    void step(Size t, Size token, Mine mine, Room room) const {
         const Size row_size = KEPT<Cell> * H, first = rows.first(t), before = t ? rows.first(t - 1) : 0;
         const T* h_old = t == 0 && !layer.h0 ? nullptr
                          : rows.ragged       ? running + (t + 1) % 2 * B * H
@@ -165,48 +172,64 @@ class Forward {
             Cell::forward(sum, at);
             if (rows.ragged) store(running + (t % 2 * B + row) * H + unit, load(at.h, at.lanes), at.lanes);
         };
+        // what is stored of a row, asked for before its product
+        auto fetch_unit = [&](Size row, Size unit) {
+            const Size token = first + row;
+            for (int s = 0; layer.saved && s < KEPT<Cell>; s++)
+                fetch_to_write(layer.saved + (token * KEPT<Cell> + s) * H + unit);
+            fetch_to_write(layer.h + rows.place(token) * H + unit);
+            if (Cell::MEMORY && layer.saved) fetch_to_write(layer.c + token * H + unit);
+        };
         const Size count = mine.count(rows.alive(t));
         if constexpr (Cell::BEFORE) {
-            sweep<FIRST>(gates, token, mine, count, h_old, [&](Size row, Size unit, const Vec<T>* sum, Vec<T>) {
+            auto keep_reset = [&](Size row, Size unit, const Vec<T>* sum, Vec<T>) {
                 Step<T> at = at_unit(row, unit);
                 store(reset + row * H + unit, Cell::reset(sum, at), at.lanes);
-            });
-            sweep<1>(last, token, mine, count, h_old ? reset : nullptr, finish);
+            };
+            sweep<FIRST>(gates, token, room, mine, count, h_old, fetch_unit, keep_reset);
+            sweep<1>(last, token, room, mine, count, h_old ? reset : nullptr, [](Size, Size) {}, finish);
         } else {
-            sweep<FIRST>(gates, token, mine, count, h_old, finish);
+            sweep<FIRST>(gates, token, room, mine, count, h_old, fetch_unit, finish);
         }
     }
 
     // Calls use(row, unit, sum, input) for each vector of units: the gates with their recurrent part, from `state`'s
-    // rows (null: zeros), and the input's part of a last gate that is kept apart.
-    template <int COUNT, class Use>
-    void sweep(const Gates<T>& part, Size token, Mine mine, Size count, const T* state, Use use) const {
+    // rows (null: zeros), and the input's part of a last gate that is kept apart. Before, fetch(row, unit).
+    template <int COUNT, class Fetch, class Use>
+    void sweep(const Gates<T>& part, Size token, Room room, Mine mine, Size count, const T* state, Fetch fetch,
+               Use use) const {
         constexpr int WIDE = COUNT * Cell::VECTORS, VECTORS = Cell::VECTORS, LAST = (COUNT - 1) * VECTORS;
-        Vec<T> sum[ROW_BLOCK * WIDE], apart[VECTORS] = {};
+        Vec<T> sum[MOST_ROWS<WIDE> * WIDE], apart[VECTORS] = {};
         for (Size p = 0; p < num_panels; p++) {
             const Size first = p * UNITS;
-            const Vec<T>* projected = at_token<WIDE>(part, p, token);
+            const Vec<T>* projected = at_token<WIDE>(part, p, token, room);
             for (int v = 0; Cell::APART && v < VECTORS; v++) {
                 const Size unit = first + v * LANES<T>;
                 apart[v] = load(layer.b_apart + unit, static_cast<int>(std::clamp<Size>(H - unit, 0, LANES<T>)));
             }
-            for (Size from = 0; from < count; from += ROW_BLOCK) {
-                const Size block = std::min(ROW_BLOCK, count - from);
+            each_piece(count, row_block<WIDE>(H), [&](Size from, Size block) {
                 for (Size i = 0; i < block; i++)
-                    for (int j = 0; j < WIDE; j++)
-                        sum[i * WIDE + j] =
-                            Cell::APART && j >= LAST ? apart[j - LAST] : projected[mine.row(from + i) * WIDE + j];
+                    for (int v = 0; v < VECTORS && first + v * LANES<T> < H; v++)
+                        fetch(mine.row(from + i), first + v * LANES<T>);
+                Start<T> start = {projected + from * WIDE, WIDE};
+                if (Cell::APART || !state) {
+                    for (Size i = 0; i < block; i++)
+                        for (int j = 0; j < WIDE; j++)
+                            sum[i * WIDE + j] =
+                                Cell::APART && j >= LAST ? apart[j - LAST] : start.from[i * start.row + j];
+                    start = {sum, WIDE};
+                }
                 if (state)
-                    product<T, WIDE>(state + mine.row(from) * H, mine.parts * H, block, part.U + p * part.U_size, H,
-                                     sum, true);
+                    product<T, WIDE>(state + mine.row(from) * H, mine.stride * H, block, part.U + p * part.U_size, H,
+                                     start, sum);
                 for (Size i = 0; i < block; i++)
                     for (int v = 0; v < VECTORS && first + v * LANES<T> < H; v++) {
                         const Size row = mine.row(from + i);
                         Vec<T> of_unit[COUNT];
                         for (int g = 0; g < COUNT; g++) of_unit[g] = sum[i * WIDE + g * VECTORS + v];
-                        use(row, first + v * LANES<T>, of_unit, projected[row * WIDE + LAST + v]);
+                        use(row, first + v * LANES<T>, of_unit, projected[(from + i) * WIDE + LAST + v]);
                     }
-            }
+            });
         }
     }
 

@@ -2,6 +2,8 @@
 #pragma once
 #include "product.h"
 
+namespace {
+
 constexpr Size STRIP = 8;  // tiles of the left matrix that are laid out at once
 
 // A right-hand matrix of the weight gradients' products: its panels, and where the gradient goes.
@@ -26,12 +28,17 @@ void strip_times(const T* strip, Size count, Size depth, const Right<T>& right, 
         const int vectors = narrow_vectors<T>(columns, p);
         for (Size first = 0; first < count; first += ROWS) {
             const int rows = static_cast<int>(std::min<Size>(ROWS, count - first));
-            narrow_tile<T>(vectors, rows, strip + first * depth, 1, ROWS, panel, depth, sum, false);
+            T* out = right.out + (row + first) * columns + p * width;
+            for (int i = 0; i < rows; i++)  // wanted after the product; the rows lie far apart
+                for (int v = 0; v < vectors; v++) __builtin_prefetch(out + i * columns + v * LANES<T>, 1, 3);
+            if (vectors == NARROW)
+                any_tile<T, NARROW, ROWS>(rows, strip + first * depth, 1, panel, depth, {}, sum);
+            else
+                any_tile<T, 1, ROWS, ROWS>(rows, strip + first * depth, 1, panel, depth, {}, sum);
             for (int i = 0; i < rows; i++)
                 for (int v = 0; v < vectors; v++) {
-                    const Size column = p * width + v * LANES<T>;
-                    const int lanes = static_cast<int>(std::min<Size>(LANES<T>, columns - column));
-                    T* to = right.out + (row + first + i) * columns + column;
+                    const int lanes = static_cast<int>(std::min<Size>(LANES<T>, columns - p * width - v * LANES<T>));
+                    T* to = out + i * columns + v * LANES<T>;
                     store(to, load(to, lanes) + sum[i * vectors + v], lanes);
                 }
         }
@@ -49,3 +56,5 @@ void strip_sums(const T* strip, Size count, Size depth, T* sums) {
         for (Size i = 0; i < std::min<Size>(ROWS, count - first); i++) sums[first + i] += total[i];
     }
 }
+
+}  // namespace

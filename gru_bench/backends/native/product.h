@@ -10,29 +10,55 @@
 
 typedef std::ptrdiff_t Size;
 
-// Rows of one tile: its accumulators, the NV vectors of the panel and one broadcast must fit into the registers.
-template <int NV>
-constexpr int TILE_ROWS = std::min(12, (VECTOR_REGISTERS - 1 - NV) / NV);
+namespace {  // every library its own: the loader would share what has the same name
 
-// out[i][v] (+)= sum over k of a[i * row + k * step] * panel[k][v]
+// Rows of one tile: as many as leave registers for its sums, one side's numbers and one number of the other side.
+constexpr int tile_rows(int vectors) {
+    int rows = 1;
+    while (rows < 12 && (rows + 1) * vectors + std::min(rows + 1, vectors) + 1 <= VECTOR_REGISTERS) rows++;
+    return rows;
+}
+template <int NV>
+constexpr int TILE_ROWS = tile_rows(NV);
+
+// Where the sums of a product begin: row i at from + i * row. Null: at zero.
+template <class T>
+struct Start {
+    const Vec<T>* from = nullptr;
+    Size row = 0;
+};
+
+// out[i][v] = start[i][v] + sum over k of a[i * row + k * STEP] * panel[k][v]
 //
 // All loops but that over k are unrolled, so that the sums stay in registers from the first line to the last.
-template <class T, int ROWS, int NV>
-inline void tile(const T* a, Size row, Size step, const T* panel, Size K, Vec<T>* out, bool add) {
+template <class T, int ROWS, int NV, int STEP>
+inline void tile(const T* a, Size row, const T* panel, Size K, Start<T> start, Vec<T>* out) {
     Vec<T> sum[ROWS][NV];
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 16
-        for (int v = 0; v < NV; v++) sum[i][v] = add ? out[i * NV + v] : Vec<T>{};
-    for (Size k = 0; k < K; k++, a += step, panel += NV * LANES<T>) {
-        Vec<T> b[NV];
+        for (int v = 0; v < NV; v++) sum[i][v] = start.from ? start.from[i * start.row + v] : Vec<T>{};
+    for (Size k = 0; k < K; k++, a += STEP, panel += NV * LANES<T>) {
+        if constexpr (ROWS >= NV) {
+            Vec<T> b[NV];
 #pragma GCC unroll 16
-        for (int v = 0; v < NV; v++) b[v] = load(panel + v * LANES<T>);
+            for (int v = 0; v < NV; v++) b[v] = load(panel + v * LANES<T>);
 #pragma GCC unroll 16
-        for (int i = 0; i < ROWS; i++) {
-            Vec<T> left = fill(a[i * row]);
+            for (int i = 0; i < ROWS; i++) {
+                Vec<T> left = fill(a[i * row]);
 #pragma GCC unroll 16
-            for (int v = 0; v < NV; v++) sum[i][v] += left * b[v];
+                for (int v = 0; v < NV; v++) sum[i][v] += left * b[v];
+            }
+        } else {
+            Vec<T> left[ROWS];
+#pragma GCC unroll 16
+            for (int i = 0; i < ROWS; i++) left[i] = fill(a[i * row]);
+#pragma GCC unroll 16
+            for (int v = 0; v < NV; v++) {
+                Vec<T> b = load(panel + v * LANES<T>);
+#pragma GCC unroll 16
+                for (int i = 0; i < ROWS; i++) sum[i][v] += left[i] * b;
+            }
         }
     }
 #pragma GCC unroll 16
@@ -41,63 +67,64 @@ inline void tile(const T* a, Size row, Size step, const T* panel, Size K, Vec<T>
         for (int v = 0; v < NV; v++) out[i * NV + v] = sum[i][v];
 }
 
-template <class T, int NV, int ROWS = TILE_ROWS<NV>>
-inline void tile(int rows, const T* a, Size row, Size step, const T* panel, Size K, Vec<T>* out, bool add) {
+template <class T, int NV, int STEP = 1, int ROWS = TILE_ROWS<NV>>
+inline void any_tile(int rows, const T* a, Size row, const T* panel, Size K, Start<T> start, Vec<T>* out) {
     if (rows == ROWS)
-        tile<T, ROWS, NV>(a, row, step, panel, K, out, add);
+        tile<T, ROWS, NV, STEP>(a, row, panel, K, start, out);
     else if constexpr (ROWS > 1)
-        tile<T, NV, ROWS - 1>(rows, a, row, step, panel, K, out, add);
+        any_tile<T, NV, STEP, ROWS - 1>(rows, a, row, panel, K, start, out);
 }
 
-// Cuts [begin, end) into tiles of nearly equal height, so that no tile is left with one row.
-template <int NV, class Body>
-inline void each_tile(Size begin, Size end, Body body) {
-    Size left = end - begin, tiles = (left + TILE_ROWS<NV> - 1) / TILE_ROWS<NV>;
-    for (; tiles > 0; tiles--) {
-        int rows = static_cast<int>((left + tiles - 1) / tiles);
-        body(begin, rows);
-        begin += rows;
-        left -= rows;
+// Cuts `count` rows into pieces of nearly equal height, at most `most`, so that none is left with one row.
+template <class Body>
+inline void each_piece(Size count, Size most, Body body) {
+    const Size pieces = (count + most - 1) / most;
+    for (Size i = 0; i < pieces; i++) {
+        const Size first = count * i / pieces;
+        body(first, count * (i + 1) / pieces - first);
     }
 }
 
-// Rows that a product takes at once: their sums and a piece of the panel lie in the first-level cache.
-constexpr Size ROW_BLOCK = 96;
+// Bytes of a panel that stay in the first-level cache while rows pass.
+constexpr Size PANEL_BYTES = Size(32) << 10;
 
-// out[i][v] (+)= a's row i times the panel, for any number of rows. Of a long panel a piece that fits into the
-// first-level cache goes through all rows before the next; the order of the sum is the same.
+// Rows that are best taken at once. With a short panel a tile's: what is stored of one goes to memory during the next.
+// A long one is read in pieces, and each of them once for as many rows as have room.
+template <int NV>
+inline Size row_block(Size K) {
+    return K * NV * VECTOR_BYTES <= PANEL_BYTES ? TILE_ROWS<NV> : 8 * TILE_ROWS<NV>;
+}
+
+template <int NV>
+constexpr int MOST_ROWS = 8 * TILE_ROWS<NV>;
+
+// As tile, for any number of rows. Of a long panel a piece goes through all rows before the next; the order of the sum is
+// the same.
 template <class T, int NV>
-__attribute__((noinline)) void product(const T* a, Size row, Size rows, const T* panel, Size K, Vec<T>* out, bool add) {
-    constexpr Size DEPTH = (Size(32) << 10) / (NV * VECTOR_BYTES);
-    const Size pieces = std::max<Size>((K + DEPTH - 1) / DEPTH, 1);
+__attribute__((noinline)) void product(const T* a, Size row, Size rows, const T* panel, Size K, Start<T> start,
+                                       Vec<T>* out) {
+    const Size bytes = K * NV * VECTOR_BYTES, pieces = std::max<Size>((bytes + PANEL_BYTES - 1) / PANEL_BYTES, 1);
     for (Size i = 0; i < pieces; i++) {
         const Size k = K * i / pieces, end = K * (i + 1) / pieces;
-        each_tile<NV>(0, rows, [&](Size first, int height) {
-            tile<T, NV>(height, a + first * row + k, row, 1, panel + k * NV * LANES<T>, end - k, out + first * NV,
-                        add || i > 0);
+        each_piece(rows, TILE_ROWS<NV>, [&](Size first, Size height) {
+            const Start<T> here = {start.from ? start.from + first * start.row : nullptr, start.row};
+            any_tile<T, NV>(static_cast<int>(height), a + first * row + k, row, panel + k * NV * LANES<T>, end - k, here,
+                            out + first * NV);
         });
+        start = {out, NV};
     }
 }
 
-// As tile<T, NARROW> and product<T, NARROW>, for a panel that may be the last and have one vector only.
+// As product<T, NARROW>, for a panel that may be the last and have one vector only.
 constexpr int NARROW = 2;
 
 template <class T>
-inline void narrow_tile(int vectors, int rows, const T* a, Size row, Size step, const T* panel, Size K, Vec<T>* out,
-                        bool add) {
+inline void narrow_product(int vectors, const T* a, Size row, Size rows, const T* panel, Size K, Start<T> start,
+                           Vec<T>* out) {
     if (vectors == NARROW)
-        tile<T, NARROW, TILE_ROWS<NARROW>>(rows, a, row, step, panel, K, out, add);
+        product<T, NARROW>(a, row, rows, panel, K, start, out);
     else
-        tile<T, 1, TILE_ROWS<NARROW>>(rows, a, row, step, panel, K, out, add);
-}
-
-template <class T>
-inline void narrow_product(int vectors, const T* a, Size row, Size rows, const T* panel, Size K, Vec<T>* out,
-                           bool add) {
-    if (vectors == NARROW)
-        product<T, NARROW>(a, row, rows, panel, K, out, add);
-    else
-        product<T, 1>(a, row, rows, panel, K, out, add);
+        product<T, 1>(a, row, rows, panel, K, start, out);
 }
 
 // Vectors of panel p that hold columns.
@@ -124,6 +151,18 @@ inline void pack_columns(Row row, Size K, Size columns, Size p, int nv, int vect
     }
 }
 
+// Row k of a matrix of `depth` rows into all of its panels, which are NARROW vectors apart.
+template <class T>
+inline void pack_row(const T* from, Size k, Size depth, Size columns, T* panel) {
+    const Size width = NARROW * LANES<T>;
+    for (Size p = 0; p < panels(columns, width); p++, from += width, panel += depth * width) {
+        const int vectors = narrow_vectors<T>(columns, p);
+        T* to = panel + k * vectors * LANES<T>;
+        for (int v = 0; v < vectors; v++)
+            store(to + v * LANES<T>, load(from + v * LANES<T>, static_cast<int>(std::min<Size>(columns - p * width - v * LANES<T>, LANES<T>))));
+    }
+}
+
 // Panel `p` of a gate-stacked weight (gates * H, K), transposed: for each k the gates of the same units side by side.
 // With `vectors` more than one, a gate has that many vectors of units.
 template <class T>
@@ -141,17 +180,19 @@ inline void pack_gates(const T* weight, Size K, Size H, Size p, int gates, int v
         }
 }
 
-// Columns of a matrix as tiles of ROWS of them: for each tile, for each k its ROWS numbers, zero beyond the last.
+// Columns of a matrix as tiles of ROWS of them: for each tile, for each k its ROWS numbers. What lies beyond the last
+// column is whatever lies there: rows are a vector longer than what is used of them.
 template <class T, int ROWS>
 inline void pack_strip(const T* from, Size row, Size K, Size columns, T* strip) {
-    for (Size k = 0; k < K; k++, from += row, strip += ROWS) {
-        Size column = 0;
-        T* to = strip;
-        for (; column + ROWS <= columns; column += ROWS, to += K * ROWS)
-            std::memcpy(to, from + column, ROWS * sizeof(T));
-        if (column < columns) {
-            std::memcpy(to, from + column, (columns - column) * sizeof(T));
-            std::fill(to + columns - column, to + ROWS, T(0));
+    constexpr int VECTORS = (ROWS + LANES<T> - 1) / LANES<T>;
+    for (Size k = 0; k < K; k++, from += row, strip += ROWS)
+        for (Size column = 0; column < columns; column += ROWS) {
+            T* to = strip + column * K;
+            if (k + 1 == K)
+                std::memcpy(to, from + column, ROWS * sizeof(T));
+            else  // whole vectors: what is too much of them is written again in the next row
+                for (int v = 0; v < VECTORS; v++) store(to + v * LANES<T>, load(from + column + v * LANES<T>));
         }
-    }
 }
+
+}  // namespace

@@ -74,19 +74,23 @@ class Rows {
 // Tokens of a chunk at most, where `most` are asked for.
 inline Size chunk_tokens(Size steps, Size batch, Size most) { return std::min(steps * batch, most + batch); }
 
-// The rows of one of several parts: every so many-th, so that all have as many of the long ones.
+// The rows of one thread.
 struct Mine {
-    Size part, parts;
+    Size start, stride, size;
 
     // How many of the first `alive` rows.
-    Size count(Size alive) const { return alive > part ? (alive - part + parts - 1) / parts : 0; }
-    Size row(Size i) const { return part + i * parts; }
+    Size count(Size alive) const { return std::clamp<Size>((alive - start + stride - 1) / stride, 0, size); }
+    Size row(Size i) const { return start + i * stride; }
 };
 
-// The rows of a thread: few rows, fewer threads that have any, each with work enough.
-inline Mine rows_of(Size batch, int threads, int thread) {
-    const Size parts = std::min<Size>(threads, (batch + 3) / 4);
-    return thread < parts ? Mine{thread, parts} : Mine{batch, 1};  // beyond all rows: none
+// Few rows, fewer threads that have any, each with work enough. Where lengths differ a thread has every so many-th row, so
+// that all have as many of the long ones; else neighbours, whose memory no other thread writes to.
+inline Mine rows_of(const Rows& rows, int threads, int thread) {
+    const Size batch = rows.batch, parts = std::min<Size>(threads, (batch + 3) / 4);
+    if (thread >= parts) return {0, 1, 0};
+    if (rows.ragged) return {thread, parts, (batch - thread + parts - 1) / parts};
+    const Share mine = share(batch, static_cast<int>(parts), thread);
+    return {mine.begin, 1, mine.end - mine.begin};
 }
 
 // The reset states of all tokens in `saved`, for cells that reset before the product.
