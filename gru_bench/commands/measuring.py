@@ -55,18 +55,20 @@ class Measuring:
         known: Timings that need not be repeated.
         peaks: The machine's best product by threads, once it is known.
         residents: Resident sets that are known.
+        width: Of the first column that is printed.
     """
 
     asked: Asked
     store: Store
     experiment: str
     refused: Mapping[tuple[str, str], str]
-    look: Callable[[float], float] = cores_used_by_others
-    timed: Callable[[PairJob], Outcome] = in_own_process
+    look: Callable[[float], float] = field(default_factory=lambda: cores_used_by_others)
+    timed: Callable[[PairJob], Outcome] = field(default_factory=lambda: in_own_process)
     counted: dict[str, int] = field(default_factory=dict)
     known: dict[tuple[str, ...], Facts] = field(default_factory=dict)
     peaks: dict[int, float | None] = field(default_factory=dict)
     residents: dict[str, float | None] = field(default_factory=dict)
+    width: int = time_table.SITUATION
 
     def __post_init__(self) -> None:
         commit, dirty = git_state(Path(gru_bench.__file__).parent)
@@ -100,6 +102,7 @@ class Measuring:
         Raises:
             Busy: The machine stays busy.
         """
+        print(time_table.heading(self.width), flush=True)
         cells, backends = ([one.name for one in some] for some in (self.asked.cells, self.asked.backends))
         nodes = {one.name: one.node for one in (*self.asked.cells, *self.asked.backends)}
         for situation, shape in self.asked.sizes:
@@ -117,6 +120,8 @@ class Measuring:
 
     def models(self, found: Sequence[Models]) -> None:
         """The models of tasks, in all situations that say something of them; otherwise as :meth:`layers`."""
+        self.width = time_table.SITUATION + max(len(one.task) for one in found)
+        print(time_table.heading(self.width), flush=True)
         for models in found:
             for situation, (_, made) in self.asked.situations.items():
                 if not made.of_models:
@@ -142,6 +147,7 @@ class Measuring:
             dtype=keys.dtype,
             rounds=keys.rounds,
             seconds=keys.seconds,
+            block_ms=keys.block_ms,
             peak_gflops=self.peaks.get(shape.threads),
         )
 
@@ -161,7 +167,7 @@ class Measuring:
             facts = known
         ended = "timed before" if known is not None else "timed" if facts["status"] == "finished" else facts["status"]
         self.counted[ended] = self.counted.get(ended, 0) + 1
-        print(time_table.line(facts), flush=True)
+        print(time_table.line(facts, self.width), flush=True)
         return facts
 
     def outcome(self, job: PairJob, situation: str) -> tuple[Outcome, bool]:

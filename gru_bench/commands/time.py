@@ -7,7 +7,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from gru_bench.commands import messages, time_table
+from gru_bench.commands import messages
 from gru_bench.commands.measuring import Measuring, tell
 from gru_bench.commands.time_tasks import models_of
 from gru_bench.commands.train import where
@@ -56,7 +56,6 @@ def measure(config: DictConfig) -> int:
     store.open()
     measuring = Measuring(asked, store, choices.get("grid", experiment), refused)
     with lanes.alone("gru-bench time", tell):
-        print(time_table.heading(), flush=True)
         if models:
             measuring.models(models)
         else:

@@ -23,6 +23,7 @@ from gru_bench.timing.situations.base import Situation
 from gru_bench.timing.subjects import Layers, Shape, Subject, Where
 from gru_bench.timing.worker import Build, Outcome, outcome_of, resident_bytes, time_pair
 
+LONGEST_WARM_UP_S = 10.0
 WITHIN_S = 1800
 """Longest time that a pair may take: then it hangs."""
 
@@ -58,6 +59,7 @@ class PairJob:
         dtype: As in a training config.
         rounds: Fewest rounds.
         seconds: Least time of the rounds.
+        block_ms: Least time of a block.
         resident: Instead of all that, the resident set of a process that runs the first arm alone.
         peak_gflops: The machine's best product, where it is known.
         seed: Of the order of the blocks.
@@ -72,6 +74,7 @@ class PairJob:
     dtype: Literal["float32", "float64", "bfloat16"]
     rounds: int
     seconds: float
+    block_ms: float = 20.0
     resident: bool = False
     peak_gflops: float | None = None
     seed: int = 0
@@ -127,7 +130,8 @@ def run(job: PairJob) -> Outcome:
     first, second = ((arm.cell, arm.backend, builder(arm, job, where)) for arm in (job.first, job.second))
     if job.resident:
         return Outcome(facts={"resident_mib": resident_bytes(situation, first[2]) / 2**20})
-    plan = Plan(rounds=job.rounds, seconds=job.seconds)
+    warm_up_s = min(LONGEST_WARM_UP_S, max(1.0, 2 * job.seconds))
+    plan = Plan(rounds=job.rounds, seconds=job.seconds, block_s=job.block_ms / 1000, warm_up_s=warm_up_s)
     outcome = time_pair(situation, first, second, plan, peak_gflops=job.peak_gflops, seed=job.seed)
     outcome.facts["instrument"] = instrument
     return outcome
