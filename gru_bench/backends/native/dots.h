@@ -19,9 +19,9 @@ constexpr int VECTORS_AT_ONCE = 4;
 // Rows that are read at once with NB vectors: enough sums that wait for nothing but themselves, as few as the registers
 // hold.
 template <class T, int NB>
-constexpr int ROWS = std::min(NB == 1 ? 8 : 4, LANES<T>);
+constexpr int DOT_ROWS = std::min(NB == 1 ? 8 : VECTOR_REGISTERS / 8, LANES<T>);
 template <class T>
-constexpr int MOST_ROWS = ROWS<T, 1>;
+constexpr int EDGE_ROWS = DOT_ROWS<T, 1>;
 
 template <class T>
 inline Size padded(Size K) {
@@ -70,7 +70,7 @@ struct Operand {
 // out[b * step] has a part of row i % ROWS. edge: room for as many rows of an operand.
 template <class T, int NB>
 inline void rows_dots(const Operand<T>* operands, int count, Size row, Size first, T* edge, Vec<T>* out, Size step) {
-    constexpr int R = ROWS<T, NB>;
+    constexpr int R = DOT_ROWS<T, NB>;
     Vec<T> sum[NB][R];
     for (int b = 0; b < NB; b++)
         for (int r = 0; r < R; r++) sum[b][r] = Vec<T>{};
@@ -101,7 +101,7 @@ inline void rows_dots(const Operand<T>* operands, int count, Size row, Size firs
 // y[b][i] += the operands' row `row + i` times vector b, from `first` on, for the rows i < lanes.
 template <class T, int NB>
 inline void add_dots(const Operand<T>* operands, int count, Size row, int lanes, Size first, T* edge, T* y, Size ldy) {
-    constexpr int R = ROWS<T, NB>, GROUPS = LANES<T> / R;
+    constexpr int R = DOT_ROWS<T, NB>, GROUPS = LANES<T> / R;
     Vec<T> part[NB][GROUPS] = {};
     for (int g = 0; g < GROUPS && g * R < lanes; g++)
         rows_dots<T, NB>(operands, count, row + g * R, first, edge, &part[0][g], GROUPS);

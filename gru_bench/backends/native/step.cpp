@@ -54,7 +54,7 @@ void step_layer(const StepLayer<T>& layer, Size B, Size H, bool backwards, const
                 T* c) {
     constexpr int LAST = Cell::GATES - 1, SPLIT = Cell::BEFORE ? LAST : Cell::GATES;
     const Size D = layer.inputs, G = Cell::GATES * H, ldx = padded<T>(D), ldh = padded<T>(H);
-    const Size edge_size = MOST_ROWS<T> * std::max(ldx, ldh), kept = Cell::BEFORE ? Cell::SAVED * H : 0;
+    const Size edge_size = EDGE_ROWS<T> * std::max(ldx, ldh), kept = Cell::BEFORE ? Cell::SAVED * H : 0;
     T* edge = room<T>(edge_size + B * (ldx + ldh + G + H + kept));
     T *x_padded = edge + edge_size, *h_padded = x_padded + B * ldx, *sums = h_padded + B * ldh;
     T *apart = sums + B * G, *now = apart + B * H;
