@@ -37,15 +37,16 @@ class Plan:
     Attributes:
         rounds: Fewest rounds that count.
         seconds: Go on for at least so long, after the warm-up.
-        block_s: Least length of a block; a block has one call at least. 20 ms are 100,000 times what reading the clock
-            takes, and a round of eight is long enough for the system's counters of hundredths of a second.
+        block_s: Least length of a block; a block has one call at least. 10 ms are 100,000 times what reading the clock
+            takes, and a round of eight is long enough for the system's counters of hundredths of a second. More
+            rounds of shorter blocks narrow an interval more than fewer of longer ones.
         warm_up_s: Longest warm-up.
         limit_s: Stop after so long, whatever has been measured.
     """
 
     rounds: int = 30
     seconds: float = 5.0
-    block_s: float = 0.02
+    block_s: float = 0.01
     warm_up_s: float = 10.0
     limit_s: float = 600.0
 

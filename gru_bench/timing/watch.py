@@ -25,7 +25,7 @@ microseconds at a time, a tenth of this; another process takes milliseconds.
 """
 STEAL_ABOVE = 0.02
 """Share of the machine's core time that the host may take. Linux counts it in hundredths of a second: on two cores the
-first one seen in a round of 0.2 s is above, on many cores it takes several."""
+first one seen in a round of 0.1 s is above, on many cores it takes several."""
 MHZ_FALL = 0.10
 """How far the clock may fall within a round, as a share. A B B A cancels slower drifts."""
 
