@@ -74,7 +74,7 @@ class PairJob:
     dtype: Literal["float32", "float64", "bfloat16"]
     rounds: int
     seconds: float
-    block_ms: float = 20.0
+    block_ms: float = 10.0
     resident: bool = False
     peak_gflops: float | None = None
     seed: int = 0
