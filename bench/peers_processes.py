@@ -28,34 +28,44 @@ class Failed(Exception):
     """A worker that cannot take part, with the reason in a line."""
 
 
-@functools.cache
 def peers_python() -> Path | Failed:
-    """The interpreter of the peers' environment, which is made, or brought to the pinned versions, where it is not.
+    """The interpreter of the peers' environment; see :func:`interpreter`."""
+    return interpreter(PINS, ENVIRONMENT, "about 2 GB")
+
+
+@functools.cache
+def interpreter(pins: Path, folder: Path, size: str) -> Path | Failed:
+    """The interpreter of an environment, which is made, or brought to the pinned versions, where it is not.
+
+    Args:
+        pins: Requirements, every version pinned.
+        folder: Where the environment is.
+        size: How much will be installed, in words.
 
     Returns:
         Or why it cannot be made: found once and then remembered, since pip may take minutes to give up.
     """
-    python = ENVIRONMENT / "bin" / "python"
-    stamp = ENVIRONMENT / STAMP
-    wanted = hashlib.sha256(sys.version.encode() + PINS.read_bytes()).hexdigest()
+    python = folder / "bin" / "python"
+    stamp = folder / STAMP
+    wanted = hashlib.sha256(sys.version.encode() + pins.read_bytes()).hexdigest()
     if stamp.is_file() and python.is_file() and stamp.read_text() == wanted:
         return python
-    print(f"installing {PINS.name} into {ENVIRONMENT.name}: about 2 GB, once", file=sys.stderr)
+    print(f"installing {pins.name} into {folder.name}: {size}, once", file=sys.stderr)
     stamp.unlink(missing_ok=True)
     for command in (
-        [sys.executable, "-m", "venv", str(ENVIRONMENT)],
-        [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(PINS)],
+        [sys.executable, "-m", "venv", str(folder)],
+        [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(pins)],
     ):
-        done = subprocess.run(command, env=_plain_environment(), capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=plain_environment(), capture_output=True, text=True, check=False)
         if done.returncode != 0:
             errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
             message = (errors or done.stderr.strip().splitlines() or ["no message"])[-1]
-            return Failed(f"the environment of {PINS.name} cannot be made: {message}")
+            return Failed(f"the environment of {pins.name} cannot be made: {message}")
     stamp.write_text(wanted)
     return python
 
 
-def _plain_environment() -> dict[str, str]:
+def plain_environment() -> dict[str, str]:
     """Without what would lead another interpreter to this one's packages."""
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
 
@@ -95,7 +105,7 @@ class Worker:
         python = peers_python() if in_peers else Path(sys.executable)
         if isinstance(python, Failed):
             raise python
-        environment = (_plain_environment() if in_peers else dict(os.environ)) | worker_environment(threads)
+        environment = (plain_environment() if in_peers else dict(os.environ)) | worker_environment(threads)
         self.arm = arm
         self.messages = folder / f"{arm}.txt"
         with self.messages.open("wb") as messages:

@@ -24,7 +24,7 @@ class Machine:
         stolen: Callable[[float], float] = lambda _: 0.0,
     ) -> None:
         self.slowness, self.others, self.stolen = slowness, others, stolen
-        self.time = self.ran_s = self.busy_s = 0.0
+        self.time = self.ran_s = self.waited_s = self.busy_s = 0.0
         self.clock = CpuClock(self.now)
 
     def now(self) -> float:
@@ -39,12 +39,13 @@ class Machine:
             passed = ran / (1 - self.stolen(self.time))
             self.busy_s += ran + self.others(self.time) * passed
             self.ran_s += ran
+            self.waited_s += passed - ran
             self.time += passed
 
         return call
 
-    def ran(self) -> float:
-        return self.ran_s
+    def waited(self) -> dict[str, float]:
+        return {"main": self.waited_s}
 
     def look(self) -> Look:
         return Look(self.time, self.ran_s, self.busy_s, 0.0, 0)

@@ -20,11 +20,11 @@ FAILED_RUN = (Diverged,)
 
 def line(verb: str, error: BaseException) -> str:
     """The message for one error of a command, with the command's name in front."""
-    return f"gru-bench {verb}: {explain(error)}"
+    return f"gru-bench {verb}: {explain(error, verb)}"
 
 
-def explain(error: BaseException) -> str:
-    """What is wrong, where, and what would be valid."""
+def explain(error: BaseException, verb: str = "train") -> str:
+    """What is wrong, where, and what would be valid for that verb."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
@@ -34,6 +34,9 @@ def explain(error: BaseException) -> str:
         return explain_missing_choice(error)
     text = str(error).strip() or type(error).__name__
     ambiguous = re.match(r"Ambiguous value for argument '([^']+)'", text)
+    if ambiguous and verb != "train":
+        key, _, values = ambiguous[1].partition("=")
+        return f"{ambiguous[1]}: several values are a list; valid: {key}=[{values}]"
     if ambiguous:
         return f"{ambiguous[1]}: several values are a sweep, which needs -m"
     unknown = re.match(r"Could not override '([^']+)'", text)

@@ -9,8 +9,9 @@ Facts = Mapping[str, Any]
 
 OTHERS_SHOWN = 0.1
 """Cores in use by others from which a line says so."""
+SITUATION = 9
+"""Width of the first column where no task is named in it."""
 COLUMNS = (
-    ("situation", 10),
     ("T x B x H", 13),
     ("threads", 7),
     ("first (kernel)", 34),
@@ -20,19 +21,19 @@ COLUMNS = (
 )
 
 
-def heading() -> str:
-    """The names of the columns."""
-    return " ".join(f"{name:<{width}}" for name, width in COLUMNS) + " finding"
+def heading(first: int) -> str:
+    """The names of the columns; ``first`` is the width of the first."""
+    return f"{in_columns(('situation', *(name for name, _ in COLUMNS)), first)} finding"
 
 
-def line(facts: Facts) -> str:
-    """One timing."""
+def line(facts: Facts, first: int) -> str:
+    """One timing; ``first`` is the width of the first column."""
     sizes = "x".join(str(facts[name]) for name in ("steps", "batch", "hidden_size_asked"))
     where = facts["task"] or ""
     situation = f"{facts['situation']} {where}".strip()
     if facts["status"] != "finished":
         head = (situation, sizes, facts["threads"], arm(facts, "first_"), arm(facts, "second_"))
-        return f"{in_columns(head)} {facts['status']}: {facts['error']}"
+        return f"{in_columns(head, first)} {facts['status']}: {facts['error']}"
     cells = (
         situation,
         sizes,
@@ -42,12 +43,13 @@ def line(facts: Facts) -> str:
         milliseconds(facts["first_ms"]),
         milliseconds(facts["second_ms"]),
     )
-    return "; ".join([f"{in_columns(cells)} {finding(facts)}", *notes(facts)])
+    return "; ".join([f"{in_columns(cells, first)} {finding(facts)}", *notes(facts)])
 
 
-def in_columns(cells: tuple[Any, ...]) -> str:
+def in_columns(cells: tuple[Any, ...], first: int) -> str:
     """Texts under the headings; what is longer than its column moves the rest."""
-    return " ".join(f"{cell!s:<{width}}" for cell, (_, width) in zip(cells, COLUMNS, strict=False))
+    widths = (first, *(width for _, width in COLUMNS))
+    return " ".join(f"{cell!s:<{width}}" for cell, width in zip(cells, widths, strict=False))
 
 
 def arm(facts: Facts, prefix: str) -> str:

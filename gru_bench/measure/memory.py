@@ -1,6 +1,6 @@
 """Peak memory of a block of code, in exact tensor bytes."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -35,21 +35,21 @@ class PeakMemory:
     Args:
         device: Where the step runs.
         live_bytes: Bytes alive before the block; see :func:`live_bytes`. Not used on CUDA.
-        gradients_of: The model whose old gradients the step may release, and which ``live_bytes`` counted.
+        gradients_of: Tensors whose old gradients the step may release, and ``live_bytes`` counted.
 
     Attributes:
         peak_bytes: The peak, or None before the block has ended or when it raised.
         changes: On a CPU, all allocations and releases in order.
-        old_gradients: On a CPU, addresses at which the old gradients were laid anew.
+        old_gradients: On a CPU, addresses at which the old gradients were laid anew, in the order of the tensors.
     """
 
-    def __init__(self, device: torch.device, live_bytes: int = 0, /, *, gradients_of: nn.Module | None = None) -> None:
+    def __init__(self, device: torch.device, live_bytes: int = 0, /, *, gradients_of: Iterable[Tensor] = ()) -> None:
         self.device = device
         self.live_bytes = live_bytes
-        self.gradients_of = gradients_of
+        self.gradients_of = list(gradients_of)
         self.peak_bytes: int | None = None
         self.changes: list[Change] = []
-        self.old_gradients: set[int] = set()
+        self.old_gradients: list[int] = []
         self._profile: Any = None
         self._held: list[Tensor] = []
 
@@ -60,11 +60,11 @@ class PeakMemory:
             return self
         self._profile = profile(use_cpu=True, profile_memory=True)
         self._profile.__enter__()
-        for parameter in self.gradients_of.parameters() if self.gradients_of is not None else ():
-            if parameter.grad is not None:
-                self._held.append(parameter.grad)  # released after the block, where nobody counts
-                parameter.grad = parameter.grad.clone()
-                self.old_gradients.update(storages([parameter.grad]))
+        for tensor in self.gradients_of:
+            if tensor.is_leaf and tensor.grad is not None:
+                self._held.append(tensor.grad)  # released after the block, where nobody counts
+                tensor.grad = tensor.grad.clone()
+                self.old_gradients += storages([tensor.grad])
         return self
 
     def __exit__(
@@ -131,8 +131,8 @@ def kept_bytes(call: Callable[[], object], device: torch.device) -> int:
     return found
 
 
-def live_bytes(model: nn.Module, optimizer: torch.optim.Optimizer | None, inputs: Iterable[Tensor]) -> int:
-    """Bytes that are alive before a step: parameters, buffers, gradients, optimizer state, and the batch.
+def live_bytes(model: nn.Module, optimizer: torch.optim.Optimizer | None, inputs: Sequence[Tensor]) -> int:
+    """Bytes that are alive before a step: parameters, buffers, optimizer state, the batch, and gradients of all.
 
     Tensors that share their storage are counted once.
 
@@ -141,8 +141,8 @@ def live_bytes(model: nn.Module, optimizer: torch.optim.Optimizer | None, inputs
         optimizer: Its optimizer, if any.
         inputs: The tensors of the batch.
     """
-    tensors = [*parameters_of(model), *gradients_of(model), *optimizer_state(optimizer), *inputs]
-    return sum(storages(tensors).values())
+    own = [*parameters_of(model), *optimizer_state(optimizer), *inputs]
+    return sum(storages([*own, *gradients_of(model.parameters()), *gradients_of(inputs)]).values())
 
 
 def parameters_of(model: nn.Module) -> Iterator[Tensor]:
@@ -151,9 +151,9 @@ def parameters_of(model: nn.Module) -> Iterator[Tensor]:
     yield from model.buffers()
 
 
-def gradients_of(model: nn.Module) -> Iterator[Tensor]:
+def gradients_of(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
     """Gradients that are there now."""
-    yield from (parameter.grad for parameter in model.parameters() if parameter.grad is not None)
+    yield from (tensor.grad for tensor in tensors if tensor.is_leaf and tensor.grad is not None)
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer | None) -> Iterator[Tensor]:

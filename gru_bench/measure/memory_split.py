@@ -56,21 +56,24 @@ def split(
             counts as the rest: call it once before.
         model: Whose parameters and gradients are told apart.
         optimizer: Whose state is; None without.
-        inputs: Tensors alive before the call that it reads: the batch, a state. They may share storage.
+        inputs: Tensors alive before the call that it reads: the batch, a state. They may share storage. Their gradients
+            count as the rest.
     """
     workspace.clear()  # memory kept there would be used again without being counted
     device = next((tensor.device for tensor in (*parameters_of(model), *inputs)), torch.device("cpu"))
     of_parameters = storages(parameters_of(model))
     of_optimizer = without(storages(optimizer_state(optimizer)), of_parameters)
-    with PeakMemory(device, live_bytes(model, optimizer, inputs), gradients_of=model) as meter:
+    num_old = len(list(gradients_of(model.parameters())))
+    tensors = [*model.parameters(), *inputs]
+    with PeakMemory(device, live_bytes(model, optimizer, inputs), gradients_of=tensors) as meter:
         step()
     assert meter.peak_bytes is not None
-    of_gradients = without(storages(gradients_of(model)), of_parameters)
+    of_gradients = without(storages(gradients_of(model.parameters())), of_parameters)
     if device.type == "cuda":
         gradients = sum(of_gradients.values())
         of_optimizer = without(storages(optimizer_state(optimizer)), of_parameters)
     else:
-        gradients = bytes_at_peak(meter.changes, meter.old_gradients, of_gradients)
+        gradients = bytes_at_peak(meter.changes, meter.old_gradients[:num_old], of_gradients)
     parameters, state = sum(of_parameters.values()), sum(of_optimizer.values())
     rest = meter.peak_bytes - parameters - gradients - state
     return Split(meter.peak_bytes, parameters, gradients, state, rest)

@@ -114,13 +114,13 @@ class ModelBuilder:
 
     def count(self, cell: MakeCell, hidden_size: int) -> int:
         """What the budget counts, its parameters or its arithmetic, with that cell and size. Nothing is allocated."""
-        return construct(self.node["budget"]).count(self._sketch(cell, hidden_size))
+        return construct(self.node["budget"]).count(self.sketch(cell, hidden_size))
 
     def flops_a_token(self, cell: MakeCell, hidden_size: int) -> int:
         """Operations of a token's forward pass with that cell and size. Nothing is allocated."""
-        return flops_a_token(self._sketch(cell, hidden_size))
+        return flops_a_token(self.sketch(cell, hidden_size))
 
-    def _sketch(self, cell: MakeCell, hidden_size: int) -> nn.Module:
+    def sketch(self, cell: MakeCell, hidden_size: int) -> nn.Module:
         """The model without values, whatever backend runs it."""
         with torch.device("meta"):
             return self._build(cell, Loop(), hidden_size, Streams(0))

@@ -16,25 +16,33 @@ from typing import Any, Literal
 from gru_bench.config.check import Node, Settings, construct
 from gru_bench.measure.threads import resolve_threads
 from gru_bench.run import build
+from gru_bench.run.timed_model import TaskModel
 from gru_bench.timing.instrument import settle
 from gru_bench.timing.rounds import Plan
 from gru_bench.timing.situations.base import Situation
 from gru_bench.timing.subjects import Layers, Shape, Subject, Where
 from gru_bench.timing.worker import Build, Outcome, outcome_of, resident_bytes, time_pair
 
+LONGEST_WARM_UP_S = 10.0
 WITHIN_S = 1800
 """Longest time that a pair may take: then it hangs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArmJob:
-    """One arm: names, size, and the checked nodes to build it from."""
+    """One arm: names, size, and what to build it from.
+
+    Attributes:
+        cell: Name of its yaml.
+        backend: Likewise.
+        hidden_size: After the budget.
+        nodes: Of layers alone the checked nodes ``cell`` and ``backend``; of a model the ``config.yaml`` of its run.
+    """
 
     cell: str
     backend: str
     hidden_size: int
-    cell_node: Node
-    backend_node: Node
+    nodes: Node
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +51,7 @@ class PairJob:
 
     Attributes:
         situation: Its checked node.
+        task: Name of the task whose whole model is timed; empty for layers alone.
         first: The first arm.
         second: The second.
         shape: Sizes, and the number of threads.
@@ -50,12 +59,14 @@ class PairJob:
         dtype: As in a training config.
         rounds: Fewest rounds.
         seconds: Least time of the rounds.
+        block_ms: Least time of a block.
         resident: Instead of all that, the resident set of a process that runs the first arm alone.
         peak_gflops: The machine's best product, where it is known.
         seed: Of the order of the blocks.
     """
 
     situation: Node
+    task: str
     first: ArmJob
     second: ArmJob
     shape: Shape
@@ -63,6 +74,7 @@ class PairJob:
     dtype: Literal["float32", "float64", "bfloat16"]
     rounds: int
     seconds: float
+    block_ms: float = 10.0
     resident: bool = False
     peak_gflops: float | None = None
     seed: int = 0
@@ -115,23 +127,27 @@ def run(job: PairJob) -> Outcome:
     place = build.make_place(settings)
     where = Where(place.device, place.parameters, place.autocast)
     situation: Situation = construct(job.situation)
-    first, second = ((arm.cell, arm.backend, builder(arm, job.shape, where)) for arm in (job.first, job.second))
+    first, second = ((arm.cell, arm.backend, builder(arm, job, where)) for arm in (job.first, job.second))
     if job.resident:
         return Outcome(facts={"resident_mib": resident_bytes(situation, first[2]) / 2**20})
-    plan = Plan(rounds=job.rounds, seconds=job.seconds)
+    warm_up_s = min(LONGEST_WARM_UP_S, max(1.0, 2 * job.seconds))
+    plan = Plan(rounds=job.rounds, seconds=job.seconds, block_s=job.block_ms / 1000, warm_up_s=warm_up_s)
     outcome = time_pair(situation, first, second, plan, peak_gflops=job.peak_gflops, seed=job.seed)
     outcome.facts["instrument"] = instrument
     return outcome
 
 
-def builder(arm: ArmJob, shape: Shape, where: Where) -> Build:
+def builder(arm: ArmJob, job: PairJob, where: Where) -> Build:
     """What makes the arm's subject."""
-    make_cell = construct(arm.cell_node | {"_partial_": True})
 
-    def make() -> Subject:
-        return Layers(make_cell, construct(arm.backend_node), arm.hidden_size, shape, where)
+    def layers() -> Subject:
+        make_cell = build.make_cell(arm.nodes)
+        return Layers(make_cell, construct(arm.nodes["backend"]), arm.hidden_size, job.shape, where)
 
-    return make
+    def model() -> Subject:
+        return TaskModel(arm.nodes, arm.hidden_size, job.shape.batch)
+
+    return model if job.task else layers
 
 
 def main() -> None:

@@ -45,6 +45,7 @@ class Keys:
     threads: Threads | list[Threads]
     rounds: Size
     seconds: Annotated[float, Gt(0)]
+    block_ms: Annotated[float, Gt(0)]
     resident: bool
     wait: Annotated[float, Ge(0)]
     force: bool

@@ -36,6 +36,8 @@ def settle(threads: int, deterministic: bool = False, tf32: bool = False, cores:
     Raises:
         UserError: Fewer cores than threads.
     """
+    if deterministic:  # cuBLAS has only then a workspace of its own for each stream, and torch insists on it
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     pinned = _pin(threads, cores)
     set_threads(threads)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32

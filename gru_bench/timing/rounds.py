@@ -21,8 +21,8 @@ from gru_bench.errors import UserError
 from gru_bench.statistics import ratios
 from gru_bench.statistics.ratios import Ratio, paired_ratio
 from gru_bench.timing.clock import Call, Clock, CpuClock
-from gru_bench.timing.warm_up import Warm, timed_block, warm_up
-from gru_bench.timing.watch import MachineWatch, Span, Watch, between
+from gru_bench.timing.warm_up import Warm, warm_up
+from gru_bench.timing.watch import MachineWatch, Span, Watch, between, longest_wait
 
 FIRST, SECOND, TWIN = "first", "second", "twin"
 PAIR, TWINS = "pair", "twins"
@@ -37,15 +37,16 @@ class Plan:
     Attributes:
         rounds: Fewest rounds that count.
         seconds: Go on for at least so long, after the warm-up.
-        block_s: Least length of a block; a block has one call at least. 20 ms are 100,000 times what reading the clock
-            takes, and a round of eight is long enough for the system's counters of hundredths of a second.
+        block_s: Least length of a block; a block has one call at least. 10 ms are 100,000 times what reading the clock
+            takes, and a round of eight is long enough for the system's counters of hundredths of a second. More
+            rounds of shorter blocks narrow an interval more than fewer of longer ones.
         warm_up_s: Longest warm-up.
         limit_s: Stop after so long, whatever has been measured.
     """
 
     rounds: int = 30
     seconds: float = 5.0
-    block_s: float = 0.02
+    block_s: float = 0.01
     warm_up_s: float = 10.0
     limit_s: float = 600.0
 
@@ -58,7 +59,10 @@ class Plan:
 
 
 class Block(NamedTuple):
-    """One block as it was taken."""
+    """One block as it was taken: seconds a call, and the share of it for which some thread waited for a core.
+
+    ``disturbed`` is why its round does not count, in words joined by +; empty where it does.
+    """
 
     round: int
     quad: str
@@ -156,10 +160,9 @@ def measure(
     arms = {FIRST: first, SECOND: second, TWIN: twin}
     order = random.Random(seed)
     with _no_garbage_collection() as collect:
-        warm = warm_up(list(arms.values()), plan.block_s, plan.warm_up_s, clock, watch)
+        warm = warm_up(list(arms.values()), plan.block_s, plan.warm_up_s, clock)
         calls = dict(zip(arms, warm.calls, strict=True))
         calls[TWIN] = calls[FIRST]
-        waits = dict(zip(arms, warm.waits, strict=True))
         overhead_s = clock.overhead_s()
         blocks: list[Block] = []
         spans: list[Span] = []
@@ -172,9 +175,11 @@ def measure(
             for quad, arm in _order(order):
                 if calls[arm] > 1:
                     arms[arm]()  # the other arm has taken its place in the caches
-                seconds, lost = timed_block(arms[arm], calls[arm], clock, watch)
+                waited = watch.waited()
+                seconds = clock.block(arms[arm], calls[arm])
+                lost = longest_wait(waited, watch.waited()) / max(seconds, 1e-12)
                 a_call_s = max(seconds / calls[arm] - overhead_s, 1e-12)
-                taken.append(Block(len(quiet), quad, arm, calls[arm], a_call_s, max(0.0, lost - waits[arm]), ""))
+                taken.append(Block(len(quiet), quad, arm, calls[arm], a_call_s, lost, ""))
             span = between(before, watch.look())
             disturbed = span.disturbed_by(max(block.lost for block in taken))
             blocks += [block._replace(disturbed=disturbed) for block in taken]

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from gru_bench.backends.base import Backend, State
 from gru_bench.backends.loop import Loop
-from gru_bench.cells.base import Cell
 from gru_bench.measure import parity
 from gru_bench.measure.flops import layer_gflop
 from gru_bench.measure.parity import Parity
@@ -211,11 +210,8 @@ class Layers(Subject):
 
     def gflop(self, *, trains: bool, single: bool) -> float | None:
         shape = self.shape
-        stacks = cells_of(sketch(self.make_cell, self.encoder.hidden_size, shape))
-        # a call of the situation stream has one step
-        return sum(
-            layer_gflop(cells, shape.steps, shape.batch, backward=trains, input_gradient=True) for cells in stacks
-        )
+        encoder = sketch(self.make_cell, self.encoder.hidden_size, shape)
+        return stacks_gflop(encoder, shape.steps, shape.batch, backward=trains, input_gradient=True)
 
     def _input(self) -> Tensor:
         shape, where = self.shape, self.where
@@ -243,9 +239,10 @@ def sketch(make_cell: MakeCell, hidden_size: int, shape: Shape) -> Encoder:
         return layers(make_cell, Loop(), hidden_size, shape, CPU)
 
 
-def cells_of(encoder: Encoder) -> list[list[Cell]]:
-    """The cells of each stack of layers that run on ``backend=loop``."""
-    return [list(cast(Any, stack).cells) for stack in encoder.stacks]
+def stacks_gflop(encoder: Encoder, T: int, B: int, *, backward: bool, input_gradient: bool) -> float:
+    """Products of layers that run on ``backend=loop``; see :func:`gru_bench.measure.flops.layer_gflop`."""
+    stacks = [list(cast(Any, stack).cells) for stack in encoder.stacks]
+    return sum(layer_gflop(cells, T, B, backward=backward, input_gradient=input_gradient) for cells in stacks)
 
 
 def drawn(*sizes: int) -> Tensor:

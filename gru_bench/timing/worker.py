@@ -92,7 +92,7 @@ def time_pair(
         twin,
         plan,
         clock=clock_of(device),
-        watch=MachineWatch(on_cuda=device.type == "cuda"),
+        watch=MachineWatch(device),
         seed=seed,
     )
     latencies = timed_one_by_one(calls, situation.latencies, device) if situation.latencies else {}

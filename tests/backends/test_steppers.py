@@ -2,10 +2,14 @@
 
 import pytest
 import torch
-from backend_pairs import A_CELL_OF, PAIRS, backend, draw
-from made_cells import CPU, maker
+from backend_pairs import A_CELL_OF, EQUATIONS, PAIRS, backend, draw
+from made_cells import CPU, maker, seeded
+from torch import Tensor
 
-from gru_bench.backends.base import State
+from gru_bench.backends.base import Stack, State
+from gru_bench.backends.native.build import CannotBuild, library
+from gru_bench.backends.native.layer import DTYPES, has_kernel
+from gru_bench.cells.base import Cell
 from gru_bench.errors import UserError
 from gru_bench.models.encoder import Encoder
 from gru_bench.models.streams import Streams
@@ -63,3 +67,126 @@ def test_what_does_not_fit_a_stepper_is_refused(runner: str) -> None:
 def test_a_bidirectional_encoder_has_no_steps() -> None:
     with pytest.raises(UserError, match="bidirectional=true has no single steps"):
         encoder("gru", "loop", bidirectional=True).stepper(1)
+
+
+def is_native(cell: Cell) -> bool:
+    try:
+        return has_kernel(cell, torch.float32)
+    except CannotBuild:
+        return False
+
+
+NATIVE = [cell for cell in EQUATIONS if is_native(maker(cell)(1, 1, seeded()))]
+needs_native = pytest.mark.skipif(not NATIVE, reason="no native code here")
+
+
+def two_layers(cell: str, runner: str, D: int, H: int, dtype: torch.dtype) -> Stack:
+    """Layers of D and H inputs whose biases are not zero."""
+    cells = [maker(cell)(size, H, seeded(size)) for size in (D, H)]
+    with torch.no_grad():
+        for parameter in (p for one in cells for p in one.parameters()):
+            parameter.add_(torch.randn(parameter.shape, generator=seeded(5)), alpha=0.1)
+    return backend(runner).stack([one.to(dtype) for one in cells], CPU, dtype)
+
+
+def test_every_native_cell_has_a_native_step() -> None:
+    for cell in NATIVE:
+        for dtype in DTYPES:
+            assert hasattr(library(), f"{maker(cell)(1, 1, seeded()).name}_step_{dtype.itemsize}")
+
+
+@needs_native
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("cell", NATIVE)
+def test_native_steps_are_the_loops(cell: str, dtype: torch.dtype, atol: float) -> None:
+    for B, D, H in ((1, 3, 5), (3, 17, 16), (8, 40, 37), (17, 1, 50), (6, 33, 7)):
+        found: list[list[Tensor]] = []
+        for runner in ("loop", "bptt"):
+            step = two_layers(cell, runner, D, H, dtype).stepper(B)
+            state: State | None = None
+            found.append([])
+            for t in range(3):
+                out_BH, state = step(draw(B, D, seed=t).to(dtype), state)
+                found[-1] += [out_BH, *state]
+        for expected, got in zip(*found, strict=True):
+            assert got.dtype == dtype
+            torch.testing.assert_close(got, expected, rtol=0, atol=atol)
+
+
+@needs_native
+def test_a_step_follows_the_weights() -> None:
+    stack, x_BD = two_layers("gru", "bptt", 3, 5, torch.float32), draw(2, 3).float()
+    step = stack.stepper(2)
+
+    def differs_from_before(before: Tensor) -> Tensor:
+        out_BH, _ = step(x_BD.to(before.dtype), None)
+        expected_TBH, _ = stack(x_BD.to(before.dtype)[None])
+        torch.testing.assert_close(out_BH, expected_TBH[0].detach(), rtol=0, atol=1e-6)
+        assert (out_BH - before).abs().max() > 1e-3
+        return out_BH
+
+    out_BH = differs_from_before(torch.zeros(2, 5))
+    optimizer = torch.optim.Adam(stack.parameters(), lr=0.1)
+    stack(x_BD[None])[0].sum().backward()
+    optimizer.step()
+    out_BH = differs_from_before(out_BH)
+    others = {name: value * 0.5 for name, value in stack.state_dict().items()}
+    stack.load_state_dict(others)
+    out_BH = differs_from_before(out_BH)
+    stack.load_state_dict({name: value * 0.5 for name, value in others.items()}, assign=True)
+    out_BH = differs_from_before(out_BH)
+    for parameter in stack.parameters():
+        parameter.data = parameter.data * 3
+    out_BH = differs_from_before(out_BH)
+    for parameter in stack.parameters():
+        parameter.data.mul_(0.3)
+    out_BH = differs_from_before(out_BH)
+    stack.double()
+    with pytest.raises(UserError, match="must be float64 on the CPU like the weights, got float32"):
+        step(x_BD, None)
+    differs_from_before(out_BH.double() * 0.5)
+
+
+@needs_native
+def test_a_native_step_takes_views_and_changes_no_state() -> None:
+    stack = two_layers("lstm", "bptt", 3, 5, torch.float64)
+    step = stack.stepper(2)
+    whole, wide = draw(2, 6), [draw(2, 2, 10, seed=k) for k in (1, 2)]
+    state = tuple(each[:, :, ::2] for each in wide)
+    expected = step(whole[:, ::2].contiguous(), tuple(each.contiguous() for each in state))
+    before = [each.clone() for each in (whole, *wide)]
+    out_BH, new = step(whole[:, ::2], state)
+    assert torch.equal(out_BH, expected[0])
+    assert all(map(torch.equal, new, expected[1]))
+    assert all(map(torch.equal, before, (whole, *wide)))
+    new[0][:] = 0  # as a caller resets a sequence: the next step sees it, and no output has changed
+    assert torch.equal(out_BH, expected[0])
+    assert not torch.equal(step(whole[:, ::2], new)[0], step(whole[:, ::2], expected[1])[0])
+
+
+@needs_native
+@pytest.mark.parametrize(
+    ("x_BD", "state", "words"),
+    [
+        (draw(2, 4), None, r"takes an input \(2, 3\).* got \(2, 4\)"),
+        (draw(2, 3), (draw(2, 2, 4),), r"1 of states \(2, 2, 5\), got"),
+        (draw(2, 3), (draw(1, 2, 5),), r"1 of states \(2, 2, 5\), got"),
+        (draw(2, 3), (draw(2, 2, 5), draw(2, 2, 5)), "1 of states"),
+        (draw(2, 3).float(), None, "must be float64 on the CPU like the weights, got float32 on cpu"),
+        (draw(2, 3), (draw(2, 2, 5).float(),), "got float64 on cpu, float32 on cpu"),
+        (draw(2, 3).to("meta"), None, "got float64 on meta"),
+    ],
+)
+def test_what_does_not_fit_a_native_step_is_refused(x_BD: Tensor, state: State | None, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        two_layers("gru", "bptt", 3, 5, torch.float64).stepper(2)(x_BD, state)
+
+
+@needs_native
+def test_dropout_acts_in_training_alone() -> None:
+    cells = [maker("gru")(4, 64, seeded(k)).double() for k in (1,)] + [maker("gru")(64, 64, seeded(2)).double()]
+    stack = backend("bptt").stack(cells, CPU, torch.float64, dropout=0.5)
+    step, x_BD = stack.stepper(1), draw(1, 4)
+    assert not torch.equal(step(x_BD, None)[0], step(x_BD, None)[0])
+    stack.eval()
+    torch.testing.assert_close(step(x_BD, None)[0], stack(x_BD[None])[0][0].detach(), rtol=0, atol=1e-12)

@@ -83,7 +83,7 @@ def test_a_linear_step_by_hand() -> None:
     assert live_bytes(model, optimizer, [inputs]) == weight + x
     peaks = []
     for _ in range(3):
-        with PeakMemory(CPU, live_bytes(model, optimizer, [inputs]), gradients_of=model) as meter:
+        with PeakMemory(CPU, live_bytes(model, optimizer, [inputs]), gradients_of=model.parameters()) as meter:
             linear_step(model, optimizer, inputs)
         peaks.append(meter.peak_bytes)
     # weight, input, output, the output's gradient, and the new gradient; the old one is gone by then
@@ -97,7 +97,7 @@ def test_gradients_that_live_through_the_forward_pass_count() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     before = live_bytes(model, optimizer, [inputs])
     gradient = model.weight.grad.clone()
-    with PeakMemory(CPU, before, gradients_of=model) as meter:
+    with PeakMemory(CPU, before, gradients_of=model.parameters()) as meter:
         torch.empty(10_000)
         assert torch.equal(model.weight.grad, gradient)
         model.weight.grad = None
@@ -121,7 +121,7 @@ def test_fused_kernels_are_seen_and_the_same_step_gives_the_same_bytes(cell: typ
     stack = Vendor().stack([cell(8, 16, seeded())], CPU, torch.float32)
     x, peaks = torch.ones(20, 4, 8), []
     for _ in range(3):
-        with PeakMemory(CPU, gradients_of=stack) as meter:
+        with PeakMemory(CPU, gradients_of=stack.parameters()) as meter:
             stack(x)[0].sum().backward()
         peaks.append(meter.peak_bytes)
         for parameter in stack.parameters():
@@ -196,6 +196,22 @@ def test_old_gradients_count_while_they_are_there() -> None:
     assert (late.gradients, early.gradients) == (WEIGHT, 0)
     assert late.activations == early.activations == INPUTS + 4 * 10**6
     assert late.peak - early.peak == WEIGHT
+
+
+def test_gradients_of_inputs_are_the_rest() -> None:
+    model, x = linear()
+    x.requires_grad_()
+
+    def step() -> None:
+        torch.empty(10**6)  # the peak, beside what is left of the step before
+        x.grad = None
+        model.zero_grad()
+        model(x).sum().backward()
+
+    step()
+    found = split(step, model=model, inputs=[x])
+    assert (found.parameters, found.gradients) == (WEIGHT, WEIGHT)
+    assert found.activations == 2 * INPUTS + 4 * 10**6
 
 
 def test_a_gradient_that_is_added_to_counts_once() -> None:

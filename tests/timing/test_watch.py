@@ -1,6 +1,9 @@
 """What is seen beside the clock, and what of it makes a round not count."""
 
 import os
+import subprocess
+import sys
+import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -8,7 +11,7 @@ import psutil
 import pytest
 
 from gru_bench.timing import watch
-from gru_bench.timing.watch import Look, MachineWatch, Span, between
+from gru_bench.timing.watch import Look, MachineWatch, Span, between, card, longest_wait
 
 Times = namedtuple("Times", "user nice system idle iowait steal guest")
 
@@ -65,16 +68,58 @@ def test_where_the_counters_come_from(tmp_path: Path, monkeypatch: pytest.Monkey
     assert look.mhz == (3100.0,)  # of the core that this process may use
 
 
+def test_the_thread_that_waits_longest_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "TASKS", tmp_path)
+
+    def told(**nanoseconds: int) -> dict[str, float]:
+        for thread, waited in nanoseconds.items():
+            (tmp_path / thread).mkdir(exist_ok=True)
+            (tmp_path / thread / "schedstat").write_text(f"99000000 {waited} 7\n")
+        return dict(MachineWatch().waited())
+
+    before = told(a=1_000_000_000, b=5_000_000)
+    assert before == {"a": 1.0, "b": 0.005}
+    after = told(a=1_001_000_000, b=9_000_000, late=2_000_000)
+    assert longest_wait(before, after) == pytest.approx(0.004)
+    assert longest_wait(after, after) == 0
+    assert longest_wait({}, {}) == 0  # a system that does not tell
+
+
+def test_a_card_that_is_not_there_says_nothing() -> None:
+    assert card("0" * 8, library="libnvidia-ml-of-nowhere.so") == ((), False)
+
+
+def test_a_card_that_is_held_down_disturbs() -> None:
+    cool, hot = (Look(moment, 0.0, 0.0, 0.0, 0, hot=moment == 1.0) for moment in (0.0, 1.0))
+    assert between(cool, hot).disturbed_by() == "throttled"
+
+
 def test_this_machine_is_read() -> None:
     seen = MachineWatch()
-    first, ran = seen.look(), seen.ran()
+    first = seen.look()
     assert sum(range(200_000)) > 0
     second = seen.look()
     assert second.wall_s > first.wall_s
     assert second.own_s > first.own_s
     assert second.busy_s >= first.busy_s
-    later = seen.ran()
-    assert ran is not None
-    assert later is not None
-    assert later > ran
-    assert MachineWatch(on_cuda=True).ran() is None
+    assert longest_wait(seen.waited(), seen.waited()) >= 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="this system does not say how long threads wait")
+def test_waiting_for_a_core_is_seen() -> None:
+    """Two processes on one core: one of them waits."""
+    code = "import os; os.sched_setaffinity(0, {core})\nwhile True: pass"
+    core, allowed = max(os.sched_getaffinity(0)), os.sched_getaffinity(0)
+    other = subprocess.Popen([sys.executable, "-S", "-c", code.format(core=core)])
+    try:
+        os.sched_setaffinity(0, {core})
+        seen = MachineWatch()
+        before = seen.waited()
+        start = time.process_time()
+        while time.process_time() - start < 0.1:
+            pass
+        assert longest_wait(before, seen.waited()) > 0.02
+    finally:
+        os.sched_setaffinity(0, allowed)
+        other.kill()
+        other.wait()

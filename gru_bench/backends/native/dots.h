@@ -15,10 +15,13 @@ typedef std::ptrdiff_t Size;
 
 namespace {
 
-// Rows that are read at once: few enough that the processor sees each coming.
-template <class T>
-constexpr int ROWS = std::min(4, LANES<T>);
 constexpr int VECTORS_AT_ONCE = 4;
+// Rows that are read at once with NB vectors: enough sums that wait for nothing but themselves, as few as the registers
+// hold.
+template <class T, int NB>
+constexpr int DOT_ROWS = std::min(NB == 1 ? 8 : 4, LANES<T>);
+template <class T>
+constexpr int EDGE_ROWS = DOT_ROWS<T, 1>;
 
 template <class T>
 inline Size padded(Size K) {
@@ -64,71 +67,57 @@ struct Operand {
 };
 
 // The dots of ROWS rows of each operand, from `row` on, with NB vectors, summed over the operands. Lane i of
-// out[b * step] has a part of row i % ROWS. edge: room for ROWS rows of an operand.
+// out[b * step] has a part of row i % ROWS. edge: room for as many rows of an operand.
 template <class T, int NB>
 inline void rows_dots(const Operand<T>* operands, int count, Size row, Size first, T* edge, Vec<T>* out, Size step) {
-    constexpr int CHAINS = NB == 1 ? 2 : 1;  // sums that wait for nothing but themselves: enough to fill the units
-    Vec<T> sum[NB][CHAINS][ROWS<T>];
+    constexpr int R = DOT_ROWS<T, NB>;
+    Vec<T> sum[NB][R];
     for (int b = 0; b < NB; b++)
-        for (int c = 0; c < CHAINS; c++)
-            for (int r = 0; r < ROWS<T>; r++) sum[b][c][r] = Vec<T>{};
+        for (int r = 0; r < R; r++) sum[b][r] = Vec<T>{};
     for (const Operand<T>* operand = operands; operand < operands + count; operand++) {
         const Size K = operand->K, width = operand->width;
         const T *W = operand->W + row * K, *x = operand->x + first * width;
         Size apart = K;
         // what is read past a row's end meets zeros of x, but must lie within the weight
-        if ((row + ROWS<T> - 1) * K + width > operand->rows * K) {
-            std::fill(edge, edge + ROWS<T> * width, T(0));
-            for (Size r = 0; r < std::min<Size>(ROWS<T>, operand->rows - row); r++)
+        if ((row + R - 1) * K + width > operand->rows * K) {
+            std::fill(edge, edge + R * width, T(0));
+            for (Size r = 0; r < std::min<Size>(R, operand->rows - row); r++)
                 std::copy(W + r * K, W + (r + 1) * K, edge + r * width);
             W = edge;
             apart = width;
         }
-        Size k = 0;
-        for (; k + CHAINS * LANES<T> <= width; k += CHAINS * LANES<T>)
-            for (int c = 0; c < CHAINS; c++)
-                for (int r = 0; r < ROWS<T>; r++) {
-                    Vec<T> w = load(W + r * apart + k + c * LANES<T>);
-                    for (int b = 0; b < NB; b++) sum[b][c][r] += w * load(x + b * width + k + c * LANES<T>);
-                }
-        for (; k < width; k += LANES<T>)
-            for (int r = 0; r < ROWS<T>; r++) {
-                Vec<T> w = load(W + r * apart + k);
-                for (int b = 0; b < NB; b++) sum[b][0][r] += w * load(x + b * width + k);
+        for (Size k = 0; k < width; k += LANES<T>)
+            for (int r = 0; r < R; r++) {
+                const Vec<T> w = load(W + r * apart + k);
+                for (int b = 0; b < NB; b++) sum[b][r] += w * load(x + b * width + k);
             }
     }
     for (int b = 0; b < NB; b++) {
-        for (int c = 1; c < CHAINS; c++)
-            for (int r = 0; r < ROWS<T>; r++) sum[b][0][r] += sum[b][c][r];
-        merge<T, 1, ROWS<T>>(sum[b][0]);
-        out[b * step] = sum[b][0][0];
+        merge<T, 1, R>(sum[b]);
+        out[b * step] = sum[b][0];
     }
 }
 
+// y[b][i] += the operands' row `row + i` times vector b, from `first` on, for the rows i < lanes.
+template <class T, int NB>
+inline void add_dots(const Operand<T>* operands, int count, Size row, int lanes, Size first, T* edge, T* y, Size ldy) {
+    constexpr int R = DOT_ROWS<T, NB>, GROUPS = LANES<T> / R;
+    Vec<T> part[NB][GROUPS] = {};
+    for (int g = 0; g < GROUPS && g * R < lanes; g++)
+        rows_dots<T, NB>(operands, count, row + g * R, first, edge, &part[0][g], GROUPS);
+    for (int b = 0; b < NB; b++) {
+        merge<T, R, GROUPS>(part[b]);
+        T* to = y + (first + b) * ldy;
+        store(to, load(to, lanes) + part[b][0], lanes);
+    }
+}
+
+// The same for all vectors from `first` on.
 template <class T, int NB = VECTORS_AT_ONCE>
-inline void rows_dots(int vectors, const Operand<T>* operands, int count, Size row, Size first, T* edge, Vec<T>* out,
-                      Size step) {
-    if (vectors == NB)
-        rows_dots<T, NB>(operands, count, row, first, edge, out, step);
-    else if constexpr (NB > 1)
-        rows_dots<T, NB - 1>(vectors, operands, count, row, first, edge, out, step);
-}
-
-// y[b][i] += the operands' row `row + i` times vector b, for the rows i < lanes, at most as many as a vector has.
-template <class T>
-void add_dots(const Operand<T>* operands, int count, Size row, int lanes, Size batch, T* edge, T* y, Size ldy) {
-    constexpr int GROUPS = LANES<T> / ROWS<T>;
-    for (Size first = 0; first < batch; first += VECTORS_AT_ONCE) {
-        const int vectors = static_cast<int>(std::min<Size>(VECTORS_AT_ONCE, batch - first));
-        Vec<T> part[VECTORS_AT_ONCE][GROUPS] = {};
-        for (int g = 0; g < GROUPS && g * ROWS<T> < lanes; g++)
-            rows_dots<T>(vectors, operands, count, row + g * ROWS<T>, first, edge, &part[0][g], GROUPS);
-        for (int i = 0; i < vectors; i++) {
-            merge<T, ROWS<T>, GROUPS>(part[i]);
-            T* to = y + (first + i) * ldy;
-            store(to, load(to, lanes) + part[i][0], lanes);
-        }
-    }
+inline void add_all_dots(const Operand<T>* operands, int count, Size row, int lanes, Size first, Size batch, T* edge,
+                         T* y, Size ldy) {
+    for (; first + NB <= batch; first += NB) add_dots<T, NB>(operands, count, row, lanes, first, edge, y, ldy);
+    if constexpr (NB > 1) add_all_dots<T, NB - 1>(operands, count, row, lanes, first, batch, edge, y, ldy);
 }
 
 }  // namespace

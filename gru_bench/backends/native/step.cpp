@@ -54,7 +54,7 @@ void step_layer(const StepLayer<T>& layer, Size B, Size H, bool backwards, const
                 T* c) {
     constexpr int LAST = Cell::GATES - 1, SPLIT = Cell::BEFORE ? LAST : Cell::GATES;
     const Size D = layer.inputs, G = Cell::GATES * H, ldx = padded<T>(D), ldh = padded<T>(H);
-    const Size edge_size = ROWS<T> * std::max(ldx, ldh), kept = Cell::BEFORE ? Cell::SAVED * H : 0;
+    const Size edge_size = EDGE_ROWS<T> * std::max(ldx, ldh), kept = Cell::BEFORE ? Cell::SAVED * H : 0;
     T* edge = room<T>(edge_size + B * (ldx + ldh + G + H + kept));
     T *x_padded = edge + edge_size, *h_padded = x_padded + B * ldx, *sums = h_padded + B * ldh;
     T *apart = sums + B * G, *now = apart + B * H;
@@ -68,10 +68,10 @@ void step_layer(const StepLayer<T>& layer, Size B, Size H, bool backwards, const
     auto add = [&](int gate, Size unit, int lanes) {
         const Size row = gate * H + unit;
         if (Cell::APART && gate == LAST) {
-            add_dots(operands, 1, row, lanes, B, edge, sums + row, G);
-            if (h0) add_dots(operands + 1, 1, row, lanes, B, edge, apart + unit, H);
+            add_all_dots(operands, 1, row, lanes, 0, B, edge, sums + row, G);
+            if (h0) add_all_dots(operands + 1, 1, row, lanes, 0, B, edge, apart + unit, H);
         } else {
-            add_dots(operands, h0 ? 2 : 1, row, lanes, B, edge, sums + row, G);
+            add_all_dots(operands, h0 ? 2 : 1, row, lanes, 0, B, edge, sums + row, G);
         }
     };
     each_block<T>(0, SPLIT, H, backwards, add);

@@ -87,6 +87,7 @@ def native_stepper(cells: Sequence[Cell], batch_size: int) -> Stepper:
     weights = [cell._parameters for cell in cells]  # the module's attributes are ten times as slow
     event = f"{NATIVE} {instruction_set()}"
     plan = _Plan(cells, batch_size)
+    returned: State = ()  # by the last step: not looked at again where it comes back
     empty_like, address, is_watched = torch.empty_like, Tensor.data_ptr, torch.autograd._profiler_enabled
 
     def refuse(x_BD: Tensor, state: State | None) -> None:
@@ -101,39 +102,44 @@ def native_stepper(cells: Sequence[Cell], batch_size: int) -> Stepper:
             f"got {tuple(x_BD.shape)} and {shapes}"
         )
 
+    def checked(x_BD: Tensor, state: State) -> State:
+        if len(state) != num_states:
+            refuse(x_BD, state)
+        for s_LBH in state:
+            if s_LBH.shape != state_shape or s_LBH.dtype is not plan.dtype or not s_LBH.is_cpu:
+                refuse(x_BD, state)
+        return tuple(s_LBH.contiguous() for s_LBH in state)
+
     def step(x_BD: Tensor, state: State | None) -> tuple[Tensor, State]:
-        nonlocal plan
+        nonlocal plan, returned
         here = plan
         if [address(weight) for own in weights for weight in own.values()] != here.addresses:  # type: ignore[arg-type]
             here = plan = _Plan(cells, batch_size)
-        dtype = here.dtype
-        if x_BD.shape != x_shape or x_BD.dtype is not dtype or not x_BD.is_cpu:
+            returned = ()
+        if x_BD.shape != x_shape or x_BD.dtype is not here.dtype or not x_BD.is_cpu:
             refuse(x_BD, state)
         if not x_BD.is_contiguous():
             x_BD = x_BD.contiguous()
+        out_BH, h_LBH = empty_like(here.an_output), empty_like(here.a_state)
         h0 = c0 = c = None
         if state is not None:
-            if len(state) != num_states:
-                refuse(x_BD, state)
-            for s_LBH in state:
-                if s_LBH.shape != state_shape or s_LBH.dtype is not dtype or not s_LBH.is_cpu:
-                    refuse(x_BD, state)
-                if not s_LBH.is_contiguous():
-                    state = tuple(each_LBH.contiguous() for each_LBH in state)
+            if state is not returned:
+                state = checked(x_BD, state)
             h0 = address(state[0])
-        out_BH, h_LBH = empty_like(here.an_output), empty_like(here.a_state)
-        final: State = (h_LBH,)
+        final: State
         if num_states > 1:
             c_LBH = empty_like(here.a_state)
             final, c = (h_LBH, c_LBH), address(c_LBH)
             if state is not None:
                 c0 = address(state[1])
-        arguments = (here.stack_address, address(x_BD), h0, c0, address(out_BH), address(h_LBH), c)
+        else:
+            final = (h_LBH,)
         if is_watched():
             with marked(event):
-                here.run(*arguments)
+                here.run(here.stack_address, address(x_BD), h0, c0, address(out_BH), address(h_LBH), c)
         else:
-            here.run(*arguments)
+            here.run(here.stack_address, address(x_BD), h0, c0, address(out_BH), address(h_LBH), c)
+        returned = final
         return out_BH, final
 
     return step
