@@ -13,10 +13,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from gru_bench.report.crossings import edges
+from gru_bench.report.crossings import Edge, edges
 from gru_bench.report.figures import HUES, WIDTH, legend_below, style
 from gru_bench.report.groups import truth
-from gru_bench.report.markdown import known, number, plural
+from gru_bench.report.markdown import known, plural
 from gru_bench.report.timings import GRU, LSTM, NOISE, Timing, place_text, plain
 
 AXES = {"steps": "T: time steps", "batch": "B: sequences", "hidden_size_asked": "H: hidden size"}
@@ -53,6 +53,11 @@ class Map:
         return self.x_label[0], AXES[self.y][0]
 
     @property
+    def edges(self) -> list[Edge]:
+        """The crossing line."""
+        return edges({place: timing.finding for place, timing in self.cells.items()})
+
+    @property
     def x_label(self) -> str:
         return AXES[self.x]
 
@@ -77,10 +82,17 @@ def values(found: Iterable[Timing], name: str) -> list[float]:
     return sorted({float(one.row[name]) for one in found if known(one.row[name])})
 
 
-def maps_of(found: Sequence[Timing], x: str, y: str) -> list[Map]:
-    """One map for each choice of everything but two sizes, in the order of these choices."""
+def maps_of(found: Sequence[Timing], x: str, y: str, among: Sequence[Timing] = ()) -> list[Map]:
+    """One map for each choice of everything but two sizes, in the order of these choices.
+
+    Args:
+        found: At most one timing a place and size.
+        x: The size along the maps.
+        y: The other one.
+        among: More timings, from whose maps a name has to tell these apart.
+    """
     maps = []
-    for name, part in panels_of(found, x, y):
+    for name, part in panels_of(found, x, y, among):
         columns, rows = values(part, x), values(part, y)
         cells = {
             (columns.index(float(one.row[x])), rows.index(float(one.row[y]))): one
@@ -91,13 +103,14 @@ def maps_of(found: Sequence[Timing], x: str, y: str) -> list[Map]:
     return maps
 
 
-def panels_of(found: Sequence[Timing], x: str, y: str) -> list[tuple[str, list[Timing]]]:
+def panels_of(found: Sequence[Timing], x: str, y: str, among: Sequence[Timing] = ()) -> list[tuple[str, list[Timing]]]:
     """The timings of each choice of everything but two sizes, with what tells it from the other choices."""
     parts: dict[tuple[Any, ...], list[Timing]] = {}
     for one in found:
         parts.setdefault(panel_key(one, x, y), []).append(one)
-    differing = [position for position, column in enumerate(zip(*parts, strict=True)) if len(set(column)) > 1]
-    keys = sorted(parts, key=lambda key: [(isinstance(part, str), part) for part in key])
+    every = {*parts, *(panel_key(one, x, y) for one in among)}
+    differing = [position for position, column in enumerate(zip(*every, strict=True)) if len(set(column)) > 1]
+    keys = sorted(parts, key=sort_key)
     return [(panel_name(parts[key][0], x, y, differing), parts[key]) for key in keys]
 
 
@@ -109,6 +122,11 @@ def panel_key(one: Timing, x: str, y: str) -> tuple[Any, ...]:
     rest = (truth(one.row["bidirectional"]) or False, plain(one.row["num_layers"]), "H" if alike else inputs)
     return (place_text(one, threads=False), str(one.row["torch"]), plain(one.row["threads"]), plain(one.row[other]),
             *rest)  # fmt: skip
+
+
+def sort_key(key: tuple[Any, ...]) -> list[tuple[bool, Any]]:
+    """Numbers by size before texts."""
+    return [(isinstance(part, str), part) for part in key]
 
 
 def panel_name(one: Timing, x: str, y: str, differing: list[int]) -> str:
@@ -134,15 +152,17 @@ def draw_maps(views: dict[str, list[Map]]) -> Figure:
     """
     panels = [(name, one) for name, maps in views.items() for one in maps]
     across = 2 if len(views) == 2 and max(len(one.columns) for _, one in panels) <= 8 else 1
-    names = list(dict.fromkeys(one.name for _, one in panels))
+    places = {one.name: sort_key(panel_key(next(iter(one.cells.values())), one.x, one.y)) for _, one in panels}
+    names = sorted(places, key=lambda name: places[name])
     if across == 2:
         grid = [[next((one for one in maps if one.name == name), None) for maps in views.values()] for name in names]
     else:
         grid = [[one] for _, one in panels]
     heights = [max(len(one.rows) for one in row if one is not None) for row in grid]
+    alike = len({tuple(one.columns) for _, one in panels}) == 1
     limit = color_limit([cell for _, one in panels for cell in one.cells.values()])
     with style():
-        figure = Figure(figsize=(WIDTH, sum(0.85 + 0.32 * height for height in heights) + 0.9))
+        figure = Figure(figsize=(WIDTH, sum(0.62 + 0.28 * height for height in heights) + 1.1))
         axes = figure.subplots(len(grid), across, squeeze=False, height_ratios=[height + 2 for height in heights])
         for row, line in enumerate(grid):
             for column, one in enumerate(line):
@@ -151,13 +171,15 @@ def draw_maps(views: dict[str, list[Map]]) -> Figure:
                     ax.set_axis_off()
                     continue
                 draw_map(ax, one, limit, across)
+                if row == len(grid) - 1 or across == 1 or not alike:
+                    ax.set_xlabel(one.x_label)
                 if column == 0:
                     ax.set_ylabel(AXES[one.y])
                 view = list(views)[column] if across == 2 else panels[row][0]
                 title = [view] if row == 0 or across == 1 else []
                 ax.set_title("\n".join(filter(None, [*title, one.name])), loc="left", fontsize=9)
         bar(figure, axes, limit)
-        legend_below(figure, handles([cell for _, one in panels for cell in one.cells.values()]))
+        legend_below(figure, handles([one for _, one in panels]))
     return figure
 
 
@@ -177,14 +199,13 @@ def draw_map(ax: Axes, one: Map, limit: float, across: int) -> None:
                                hatch="///" if noise else None))  # fmt: skip
         ax.text(i, j, cell_text(timing), ha="center", va="center", color="0.1", fontsize=6.5 if small else 8,
                 bbox={"facecolor": GREY, "edgecolor": "none", "pad": 1} if noise else None)  # fmt: skip
-    for start, end in edges({place: timing.finding for place, timing in one.cells.items()}):
+    for start, end in one.edges:
         ax.plot(*zip(start, end, strict=True), color="black", linewidth=2.6, solid_capstyle="projecting", zorder=4)
     ax.set_xlim(-0.5, len(one.columns) - 0.5)
     ax.set_ylim(-0.5, len(one.rows) - 0.5)
     ax.set_xticks(range(len(one.columns)), [f"{value:,g}" for value in one.columns])
     ax.set_yticks(range(len(one.rows)), [f"{value:,g}" for value in one.rows])
     ax.grid(False)
-    ax.set_xlabel(one.x_label)
 
 
 def cell_text(one: Timing) -> str:
@@ -217,16 +238,12 @@ def bar(figure: Figure, axes: Any, limit: float) -> None:
 
 def shown_factor(at: float) -> str:
     """``GRU 2x`` above 1, ``LSTM 2x`` below."""
-    return (
-        f"GRU {number(at, 2).rstrip('0').rstrip('.')}x"
-        if at > 1
-        else (f"LSTM {number(1 / at, 2).rstrip('0').rstrip('.')}x")
-    )
+    return f"GRU {at:.3g}x" if at > 1 else f"LSTM {1 / at:.3g}x"
 
 
-def handles(found: Sequence[Timing]) -> list[Any]:
+def handles(maps: Sequence[Map]) -> list[Any]:
     """What colours and marks mean, of those that occur."""
-    findings = {one.finding for one in found}
+    findings = {one.finding for part in maps for one in part.cells.values()}
     entries: list[Any] = []
     if "first" in findings:
         entries.append(Patch(facecolor=HUES[GRU], label="G: GRU faster, so many times"))
@@ -234,7 +251,7 @@ def handles(found: Sequence[Timing]) -> list[Any]:
         entries.append(Patch(facecolor=HUES[LSTM], label="L: LSTM faster, so many times"))
     if NOISE in findings:
         entries.append(Patch(facecolor=GREY, edgecolor="white", hatch="///", label="inside noise"))
-    if len(findings - {NOISE}) == 2:
+    if any(part.edges for part in maps):
         entries.append(Line2D([], [], color="black", linewidth=2.6, label="the order changes"))
     return entries
 

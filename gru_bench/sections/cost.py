@@ -34,7 +34,7 @@ FRONT = (
 )
 
 
-def render(view: View, /, *, columns: dict[str, str], most_rows: int) -> Section:
+def render(view: View, /, *, columns: dict[str, str], most_rows: int = 24) -> Section:
     """Answer: which cell is faster in which situation, what does a call take, and what did the training runs see?
 
     Args:

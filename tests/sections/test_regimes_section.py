@@ -44,3 +44,12 @@ def test_lengths_are_lines_with_their_crossings() -> None:
     assert [text.get_text() for text in axes[0].texts] == ["vendor: GRU, then LSTM"]
     (bracket,) = [line for line in axes[0].lines if line.get_marker() == "|"]
     assert np.asarray(bracket.get_xdata()).tolist() == [20.0, 200.0]
+
+
+def test_a_view_that_was_timed_at_fewer_places_lies_beside_the_same_place_of_the_other() -> None:
+    rows = [timing(steps=steps, threads=threads) for steps in (1, 200) for threads in (1, 2)]
+    rows += [timing(("gru", "native"), ("lstm", "native"), steps=steps, threads=2) for steps in (1, 200)]
+    section = render("regimes", made_timings.alone(rows))
+    panels = [ax.get_title(loc="left") for ax in section.figures["regimes_train"].axes if ax.axison]
+    assert panels[:3] == ["both on the vendor's\n1 thread", "2 threads", "2 threads"]
+    assert cell(section.markdown, "1 thread, B 32", "each on its fastest timed backend") == "–"

@@ -7,9 +7,12 @@ import made_timings
 import pytest
 from conftest import REPOSITORY
 from made_timings import PAIRS, timing
-from rendering import render, write
+from rendering import NAMES, SELECT, node, render
 
+from gru_bench.report.files import write
 from gru_bench.report.header import Made, header
+from gru_bench.report.markdown import Section
+from gru_bench.report.pages import DETAILS, PAGES, pages
 from gru_bench.report.view import View
 from gru_bench.store.read import Results
 
@@ -30,54 +33,56 @@ def grid() -> Results:
     return made_timings.alone(rows)
 
 
-def pages(folder: Path, results: Results) -> str:
-    """Both pages of a whole report."""
-    write(folder, results)
-    return "\n".join((folder / f"{name}.md").read_text(encoding="utf-8") for name in ("report", "details"))
+def pages_of(results: Results, names: list[str] = NAMES) -> dict[str, str]:
+    """The pages of a report with some sections, by file; no figure is saved."""
+    placed: dict[str, list[Section]] = {page: [] for page in PAGES}
+    for name in sorted(names, key=lambda name: node(name)["order"]):
+        placed[node(name).get("page", DETAILS)].append(render(name, results))
+    return pages(View(results), Made(SELECT), placed).markdown()
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made: Path = tmp_path_factory.mktemp("timed")
-    write(made, grid())
-    return made
+def made() -> dict[str, str]:
+    return pages_of(grid())
 
 
-def test_golden_pages(folder: Path) -> None:
+def test_golden_pages(made: dict[str, str]) -> None:
     """To accept a change of wording: ``python tests/sections/test_timed_pages.py``, then read the difference."""
-    found = "\n".join((folder / f"{name}.md").read_text(encoding="utf-8") for name in ("report", "details"))
-    assert found == GOLDEN.read_text(encoding="utf-8")
+    assert "\n".join(made.values()) == GOLDEN.read_text(encoding="utf-8")
 
 
-def test_the_first_page_has_the_regimes_and_no_section_of_runs(folder: Path) -> None:
-    first, details = ((folder / f"{name}.md").read_text(encoding="utf-8") for name in ("report", "details"))
+def test_the_first_page_has_the_regimes_and_no_section_of_runs(made: dict[str, str]) -> None:
+    first, details = made["report.md"], made["details.md"]
     assert [line for line in first.splitlines() if line.startswith("## ")] == [
         "## Verdict", "## How to choose", "## Regimes"]  # fmt: skip
     titles = [line for line in details.splitlines() if line.startswith("## ")]
     assert titles == ["## Matched views", "## Cost", "## What these timings show and do not show", "## Environment"]
     assert "(figures/regimes_train.png)" in first
-    assert (folder / "figures" / "regimes_sequence.png").is_file()
+    assert "(timings.csv)" in first
 
 
-def test_every_pair_is_a_line_of_a_file(folder: Path) -> None:
-    lines = (folder / "timings.csv").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 1 + len(grid().timings)
-    assert "(timings.csv)" in (folder / "report.md").read_text(encoding="utf-8")
+def test_with_runs_the_regimes_are_among_the_details() -> None:
+    results = made_timings.with_timings(frames.small(), [timing(steps=steps) for steps in (1, 20)])
+    found = pages_of(results, ["regimes", "choose"])
+    assert "## Regimes" not in found["report.md"]
+    assert "## Regimes" in found["details.md"]
+
+
+def test_every_pair_is_a_line_of_a_file_that_goes_with_the_timings(tmp_path: Path) -> None:
+    for results in (grid(), made_timings.alone([])):
+        write(tmp_path, results, View(results), Made(SELECT), {"report": [Section("A", "text")], "details": []})
+        assert (tmp_path / "timings.csv").exists() == (len(results.timings) > 0)
+        if len(results.timings):
+            lines = (tmp_path / "timings.csv").read_text(encoding="utf-8").splitlines()
+            assert len(lines) == 1 + len(results.timings)
 
 
 def test_order_of_timings_changes_no_byte() -> None:
     results = made_timings.with_timings(frames.small(), made_timings.of_tasks(("adding",)))
     mixed = frames.shuffled(results, 1)
-    for name in ("verdict", "choose", "cost", "matched", "limits"):
+    for name in ("verdict", "cost", "matched"):
         assert render(name, mixed).markdown == render(name, results).markdown
     assert render("regimes", frames.shuffled(grid(), 1)).markdown == render("regimes", grid()).markdown
-
-
-def test_with_runs_the_regimes_are_among_the_details(tmp_path: Path) -> None:
-    rows = [timing(steps=steps) for steps in (1, 20)]
-    write(tmp_path, made_timings.with_timings(frames.small(), rows))
-    assert "## Regimes" not in (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "## Regimes" in (tmp_path / "details.md").read_text(encoding="utf-8")
 
 
 def test_the_head_says_what_was_timed_and_where() -> None:
@@ -92,8 +97,5 @@ def test_the_head_says_what_was_timed_and_where() -> None:
 
 
 if __name__ == "__main__":
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as temporary:
-        GOLDEN.write_text(pages(Path(temporary), grid()), encoding="utf-8")
+    GOLDEN.write_text("\n".join(pages_of(grid()).values()), encoding="utf-8")
     print(f"wrote {GOLDEN}; read the difference before you commit it")
