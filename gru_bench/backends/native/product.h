@@ -98,8 +98,8 @@ inline Size row_block(Size K) {
 template <int NV>
 constexpr int MOST_ROWS = 8 * TILE_ROWS<NV>;
 
-// As tile, for any number of rows. Of a long panel a piece goes through all rows before the next; the order of the sum is
-// the same.
+// As tile, for any number of rows. Of a long panel a piece goes through all rows before the next; the order of the sum
+// is the same.
 template <class T, int NV>
 __attribute__((noinline)) void product(const T* a, Size row, Size rows, const T* panel, Size K, Start<T> start,
                                        Vec<T>* out) {
@@ -108,8 +108,8 @@ __attribute__((noinline)) void product(const T* a, Size row, Size rows, const T*
         const Size k = K * i / pieces, end = K * (i + 1) / pieces;
         each_piece(rows, TILE_ROWS<NV>, [&](Size first, Size height) {
             const Start<T> here = {start.from ? start.from + first * start.row : nullptr, start.row};
-            any_tile<T, NV>(static_cast<int>(height), a + first * row + k, row, panel + k * NV * LANES<T>, end - k, here,
-                            out + first * NV);
+            const T* piece = panel + k * NV * LANES<T>;
+            any_tile<T, NV>(static_cast<int>(height), a + first * row + k, row, piece, end - k, here, out + first * NV);
         });
         start = {out, NV};
     }
@@ -158,8 +158,10 @@ inline void pack_row(const T* from, Size k, Size depth, Size columns, T* panel) 
     for (Size p = 0; p < panels(columns, width); p++, from += width, panel += depth * width) {
         const int vectors = narrow_vectors<T>(columns, p);
         T* to = panel + k * vectors * LANES<T>;
-        for (int v = 0; v < vectors; v++)
-            store(to + v * LANES<T>, load(from + v * LANES<T>, static_cast<int>(std::min<Size>(columns - p * width - v * LANES<T>, LANES<T>))));
+        for (int v = 0; v < vectors; v++) {
+            const int lanes = static_cast<int>(std::min<Size>(columns - p * width - v * LANES<T>, LANES<T>));
+            store(to + v * LANES<T>, load(from + v * LANES<T>, lanes));
+        }
     }
 }
 
