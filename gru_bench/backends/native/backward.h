@@ -155,7 +155,8 @@ class Backward {
 
     // dgates of step t for this thread's rows, from those of the step after; t = -1 ends with the initial state.
     void step(Size t, Mine some, const T* later, T* dgates) const {
-        const Size count = some.count(rows.alive(t)), going = some.count(rows.alive(t + 1)), last = (Cell::GATES - 1) * H;
+        const Size count = some.count(rows.alive(t)), going = some.count(rows.alive(t + 1));
+        const Size last = (Cell::GATES - 1) * H;
         Vec<T> sum[MOST_ROWS<NARROW> * NARROW];
         for (Size p = 0; p < over_H; p++) {
             const int vectors = narrow_vectors<T>(H, p);
