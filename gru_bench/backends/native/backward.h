@@ -35,7 +35,8 @@ class Backward {
         const Size weights = right_size<T>(H, Cell::GATES * H) + right_size<T>(D, Cell::INPUTS * H);
         const Size rights = right_size<T>(D, tokens) + (Cell::BEFORE ? 2 : 1) * right_size<T>(H, tokens);
         const Size dgates = tokens * row_of(H);
-        return weights + 2 * (rights + dgates) + layer.threads * STRIP_ROWS * 2 * most(layer) + 3 * LANES<T>;  // aligned, and read beyond
+        const Size strips = layer.threads * STRIP_ROWS * 2 * most(layer);
+        return weights + 2 * (rights + dgates) + strips + 3 * LANES<T>;  // to be aligned, and read beyond by pack_strip
     }
 
     void run(Team& team, int thread) const {
@@ -71,8 +72,8 @@ class Backward {
     }
 
   private:
-    // Numbers from one token's dgates to the next: a little more than they are, since rows that lie a power of two apart
-    // would all want the same places in the cache.
+    // Numbers from one token's dgates to the next: a vector more than they are. Rows that lie a power of two apart
+    // would all want the same places in the cache, and pack_strip reads whole vectors.
     static Size row_of(Size hidden) { return Cell::SLOPES * hidden + LANES<T>; }
 
     static constexpr Size STRIP_ROWS = STRIP * TILE_ROWS<NARROW>;
@@ -154,8 +155,8 @@ class Backward {
 
     // dgates of step t for this thread's rows, from those of the step after; t = -1 ends with the initial state.
     void step(Size t, Mine some, const T* later, T* dgates) const {
-        constexpr Size APART_FROM = (Cell::GATES - 1);
-        const Size count = some.count(rows.alive(t)), going = some.count(rows.alive(t + 1)), last = APART_FROM * H;
+        const Size count = some.count(rows.alive(t)), going = some.count(rows.alive(t + 1));
+        const Size last = (Cell::GATES - 1) * H;
         Vec<T> sum[MOST_ROWS<NARROW> * NARROW];
         for (Size p = 0; p < over_H; p++) {
             const int vectors = narrow_vectors<T>(H, p);

@@ -32,9 +32,9 @@ void strip_times(const T* strip, Size count, Size depth, const Right<T>& right, 
             for (int i = 0; i < rows; i++)  // wanted after the product; the rows lie far apart
                 for (int v = 0; v < vectors; v++) __builtin_prefetch(out + i * columns + v * LANES<T>, 1, 3);
             if (vectors == NARROW)
-                any_tile<T, NARROW, ROWS>(rows, strip + first * depth, 1, panel, depth, {}, sum);
+                any_tile<T, NARROW, ROWS>(rows, strip + first * depth, 1, panel, depth, {}, sum, {strip, 0});
             else
-                any_tile<T, 1, ROWS, ROWS>(rows, strip + first * depth, 1, panel, depth, {}, sum);
+                any_tile<T, 1, ROWS, ROWS>(rows, strip + first * depth, 1, panel, depth, {}, sum, {strip, 0});
             for (int i = 0; i < rows; i++)
                 for (int v = 0; v < vectors; v++) {
                     const int lanes = static_cast<int>(std::min<Size>(LANES<T>, columns - p * width - v * LANES<T>));

@@ -28,17 +28,28 @@ struct Start {
     Size row = 0;
 };
 
+// What to ask for while a tile is computed: from here on, so many numbers further for each k.
+template <class T>
+struct Ahead {
+    const T* from = nullptr;
+    Size step = 0;
+};
+
 // out[i][v] = start[i][v] + sum over k of a[i * row + k * STEP] * panel[k][v]
+//
+// Meanwhile what lies `ahead` is asked for into the second-level cache.
 //
 // All loops but that over k are unrolled, so that the sums stay in registers from the first line to the last.
 template <class T, int ROWS, int NV, int STEP>
-inline void tile(const T* a, Size row, const T* panel, Size K, Start<T> start, Vec<T>* out) {
+inline void tile(const T* a, Size row, const T* panel, Size K, Start<T> start, Vec<T>* out, Ahead<T> ahead) {
     Vec<T> sum[ROWS][NV];
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 16
         for (int v = 0; v < NV; v++) sum[i][v] = start.from ? start.from[i * start.row + v] : Vec<T>{};
     for (Size k = 0; k < K; k++, a += STEP, panel += NV * LANES<T>) {
+        __builtin_prefetch(ahead.from, 0, 2);
+        ahead.from += ahead.step;
         if constexpr (ROWS >= NV) {
             Vec<T> b[NV];
 #pragma GCC unroll 16
@@ -68,11 +79,12 @@ inline void tile(const T* a, Size row, const T* panel, Size K, Start<T> start, V
 }
 
 template <class T, int NV, int STEP = 1, int ROWS = TILE_ROWS<NV>>
-inline void any_tile(int rows, const T* a, Size row, const T* panel, Size K, Start<T> start, Vec<T>* out) {
+inline void any_tile(int rows, const T* a, Size row, const T* panel, Size K, Start<T> start, Vec<T>* out,
+                     Ahead<T> ahead) {
     if (rows == ROWS)
-        tile<T, ROWS, NV, STEP>(a, row, panel, K, start, out);
+        tile<T, ROWS, NV, STEP>(a, row, panel, K, start, out, ahead);
     else if constexpr (ROWS > 1)
-        any_tile<T, NV, STEP, ROWS - 1>(rows, a, row, panel, K, start, out);
+        any_tile<T, NV, STEP, ROWS - 1>(rows, a, row, panel, K, start, out, ahead);
 }
 
 // Cuts `count` rows into pieces of nearly equal height, at most `most`, so that none is left with one row.
@@ -85,31 +97,39 @@ inline void each_piece(Size count, Size most, Body body) {
     }
 }
 
-// Bytes of a panel that stay in the first-level cache while rows pass.
-constexpr Size PANEL_BYTES = Size(32) << 10;
+// Bytes of a panel that stay in the first-level cache while rows pass, and of a panel that is taken whole.
+constexpr Size PANEL_BYTES = Size(32) << 10, WHOLE_BYTES = Size(96) << 10;
 
 // Rows that are best taken at once. With a short panel a tile's: what is stored of one goes to memory during the next.
 // A long one is read in pieces, and each of them once for as many rows as have room.
 template <int NV>
 inline Size row_block(Size K) {
-    return K * NV * VECTOR_BYTES <= PANEL_BYTES ? TILE_ROWS<NV> : 8 * TILE_ROWS<NV>;
+    return K * NV * VECTOR_BYTES <= WHOLE_BYTES ? TILE_ROWS<NV> : 8 * TILE_ROWS<NV>;
 }
 
 template <int NV>
 constexpr int MOST_ROWS = 8 * TILE_ROWS<NV>;
 
-// As tile, for any number of rows. Of a long panel a piece goes through all rows before the next; the order of the sum is
-// the same.
+// As tile, for any number of rows. Where they are more than a tile's, a piece of the panel goes through all of them
+// before the next, which is asked for meanwhile; the order of the sum is the same.
 template <class T, int NV>
 __attribute__((noinline)) void product(const T* a, Size row, Size rows, const T* panel, Size K, Start<T> start,
                                        Vec<T>* out) {
-    const Size bytes = K * NV * VECTOR_BYTES, pieces = std::max<Size>((bytes + PANEL_BYTES - 1) / PANEL_BYTES, 1);
+    const Size bytes = rows > TILE_ROWS<NV> ? K * NV * VECTOR_BYTES : 0;
+    const Size pieces = std::max<Size>((bytes + PANEL_BYTES - 1) / PANEL_BYTES, 1);
     for (Size i = 0; i < pieces; i++) {
         const Size k = K * i / pieces, end = K * (i + 1) / pieces;
         each_piece(rows, TILE_ROWS<NV>, [&](Size first, Size height) {
             const Start<T> here = {start.from ? start.from + first * start.row : nullptr, start.row};
-            any_tile<T, NV>(static_cast<int>(height), a + first * row + k, row, panel + k * NV * LANES<T>, end - k, here,
-                            out + first * NV);
+            const T* piece = panel + k * NV * LANES<T>;
+            // the piece after this one, or the next panel's first: as much of it as this tile is of all rows
+            Ahead<T> ahead = {a, 0};
+            if (pieces > 1) {
+                const Size size = (end - k) * NV * LANES<T>;
+                ahead = {piece + size + size * first / rows, NV * LANES<T> * height / rows + 1};
+            }
+            any_tile<T, NV>(static_cast<int>(height), a + first * row + k, row, piece, end - k, here, out + first * NV,
+                            ahead);
         });
         start = {out, NV};
     }
@@ -158,8 +178,10 @@ inline void pack_row(const T* from, Size k, Size depth, Size columns, T* panel) 
     for (Size p = 0; p < panels(columns, width); p++, from += width, panel += depth * width) {
         const int vectors = narrow_vectors<T>(columns, p);
         T* to = panel + k * vectors * LANES<T>;
-        for (int v = 0; v < vectors; v++)
-            store(to + v * LANES<T>, load(from + v * LANES<T>, static_cast<int>(std::min<Size>(columns - p * width - v * LANES<T>, LANES<T>))));
+        for (int v = 0; v < vectors; v++) {
+            const int lanes = static_cast<int>(std::min<Size>(columns - p * width - v * LANES<T>, LANES<T>));
+            store(to + v * LANES<T>, load(from + v * LANES<T>, lanes));
+        }
     }
 }
 

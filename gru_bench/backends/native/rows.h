@@ -83,8 +83,8 @@ struct Mine {
     Size row(Size i) const { return start + i * stride; }
 };
 
-// Few rows, fewer threads that have any, each with work enough. Where lengths differ a thread has every so many-th row, so
-// that all have as many of the long ones; else neighbours, whose memory no other thread writes to.
+// Few rows, fewer threads that have any, each with work enough. Where lengths differ a thread has every so many-th row,
+// so that all have as many of the long ones; else neighbours, whose memory no other thread writes to.
 inline Mine rows_of(const Rows& rows, int threads, int thread) {
     const Size batch = rows.batch, parts = std::min<Size>(threads, (batch + 3) / 4);
     if (thread >= parts) return {0, 1, 0};
