@@ -32,7 +32,7 @@ from typing import Any
 
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
 from gru_bench.commands import cli
 from gru_bench.commands import train as train_command
@@ -136,16 +136,18 @@ def watch_model(model: nn.Module, ledger: Ledger) -> nn.Module:
 
     def before(part: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         module.charged_before = ledger.switch(part)  # type: ignore[assignment]
-        mark(inputs, "glue")  # on the way back, what comes behind a module is glue until the next one begins
+        if not hasattr(inputs[0], "made_by"):  # else, on the way back, another module begins there
+            mark(inputs[0], "glue")
 
     def behind(part: str, module: nn.Module, _: Any, outputs: Any) -> None:
-        mark(outputs, part)
+        made = outputs[0] if isinstance(outputs, tuple) else outputs
+        made.made_by = part
+        mark(made, part)
         ledger.switch(module.charged_before)  # type: ignore[arg-type]
 
-    def mark(tensors: Any, part: str) -> None:
-        first = tensors[0] if isinstance(tensors, tuple) else tensors
-        if isinstance(first, torch.Tensor) and first.requires_grad:
-            first.register_hook(lambda _: void(ledger.switch(part)))  # called when its gradient is there
+    def mark(tensor: Tensor, part: str) -> None:
+        if tensor.requires_grad:
+            tensor.register_hook(lambda _: void(ledger.switch(part)))  # called when its gradient is there
 
     for name, module in model.named_modules():
         part = part_of(module, name)
@@ -220,7 +222,7 @@ def watch_runs(ledger: Ledger) -> Iterator[tuple[Any, str, Any]]:
         yield owner, name, phase(ledger, part, getattr(owner, name), first)
     yield story, "prepare", phase(ledger, "loading", story.prepare)
 
-    build_model, evaluate, backward = build.ModelBuilder.build, Trainer.evaluate, torch.Tensor.backward
+    build_model, evaluate, backward = build.ModelBuilder.build, Trainer.evaluate, Tensor.backward
 
     def building(self: build.ModelBuilder, *args: Any, **kwargs: Any) -> nn.Module:
         if ledger.phase in WHOLE:  # a probe's twin
@@ -235,7 +237,7 @@ def watch_runs(ledger: Ledger) -> Iterator[tuple[Any, str, Any]]:
 
     yield build.ModelBuilder, "build", building
     yield Trainer, "evaluate", evaluating
-    yield torch.Tensor, "backward", inside(ledger, "loss", backward)
+    yield Tensor, "backward", inside(ledger, "loss", backward)
     yield Batch, "to", inside(ledger, "data", Batch.to)
 
 

@@ -87,6 +87,30 @@ def test_both_ways_through_a_model_are_charged_to_its_parts() -> None:
     assert set(backward[3:]) == {"cell", "embedding"}
 
 
+def test_a_module_that_reads_anothers_output_itself_does_not_hide_it() -> None:
+    ledger, clock = Ledger(), Ticks()
+    ledger.clock, ledger.since, ledger.phase = clock, 0.0, "step"
+
+    class Slow(torch.autograd.Function):
+        @staticmethod
+        def forward(_: object, x: torch.Tensor) -> torch.Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(_: object, grad: torch.Tensor) -> torch.Tensor:
+            clock.at += 7
+            return grad
+
+    class Table(nn.Embedding):
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return Slow.apply(super().forward(ids))
+
+    model = nn.Sequential(Table(3, 2), nn.Linear(2, 2))
+    watch_model(model, ledger)(torch.tensor([1])).sum().backward()
+    ledger.switch("rest")
+    assert {name: seconds for name, seconds in ledger.seconds.items() if seconds} == {"embedding": 7}
+
+
 def test_every_module_with_values_of_a_model_has_a_part() -> None:
     for model in (make_model(attention="luong", bidirectional=True), make_model(attention="bahdanau")):
         named = dict(model.named_modules())
