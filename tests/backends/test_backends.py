@@ -263,7 +263,7 @@ def test_onednn_is_refused_to_be_switched_off_where_it_never_runs() -> None:
 def test_float16_is_refused_where_bfloat16_was_asked_for(ran_in: torch.dtype) -> None:
     stack = Vendor().stack([LSTM(3, 5, seeded())], CPU, torch.float32)
     assert isinstance(stack, VendorStack)
-    stack._run = lambda *given: (torch.zeros(2, 2, 5, dtype=ran_in),) * 3  # type: ignore[method-assign]
+    stack._run = lambda *_: (torch.zeros(2, 2, 5, dtype=ran_in),) * 3  # type: ignore[method-assign]
     stack(torch.ones(2, 2, 3))  # not in mixed precision: the type is that of the layer
     with torch.autocast("cpu", torch.bfloat16):
         if ran_in is torch.float16:

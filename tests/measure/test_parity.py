@@ -73,10 +73,10 @@ def test_on_cuda_too(cell: str, runner: str, dtype: torch.dtype, monkeypatch: py
     quick = dtype is not torch.float32 or cell not in REFERENCES
     try:
         found = parity.check(maker(cell), backend(runner), cuda, dtype, quick=quick, autocast=mixed)
-    except Unsupported as refused:  # of those that run on CUDA, only cuDNN in mixed precision
-        assert runner in ("bptt", "vendor_aten") or (mixed and runner == "vendor")
-        assert str(refused).startswith(f"backend={runner.partition('_')[0]} ")
-        return
+    except Unsupported:  # of those that run on CUDA, only cuDNN in mixed precision
+        if runner in ("bptt", "vendor_aten") or (mixed and runner == "vendor"):
+            return
+        raise
     assert found.passed, found
     assert found.tolerance == parity.TOLERANCES[dtype]
 
