@@ -19,9 +19,9 @@ RATIOS = (
     f"these kernels on this machine. {LETTERS}. Every number: [timings.csv](timings.csv)."
 )
 SEEN = (
-    "Median over the seeds of the finished runs, smallest to largest in brackets. **These are no comparisons of cells, "
-    "and their order is not a ranking**: the runs did not take turns, and a throughput depends on the kernel, on the "
-    "threads and on what else the machine did."
+    "What the finished training runs saw: median over the seeds, smallest to largest in brackets. **These are no "
+    "comparisons of cells, and their order is not a ranking**: the runs did not take turns, and a throughput depends "
+    "on the kernel, on the threads and on what else the machine did."
 )
 SHARED = (
     "~: of runs that shared the machine with other work, or for which that is not known; one digit, smallest to "
@@ -121,8 +121,8 @@ def seen(view: View, columns: dict[str, str]) -> str:
         return ""
     headers = ["task", "cell", *columns.values(), "kernel", "threads", "shared machine"]
     costs = table(headers, rows, set(columns.values()) | {"threads"})
-    title = "### What the training runs saw"
-    return paragraphs("" if view.timings else not_measured(view), title, SEEN, costs, SHARED if rough else "")
+    title = "### What the training runs saw" if view.timings else not_measured(view)
+    return paragraphs(title, SEEN, costs, SHARED if rough else "")
 
 
 def not_measured(view: View) -> str:
