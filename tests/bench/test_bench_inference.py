@@ -25,6 +25,11 @@ def has_native() -> bool:
         return False
 
 
+@pytest.fixture(autouse=True)
+def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "TURN_S", 0.0005)
+
+
 needs_native = pytest.mark.skipif(not has_native(), reason="no native code here")
 
 
