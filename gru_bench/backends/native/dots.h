@@ -19,7 +19,7 @@ constexpr int VECTORS_AT_ONCE = 4;
 // Rows that are read at once with NB vectors: enough sums that wait for nothing but themselves, as few as the registers
 // hold.
 template <class T, int NB>
-constexpr int DOT_ROWS = std::min(NB == 1 ? 8 : 4, LANES<T>);
+constexpr int DOT_ROWS = std::min(NB == 1 ? 8 : VECTOR_REGISTERS / 8, LANES<T>);
 template <class T>
 constexpr int EDGE_ROWS = DOT_ROWS<T, 1>;
 

@@ -113,7 +113,10 @@ def native_stepper(cells: Sequence[Cell], batch_size: int) -> Stepper:
     def step(x_BD: Tensor, state: State | None) -> tuple[Tensor, State]:
         nonlocal plan, returned
         here = plan
-        if [address(weight) for own in weights for weight in own.values()] != here.addresses:  # type: ignore[arg-type]
+        addresses: list[int] = []
+        for own in weights:
+            addresses += map(address, own.values())  # type: ignore[arg-type]
+        if addresses != here.addresses:
             here = plan = _Plan(cells, batch_size)
             returned = ()
         if x_BD.shape != x_shape or x_BD.dtype is not here.dtype or not x_BD.is_cpu:
