@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gru_bench.statistics.ratios import FIRST, SECOND
+from gru_bench.timing.pairs import FAMILIES
 
 Facts = Mapping[str, Any]
 
@@ -83,7 +84,8 @@ def faster(facts: Facts, prefix: str) -> str:
     backends = facts["first_backend"], facts["second_backend"]
     if cells[0] == cells[1]:
         return str(facts[f"{prefix}backend"])
-    cell = str(facts[f"{prefix}cell"]).upper()
+    cell = str(facts[f"{prefix}cell"])
+    cell = cell.upper() if cell in FAMILIES else cell
     return cell if backends[0] == backends[1] else f"{cell} on {facts[f'{prefix}backend']}"
 
 

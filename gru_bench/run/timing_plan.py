@@ -232,6 +232,7 @@ def refusals(asked: Asked) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     mixed = asked.place.autocast is not None
     before = torch.get_num_threads()
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # as where it is timed
     for cell, backend in product(asked.cells, asked.backends):
         make_cell, made = maker(cell), backend_of(backend)
         try:

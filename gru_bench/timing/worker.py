@@ -39,7 +39,7 @@ class Outcome:
         facts: By the names of the store's facts of a timing.
         samples: Every block, as equally long columns.
         latencies: Microseconds of single steps by arm; empty where they were not timed.
-        busy: Whether something else used the machine meanwhile, so much that no finding is one.
+        busy: Whether something else used the machine meanwhile, in most rounds.
         peak_gflops: The machine's best product, to be given to the next timing.
     """
 
