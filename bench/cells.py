@@ -19,8 +19,8 @@ made here just before, oneDNN's or its default, on the same threads.
 
 ``--march x86-64-v3`` compiles our code for that level in place of this processor's own: AVX2 without AVX-512, say.
 
-Prints a table, then what the forward pass keeps for the backward pass, then one line of JSON; ``--store`` also writes
-the figures to the tracking store, where reports find them. Exit 1 where a backend could not be timed.
+Prints a table, then one line of JSON; ``--store`` also writes the figures to the tracking store, where reports find
+them. Exit 1 where a backend could not be timed. What layers need of memory: ``bench/memory.py``.
 """
 
 import argparse
@@ -34,15 +34,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cells_arms import Arm, Place, Shape, article_arm, kept_bytes, layer_arm, timed
+from cells_arms import Arm, Place, Shape, article_arm, layer_arm, timed
 from omegaconf import OmegaConf
 from peers import ratio
 
 import gru_bench
 from gru_bench.backends.base import Backend
 from gru_bench.backends.native import build as native_build
-from gru_bench.backends.native import layer as native
-from gru_bench.backends.native.build import CannotBuild
 from gru_bench.config.check import Node, check_node, conf_dir, construct, to_node
 from gru_bench.errors import Unsupported, UserError
 from gru_bench.measure import parity
@@ -182,31 +180,6 @@ def geometric_means(rows: Sequence[Row], grid: set[str]) -> list[Row]:
     ]
 
 
-def memory_row(cell_name: str, name: str, shape: Shape, place: Place) -> Row | None:
-    """Bytes that a token leaves in memory for the backward pass, as measured and, for our compiled code, by formula."""
-    backend: Backend = construct(chosen("backend", name))
-    make_cell: MakeCell = construct(chosen("cell", cell_name) | {"_partial_": True})
-    try:
-        encoder = shape.encoder(make_cell, backend, place)
-        x_TBD = torch.randn(shape.T, shape.B, shape.D).to(place.device, place.dtype).requires_grad_()
-        measured = kept_bytes(encoder, x_TBD) / (shape.T * shape.B)
-    except Unsupported:
-        return None
-    except RuntimeError:
-        if place.device.type == "cpu":
-            raise
-        return None
-    row: Row = {"cell": cell_name, "backend": name, "shape": shape.text, "bytes_a_token": round(measured)}
-    if name == "bptt" and shape.in_grid:
-        cell = make_cell(shape.D, shape.H, torch.Generator())
-        try:
-            if native.has_kernel(cell, place.dtype):
-                row["by_formula"] = native.saved_values(cell, place.dtype) * place.dtype.itemsize
-        except CannotBuild:
-            return row
-    return row
-
-
 def line(row: Row) -> str:
     """One row of the table."""
     head = f"{row['cell']:<5} {row['backend']:<16} {row['shape']:<11}"
@@ -282,7 +255,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     heading = f"{'cell':<5} {'backend':<16} {'T x B x H':<11} {'kernel':<19} {'ms':>8} {'peak%':>5}  vendor ms / its ms"
     print(heading, flush=True)
     rows: list[Row] = []
-    memory: list[Row] = []
     grid = {shape.text for shape in options.shapes if shape.in_grid}
 
     def summary() -> str:
@@ -303,7 +275,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "rows": [row for row in rows if row["parity"] is not None],
             "not_run": [row for row in rows if row["parity"] is None],
             "geomean": geometric_means(rows, grid),
-            "memory": memory,
         }
         return json.dumps(facts)
 
@@ -316,14 +287,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("\ngeometric mean over the grid, vendor ms / its ms")
     for mean in geometric_means(rows, grid):
         print(f"{mean['cell']:<5} {mean['backend']:<16} {mean['ratio_to_vendor']:>5.2f}")
-    if not options.forward:
-        wanted = [(cell, name) for cell in options.cells for name in options.backends]
-        found = [memory_row(cell, name, options.shapes[-1], place) for cell, name in wanted]
-        memory += [row for row in found if row is not None]
-        print("\nbytes per token that the forward pass leaves for the backward pass, its outputs among them")
-    for row in memory:
-        formula = f", by formula {row['by_formula']}" if "by_formula" in row else ""
-        print(f"{row['cell']:<5} {row['backend']:<16} {row['shape']:<11} {row['bytes_a_token']:>7}{formula}")
     if others > OTHERS_ABOVE:
         print(f"others used {others:.1f} cores at the start: do not trust these times")
     text = summary()

@@ -1,22 +1,18 @@
 """What ``bench/cells.py`` times: one cell on one backend at one shape, as a step that can be called again and again."""
 
-import gc
 import math
 import re
 import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
 
 import torch
 from peers import turn_order
 from peers_ours import article, model_and_task
-from torch import Tensor, nn
-from torch.autograd.profiler import profile
+from torch import nn
 
 from gru_bench.backends.base import Backend
-from gru_bench.backends.native import workspace
 from gru_bench.config.check import Node, construct
 from gru_bench.errors import UserError
 from gru_bench.measure.kernel import kernel_name
@@ -198,23 +194,3 @@ def steps_a_turn(arm: Arm, place: Place) -> int:
         return 1
     turn_s(arm, 1, place)  # the second still plans and allocates
     return max(1, min(MOST_STEPS, math.ceil(TURN_S / max(turn_s(arm, 1, place), 1e-6))))
-
-
-def kept_bytes(stack: nn.Module, x_TBD: Tensor) -> int:
-    """Bytes that are alive after a forward pass and were not before.
-
-    On a CPU as the profiler saw them come and go, on CUDA as the allocator counts them.
-    """
-    workspace.clear()  # a piece that is used again would not be counted
-    gc.collect()
-    if x_TBD.is_cuda:
-        torch.cuda.synchronize(x_TBD.device)
-        before = torch.cuda.memory_allocated(x_TBD.device)
-        outputs = stack(x_TBD)
-        torch.cuda.synchronize(x_TBD.device)
-        return torch.cuda.memory_allocated(x_TBD.device) - before
-    with profile(use_cpu=True, profile_memory=True) as profiled:
-        outputs = stack(x_TBD)
-    events = cast(Any, profiled).kineto_results.events()
-    del outputs  # alive until here
-    return sum(event.nbytes() for event in events if event.name() == "[memory]")

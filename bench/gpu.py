@@ -107,13 +107,13 @@ def steps_of(device: str, *, dry: bool) -> list[Step]:
             command += ("--threads", "1")
         return Step(name, (*command, *arguments), limit_s, file)
 
-    def timing(situation: str, *more: str) -> Step:
-        sizes = (
-            ("steps=2", "batch=1", "hidden_size=4", "rounds=3", "seconds=0.1") if dry else ("hidden_size=[128,256]",)
-        )
+    def timing(situation: str, *sizes: str) -> Step:
+        if dry:
+            sizes = ("steps=2", "batch=1", "hidden_size=4", "rounds=20", "seconds=0.1")
         # nobody else is on a machine that is lent for minutes, and waiting would cost all of them
-        keys = (on, f"situation=[{situation}]", "cells=[gru,lstm]", "backends=[vendor]", "wait=0", "force=true", *sizes)
-        return Step(f"time {situation}", ("-m", "gru_bench", "time", *keys, *more), 60)
+        keys = (on, f"situation=[{situation}]", "cells=[gru,lstm]", "backends=[vendor]", "wait=0", "force=true")
+        command = ("-m", "gru_bench", "time", *keys, "resident=false", *sizes)
+        return Step(f"time {situation}", command, 300 if dry else 75)
 
     quick: tuple[str, ...] = (
         "experiment=quick",
@@ -141,9 +141,9 @@ def steps_of(device: str, *, dry: bool) -> list[Step]:
             60,
             "algorithms.json",
         ),
-        timing("train"),
-        timing("batch"),
-        timing("stream"),
+        timing("train", "hidden_size=[128,256]"),
+        timing("batch", "hidden_size=[128,256]"),
+        timing("stream", "hidden_size=128"),
         *(cells(f"cells {dtype}", 40, "--backends", "vendor", "--dtype", dtype, *grid) for dtype in others),
         Step("quick", ("-m", "gru_bench", "train", "-m", *quick), 150),
         *(

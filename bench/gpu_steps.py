@@ -19,7 +19,11 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-IMPORTED_AS = {"hydra-core": "hydra", "hydra-joblib-launcher": "hydra_plugins", "markdown-it-py": "markdown_it"}
+IMPORTED_AS = {
+    "hydra-core": "hydra",
+    "hydra-joblib-launcher": "hydra_plugins.hydra_joblib_launcher",
+    "markdown-it-py": "markdown_it",
+}
 """Distributions whose module has another name."""
 ASKED = ("name", "driver_version", "memory.total", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit",
          "temperature.gpu", "persistence_mode", "compute_mode", "mig.mode.current", "ecc.mode.current")  # fmt: skip
@@ -67,7 +71,15 @@ def missing() -> list[str]:
         r'^    "([A-Za-z0-9_-]+)[^"]*",$', text.partition("dependencies = [")[2].partition("]\n")[0], re.M
     )
     names = [*wanted, "omegaconf", "pytest"]
-    return [name for name in names if importlib.util.find_spec(IMPORTED_AS.get(name, name).replace("-", "_")) is None]
+    return [name for name in names if not is_found(IMPORTED_AS.get(name, name).replace("-", "_"))]
+
+
+def is_found(module: str) -> bool:
+    """Whether it could be imported, as far as that can be told without doing so."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package around it
+        return False
 
 
 def version(distribution: str) -> str | None:

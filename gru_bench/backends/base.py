@@ -18,6 +18,8 @@ from gru_bench.cells.base import Cell
 from gru_bench.errors import Unsupported, UserError
 
 State = tuple[Tensor, ...]
+Stepper = Callable[[Tensor, State | None], tuple[Tensor, State]]
+"""``step(x_BD, state) -> (out_BH, state)``: one step of inference, the state (L, B, H) carried by the caller."""
 
 
 def check_input(x_TBD: Tensor, lengths: Tensor | None) -> None:
@@ -34,6 +36,29 @@ def check_input(x_TBD: Tensor, lengths: Tensor | None) -> None:
         low, high = int(lengths.min()), int(lengths.max())
         if low < 1 or high > x_TBD.shape[0]:
             raise UserError(f"lengths must lie in 1..{x_TBD.shape[0]} (T), got {low}..{high}")
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Refuse a stepper without sequences.
+
+    Raises:
+        UserError: naming the size.
+    """
+    if batch_size < 1:
+        raise UserError(f"a stepper's batch size must be at least 1, got {batch_size}")
+
+
+def check_step(x_BD: Tensor, state: State | None, batch_size: int) -> None:
+    """Refuse a step whose input or state is not of the stepper's batch size.
+
+    Raises:
+        UserError: naming the size that is wrong.
+    """
+    if x_BD.dim() != 2 or x_BD.shape[0] != batch_size:
+        raise UserError(f"a stepper of batch size {batch_size} takes ({batch_size}, D), got {tuple(x_BD.shape)}")
+    for s_LBH in state or ():
+        if s_LBH.dim() != 3 or s_LBH.shape[1] != batch_size:
+            raise UserError(f"states of this stepper are (L, {batch_size}, H), got {tuple(s_LBH.shape)}")
 
 
 def zero_padding(h_TBH: Tensor, lengths: Tensor) -> Tensor:
@@ -65,6 +90,30 @@ class Stack(nn.Module, ABC):
     def forward(
         self, x_TBD: Tensor, state: State | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, State]: ...
+
+    def stepper(self, batch_size: int) -> Stepper:
+        """What runs one step a call, for inference: nothing is kept for gradients.
+
+        Args:
+            batch_size: B of all its steps, at least 1.
+
+        Returns:
+            ``step(x_BD, state) -> (out_BH, state)``. ``state`` is what the step before returned, or None for zeros; it
+            is never written to, so a caller may keep it. The step follows the parameters as they are at each call.
+            Dropout acts where the stack is in training, as in :meth:`forward`: call ``eval()`` first.
+
+        Raises:
+            UserError: The batch size is below 1; from the step itself, what does not fit.
+        """
+        check_batch_size(batch_size)
+
+        def step(x_BD: Tensor, state: State | None) -> tuple[Tensor, State]:
+            check_step(x_BD, state, batch_size)
+            with torch.no_grad():  # inference mode would forbid the caller to reset a state in place
+                h_TBH, state = self(x_BD[None], state)
+            return h_TBH[0], state
+
+        return step
 
     @abstractmethod
     def cell_tensors(self, *, grad: bool = False) -> list[dict[str, Tensor]]:

@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from gru_bench.backends import loop
-from gru_bench.backends.base import Backend, Mark, Stack, State, marked, refuse_second_derivative, zero_padding
+from gru_bench.backends.base import Backend, Mark, Stack, State, Stepper, marked, refuse_second_derivative, zero_padding
 from gru_bench.backends.loop import LoopStack
 from gru_bench.backends.native import layer as native
 from gru_bench.backends.native.build import CannotBuild, build_id
+from gru_bench.backends.native.stepper import native_stepper
 from gru_bench.cells.base import Cell
 
 HAND_DERIVED = "gru_bench::bptt"
@@ -46,6 +47,16 @@ class BPTTStack(LoopStack):
             )
             pieces.append(h_tBH)
         return torch.cat(pieces), cast(State, final)
+
+    def stepper(self, batch_size: int) -> Stepper:
+        in_torch = super().stepper(batch_size)
+        if not self.compiled:
+            return in_torch
+        cells = cast(Sequence[Cell], list(self.cells))
+        if self.dropout == 0:
+            return native_stepper(cells, batch_size)
+        native_step = native_stepper(cells, batch_size)
+        return lambda x_BD, state: (in_torch if self.training else native_step)(x_BD, state)
 
 
 def run_in_torch(cell: Cell, x_TBD: Tensor, state: State | None, lengths: Tensor | None) -> tuple[Tensor, State]:

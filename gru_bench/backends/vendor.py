@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from gru_bench.backends.base import Backend, Mark, Stack, State, check_input
+from gru_bench.backends.base import Backend, Mark, Stack, State, Stepper, check_batch_size, check_input, check_step
 from gru_bench.backends.cudnn import cudnn_name
 from gru_bench.cells.base import Cell
 from gru_bench.errors import Unsupported, UserError
@@ -175,6 +175,21 @@ class VendorStack(Stack):
         if start < T:
             pieces.append(x_TBD.new_zeros(T - start, B, self.hidden_size))
         return torch.cat(pieces), final
+
+    def stepper(self, batch_size: int) -> Stepper:
+        if not self.onednn:
+            return super().stepper(batch_size)
+        check_batch_size(batch_size)
+        module = self.module
+
+        @torch.no_grad()
+        def step(x_BD: Tensor, state: State | None) -> tuple[Tensor, State]:
+            check_step(x_BD, state, batch_size)
+            given = state[0] if state is not None and self.num_states == 1 else state
+            h_TBH, final = module(x_BD[None], given)
+            return h_TBH[0], final if self.num_states > 1 else (final,)
+
+        return step
 
     def cell_tensors(self, *, grad: bool = False) -> list[dict[str, Tensor]]:
         layers = []

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 VERBS = {
     "train": "train one cell on one task, or a sweep of them, and write the runs to MLflow",
     "report": "turn an experiment's runs into a report: pages, figures, tables and results.csv",
+    "time": "time cells and backends against each other: ratios with interval, noise floor and kernel",
     "probe": "measure how far back a kept model can see, and add that to its run",
     "ui": "open the MLflow UI on the runs",
     "doctor": "check versions, devices, threads, kernels and the store before anything runs",
@@ -101,6 +102,8 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
         # beside the other overrides: Hydra's parser takes them in one piece only, before or after the flags
         at = next((i for i, a in enumerate(arguments) if "=" in a and not a.startswith("-")), len(arguments))
         arguments[at:at] = section_overrides(arguments, conf_dir())
+    if verb == "time":
+        arguments = grid_by_name(arguments, folders(arguments, conf_dir()))
     code = 1
     with launching(look, reader()) as launch:
         try:
@@ -218,6 +221,10 @@ def load(verb: str) -> Any:
         from gru_bench.commands.report import report
 
         return Verb(report)
+    if verb == "time":
+        from gru_bench.commands.time import time
+
+        return Verb(time)
     if verb == "probe":
         from gru_bench.commands.probe import probe
 
@@ -277,6 +284,18 @@ def select_by_name(arguments: list[str]) -> list[str]:
     """
     names = ("experiment=", "sweep=")
     return [f"select.{argument}" if argument.startswith(names) else argument for argument in arguments]
+
+
+def grid_by_name(arguments: list[str], sources: list[Path]) -> list[str]:
+    """``experiment=NAME`` as ``grid=NAME`` where there is such a grid, else as the plain key of an experiment."""
+    grids = {path.stem for folder in sources for path in (folder / "grid").glob("*.yaml")}
+    named = [
+        argument.removeprefix("experiment=") if argument.startswith("experiment=") else None for argument in arguments
+    ]
+    return [
+        argument if name is None else f"grid={name}" if name in grids else f"select.experiment={name}"
+        for argument, name in zip(arguments, named, strict=True)
+    ]
 
 
 def section_overrides(arguments: list[str], conf: Path) -> list[str]:

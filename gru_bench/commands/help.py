@@ -13,6 +13,11 @@ USAGE = {
         "       gru-bench report --diff OLD NEW [key=value ...]                  what changed beyond noise\n"
         "       gru-bench report --check [RULES [RESULTS]] [key=value ...]       hold results to rules"
     ),
+    "time": (
+        "gru-bench time [cells=[gru,lstm]] [backends=[vendor,bptt]] [situation=[train,stream]] [key=value ...]\n"
+        "       gru-bench time experiment=regimes_quick     a grid of sizes\n"
+        "       gru-bench time experiment=quick             the models of the tasks of an experiment in the store"
+    ),
     "probe": "gru-bench probe run=ID probe=[NAME,...] [key=value ...]   a run that was trained with keep_model=true",
     "doctor": "gru-bench doctor [device=cuda] [tracking.uri=...]",
 }
@@ -44,6 +49,7 @@ GROUPS = {
         "tracking",
     ),
     "report": ("section", "check", "tracking"),
+    "time": ("situation", "grid", "budget", "tracking"),
     "probe": ("probe", "tracking"),
     "doctor": ("tracking",),
 }

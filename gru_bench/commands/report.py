@@ -85,7 +85,7 @@ def make(config: DictConfig) -> Path:
     placed: dict[str, list[Section]] = {page: [] for page in PAGES}
     for section in sections:
         placed[section.page].append(construct(section.node)(view))
-    experiments = distinct(results.runs["experiment"])
+    experiments = experiments_of(results)
     folder = Path(keys.output or Path("reports", select["experiment"] or "_".join(map(str, experiments))))
     made = Made(select, keys.accept, [without_password(store) for store in keys.also])
     try:
@@ -155,5 +155,10 @@ def read_stores(uri: str | None, select: dict[str, str | None], also: list[str])
         return results
     from gru_bench.store.merge import merge
 
-    experiment = select["experiment"] or str(distinct(results.runs["experiment"])[0])
+    experiment = select["experiment"] or str(experiments_of(results)[0])
     return merge([results, *(read(store, experiment=experiment) for store in also)])
+
+
+def experiments_of(results: Results) -> list[Any]:
+    """The experiments of the runs, or of the timings where there are no runs."""
+    return distinct(results.runs["experiment"]) or distinct(results.timings["experiment"])

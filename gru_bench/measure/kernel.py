@@ -1,7 +1,7 @@
 """Which kernel ran, as the profiler saw it: not what was asked for."""
 
 import bisect
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -77,6 +77,19 @@ def audit(
     return Audit(name_of(events, backend), shape, name, device.type, lengths is not None, operators(events))
 
 
+def kernel_of_call(call: Callable[[], object], module: nn.Module, backend: Backend, device: torch.device) -> str:
+    """The name, as :func:`kernel_name` gives it, of what runs when something is called that uses a module's layers.
+
+    Args:
+        call: Called twice.
+        module: Whose stacks it uses.
+        backend: Made them.
+        device: Where they run.
+    """
+    with stacks_marked(module):
+        return name_of(events_of(call, device), backend)
+
+
 def recorded(
     module: nn.Module,
     shape: tuple[int, int, int],
@@ -97,12 +110,18 @@ def recorded(
     on_cuda = device.type == "cuda"
     # dropout between layers draws numbers, which must not shift those of the training that follows
     with torch.random.fork_rng(devices=[device] if on_cuda else []), torch.enable_grad(), stacks_marked(module):
-        run()  # the first call of all compiles, plans and allocates
-        # without Kineto torch times a GPU's work with events of its own and never learns the names of its kernels
-        with profile(use_cpu=True, use_device="cuda" if on_cuda else None, use_kineto=on_cuda) as profiled:
-            run()
-            if on_cuda:
-                torch.cuda.synchronize(device)
+        return events_of(run, device)
+
+
+def events_of(call: Callable[[], object], device: torch.device) -> list[Event]:
+    """What the profiler sees of a call when it is made for the second time."""
+    on_cuda = device.type == "cuda"
+    call()  # the first call of all compiles, plans and allocates
+    # without Kineto torch times a GPU's work with events of its own and never learns the names of its kernels
+    with profile(use_cpu=True, use_device="cuda" if on_cuda else None, use_kineto=on_cuda) as profiled:
+        call()
+        if on_cuda:
+            torch.cuda.synchronize(device)
     return list(readable(profiled.kineto_results.events()))
 
 

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch._C._profiler import _EventType
 from torch.autograd.profiler import profile
 
+from gru_bench.backends.native import workspace
+
 
 @dataclass(frozen=True)
 class Change:
@@ -108,15 +110,23 @@ def peak_of(changes: Iterable[Change]) -> int:
     return peak
 
 
-def kept_bytes(call: Callable[[], object]) -> int:
-    """Bytes on the CPU that are alive after a call, with what it returned, and were not before.
+def kept_bytes(call: Callable[[], object], device: torch.device) -> int:
+    """Bytes that are alive after a call, with what it returned, and were not before.
 
-    Of a layer's forward pass: its output, and all that it keeps for the backward pass. Empty the shelf of
-    ``backends/native/workspace.py`` before, or what is taken from there is not counted.
+    Of a layer's forward pass: its output, and all that it keeps for the backward pass. On a CPU as the profiler saw
+    them come and go, on CUDA as the allocator counts them. What our compiled code laid aside to use it again does not
+    count.
     """
-    with profile(use_cpu=True, profile_memory=True) as profiled:
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
         returned = call()
-    found = sum(change.nbytes for change in changes_of(profiled))
+        found = torch.cuda.memory_allocated(device) - before
+    else:
+        workspace.clear()  # what is taken from there is not seen
+        with profile(use_cpu=True, profile_memory=True) as profiled:
+            returned = call()
+            workspace.clear()  # what is laid there has not been released
+        found = sum(change.nbytes for change in changes_of(profiled))
     del returned  # alive until here
     return found
 

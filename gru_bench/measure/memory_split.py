@@ -48,8 +48,8 @@ def split(
     """Run one call and say what its peak of tensor bytes is made of.
 
     On a CPU from the profiler's memory events, to the byte. On CUDA from the allocator's statistics, which know the
-    height of the peak and not its moment: gradients and optimizer state are then those after the call, and the rest
-    has in it what else this process holds on that device.
+    height of the peak and not its moment: gradients and optimizer state are then those after the call. What else this
+    process held there before the call, such as another model, is left out.
 
     Args:
         step: The call, as a training step or a forward pass. The first of all makes the optimizer's state, which then
@@ -62,9 +62,12 @@ def split(
     device = next((tensor.device for tensor in (*parameters_of(model), *inputs)), torch.device("cpu"))
     of_parameters = storages(parameters_of(model))
     of_optimizer = without(storages(optimizer_state(optimizer)), of_parameters)
-    with PeakMemory(device, live_bytes(model, optimizer, inputs), gradients_of=model) as meter:
+    live = live_bytes(model, optimizer, inputs)
+    others = max(0, torch.cuda.memory_allocated(device) - live) if device.type == "cuda" else 0
+    with PeakMemory(device, live, gradients_of=model) as meter:
         step()
     assert meter.peak_bytes is not None
+    peak = meter.peak_bytes - others
     of_gradients = without(storages(gradients_of(model)), of_parameters)
     if device.type == "cuda":
         gradients = sum(of_gradients.values())
@@ -72,8 +75,8 @@ def split(
     else:
         gradients = bytes_at_peak(meter.changes, meter.old_gradients, of_gradients)
     parameters, state = sum(of_parameters.values()), sum(of_optimizer.values())
-    rest = meter.peak_bytes - parameters - gradients - state
-    return Split(meter.peak_bytes, parameters, gradients, state, rest)
+    rest = peak - parameters - gradients - state
+    return Split(peak, parameters, gradients, state, rest)
 
 
 def without(found: dict[int, int], others: Collection[int]) -> dict[int, int]:

@@ -56,7 +56,7 @@ def _products(n: int, device: torch.device, dtype: torch.dtype) -> list[Product]
     products: list[Product] = [lambda: a @ b]
     if device.type == "cpu" and torch.backends.mkldnn.is_available() and dtype in (torch.float32, torch.bfloat16):
         try:
-            laid: Tensor = torch.ops.mkldnn._reorder_linear_weight(b, n)
+            laid: Tensor = torch.ops.mkldnn._reorder_linear_weight(b.T.contiguous(), n)
             torch.ops.mkldnn._linear_pointwise(a[:1], laid, None, "none", [], "")
         except RuntimeError:  # this processor has no such product
             return products

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import torch
+from torch import nn
 
-from gru_bench.models.encoder import MakeCell
+from gru_bench.models.encoder import MakeCell, num_parameters
+from gru_bench.models.products import flops_a_token
 
 Count = Callable[[MakeCell, int], int]
-"""``count(make_cell, hidden_size)``: trainable parameters of the whole model with that cell and size."""
+"""``count(make_cell, hidden_size)``: what the budget counts of the whole model with that cell and size."""
 
 
 class Budget:
@@ -21,6 +23,10 @@ class Budget:
     """
 
     resizes: ClassVar[bool] = True
+
+    def count(self, model: nn.Module, /) -> int:
+        """What is counted of a model whose layers run on ``backend=loop``: its trainable parameters."""
+        return num_parameters(model)
 
     def solve(self, hidden_size: int, make_cell: MakeCell, count: Count, /) -> int:
         """The hidden size that a cell gets where ``hidden_size`` is asked for."""
@@ -65,6 +71,26 @@ class Parameters(Budget):
             else:
                 high = middle
         return min((low, high), key=lambda size: abs(count(make_cell, size) - wanted))
+
+
+class Flops(Parameters):
+    """Equal arithmetic: the size at which a token costs the whole model as many operations as the reference cell's.
+
+    Args:
+        reference: The cell whose model with the size asked for sets the number.
+
+    Counted are the products of a token's forward pass, of which the backward pass has twice as many; see
+    :func:`~gru_bench.models.products.flops_a_token`. Every weight of a recurrent layer is used once a token, so for
+    the layers alone this is ``budget=parameters`` without the biases: a GRU gets 1.155 (the root of 4 / 3) to 1.21
+    times the LSTM's size and a plain RNN 2 to 2.37 times, the more the more of a layer's inputs come from outside the
+    layers. What sets the two budgets apart is the rest of the model: an embedding has parameters and costs no
+    products, and a classifier's last layers are used once a sequence. An output layer over a large vocabulary is most
+    of both.
+    """
+
+    def count(self, model: nn.Module, /) -> int:
+        """Operations of a token's forward pass."""
+        return flops_a_token(model)
 
 
 class State(Budget):

@@ -1,7 +1,7 @@
 """One prediction for a whole sequence."""
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +40,9 @@ class Classifier(nn.Module):
     Raises:
         UserError: ``embedding_size`` is given for features.
     """
+
+    once_a_sequence: ClassVar[tuple[str, ...]] = ("dense", "output")
+    """Parts that are applied to a sequence and not to its tokens, as ``models/products.py`` asks."""
 
     def __init__(
         self,

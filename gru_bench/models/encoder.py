@@ -1,13 +1,14 @@
 """Recurrent layers over a sequence, in one direction or both."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from gru_bench.backends.base import Backend, State, zero_padding
+from gru_bench.backends.base import Backend, Stack, State, Stepper, zero_padding
 from gru_bench.cells.base import Cell
+from gru_bench.errors import UserError
 from gru_bench.models.init import redraw
 from gru_bench.models.streams import Streams
 
@@ -126,6 +127,16 @@ class Encoder(nn.Module):
                 finals.append(final)
             x_TBD = torch.cat(outputs, dim=2)
         return x_TBD, tuple(torch.cat(states) for states in zip(*finals, strict=True))
+
+    def stepper(self, batch_size: int) -> Stepper:
+        """One step a call, for inference; see :meth:`gru_bench.backends.base.Stack.stepper`.
+
+        Raises:
+            UserError: The encoder is bidirectional, or the batch size is below 1.
+        """
+        if self.bidirectional:
+            raise UserError("bidirectional=true has no single steps: the backward direction starts at the last one")
+        return cast(Stack, self.stacks[0]).stepper(batch_size)
 
 
 def flip(x_TBD: Tensor, lengths: Tensor | None) -> Tensor:

@@ -1,6 +1,6 @@
 """From one sequence to another: an encoder, a decoder, and attention between them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Gt, Lt
@@ -37,6 +37,9 @@ class Seq2Seq(nn.Module):
     Source: Sutskever et al. (2014), arXiv:1409.3215; attention by Luong et al. (2015), arXiv:1508.04025, and by
     Bahdanau et al. (2015), arXiv:1409.0473.
     """
+
+    once_a_sequence: ClassVar[tuple[str, ...]] = ("bridges",)
+    """Parts that are applied to a sequence and not to its tokens, as ``models/products.py`` asks."""
 
     def __init__(
         self,

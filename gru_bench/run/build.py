@@ -10,7 +10,8 @@ from gru_bench.backends.base import Backend, Stack
 from gru_bench.backends.loop import Loop, LoopStack
 from gru_bench.config.check import Node, Settings, construct
 from gru_bench.errors import UserError
-from gru_bench.models.encoder import Encoder, MakeCell, num_parameters
+from gru_bench.models.encoder import Encoder, MakeCell
+from gru_bench.models.products import flops_a_token
 from gru_bench.models.streams import Streams, stream_seed
 from gru_bench.tasks.base import Task
 
@@ -112,9 +113,17 @@ class ModelBuilder:
         return twin.eval()
 
     def count(self, cell: MakeCell, hidden_size: int) -> int:
-        """Trainable parameters with that cell and size. Nothing is allocated."""
+        """What the budget counts, its parameters or its arithmetic, with that cell and size. Nothing is allocated."""
+        return construct(self.node["budget"]).count(self.sketch(cell, hidden_size))
+
+    def flops_a_token(self, cell: MakeCell, hidden_size: int) -> int:
+        """Operations of a token's forward pass with that cell and size. Nothing is allocated."""
+        return flops_a_token(self.sketch(cell, hidden_size))
+
+    def sketch(self, cell: MakeCell, hidden_size: int) -> nn.Module:
+        """The model without values, whatever backend runs it."""
         with torch.device("meta"):
-            return num_parameters(self._build(cell, Loop(), hidden_size, Streams(0)))
+            return self._build(cell, Loop(), hidden_size, Streams(0))
 
     def _build(self, cell: MakeCell, backend: Backend, hidden_size: int, streams: Streams) -> nn.Module:
         resizable = construct(self.node["budget"]).resizes

@@ -133,6 +133,10 @@ class Recorder:
         ):
             self.run.value("memory", name, nbytes / MIB, unit="MiB", higher_is_better=False)
 
+    def arithmetic(self, flops_a_token: int) -> None:
+        """Before training: operations of a token's forward pass, as ``models/products.py`` counts them."""
+        self.run.value("speed", "flops_per_token", flops_a_token, unit="FLOP/token", higher_is_better=None)
+
     def curves(self, event: Event) -> None:
         """A hook of the trainer: the curves, at every evaluation."""
         if event.kind != "evaluation" or event.scores is None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 
 from gru_bench.config.check import construct
+from gru_bench.measure import lanes
 from gru_bench.measure.timing import StepClock
 from gru_bench.models.encoder import num_parameters, state_size
 from gru_bench.run import build, preflight, probing
@@ -34,6 +35,12 @@ def train(asked: Request, print_line: Callable[[str], None]) -> str:
     """
     if asked.sweep is None and not asked.alone:
         raise RuntimeError("this job belongs to a sweep whose parent run could not be opened")
+    with lanes.shared(f"train {asked.name}", print_line):  # no second of the run passes while it waits
+        return trained(asked, print_line)
+
+
+def trained(asked: Request, print_line: Callable[[str], None]) -> str:
+    """The rest of :func:`train`, once no timing has the machine for itself."""
     store = asked.store()
     started = time.perf_counter()
     prepared = prepare(asked)
@@ -81,6 +88,7 @@ def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> Non
     parity.require(str(job.facts["backend"]), str(job.facts["cell"]))  # red: nothing of it is timed
     record.kernel(preflight.audit_kernel(model, backend, batch, place))
     record.memory(preflight.memory_of_a_step(model, trainer, task, batch))
+    record.arithmetic(builder.flops_a_token(make_cell, hidden_size))
     record.run.flush()  # on record even if the process is killed in the hours that training may take
 
     fit = Fit()

@@ -1,4 +1,4 @@
-"""The only reader of MLflow: every measured number, in four tables."""
+"""The only reader of MLflow: every measured number, in five tables."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ from gru_bench.store.schema import FAMILIES as FAMILIES
 from gru_bench.store.selection import select
 from gru_bench.store.source import StoredRun, open_source
 from gru_bench.store.tables import frame, measured, typed
+from gru_bench.store.timings import latest_timings
 
 Examples = Callable[[str], Mapping[str, np.ndarray] | None]
 """Given a run id: what the run kept of each test example, as equally long columns, or None where it kept nothing."""
@@ -45,8 +46,8 @@ class Results:
         values: One row per measured number: ``VALUE_COLUMNS``.
         curves: One row per point: ``CURVE_COLUMNS``; steps are optimizer steps.
         bench: What ``bench/cells.py`` last stored for the machines of these runs: ``BENCH_COLUMNS``.
-        timings: What ``gru-bench time`` measured on the machines of these runs, or in this experiment:
-            ``TIMING_COLUMNS``.
+        timings: What ``gru-bench time`` last measured of each pair in this experiment, and in others on the machines of
+            these runs, one row a pair and experiment: ``TIMING_COLUMNS``.
         examples: Reads what a run kept of each test example, when it is asked for.
     """
 
@@ -63,7 +64,7 @@ class Results:
 
 
 def read(uri: str | None = None, *, experiment: str | None = None, sweep: str | None = None) -> Results:
-    """Read the runs of an experiment, or of one sweep.
+    """Read the runs of an experiment, or of one sweep. An experiment of timings alone has no runs.
 
     Args:
         uri: The store; None is ``mlflow.db`` in the working folder. Never made by reading.
@@ -93,11 +94,13 @@ def read(uri: str | None = None, *, experiment: str | None = None, sweep: str | 
     name_settings(kept, by_id)
     present = [by_id[row["run_id"]] for row in kept if row["run_id"]]
     values, curves = measured(source, present)
+    machines = {row["machine"] for row in kept}
     return Results(
         runs=frame(kept, RUN_FACTS | environment_columns(kept)),
         values=values,
         curves=curves,
-        bench=frame(latest_figures(source, list(names), {row["machine"] for row in kept}), BENCH_COLUMNS),
+        bench=frame(latest_figures(source, list(names), machines), BENCH_COLUMNS),
+        timings=frame(latest_timings(source, names, selected.experiment, machines), TIMING_COLUMNS),
         examples=Examined(source, present),
     )
 

@@ -47,6 +47,8 @@ BENCH_EXPERIMENT = "bench_cells"
 BENCH_TABLE, BENCH_FILE = "bench", "bench.json"
 TIMING_SAMPLES = "timing_samples"
 """Table of a timing: every round's seconds a call of each arm, in the order in which they were taken."""
+TIMING_LATENCIES = "timing_latencies"
+"""Table of a timing of single steps: microseconds of each, of both arms."""
 FIRST, SECOND = "first_", "second_"
 """Prefixes of the facts of a timing's two arms."""
 
@@ -284,6 +286,7 @@ TIMING_FACTS = by_name(
     Fact("torch", TEXT, "version of torch"),
     Fact("git_commit", TEXT, "commit of the code"),
     Fact("dirty", TRUTH, "whether files differed from that commit"),
+    Fact("code", TEXT, "digest of the code that was timed and of the code that timed it"),
     Fact("instrument", TEXT, "what else was set: affinity, TF32, deterministic algorithms, compiler"),
     Fact("measured_at", TEXT, "when, in UTC, as ISO 8601"),
     Fact("situation", TEXT, "yaml name of the situation: train, batch, stream or sequence", tag="situation"),

@@ -129,6 +129,23 @@ def test_every_step_asks_for_what_there_is(device: str, dry: bool, monkeypatch: 
     assert str(REPOSITORY / "tests" / "measure" / "test_parity.py") in tests.arguments
 
 
+@pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.usefixtures("hydra_conf")
+def test_the_commands_take_the_keys_that_they_are_given(dry: bool) -> None:
+    from hydra import compose
+
+    asked = [step.arguments[2:] for step in gpu.steps_of("cpu", dry=dry) if step.arguments[1] == "gru_bench"]
+    assert [verb for verb, *_ in asked] == ["time", "time", "time", "train"]
+    for verb, *keys in asked:
+        # the sweeper's own are read by the plugin alone; compose refuses a key that is not there
+        config = compose(verb, overrides=[key for key in keys if key != "-m" and not key.startswith("hydra.")])
+        assert config.device == "cpu"
+        if verb == "time":
+            assert (list(config.cells), config.resident, config.force, config.wait) == (["gru", "lstm"], False, True, 0)
+        else:
+            assert config.until is None
+
+
 def test_the_steps_of_its_own_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert gpu_steps.main(["environment", "--device", "cpu"]) == 0

@@ -1,4 +1,4 @@
-"""Hidden sizes at equal parameters, against the numbers that can be worked out by hand."""
+"""Hidden sizes at equal parameters, arithmetic and state, against numbers that can be worked out by hand."""
 
 from functools import cache, partial
 from typing import Any
@@ -15,7 +15,7 @@ from gru_bench.cells.gru import GRU
 from gru_bench.cells.lstm import LSTM
 from gru_bench.cells.rnn import RNN
 from gru_bench.config.check import check, construct
-from gru_bench.models.budgets import Budget, Hidden, Parameters, State
+from gru_bench.models.budgets import Budget, Flops, Hidden, Parameters, State
 from gru_bench.models.encoder import MakeCell
 from gru_bench.run.build import ModelBuilder, Place, make_cell
 
@@ -118,6 +118,68 @@ def test_a_model_whose_parts_depend_on_the_size_leaves_the_reference_as_it_is() 
         return cell_count(make, size) - 5000 * (size == 100)
 
     assert Parameters(reference=LSTM).solve(100, LSTM, jumping) == 100
+
+
+# equal arithmetic
+
+
+def test_arithmetic_of_a_layer_leaves_its_biases_out() -> None:
+    cell = GRU(5, 7, torch.Generator())
+    assert Flops(reference=LSTM).count(cell) == 2 * 3 * 7 * (5 + 7)
+    assert Hidden().count(cell) == 3 * 7 * (5 + 7 + 1) + 7
+
+
+@pytest.mark.parametrize(("cell", "factor"), [(LSTM, 1.0), (GRU, 1.208), (RNN, 2.372)])
+def test_known_ratios_to_the_lstm_where_inputs_are_as_many_as_its_units(cell: MakeCell, factor: float) -> None:
+    budget = Flops(reference=LSTM)
+
+    def count(make: MakeCell, size: int) -> int:
+        with torch.device("meta"):
+            return budget.count(make(128, size, torch.Generator("cpu")))
+
+    # gates * G * (128 + G) = 4 * 128 * 256
+    assert budget.solve(128, cell, count) / 128 == pytest.approx(factor, abs=0.005)
+
+
+@pytest.mark.usefixtures("hydra_conf")
+@pytest.mark.parametrize(("tied", "extra"), [(False, 0), (True, 40 * 24)])
+def test_a_language_model_multiplies_in_its_layers_and_its_output(tied: bool, extra: int) -> None:
+    builder, _, _ = language_model("flops", tied)
+    read_by = 40 if tied else 24  # the projection stands between
+    assert builder.count(LSTM, 24) == builder.flops_a_token(LSTM, 24)
+    assert builder.count(LSTM, 24) == 2 * (4 * 24 * (40 + 24) + extra + 50 * read_by)
+
+
+@pytest.mark.usefixtures("hydra_conf")
+@settings(deadline=None, max_examples=5, derandomize=True)
+@given(size=SIZES, cell=CELLS)
+def test_no_other_size_comes_closer_in_arithmetic(size: int, cell: str) -> None:
+    builder, maker, budget = language_model("flops", True, cell)
+    solved = budget.solve(size, maker, builder.count)
+    wanted = builder.flops_a_token(LSTM, size)
+    distances = [abs(builder.flops_a_token(maker, near) - wanted) for near in (max(1, solved - 1), solved, solved + 1)]
+    assert min(distances) == distances[1]
+    assert cell != "lstm" or solved == size
+
+
+@pytest.mark.usefixtures("hydra_conf")
+@pytest.mark.parametrize(
+    ("task", "sizes", "products"),
+    [
+        # 2 features; what follows the pooling is used once a sequence
+        ("adding", {"input_size": 2, "num_outputs": 1}, 4 * 8 * (2 + 8)),
+        # both directions of the source, the target's layer, W_a, W_c, and the output; what joins the directions is not
+        (
+            "translation model.embedding_size=6 model.bidirectional=true model.attention=luong",
+            {"source_vocab_size": 30, "target_vocab_size": 20},
+            2 * 4 * 8 * (6 + 8) + 4 * 8 * (6 + 8) + 8 * 16 + (16 + 8) * 8 + 8 * 20,
+        ),
+    ],
+)
+def test_what_is_used_once_a_sequence_is_no_tokens_arithmetic(task: str, sizes: dict[str, int], products: int) -> None:
+    _, node = check(composed(*f"task={task} num_layers=1 budget=flops".split()))
+    builder = ModelBuilder(node, sizes, Place(torch.device("cpu"), torch.float32))
+    assert builder.count(LSTM, 8) == 2 * products
 
 
 # equal state

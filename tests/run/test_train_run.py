@@ -46,9 +46,18 @@ def test_one_run_records_everything(gru_bench: Command, capsys: pytest.CaptureFi
         ("valid", "mse", "", ""),
         ("speed", "train_tokens_per_s", "", ""),
         ("speed", "wall_s", "", ""),
-        ("memory", "peak_tensor_mib", "", ""),
+        ("memory", "activations_mib", "", ""),
     ):
         assert values[key] > 0, key
+    mib = {name: values[("memory", f"{name}_mib", "", "")] for name in ("parameters", "gradients", "optimizer")}
+    parameters = 4 * (4 * 6 * (2 + 6 + 1) + 6 + 1)
+    assert mib["parameters"] * 2**20 == parameters
+    assert mib["optimizer"] * 2**20 == 2 * parameters + 5 * 4  # Adam: two averages, and a count for each of five
+    assert (
+        values[("memory", "peak_tensor_mib", "", "")]
+        == sum(mib.values()) + values[("memory", "activations_mib", "", "")]
+    )
+    assert values[("speed", "flops_per_token", "", "")] == 2 * 4 * 6 * (2 + 6)
     assert values[("train", "steps", "", "")] == 6
     curves = found.curves.groupby("metric")["step"].apply(list).to_dict()
     assert curves == {"train/loss": [3, 6], "valid/mse": [3, 6], "valid/loss": [3, 6]}

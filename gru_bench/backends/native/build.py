@@ -88,7 +88,7 @@ def library() -> ctypes.CDLL:
 def _compile(path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
-        _run([compiler(), *FLAGS, str(SOURCE / "layer.cpp"), "-o", str(made)])
+        _run([compiler(), *FLAGS, *map(str, sorted(SOURCE.glob("*.cpp"))), "-o", str(made)])
         os.replace(made, path)
 
 

@@ -1,0 +1,1 @@
+"""In which situation something is timed. One file per situation."""
