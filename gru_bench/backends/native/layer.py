@@ -21,7 +21,7 @@ INSTRUCTION_SETS = {64: "avx512", 32: "avx2"}
 SPELLING = {"avx512": "AVX-512", "avx2": "AVX2"}
 DTYPES = (torch.float32, torch.float64)
 ROWS_A_PIECE = 512
-"""Steps times sequences of which ``layer.cpp`` sums weight gradients at once, at most (``depth_of`` there)."""
+"""Tokens of which weight gradients are summed at once, at most and but for a step's (``Backward::most``)."""
 
 _SIZES = ("steps", "batch", "inputs", "hidden", "threads")
 _FORWARD = ("x", "W", "b", "U", "b_apart", "h0", "c0", "lengths", "saved", "h", "c", "h_last", "c_last", "scratch")
