@@ -83,19 +83,20 @@ def time_pair(
         facts |= {f"{prefix}parameters": subject.parameters, f"{prefix}state_bytes": subject.state_bytes}
     calls = {prefix: situation.call(subject) for prefix, subject in subjects.items()}
     twin = situation.call(first[2]())
-    for prefix, subject in subjects.items():
-        facts[f"{prefix}kernel"] = kernel_of_call(calls[prefix], subject.model, subject.backend, subject.where.device)
     device = subjects[FIRST].where.device
-    taken = measure(
-        calls[FIRST],
-        calls[SECOND],
-        twin,
-        plan,
-        clock=clock_of(device),
-        watch=MachineWatch(device),
-        seed=seed,
-    )
-    latencies = timed_one_by_one(calls, situation.latencies, device) if situation.latencies else {}
+    with situation.mode():
+        for prefix, subject in subjects.items():
+            facts[f"{prefix}kernel"] = kernel_of_call(calls[prefix], subject.model, subject.backend, device)
+        taken = measure(
+            calls[FIRST],
+            calls[SECOND],
+            twin,
+            plan,
+            clock=clock_of(device),
+            watch=MachineWatch(device),
+            seed=seed,
+        )
+        latencies = timed_one_by_one(calls, situation.latencies, device) if situation.latencies else {}
     for prefix, microseconds in latencies.items():
         facts |= {f"{prefix}{name}": float(np.quantile(microseconds, q)) for name, q in QUANTILES.items()}
     facts |= facts_of(taken, seed)
@@ -110,18 +111,18 @@ def time_pair(
 def costs_of(situation: Situation, call: Call, subject: Subject, ms: float, peak_gflops: float) -> Facts:
     """What an arm's call costs besides time. Measured after all that is timed: profilers leave traces."""
     gflop = subject.gflop(trains=situation.trains, single=situation.name == "stream")
-    return memory_facts(call, subject) | {
-        "gflop": gflop,
-        "percent_of_peak": None if gflop is None else percent_of_peak(gflop, ms, peak_gflops),
-        "joules": joules(call, subject.where.device),
-    }
+    percent = None if gflop is None else percent_of_peak(gflop, ms, peak_gflops)
+    with situation.mode():
+        memory = memory_facts(call, subject)
+        return memory | {"gflop": gflop, "percent_of_peak": percent, "joules": joules(call, subject.where.device)}
 
 
 def resident_bytes(situation: Situation, build: Build) -> int:
     """Largest resident set of this process, which has done nothing else, after some calls of one arm."""
     call = situation.call(build())
-    for _ in range(CALLS):
-        call()
+    with situation.mode():
+        for _ in range(CALLS):
+            call()
     return peak_resident_bytes()
 
 
