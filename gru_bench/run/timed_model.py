@@ -80,9 +80,10 @@ class TaskModel(Subject):
     def forward(self) -> Call:
         batch = self._batch()
         self.model.eval()
+        autocast = self.autocast()
 
         def call() -> None:
-            with torch.inference_mode(), self.autocast():
+            with autocast:
                 self.task.loss(self.model, batch, None)
 
         return call

@@ -90,14 +90,16 @@ def time_pair(
     twin = situation.call(first[2]())
     device = subjects[FIRST].where.device
     watch = MachineWatch(device)
-    taken = measure(calls[FIRST], calls[SECOND], twin, plan, clock=clock_of(device), watch=watch, seed=seed)
     latencies: dict[str, list[Any]] = {}
-    if situation.latencies:
-        latencies = timed_one_by_one(calls, situation.latencies, device, watch)
-        facts |= quantiles(latencies)
+    with situation.mode():
+        taken = measure(calls[FIRST], calls[SECOND], twin, plan, clock=clock_of(device), watch=watch, seed=seed)
+        if situation.latencies:
+            latencies = timed_one_by_one(calls, situation.latencies, device, watch)
+            facts |= quantiles(latencies)
+        # after the last figure: profilers leave traces, and the twin has none
+        for prefix, subject in subjects.items():
+            facts[f"{prefix}kernel"] = kernel_of_call(calls[prefix], subject.model, subject.backend, device)
     facts |= facts_of(taken, seed)
-    for prefix, subject in subjects.items():  # after the last figure: profilers leave traces, and the twin has none
-        facts[f"{prefix}kernel"] = kernel_of_call(calls[prefix], subject.model, subject.backend, device)
     peak = peak_gflops or best_product_gflops(device, subjects[FIRST].where.computes_in)
     for prefix, subject in subjects.items():
         costs = costs_of(situation, calls[prefix], subject, facts[f"{prefix}ms"], peak)
@@ -108,18 +110,18 @@ def time_pair(
 def costs_of(situation: Situation, call: Call, subject: Subject, ms: float, peak_gflops: float) -> Facts:
     """What an arm's call costs besides time. Measured after all that is timed: profilers leave traces."""
     gflop = subject.gflop(trains=situation.trains, single=situation.name == "stream")
-    return memory_facts(call, subject) | {
-        "gflop": gflop,
-        "percent_of_peak": None if gflop is None else percent_of_peak(gflop, ms, peak_gflops),
-        "joules": joules(call, subject.where.device),
-    }
+    percent = None if gflop is None else percent_of_peak(gflop, ms, peak_gflops)
+    with situation.mode():
+        memory = memory_facts(call, subject)
+        return memory | {"gflop": gflop, "percent_of_peak": percent, "joules": joules(call, subject.where.device)}
 
 
 def resident_bytes(situation: Situation, build: Build) -> int:
     """Largest resident set of this process, which has done nothing else, after some calls of one arm."""
     call = situation.call(build())
-    for _ in range(CALLS):
-        call()
+    with situation.mode():
+        for _ in range(CALLS):
+            call()
     return peak_resident_bytes()
 
 
