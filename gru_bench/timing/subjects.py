@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from gru_bench.backends.base import Backend, State
+from gru_bench.backends.base import Backend
 from gru_bench.backends.loop import Loop
 from gru_bench.measure import parity
 from gru_bench.measure.flops import layer_gflop

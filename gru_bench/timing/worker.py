@@ -153,7 +153,7 @@ def timed_one_by_one(
 
     Args:
         calls: One call of each arm, by its prefix.
-        number: Fewest of each arm that nothing disturbed; what was disturbed is taken again, :data:`TRIES` times in all.
+        number: Fewest of each arm that nothing disturbed; :data:`TRIES` times as many at most, with those that were.
         device: Where they run.
         watch: Sees what else goes on.
 

@@ -74,6 +74,7 @@ def test_a_single_step_goes_on_from_the_state_before() -> None:
         call()
         call()
     assert not torch.equal(states[0], states[1])
+    assert sum(tensor.numel() for tensor in one.inputs) == 3 * (5 + 2 * 6)  # the state that is carried in, too
     # two steps of the same input, as one sequence
     x_TBD = one.inputs[0].expand(2, -1, -1)
     _, (final_LBH,) = one.encoder(x_TBD)
