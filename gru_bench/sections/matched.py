@@ -62,7 +62,9 @@ def missing(view: View, absent: list[str]) -> str:
         return ""
     names = [str(name) for name in distinct(view.all_runs["experiment"])]
     asked = f" experiment={names[0]}" if len(names) == 1 else ""
+    of_models = f"`gru-bench time{asked}` then speeds of those models, and " if asked else ""
+    of_layers = "of layers alone" if asked else "speeds"
     return (
         f"Nothing is measured at {', '.join(absent)}: `gru-bench train{asked} budget=NAME` gives scores there, "
-        f"`gru-bench time{asked} budget=NAME` speeds."
+        f"{of_models}`gru-bench time budget=NAME` {of_layers}."
     )

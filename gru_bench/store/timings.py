@@ -37,6 +37,7 @@ KEY = (
     "num_layers",
     "bidirectional",
     "budget",
+    "config",
     *(f"{arm}{name}" for arm in (FIRST, SECOND) for name in ("cell", "backend")),
 )
 """What one timing is of: a later one of the same replaces it."""

@@ -68,7 +68,8 @@ class Subject(ABC):
     """One arm of a timing, before it is known in which situation.
 
     Attributes:
-        model: All modules that are timed.
+        model: All of its modules.
+        timed: Those of them that the calls run: the first recurrent layers alone once a single step was asked for.
         backend: Runs its recurrent layers.
         where: Where it computes.
         batch: B of the calls.
@@ -78,6 +79,7 @@ class Subject(ABC):
 
     def __init__(self, model: nn.Module, backend: Backend, where: Where, batch: int) -> None:
         self.model, self.backend, self.where, self.batch = model, backend, where, batch
+        self.timed = model
         self.optimizer: torch.optim.Optimizer | None = None
         self.inputs: list[Tensor] = []
 
@@ -108,7 +110,7 @@ class Subject(ABC):
             UserError: They run in both directions.
         """
         self.model.eval()
-        encoder = self.encoders[0]
+        self.timed = encoder = self.encoders[0]
         step = encoder.stepper(self.batch)
         x_BD = drawn(self.batch, encoder.input_size).to(self.where.device, self.where.parameters)
         with torch.inference_mode(), self.autocast():
@@ -145,13 +147,13 @@ class Subject(ABC):
 
     @property
     def parameters(self) -> int:
-        """Trainable numbers."""
-        return num_parameters(self.model)
+        """Trainable numbers of what is timed."""
+        return num_parameters(self.timed)
 
     @property
     def state_bytes(self) -> int:
         """Bytes that one sequence carries from step to step."""
-        return state_size(self.model) * self.where.parameters.itemsize
+        return state_size(self.timed) * self.where.parameters.itemsize
 
 
 class Layers(Subject):

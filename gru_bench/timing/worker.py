@@ -65,6 +65,7 @@ def time_pair(
     *,
     peak_gflops: float | None = None,
     seed: int = 0,
+    watch: Watch | None = None,
 ) -> Outcome:
     """Check both arms, name their kernels, and time them by turns.
 
@@ -75,6 +76,7 @@ def time_pair(
         plan: How long to measure.
         peak_gflops: The machine's best product where it is known; else it is measured.
         seed: Of the order of the blocks.
+        watch: Sees what else goes on; this machine's without one.
 
     Raises:
         Unsupported: A backend does not run its cell here, or not rightly: its parity is red.
@@ -85,11 +87,12 @@ def time_pair(
     for prefix, (cell, backend, build) in ((FIRST, first), (SECOND, second)):
         subject = subjects[prefix] = build()
         subject.parity().require(backend, cell)
-        facts |= {f"{prefix}parameters": subject.parameters, f"{prefix}state_bytes": subject.state_bytes}
     calls = {prefix: situation.call(subject) for prefix, subject in subjects.items()}
+    for prefix, subject in subjects.items():
+        facts |= {f"{prefix}parameters": subject.parameters, f"{prefix}state_bytes": subject.state_bytes}
     twin = situation.call(first[2]())
     device = subjects[FIRST].where.device
-    watch = MachineWatch(device)
+    watch = watch or MachineWatch(device)
     latencies: dict[str, list[Any]] = {}
     with situation.mode():
         taken = measure(calls[FIRST], calls[SECOND], twin, plan, clock=clock_of(device), watch=watch, seed=seed)
