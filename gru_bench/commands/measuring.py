@@ -53,7 +53,7 @@ class Measuring:
         timed: Measures a pair.
         counted: How many pairs ended how.
         known: Timings that need not be repeated.
-        peaks: The machine's best product by threads, once it is known.
+        peaks: The machine's best product by threads, device and type, once it is known.
         residents: Resident sets that are known.
         width: Of the first column that is printed.
     """
@@ -66,7 +66,7 @@ class Measuring:
     timed: Callable[[PairJob], Outcome] = field(default_factory=lambda: in_own_process)
     counted: dict[str, int] = field(default_factory=dict)
     known: dict[tuple[str, ...], Facts] = field(default_factory=dict)
-    peaks: dict[int, float | None] = field(default_factory=dict)
+    peaks: dict[tuple[int, str, str], float] = field(default_factory=dict)
     residents: dict[str, float | None] = field(default_factory=dict)
     width: int = time_table.SITUATION
 
@@ -148,7 +148,6 @@ class Measuring:
             rounds=keys.rounds,
             seconds=keys.seconds,
             block_ms=keys.block_ms,
-            peak_gflops=self.peaks.get(shape.threads),
         )
 
     def one(self, job: PairJob, situation: str, budget: str) -> Facts:
@@ -176,7 +175,8 @@ class Measuring:
         reasons.append(self.asked.situations[situation][1].refusal(bidirectional=job.shape.bidirectional))
         for reason in filter(None, reasons):
             return Outcome("unsupported", reason), False
-        force = self.asked.keys.force
+        force, computes = self.asked.keys.force, (job.shape.threads, job.device, job.dtype)
+        job = replace(job, peak_gflops=self.peaks.get(computes))
         forced = self.wait_until_quiet()
         outcome = self.timed(job)
         if outcome.busy and not force:
@@ -184,7 +184,8 @@ class Measuring:
             outcome = self.timed(job)
             if outcome.busy:
                 return Outcome("failed", "the machine was busy while it was timed, twice; force=true keeps that"), False
-        self.peaks.setdefault(job.shape.threads, outcome.peak_gflops)
+        if outcome.peak_gflops is not None:
+            self.peaks[computes] = outcome.peak_gflops
         if self.asked.keys.resident and outcome.status == "finished":
             for prefix, arm in (("first_", job.first), ("second_", job.second)):
                 outcome.facts[f"{prefix}resident_mib"] = self.resident(replace(job, first=arm, resident=True))

@@ -100,6 +100,8 @@ def notes(facts: Facts) -> list[str]:
         found.append(f"p50/p90/p99 {quantiles[0]} and {quantiles[1]} µs")
     if facts["repeated"]:
         found.append(f"{facts['repeated']} of {facts['repeated'] + facts['rounds']} rounds were disturbed")
+    if facts.get("warm") is False:
+        found.append("times had not settled")
     if facts["others_cores"] > OTHERS_SHOWN:
         found.append(f"others used {facts['others_cores']:.1f} cores")
     if facts["forced"]:

@@ -23,7 +23,8 @@ from gru_bench.timing.situations.base import Situation
 from gru_bench.timing.subjects import Layers, Shape, Subject, Where
 from gru_bench.timing.worker import Build, Outcome, outcome_of, resident_bytes, time_pair
 
-LONGEST_WARM_UP_S = 10.0
+SHORTEST_WARM_UP_S, LONGEST_WARM_UP_S = 5.0, 10.0
+"""Limits of the longest warm-up; it ends as soon as times have settled."""
 WITHIN_S = 1800
 """Longest time that a pair may take: then it hangs."""
 
@@ -130,7 +131,7 @@ def run(job: PairJob) -> Outcome:
     first, second = ((arm.cell, arm.backend, builder(arm, job, where)) for arm in (job.first, job.second))
     if job.resident:
         return Outcome(facts={"resident_mib": resident_bytes(situation, first[2]) / 2**20})
-    warm_up_s = min(LONGEST_WARM_UP_S, max(1.0, 2 * job.seconds))
+    warm_up_s = min(LONGEST_WARM_UP_S, max(SHORTEST_WARM_UP_S, 2 * job.seconds))
     plan = Plan(rounds=job.rounds, seconds=job.seconds, block_s=job.block_ms / 1000, warm_up_s=warm_up_s)
     outcome = time_pair(situation, first, second, plan, peak_gflops=job.peak_gflops, seed=job.seed)
     outcome.facts["instrument"] = instrument

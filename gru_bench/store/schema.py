@@ -308,6 +308,7 @@ TIMING_FACTS = by_name(
     Fact("finding", TEXT, "first, second (the faster one), or noise: inside the noise"),
     Fact("rounds", INTEGER, "rounds that count", "rounds"),
     Fact("repeated", INTEGER, "rounds that were disturbed, and taken again", "rounds"),
+    Fact("warm", TRUTH, "whether times had settled before the rounds began"),
     Fact("others_cores", NUMBER, "cores that other processes used meanwhile", "cores"),
     Fact("steal_percent", NUMBER, "time that the host took away", "%"),
     Fact("mhz_low", NUMBER, "lowest clock seen, where the system tells it", "MHz"),

@@ -90,6 +90,7 @@ def test_one_pair_for_real(
     assert row["floor"] >= 1
     assert row["rounds"] >= 20
     assert row["first_p50_us"] <= row["first_p90_us"] <= row["first_p99_us"]
+    assert row["warm"] in (True, False)
     assert row["second_state_bytes"] == 2 * row["first_state_bytes"] == 2 * 4 * 4
     assert row["first_parameters_mib"] * 2**20 == 4 * (row["first_parameters"] + 8)  # torch's redundant biases
     assert row["first_gflop"] == pytest.approx(2 * 2 * 3 * 4 * 8 / 1e9)
@@ -102,7 +103,7 @@ def test_one_pair_for_real(
         blocks, latencies = map(pd.read_parquet, files)
     assert {"first", "second", "twin"} == set(blocks["arm"])
     assert len(blocks) >= 20 * 8
-    assert list(latencies.columns) == ["first_us", "second_us"]
+    assert list(latencies.columns) == ["first_us", "second_us", "disturbed"]
     assert len(latencies) >= 1000
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("situation T x B x H")
@@ -235,7 +236,13 @@ def test_the_models_of_an_experiment(gru_bench: Command, machine: Machine) -> No
     for job in machine.jobs[:3]:
         situation = construct(job.situation)
         subject = builder(job.first, job, CPU)()
-        situation.call(subject)()
+        before = {name: value.clone() for name, value in subject.model.state_dict().items()}
+        call = situation.call(subject)
+        with situation.mode():
+            for _ in range(300 if situation.trains else 2):
+                call()
+        moved = [(value - before[name]).abs().max() for name, value in subject.model.state_dict().items()]
+        assert (0 < max(moved) < 1e-2) if situation.trains else max(moved) == 0
         assert subject.parity().passed
         assert (subject.gflop(trains=False, single=situation.name == "stream") or 0) > 0
         assert (subject.optimizer is not None) == situation.trains
