@@ -103,8 +103,9 @@ class Case:
         state, pieces, taken = self.start(), self.pieces(), []
         for call in range(-2, calls):
             piece = pieces[call % len(pieces)]
+            given = dict(zip(names, (piece, *state), strict=True))
             start = now()
-            _, *new = run(None, dict(zip(names, (piece, *state), strict=True)))
+            _, *new = run(None, given)
             end = now()
             if self.is_stream:
                 state = new
