@@ -20,7 +20,7 @@ from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, en
 from gru_bench.run.timed import ArmJob, PairJob, in_own_process
 from gru_bench.run.timing_plan import Asked, hidden_sizes
 from gru_bench.store.source import open_source
-from gru_bench.store.timings import key_of, latest_timings, store_timing
+from gru_bench.store.timings import key_of, read_timings, store_timing
 from gru_bench.store.write import Store
 from gru_bench.timing.pairs import Arm, Pair, best_pairs, pairs
 from gru_bench.timing.subjects import Shape
@@ -86,7 +86,7 @@ class Measuring:
     def kept(self) -> dict[tuple[str, ...], Facts]:
         """Timings of this experiment that need not be repeated: finished here, with this code."""
         source = open_source(self.store.uri)
-        rows = latest_timings(source, source.experiments(), self.experiment)
+        rows = read_timings(source, source.experiments(), self.experiment)
         same = ("machine", "torch", "code")
         return {
             key_of(row): row

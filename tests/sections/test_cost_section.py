@@ -91,10 +91,12 @@ def test_timings_elsewhere_are_called_different() -> None:
 
 
 def test_the_verdict_has_a_row_a_situation_and_the_advice_names_only_what_was_measured() -> None:
-    rows = [timing(*NATIVE, ratio=ratio, task=task) for task, ratio in (("a", 1.5), ("b", 1.2))]
-    rows += [timing(ratio=ratio, task=task) for task, ratio in (("a", 0.5), ("b", 1.2))]
+    tasks = ("adding", "copy_memory")
+    rows = [timing(*NATIVE, ratio=ratio, task=task) for task, ratio in zip(tasks, (1.5, 1.2), strict=True)]
+    rows += [timing(ratio=ratio, task=task) for task, ratio in zip(tasks, (0.5, 1.2), strict=True)]
     rows.append(timing(situation="stream", batch=1, ratio=1.0))
-    found = made_timings.with_timings(frames.small(), rows)
+    runs = frames.realistic(1, ("rnn", "lstm", "gru"))
+    found = made_timings.with_timings(runs, rows)
     text = render("verdict", found).markdown
     assert cell(text, "training step", "each on its fastest timed backend") == (
         "of 2 tasks: GRU faster on 2 (1.20 to 1.50 times); largest floor 1.01; on native AVX-512"
@@ -105,8 +107,21 @@ def test_the_verdict_has_a_row_a_situation_and_the_advice_names_only_what_was_me
     advice = render("choose", found).markdown
     assert cell(advice, "training speed", "take") == "**GRU**"
     assert cell(advice, "latency of one step", "take") == "**either**"
-    vendor = made_timings.with_timings(frames.small(), [row for row in rows if row["first_backend"] == "vendor"])
+    vendor = made_timings.with_timings(runs, [row for row in rows if row["first_backend"] == "vendor"])
     assert cell(render("choose", vendor).markdown, "training speed", "take") == "**depends on the task**"
+
+
+@pytest.mark.parametrize(
+    "other", [{"experiment": "tuned"}, {"device": "cuda:0"}, {"num_layers": 7}, {"budget": "state"}, {"task": "parity"}]
+)
+def test_a_model_that_these_runs_did_not_train_is_in_no_section(other: dict[str, object]) -> None:
+    runs = frames.realistic(1, ("rnn", "lstm", "gru"))
+    own = timing(task="adding", ratio=1.5)
+    foreign = timing(task="adding", ratio=9.0, steps=9999, measured_at="2027-01-01") | other
+    for name in ("verdict", "choose", "matched", "cost"):
+        texts = [render(name, made_timings.with_timings(runs, rows)).markdown for rows in ([own], [own, foreign])]
+        assert texts[0] == texts[1]
+        assert ("1.50" in texts[0]) == (name != "matched")
 
 
 @pytest.mark.parametrize("budget", ["parameters", "flops"])
