@@ -77,9 +77,31 @@ def test_what_was_forced_repeated_or_refused_is_said() -> None:
     assert "other processes used up to 1.4 cores" in text
     assert "at most 7 rounds had to be taken again" in text
     assert "*: 1 of them on a busy machine" in text
-    assert "1 pair had been timed before" in text
+    assert "Of 1 pair there are further measurements" in text
     assert "factor of at most 1.20" in text
+    again = text[text.index("### Pairs measured more than once") :]
+    assert cell(again, "batch inference", "ratio that counts") == "1.80 (1.76 to 1.84; floor 1.01)"
+    assert cell(again, "batch inference", "measured, commit") == "2026-11-27 12:00, 0123456789ab"
+    assert cell(again, "batch inference", "other ratio") == "1.50 (1.47 to 1.53; floor 1.01)"
+    assert cell(again, "batch inference", "measured then, commit") == "2026-11-26 10:00, 0123456789ab"
     assert cell(text, "streaming, gru on vendor, lstm on vendor", "why") == "no step of its own"
+
+
+def test_what_a_busy_machine_timed_is_left_out_where_something_else_is_there() -> None:
+    pair = (("gru", "native"), ("gru", "vendor"))
+    busy = {"forced": True, "finding": "noise"}
+    rows = [timing(*pair, ratio=2.0, first_ms=1.0), timing(*pair, ratio=8.0, steps=20, first_ms=1.0)]
+    forced = [
+        timing(*pair, ratio=64.0, steps=200, first_ms=1.0, **busy),
+        timing(("gru", "native"), ("lstm", "native"), first_ms=9.0, second_ms=5.0, **busy),
+    ]
+    text = render("cost", made_timings.alone([*rows, *forced])).markdown
+    assert cell(text, "2 sizes of layers", "found") == (
+        "4.00 times as fast (2.00 to 8.00): faster at 2, slower at 0, inside noise at 0"
+    )
+    times = text[text.index("Time of a call") :]
+    assert (cell(times, "native AVX-512", "ms"), cell(times, "native AVX-512*", "ms")) == ("1.00", "5.00")
+    assert "64.0 times as fast" not in text
 
 
 def test_timings_elsewhere_are_called_different() -> None:
@@ -135,7 +157,7 @@ def test_matched_views(budget: str) -> None:
     assert cell(text, "equal number of parameters", "score") == "GRU on 1"
     assert cell(text, "equal size of state", "score") == "not measured"
     assert cell(text, "equal hidden size", "training step").startswith("GRU 1.40 times as fast")
-    named = {"parameters": "equal number of parameters", "flops": "equal FLOPs of a step"}[budget]
+    named = {"parameters": "equal number of parameters", "flops": "equal arithmetic a token"}[budget]
     assert cell(text, named, "training step").startswith("LSTM 1.11 times as fast")
     assert cell(text, "equal seconds of training", "score").startswith("not known")
     assert render("matched", frames.small()).markdown == ""
