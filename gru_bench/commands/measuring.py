@@ -22,9 +22,8 @@ from gru_bench.errors import UserError
 from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, environment, git_state, machine_id
 from gru_bench.run.timed import ArmJob, PairJob, in_own_process
 from gru_bench.run.timing_plan import Asked, hidden_sizes
-from gru_bench.statistics.ratios import NOISE
 from gru_bench.store.source import open_source
-from gru_bench.store.timings import key_of, latest_timings, store_timing
+from gru_bench.store.timings import key_of, read_timings, store_timing
 from gru_bench.store.write import Store
 from gru_bench.timing.instrument import CAPS
 from gru_bench.timing.pairs import Arm, Pair, best_pairs, pairs
@@ -108,7 +107,7 @@ class Measuring:
     def kept(self) -> dict[tuple[str, ...], Facts]:
         """Timings of this experiment that need not be repeated: finished here, with this code, and as long as asked."""
         source, keys = open_source(self.store.uri), self.asked.keys
-        rows = latest_timings(source, source.experiments(), self.experiment)
+        rows = read_timings(source, source.experiments(), self.experiment)
         same = ("machine", "torch", "code")
         return {
             key_of(row): row
@@ -235,8 +234,6 @@ class Measuring:
                 error = "the machine was busy while it was timed, twice; force=true keeps that, and calls no winner"
                 seen = {name: outcome.facts[name] for name in SEEN if name in outcome.facts}
                 return replace(outcome, status="failed", error=error, facts=seen), False
-        if outcome.busy:
-            outcome.facts["finding"] = NOISE  # what else runs may favour an arm by any factor
         if outcome.peak_gflops is not None:
             self.peaks[computes] = outcome.peak_gflops
         if self.asked.keys.resident and outcome.status == "finished":

@@ -118,7 +118,9 @@ class Taken:
         return paired_ratio(self.again_s, self.twin_s, level=level, seed=seed)
 
     def finding(self, *, level: float = 0.95, seed: int = 0) -> str:
-        """``first`` or ``second``, whichever is faster, or ``noise``."""
+        """``first`` or ``second``, whichever is faster, or ``noise``; of a busy machine always ``noise``."""
+        if self.busy:
+            return ratios.NOISE
         return ratios.finding(self.ratio(level=level, seed=seed), self.floor(level=level, seed=seed))
 
     def floor(self, *, level: float = 0.95, seed: int = 0) -> float:
