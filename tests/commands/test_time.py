@@ -249,11 +249,11 @@ def test_a_busy_machine_is_waited_for_then_refused_or_forced(
     assert "force=true" in err[-1]
     assert len(machine.jobs) == 1
 
-    assert gru_bench(*command, "again=true", "force=true") == 0
+    assert gru_bench(*command, "num_layers=2", "force=true") == 0
     assert list(timings()["forced"]) == [False, True]
     assert "forced on a busy machine" in capsys.readouterr().out
     machine.others = []
-    assert gru_bench(*command) == 0  # what was forced does not count as done
+    assert gru_bench(*command, "num_layers=2") == 0  # what was forced does not count as done
     assert len(machine.jobs) == 3
 
     seen = FACTS | {"repeated": 30, "others_cores": 1.5}
