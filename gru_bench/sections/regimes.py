@@ -46,9 +46,6 @@ TEXT = (
 Views = dict[str, list[Map]]
 
 
-Pictures = tuple[list[str], dict[str, Figure], list[tuple[str, Views]]]
-
-
 def render(view: View, /, *, most_rows: int) -> Section:
     """Answer: at which length, batch and hidden size is the GRU faster, where the LSTM, and where do they cross?
 
@@ -58,23 +55,24 @@ def render(view: View, /, *, most_rows: int) -> Section:
         view: All timings.
         most_rows: Lines of the table of crossings; more are counted.
     """
-    layers = [one for one in view.timings if not one.task]
-    parts, figures, found = pictures(layers, "regimes")
+    every = [one for one in view.timings if not one.task]
+    found = mapped(every)
+    layers = [one for one in every if one.situation in dict(found)]
     if not found:
         return Section(TITLE, "")
-    backends, drawn = backend_pictures(layers)
-    first = leading(layers) if view.all_runs.empty else layers
-    if len(first) == len(layers) and not (view.all_runs.empty and backends):
-        return Section(
-            TITLE, paragraphs(TEXT, crossing_table(found, most_rows), *parts, *backends), figures | drawn, leads=True
-        )
-    rest = [one for one in layers if one not in first]
-    some, few, of_some = pictures(first, "regimes")
-    more, others, _ = pictures(rest, "regimes_more")
+    backends, drawn = backend_pictures(every)
+    first = leading(layers) if view.all_runs.empty and (backends or len(layers) > len(leading(layers))) else []
+    if not mapped(first):
+        parts, figures = pictures(layers, "regimes")
+        text = paragraphs(TEXT, crossing_table(found, most_rows), *parts, *backends)
+        return Section(TITLE, text, figures | drawn, leads=True)
+    here = set(map(id, first))
+    parts, figures = pictures(first, "regimes")
+    more, others = pictures([one for one in layers if id(one) not in here], "regimes_more")
     note = f"Here: {what(first)}. The other maps, every line and the backends: [{FULL}](details.md#regimes-in-full)."
-    text = paragraphs(TEXT, note, crossing_table(of_some, FEW, full=False), *some)
+    text = paragraphs(TEXT, note, crossing_table(mapped(first), FEW, full=False), *parts)
     full = Section(FULL, paragraphs(crossing_table(found, most_rows), *more, *backends), others | drawn)
-    return Section(TITLE, text, few, leads=True, rest=full)
+    return Section(TITLE, text, figures, leads=True, rest=full)
 
 
 def leading(layers: Sequence[Timing]) -> list[Timing]:
@@ -95,28 +93,32 @@ def what(found: Sequence[Timing]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) + with_threads
 
 
-def pictures(layers: Sequence[Timing], name: str) -> Pictures:
-    """For each situation that has a map its text, its figure under a name that begins so, and its maps."""
-    parts: list[str] = []
-    figures: dict[str, Figure] = {}
-    found: list[tuple[str, Views]] = []
+def mapped(layers: Sequence[Timing]) -> list[tuple[str, Views]]:
+    """The situations that have a map, and their maps."""
+    found = []
     for situation in situations(layers):
         here = [one for one in layers if one.situation == situation]
         views = maps(here)
-        panels = lengths([one for one in here if is_drawn(one)]) if situation == SEQUENCE else []
-        if not any(is_map(of_view) for of_view in views.values()) or (situation == SEQUENCE and not panels):
-            continue
-        found.append((situation, views))
+        if any(map(is_map, views.values())) and (situation != SEQUENCE or any(map(is_drawn, here))):
+            found.append((situation, views))
+    return found
+
+
+def pictures(layers: Sequence[Timing], name: str) -> tuple[list[str], dict[str, Figure]]:
+    """For each situation that has a map its text, and its figure under a name that begins so."""
+    parts: list[str] = []
+    figures: dict[str, Figure] = {}
+    for situation, views in mapped(layers):
         file, title = f"{name}_{situation}", situation_text(situation)
         if situation == SEQUENCE:
-            figures[file] = draw_lines(panels)
+            figures[file] = draw_lines(lengths([one for one in layers if one.situation == situation and is_drawn(one)]))
             note = "A bracket spans from the last length of one order to the first of the other."
             picture = f"![Time of a whole sequence by its length](figures/{file}.png)\n\n*{note}*"
         else:
             figures[file] = draw_maps(views)
             picture = f"![Which cell is faster: {title}](figures/{file}.png)"
         parts += [f"### {title[0].upper()}{title[1:]}", kernels_line(views), picture]
-    return parts, figures, found
+    return parts, figures
 
 
 def backend_pictures(layers: Sequence[Timing]) -> tuple[list[str], dict[str, Figure]]:

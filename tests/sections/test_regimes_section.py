@@ -1,11 +1,14 @@
 """The section on regimes: maps and crossings of a grid whose law is known."""
 
+from typing import Any
+
 import frames
 import made_timings
 import numpy as np
 from made_timings import timing
 from rendering import cell, render
 
+from gru_bench.report.backend_maps import backend_pairs, by_size, draw_backends, letters, unbeaten
 from gru_bench.report.length_lines import lines_of
 from gru_bench.report.view import View
 
@@ -63,10 +66,43 @@ def test_lines_of_lengths_are_of_one_size_and_of_a_quiet_machine() -> None:
     assert not render("regimes", made_timings.alone(busy)).figures
 
 
+def test_alone_the_maps_of_one_number_of_threads_lead_and_the_others_follow() -> None:
+    rows = [timing(steps=steps, threads=threads) for steps in (1, 20, 200) for threads in (1, 2)]
+    rows += [timing(situation="sequence", steps=steps, batch=1) for steps in (1, 20)]
+    section = render("regimes", made_timings.alone(rows))
+    assert set(section.figures) == {"regimes_train"}
+    assert "Here: training step with 1 thread." in section.markdown
+    assert "Along the others" not in section.markdown
+    assert section.rest is not None
+    assert set(section.rest.figures) == {"regimes_more_train", "regimes_more_sequence"}
+    assert cell(section.rest.markdown, "1 thread, B 32; 2 threads, B 32", "both on the").startswith("GRU at T 1")
+    whole = render("regimes", made_timings.with_timings(frames.small(), rows))
+    assert set(whole.figures) == {"regimes_train", "regimes_sequence"}
+    assert whole.rest is None
+
+
+def test_the_map_of_backends_names_who_was_found_faster_and_guesses_nothing() -> None:
+    def against(backend: str, steps: int, ratio: float) -> dict[str, Any]:
+        return timing(("gru", backend), ("gru", "vendor"), steps=steps, ratio=ratio)
+
+    rows = [against("native", 1, 2.0), against("native", 20, 1.0), against("native", 200, 0.5)]
+    rows += [against("native", 500, 2.0), against("scan", 500, 3.0)]  # not against each other
+    rows += [against("native", 900, 9.0) | {"forced": True, "finding": "noise"}]
+    found = backend_pairs(View(made_timings.alone(rows)).timings)
+    assert {place[0]: who for place, who in by_size(found, "steps", "batch").items()} == {
+        1: ["native"], 20: ["native", "vendor"], 200: ["vendor"], 500: ["native", "scan"]}  # fmt: skip
+    assert [text.get_text() for text in draw_backends(found).axes[0].texts] == ["N", "N V", "V", "N S"]
+    direct = timing(("gru", "native"), ("gru", "scan"), steps=500, ratio=0.5)
+    assert unbeaten([*found[3:], *View(made_timings.alone([direct])).timings]) == ["scan"]
+    assert letters(["vendor", "vendor_aten", "bptt"]) == {"bptt": "B", "vendor": "V", "vendor_aten": "A"}
+    maps = [timing(steps=steps) for steps in (1, 20)]
+    assert "backends_train" in render("regimes", made_timings.with_timings(frames.small(), [*maps, *rows])).figures
+
+
 def test_a_view_that_was_timed_at_fewer_places_lies_beside_the_same_place_of_the_other() -> None:
     rows = [timing(steps=steps, threads=threads) for steps in (1, 200) for threads in (1, 2)]
     rows += [timing(("gru", "native"), ("lstm", "native"), steps=steps, threads=2) for steps in (1, 200)]
-    section = render("regimes", made_timings.alone(rows))
+    section = render("regimes", made_timings.with_timings(frames.small(), rows))
     panels = [ax.get_title(loc="left") for ax in section.figures["regimes_train"].axes if ax.axison]
     assert panels[:3] == ["both on the vendor's\n1 thread", "2 threads", "2 threads"]
     assert cell(section.markdown, "1 thread, B 32", "each on its fastest timed backend") == "–"

@@ -56,7 +56,10 @@ def test_the_first_page_has_the_regimes_and_no_section_of_runs(made: dict[str, s
     assert [line for line in first.splitlines() if line.startswith("## ")] == [
         "## Verdict", "## How to choose", "## Regimes"]  # fmt: skip
     titles = [line for line in details.splitlines() if line.startswith("## ")]
-    assert titles == ["## Matched views", "## Cost", "## What these timings show and do not show", "## Environment"]
+    assert titles == ["## Matched views", "## Regimes in full", "## Cost",
+                      "## What these timings show and do not show", "## Environment"]  # fmt: skip
+    assert "(figures/backends_train.png)" in details
+    assert "regimes_sequence.png" not in first
     assert "(figures/regimes_train.png)" in first
     assert "(timings.csv)" in first
 
