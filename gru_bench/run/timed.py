@@ -151,7 +151,8 @@ def run(job: PairJob, parent: int) -> Outcome:
     situation: Situation = construct(job.situation)
     first, second = ((arm.cell, arm.backend, builder(arm, job, where)) for arm in (job.first, job.second))
     if job.resident:
-        return Outcome(facts={"resident_mib": resident_bytes(situation, first[2]) / 2**20})
+        nbytes = resident_bytes(situation, first[2])
+        return Outcome(facts={"resident_mib": None if nbytes is None else nbytes / 2**20})
     warm_up_s = min(LONGEST_WARM_UP_S, max(SHORTEST_WARM_UP_S, 2 * job.seconds))
     plan = Plan(rounds=job.rounds, seconds=job.seconds, block_s=job.block_ms / 1000, warm_up_s=warm_up_s)
     watch = Attended(place.device, parent)

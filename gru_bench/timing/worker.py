@@ -119,8 +119,8 @@ def costs_of(situation: Situation, call: Call, subject: Subject, ms: float, peak
         return memory | {"gflop": gflop, "percent_of_peak": percent, "joules": joules(call, subject.where.device)}
 
 
-def resident_bytes(situation: Situation, build: Build) -> int:
-    """Largest resident set of this process, which has done nothing else, after some calls of one arm."""
+def resident_bytes(situation: Situation, build: Build) -> int | None:
+    """Largest resident set of this process, which has done nothing else, after some calls of one arm; None if unknown."""
     call = situation.call(build())
     with situation.mode():
         for _ in range(CALLS):
