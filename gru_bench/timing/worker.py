@@ -120,7 +120,7 @@ def costs_of(situation: Situation, call: Call, subject: Subject, ms: float, peak
 
 
 def resident_bytes(situation: Situation, build: Build) -> int | None:
-    """Largest resident set of this process, which has done nothing else, after some calls of one arm; None if unknown."""
+    """Largest resident set of this process, which ran nothing else, after some calls of one arm; None if unknown."""
     call = situation.call(build())
     with situation.mode():
         for _ in range(CALLS):
