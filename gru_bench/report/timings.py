@@ -26,7 +26,7 @@ SITUATIONS = {
 """In words, in the order of tables; of others the yaml's name."""
 FASTEST, VENDORS = "each on its fastest timed backend", "both on the vendor's"
 LETTERS = "T: time steps a call, B: sequences, D: features a step (H where not given), H: hidden size"
-RANGES = "of several pairs the smallest and the largest of their ratios, which is no interval"
+RANGES = "where several pairs are counted, the smallest and the largest of their ratios, which is no interval"
 PLACE = ("machine", "device", "dtype", "threads", "torch")
 SHAPE = ("steps", "batch", "inputs", "hidden_size_asked", "num_layers", "bidirectional")
 ARM_KEY = ("cell", "backend", "hidden_size")

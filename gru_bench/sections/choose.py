@@ -17,7 +17,7 @@ NOT_MEASURED = "not measured"
 EITHER = "either"
 TEXT = "Each row follows from these measurements alone and holds for their tasks, sizes and machine."
 OPEN = " Undecided: the runs do not say; more seeds may."
-COUNTED = f" Of speeds: {RANGES}."
+COUNTED = f" Of speeds, {RANGES}."
 ALWAYS = ("hidden", "parameters", "state")
 """Budgets whose row says so where nothing was measured; others have a row where something was."""
 SPEEDS = {"train": "training speed", "batch": "speed of batch inference", "stream": "latency of one step"}

@@ -16,7 +16,7 @@ RATIOS = (
     "Two arms took turns in one fresh process, round by round; a ratio is the mean of the middle half of the rounds' "
     "ratios (of their logarithms); its 95 % interval is Student's, with an error from a block bootstrap; the floor is "
     "how far the first arm's ratio to its own twin reaches, at least 1.005. A gap that does not lie beyond the floor "
-    f"with its whole interval is inside the noise. Where ratios are counted: {RANGES}. A ratio holds for these kernels "
+    f"with its whole interval is inside the noise. {RANGES[0].upper()}{RANGES[1:]}. A ratio holds for these kernels "
     f"on this machine. {LETTERS}. Every number: [timings.csv](timings.csv)."
 )
 SEEN = (

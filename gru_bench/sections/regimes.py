@@ -30,7 +30,7 @@ TITLE, FULL = "Regimes", "Regimes in full"
 FEW = 8
 """Lines of the table of crossings on a first page."""
 BACKENDS = (
-    "The letter is of the backend that pairs which took turns found faster than every other one that was timed there. "
+    "The letter names the backend that was found faster than every other one there, in pairs that took turns. "
     "Several letters: of these none was found faster, or they did not take turns with each other; ratios to a third "
     "backend are not compared."
 )
