@@ -4,8 +4,9 @@ import math
 import re
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from peers import turn_order
@@ -15,7 +16,7 @@ from torch import nn
 from gru_bench.backends.base import Backend
 from gru_bench.config.check import Node, construct
 from gru_bench.errors import UserError
-from gru_bench.measure.kernel import kernel_name
+from gru_bench.measure.kernel import kernel_name, kernel_of_call
 from gru_bench.measure.timing import StepClock
 from gru_bench.models.encoder import Encoder, MakeCell
 from gru_bench.models.streams import Streams
@@ -109,7 +110,6 @@ def layer_arm(make_cell: MakeCell, backend: Backend, shape: Shape, place: Place,
         torch.randn(shape.T, shape.B, size, generator=torch.Generator().manual_seed(seed)).to(place.device, place.dtype)
         for seed, size in ((1, shape.D), (2, encoder.output_size))
     )
-    kernel = kernel_name(layers, backend, shape.D, place.device, place.dtype, num_steps=shape.T, batch_size=shape.B)
     flops = 2.0 * shape.T * shape.B * sum(weight.numel() for weight in weights)
     if forward:
         layers.eval()
@@ -118,7 +118,8 @@ def layer_arm(make_cell: MakeCell, backend: Backend, shape: Shape, place: Place,
         def infer() -> None:
             layers(x_TBD)
 
-        return Arm(infer, flops, kernel)
+        return Arm(infer, flops, kernel_of_call(infer, layers, backend, place.device))
+    kernel = kernel_name(layers, backend, shape.D, place.device, place.dtype, num_steps=shape.T, batch_size=shape.B)
     x_TBD.requires_grad_()
 
     def step() -> None:
@@ -159,6 +160,23 @@ def article_arm(cell: str, backend_node: Node, place: Place) -> tuple[Arm, Shape
     return Arm(step, flops, kernel), Shape("article", T, B, D, H)
 
 
+def turns(arms: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """What each arm's turns gave in each round: the mean of two, one in order and one in the opposite order.
+
+    Args:
+        arms: Each takes one turn and says what that took.
+        rounds: Each starts with another arm.
+    """
+    found: dict[str, list[float]] = {name: [] for name in arms}
+    for round_number in range(rounds):
+        taken: dict[str, list[float]] = {name: [] for name in arms}
+        for name in turn_order(list(arms), round_number):
+            taken[name].append(arms[name]())
+        for name, pair in taken.items():
+            found[name].append(statistics.mean(pair))
+    return found
+
+
 def timed(arms: dict[str, Arm], rounds: int, place: Place) -> dict[str, list[float]]:
     """Milliseconds of a step in each round: the mean of the arm's two turns.
 
@@ -166,15 +184,14 @@ def timed(arms: dict[str, Arm], rounds: int, place: Place) -> dict[str, list[flo
     begins, so what one arm has queued does not hide how long the next one takes to queue its own.
     """
     steps = {name: steps_a_turn(arm, place) for name, arm in arms.items()}
-    times: dict[str, list[float]] = {name: [] for name in arms}
-    for round_number in range(-1, rounds):  # the first warms up
-        taken: dict[str, list[float]] = {name: [] for name in arms}
-        for name in turn_order(list(arms), max(round_number, 0)):
-            taken[name].append(turn_s(arms[name], steps[name], place) / steps[name] * 1000)
-        if round_number >= 0:
-            for name, pair in taken.items():
-                times[name].append(statistics.mean(pair))
-    return times
+
+    def turn_ms(name: str) -> float:
+        return turn_s(arms[name], steps[name], place) / steps[name] * 1000
+
+    taking = {name: partial(turn_ms, name) for name in arms}
+    if taking:
+        turns(taking, 1)  # warms up
+    return turns(taking, rounds) if taking else {}
 
 
 def turn_s(arm: Arm, num_steps: int, place: Place) -> float:

@@ -5,19 +5,20 @@
 ``stream``: one step of one layer a call, H inputs and H units, batch 1 and 8, the state carried by the caller; at least
 1,000 timed steps an arm, each timed by itself: the median, the 90th and the 99th percentile. ``batch``: one layer over
 whole sequences, on the grid of ``bench/cells.py``. float32. Every call is what a user writes in Python, for
-``torch.nn`` under ``torch.inference_mode``.
+all arms of this process under ``torch.inference_mode``, which is held around the calls.
 
 ONNX Runtime runs in a process of its own, in an environment made here from ``inference.txt`` when first needed
 (``.venv-inference``); one that cannot be made is said so and left out. All arms get the same weights and inputs and
 must agree on the outputs before they are timed. In a round each arm has a turn of some calls, then again in the
-opposite order; the next round starts with another arm. A ratio is of the rounds' medians, with its interval at 95 %
-(``gru_bench.statistics.ratios``): how many times as fast we are.
+opposite order; the next round starts with another arm. A ratio is of the means of both turns' medians, with its
+interval at 95 % (``gru_bench.statistics.ratios``): how many times as fast we are.
 
 Prints a table, the grid's geometric means, where an arm is faster than ours, and then one line of JSON. Exit 1 where
 outputs differ.
 """
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -28,13 +29,14 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
 import torch
 from cells import CELLS, GRID, chosen
-from peers import turn_order
+from cells_arms import turns
 from peers_processes import BENCH, Failed, interpreter, plain_environment, worker_environment
 from torch import Tensor
 
@@ -108,8 +110,11 @@ class OnnxRuntime:
         self.version: str = self._hear()["version"]
 
     def ask(self, **question: Any) -> Any:
-        cast(IO[str], self.process.stdin).write(json.dumps(question) + "\n")
-        cast(IO[str], self.process.stdin).flush()
+        try:
+            cast(IO[str], self.process.stdin).write(json.dumps(question) + "\n")
+            cast(IO[str], self.process.stdin).flush()
+        except OSError as error:
+            raise Failed(f"ONNX Runtime's process does not listen any more: {error}") from None
         return self._hear()
 
     def _hear(self) -> Any:
@@ -120,7 +125,8 @@ class OnnxRuntime:
 
     def close(self) -> None:
         for stream in (self.process.stdin, self.process.stdout):
-            cast(IO[str], stream).close()
+            with contextlib.suppress(OSError):  # what a dead process was not told yet
+                cast(IO[str], stream).close()
         self.process.wait()
 
     def take(self, case: Case, cell: Cell, x_TBD: Tensor) -> tuple[Tensor, Turn]:
@@ -138,10 +144,12 @@ def arm(call: Call, inputs: Sequence[Tensor]) -> tuple[Tensor, Turn]:
     """Outputs (T, B, H) of one call an input, which carry the state on, and the turns of such calls."""
     outputs: list[Tensor] = []
     state: Any = None
-    for x in inputs:
-        out, state = call(x, state)
-        outputs.append(out.reshape(-1, *out.shape[-2:]))
+    with torch.inference_mode():
+        for x in inputs:
+            out, state = call(x, state)
+            outputs.append(out.reshape(-1, *out.shape[-2:]))
 
+    @torch.inference_mode()
     def turn(calls: int) -> list[float]:
         now, taken, carried = time.perf_counter, [], state
         for number in range(-2, calls):
@@ -163,26 +171,15 @@ def our_arms(case: Case, cell: Cell, x_TBD: Tensor) -> dict[str, tuple[Tensor, T
     inputs = x_TBD.split(1) if case.part == "stream" else [x_TBD]
 
     def ours(x_TBD: Tensor, _: Any) -> tuple[Tensor, Any]:
-        with torch.no_grad():
-            return stack(x_TBD)[0], None
+        return stack(x_TBD)[0], None
 
     def theirs(x_TBD: Tensor, _: Any) -> tuple[Tensor, Any]:
         return module(x_TBD)[0], None
 
-    found: dict[str, tuple[Tensor, Turn]] = {}
     if case.part == "stream":
-        found[OURS] = arm(stack.stepper(case.B), [x_TBD[0] for x_TBD in inputs])
-        theirs = module
-    else:
-        found[OURS] = arm(ours, inputs)
-    with torch.inference_mode():
-        outputs, turn = arm(theirs, inputs)
-
-    def inside(calls: int) -> list[float]:
-        with torch.inference_mode():
-            return turn(calls)
-
-    return found | {TORCH: (outputs, inside)}
+        steps = [x_TBD[0] for x_TBD in inputs]
+        return {OURS: arm(stack.stepper(case.B), steps), TORCH: arm(module, inputs)}
+    return {OURS: arm(ours, inputs), TORCH: arm(theirs, inputs)}
 
 
 def agreeing(case: Case, onnx: OnnxRuntime | None) -> dict[str, Turn]:
@@ -215,21 +212,20 @@ def measure(case: Case, onnx: OnnxRuntime | None, rounds: int) -> list[Row]:
     Raises:
         Failed: The arms' outputs differ.
     """
-    turns = agreeing(case, onnx)
-    slowest = max(statistics.median(turn(3)) for turn in turns.values())
+    arms = agreeing(case, onnx)
+    slowest = max(statistics.median(turn(3)) for turn in arms.values())
     least = math.ceil(LEAST_STEPS / (2 * rounds)) if case.part == "stream" else LEAST_CALLS
     calls = min(max(int(TURN_S / slowest), least), MOST_CALLS)
-    rounds_s: dict[str, list[float]] = {name: [] for name in turns}
-    all_s: dict[str, list[float]] = {name: [] for name in turns}
-    for number in range(rounds):
-        taken: dict[str, list[float]] = {name: [] for name in turns}
-        for name in turn_order(list(turns), number):
-            taken[name] += turns[name](calls)
-        for name, some in taken.items():
-            rounds_s[name].append(statistics.median(some))
-            all_s[name] += some
+    all_s: dict[str, list[float]] = {name: [] for name in arms}
+
+    def median_s(name: str) -> float:
+        some = arms[name](calls)
+        all_s[name] += some
+        return statistics.median(some)
+
+    rounds_s = turns({name: partial(median_s, name) for name in arms}, rounds)
     rows: list[Row] = []
-    for name in turns:
+    for name in arms:
         p50, p90, p99 = (float(value) * 1e6 for value in np.quantile(all_s[name], (0.5, 0.9, 0.99)))
         row: Row = {"cell": case.cell, "part": case.part, "shape": case.label, "arm": name, "calls": len(all_s[name])}
         row |= {"T": 1 if case.part == "stream" else case.T, "B": case.B, "D": case.D, "H": case.H}

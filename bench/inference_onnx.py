@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import onnx  # type: ignore[import-not-found]
-import onnxruntime  # type: ignore[import-not-found]
+import onnx
+import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET, IR_VERSION = 14, 8
@@ -103,8 +103,9 @@ class Case:
         state, pieces, taken = self.start(), self.pieces(), []
         for call in range(-2, calls):
             piece = pieces[call % len(pieces)]
+            given = dict(zip(names, (piece, *state), strict=True))
             start = now()
-            _, *new = run(None, dict(zip(names, (piece, *state), strict=True)))
+            _, *new = run(None, given)
             end = now()
             if self.is_stream:
                 state = new

@@ -3,7 +3,8 @@
     python bench/memory.py [--cells rnn,lstm,gru] [--backends vendor,bptt] [--shapes TxBxH,...] [--device cuda]
                            [--dtype float64] [--json FILE]
 
-Cells, backends, shapes and types as in ``bench/cells.py``. Nothing is timed, so a busy machine does no harm.
+Cells, backends, shapes and types as in ``bench/cells.py``, and float64. Nothing is timed, so a busy machine does no
+harm.
 
 Columns: bytes that the forward pass leaves a token for the backward pass, its outputs among them; how many numbers that
 are for each of the H units; how many the formula says (``saved_values`` of ``backends/native/layer.py``). Then, in MiB,
@@ -22,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cells import BACKENDS, CELLS, DTYPES, chosen
+from cells import BACKENDS, CELLS, chosen
+from cells import DTYPES as TIMED
 from cells_arms import Place, Shape
 from torch import Tensor
 
@@ -38,6 +40,7 @@ from gru_bench.models.encoder import MakeCell
 
 Row = dict[str, Any]
 
+DTYPES = TIMED | {"float64": torch.float64}
 SHAPES = ("100x32x128", "35x64x512")
 MIB = 2**20
 HEADING = (

@@ -9,7 +9,8 @@ that of our readable loop, and its losses on one batch must fall; our backends m
 
 Each model has a process of its own. One works while all others sleep: a turn is ``--steps`` steps after one that is
 not timed, read once at its end; a round gives every model a turn, then once more in the opposite order; the next
-round starts with another model. All processes are bound to the same cores.
+round starts with another model. A ratio is taken within a round; from 20 rounds on it has an interval at 95 %, before
+that the smallest and the largest are given. All processes are bound to the same cores.
 
 Keras and Flax run in an environment of their own, ``.venv-peers`` at the top of the repository, made here from
 ``peers.txt`` when first needed. Prints a table and then one line of JSON. Exit 1 where a model could not take part.
@@ -36,6 +37,7 @@ from gru_bench.config.check import conf_dir
 from gru_bench.errors import UserError
 from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, git_state, machine_id
 from gru_bench.measure.threads import resolve_threads, usable_cores
+from gru_bench.statistics.ratios import FEWEST, paired_ratio
 
 CELLS = ("gru", "lstm", "rnn")
 PEERS = {
@@ -88,7 +90,14 @@ def objection(ready: dict[str, Any], num_parameters: int, first_loss: float) -> 
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> tuple[float, float, float]:
-    """Median, smallest and largest of the rounds' ratios, each of times taken within one round."""
+    """The middle of the rounds' ratios, each of times taken within one round, and how far it may be off.
+
+    That is the interval at 95 % where there are rounds enough for one (:mod:`gru_bench.statistics.ratios`); of fewer,
+    it is the median with the smallest and the largest.
+    """
+    if len(above) >= FEWEST:
+        found = paired_ratio(below, above)
+        return found.value, found.low, found.high
     ratios = [a / b for a, b in zip(above, below, strict=True)]
     return statistics.median(ratios), min(ratios), max(ratios)
 

@@ -1,13 +1,14 @@
 """What do unequal lengths cost? A ragged batch against batches of equally many tokens without padding.
 
-    python bench/ragged.py [--rounds 15] [--cells rnn,lstm,gru] [--backends bptt,vendor,loop,packed] [--threads N]
+    python bench/ragged.py [--rounds 20] [--cells rnn,lstm,gru] [--backends bptt,vendor,loop,packed] [--threads N]
                            [--size TxBxH] [--lengths equal,uniform,sentences]
 
 One layer of H inputs and H units, forward and backward in float32 on the CPU, as in ``bench/cells.py``; ``packed`` is
 ``torch.nn`` between ``pack_padded_sequence`` and ``pad_packed_sequence``, as users have it. Lengths of B sequences, at
 most T, always the same for the same size:
 
-    equal      all of them T: nothing is padding, the lengths are only given
+    equal      all of them T: nothing is padding, the lengths are only given. Always timed. An encoder drops such
+               lengths, which are given to the layer itself here: no model pays for them
     uniform    from 1 to T, equally far apart
     sentences  evenly spaced quantiles of a log-normal distribution with median T / 5 and sigma 0.7, the longest T
 
@@ -18,10 +19,12 @@ The batch (T, B) with these lengths is compared with two full batches of as many
 
 Both are rounded to whole steps and sequences, so times are compared per token. A ratio of 1.1 says that a token costs
 1.1 times as much where lengths differ. All batches of a cell are timed by turns, once in order and once in the
-opposite order a round; ratios are medians of the ratios within a round. ``padded`` is the padding's share of the
-ragged batch.
+opposite order a round; ratios are taken within a round and have an interval at 95 % (``gru_bench.statistics.ratios``).
+Of ``equal`` both full batches are the same thing: how far their ratio reaches from 1 is the backend's noise ``floor``,
+and a ratio inside it is said to be in the noise. ``padded`` is the padding's share of the ragged batch.
 
-Prints a table and then one line of JSON.
+A backend must pass its parity check first. Prints a table and then one line of JSON. Exit 1 where a backend could not
+be timed, and where a token in unequal lengths costs ours more than 1.1 times that of ``same B``.
 """
 
 import argparse
@@ -29,30 +32,37 @@ import json
 import math
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import NormalDist
 from typing import Any
 
 import torch
 from cells import chosen
-from peers import turn_order
+from cells_arms import Arm, Place, turn_s, turns
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from gru_bench.backends.base import Backend
+from gru_bench.backends.vendor import Vendor
 from gru_bench.config.check import construct
-from gru_bench.errors import UserError
+from gru_bench.errors import Unsupported, UserError
+from gru_bench.measure import parity
 from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, environment, machine_id
+from gru_bench.measure.kernel import kernel_of_call
 from gru_bench.measure.threads import resolve_threads, set_threads, usable_cores
 from gru_bench.models.encoder import MakeCell
+from gru_bench.statistics.ratios import FEWEST, NOISE, finding, floor_of, paired_ratio
 
-PACKED = "packed"
+PACKED, OURS, EQUAL = "packed", "bptt", "equal"
 MODULES: dict[str, Callable[[int, int], nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 BACKENDS = ("bptt", "vendor", "loop", PACKED)
 SIZE = (100, 32, 128)
+LIMIT = 1.1
+"""How many times as much a token in unequal lengths may cost on our own backend."""
 
 CPU, DTYPE = torch.device("cpu"), torch.float32
+PLACE = Place(CPU, DTYPE, "float32")
 
 Row = dict[str, Any]
 Layer = Callable[[Tensor, Tensor | None], Tensor]
@@ -74,7 +84,28 @@ def sentences(T: int, B: int) -> list[int]:
     return [*(min(max(round(T / 5 * q), 1), T) for q in quantiles[:-1]), T]
 
 
-LENGTHS: dict[str, Callable[[int, int], list[int]]] = {"equal": equal, "uniform": uniform, "sentences": sentences}
+LENGTHS: dict[str, Callable[[int, int], list[int]]] = {EQUAL: equal, "uniform": uniform, "sentences": sentences}
+
+
+def maker_of(cell: str) -> MakeCell:
+    """What makes one cell."""
+    maker: MakeCell = construct(chosen("cell", cell) | {"_partial_": True})
+    return maker
+
+
+def backend_of(name: str) -> Backend:
+    """The backend of that name; ``packed`` runs the vendor's kernels."""
+    backend: Backend = Vendor() if name == PACKED else construct(chosen("backend", name))
+    return backend
+
+
+def objection(cell: str, name: str) -> str | None:
+    """Why a cell is not timed on a backend; None where it is."""
+    try:
+        found = parity.check(maker_of(cell), backend_of(name), CPU, DTYPE)
+    except Unsupported as error:
+        return str(error)
+    return None if found.passed else f"parity is red: {max(found.output_error, found.gradient_error):.1e}"
 
 
 def layer_of(name: str, cell: str, H: int) -> tuple[Layer, nn.Module]:
@@ -90,8 +121,7 @@ def layer_of(name: str, cell: str, H: int) -> tuple[Layer, nn.Module]:
             return pad_packed_sequence(outputs, total_length=x_TBD.shape[0])[0]
 
         return packed, module
-    make_cell: MakeCell = construct(chosen("cell", cell) | {"_partial_": True})
-    backend: Backend = construct(chosen("backend", name))
+    make_cell, backend = maker_of(cell), backend_of(name)
     stack = backend.stack([make_cell(H, H, torch.Generator().manual_seed(0))], CPU, DTYPE)
     return lambda x_TBD, lengths: stack(x_TBD, None, lengths)[0], stack
 
@@ -114,11 +144,13 @@ def step_of(layer: Layer, module: nn.Module, T: int, B: int, H: int, lengths: li
 def measure(
     cell: str, backends: Sequence[str], size: tuple[int, int, int], names: Sequence[str], rounds: int
 ) -> list[Row]:
-    """The rows of one cell."""
+    """The rows of one cell; a backend that could not be timed has one row with the reason."""
     T, B, H = size
+    reasons = {backend: objection(cell, backend) for backend in backends}
     steps: dict[str, Callable[[], None]] = {}
     tokens: dict[str, int] = {}
-    for backend in backends:
+    kernels: dict[str, str] = {}
+    for backend in (backend for backend in backends if reasons[backend] is None):
         layer, module = layer_of(backend, cell, H)
         for name in names:
             lengths = LENGTHS[name](T, B)
@@ -133,29 +165,50 @@ def measure(
                 ragged = kind == "ragged"
                 steps[key] = step_of(layer, module, t, b, H, lengths if ragged else None)
                 tokens[key] = total if ragged else t * b
-    for step in steps.values():
-        step()
-    times: dict[str, list[float]] = {key: [] for key in steps}
-    for round_number in range(rounds):
-        taken: dict[str, list[float]] = {key: [] for key in steps}
-        for key in turn_order(list(steps), round_number):
-            start = time.perf_counter()
-            steps[key]()
-            taken[key].append((time.perf_counter() - start) * 1e6 / tokens[key])
-        for key, pair in taken.items():
-            times[key].append(statistics.mean(pair))
-    rows = []
+            ragged_step = steps[f"{backend} {name} ragged"]
+            kernels[f"{backend} {name}"] = kernel_of_call(ragged_step, module, backend_of(backend), CPU)
+
+    def us_a_token(key: str) -> float:
+        return turn_s(Arm(steps[key], 0.0, ""), 1, PLACE) * 1e6 / tokens[key]
+
+    arms = {key: partial(us_a_token, key) for key in steps}
+    if arms:
+        turns(arms, 1)  # warms up
+    times = turns(arms, rounds) if arms else {}
+    rows: list[Row] = []
     for backend in backends:
+        if reasons[backend] is not None:
+            rows.append({"cell": cell, "backend": backend, "reason": reasons[backend]})
+            continue
+        floor = floor_of(paired_ratio(times[f"{backend} {EQUAL} same_B"], times[f"{backend} {EQUAL} same_T"]))
         for name in names:
-            ragged_us = times[f"{backend} {name} ragged"]
-            row: Row = {"cell": cell, "backend": backend, "lengths": name, "tokens": tokens[f"{backend} {name} ragged"]}
-            row["padded"] = round(1 - row["tokens"] / (T * B), 3)
-            row["us_a_token"] = round(statistics.median(ragged_us), 3)
+            key = f"{backend} {name}"
+            row: Row = {"cell": cell, "backend": backend, "lengths": name, "kernel": kernels[key]}
+            row |= {"tokens": tokens[f"{key} ragged"], "padded": round(1 - tokens[f"{key} ragged"] / (T * B), 3)}
+            row |= {"us_a_token": round(statistics.median(times[f"{key} ragged"]), 3), "floor": round(floor, 3)}
             for kind in ("same_B", "same_T"):
-                full_us = times[f"{backend} {name} {kind}"]
-                row[kind] = round(statistics.median(a / b for a, b in zip(ragged_us, full_us, strict=True)), 3)
+                found = paired_ratio(times[f"{key} {kind}"], times[f"{key} ragged"])
+                row |= {kind: round(found.value, 3), f"{kind}_low": round(found.low, 3)}
+                row |= {f"{kind}_high": round(found.high, 3), f"{kind}_noise": finding(found, floor) == NOISE}
+            row["above_limit"] = is_above(row)
             rows.append(row)
     return rows
+
+
+def is_above(row: Row) -> bool:
+    """Whether unequal lengths cost our own backend more than the limit."""
+    return row["backend"].partition(":")[0] == OURS and row["lengths"] != EQUAL and row["same_B"] > LIMIT
+
+
+def line(row: Row) -> str:
+    """One row of the table."""
+    if "reason" in row:
+        return f"{row['cell']:<5} {row['backend']:<8} not timed: {row['reason']}"
+    said = [f"above {LIMIT}"] * row["above_limit"] + ["same B in the noise"] * row["same_B_noise"]
+    spans = [f"{row[kind]:.2f} ({row[f'{kind}_low']:.2f}..{row[f'{kind}_high']:.2f})" for kind in ("same_B", "same_T")]
+    head = f"{row['cell']:<5} {row['backend']:<8} {row['lengths']:<10} {row['kernel']:<19} {row['padded']:>6.0%}"
+    times = f"{row['us_a_token']:>9.3f} {spans[0]:>18} {spans[1]:>18} {row['floor']:>6.3f}"
+    return f"{head} {times}  {', '.join(said)}".rstrip()
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -165,7 +218,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         UserError: An unknown cell, backend or distribution, or a number out of range.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=FEWEST)
     parser.add_argument("--cells", default=",".join(MODULES))
     parser.add_argument("--backends", default=",".join(BACKENDS))
     parser.add_argument("--lengths", default=",".join(LENGTHS))
@@ -178,6 +231,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         if unknown:
             raise UserError(f"--{key}={','.join(unknown)}: valid: {', '.join(valid)}")
         setattr(options, key, asked)
+    options.lengths = list(dict.fromkeys([EQUAL, *options.lengths]))
     options.backends = list(dict.fromkeys(options.backends.split(",")))
     for backend in options.backends:
         if backend != PACKED:
@@ -186,8 +240,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     if len(sizes) != 3 or not all(size.isdecimal() and int(size) > 0 for size in sizes):
         raise UserError(f"--size={options.size}: must be TxBxH of positive numbers, as 100x32x128")
     options.size = tuple(map(int, sizes))
-    if options.rounds < 1:
-        raise UserError(f"--rounds={options.rounds}: must be at least 1")
+    if options.rounds < FEWEST:
+        raise UserError(f"--rounds={options.rounds}: a ratio needs at least {FEWEST}")
     resolve_threads(options.threads, 1)
     return options
 
@@ -201,19 +255,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     others = cores_used_by_others(1.0)
     set_threads(options.threads)
-    print(f"{'cell':<5} {'backend':<8} {'lengths':<10} {'padded':>6} {'us/token':>9} {'/ same B':>9} {'/ same T':>9}")
+    print(
+        f"{'cell':<5} {'backend':<8} {'lengths':<10} {'kernel':<19} {'padded':>6} {'us/token':>9} {'/ same B':>18} "
+        f"{'/ same T':>18} {'floor':>6}"
+    )
     rows: list[Row] = []
     for cell in options.cells:
         for row in measure(cell, options.backends, options.size, options.lengths, options.rounds):
             rows.append(row)
-            head = f"{row['cell']:<5} {row['backend']:<8} {row['lengths']:<10} {row['padded']:>6.0%}"
-            print(f"{head} {row['us_a_token']:>9.3f} {row['same_B']:>9.2f} {row['same_T']:>9.2f}", flush=True)
+            print(line(row), flush=True)
     if others > OTHERS_ABOVE:
         print(f"others used {others:.1f} cores at the start: do not trust these times")
     facts = {"machine": machine_id(), "torch": torch.__version__, "threads": options.threads, "dtype": "float32"}
     summary = {**facts, "size": options.size, "rounds": options.rounds, "others_cores": round(others, 2)}
     print(json.dumps({**summary, "environment": environment(), "rows": rows}))
-    return 0
+    return 1 if any("reason" in row or row["above_limit"] for row in rows) else 0
 
 
 if __name__ == "__main__":

@@ -246,7 +246,8 @@ def corpus_chrf(hypotheses: Sequence[str], references: Sequence[str], *, lowerca
     """
     _check_sentences(hypotheses, references)
     metric = CHRF(lowercase=lowercase)
-    # the steps of sacrebleu's corpus_score; a sentence_score for each sentence would count all n-grams a second time
+    # the steps of sacrebleu 2's corpus_score, which are not public: a sentence_score for each sentence would count all
+    # n-grams a second time
     counts = metric._extract_corpus_statistics(list(hypotheses), [list(references)])
     sentences = [float(metric._aggregate_and_compute([row]).score) for row in counts]
     return ChrF(float(metric._aggregate_and_compute(counts).score), str(metric.get_signature()), sentences)

@@ -38,7 +38,8 @@ def timing(
 ) -> dict[str, Any]:
     """One row of ``timings``; ``half`` is half of the interval's width, relative, and the floor is 1 % wide."""
     row: dict[str, Any] = {
-        "experiment": "regimes", "status": "finished", "machine": "ab12cd34", "device": "cpu", "dtype": "float32",
+        "experiment": "quick" if facts.get("task") else "regimes",
+        "status": "finished", "machine": "ab12cd34", "device": "cpu", "dtype": "float32",
         "threads": 1, "torch": "2.13.0", "git_commit": "0123456789abcdef", "dirty": False,
         "instrument": "cores 0; TF32 off; deterministic off; g++ 12.2 -O3", "measured_at": "2026-11-27T12:00:00",
         "situation": "train", "task": "", "steps": 100, "batch": 32, "inputs": 64, "hidden_size_asked": 64,

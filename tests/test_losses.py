@@ -1,9 +1,14 @@
 """The loss over a large output layer against the plain one."""
 
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from gru_bench import losses
 from gru_bench.losses import IGNORED, chunk_rows, mean_nats, nats_and_guesses, token_nats
@@ -79,7 +84,47 @@ def test_where_all_targets_are_ignored_nothing_is_a_number_either_way(monkeypatc
     [(1000, 640, 320), (4000, 1024, 256), (33278, 1120, 125), (10**7, 100, 1), (1000, 524, 524), (1000, 525, 263)],
 )
 def test_chunks_are_of_nearly_one_size_and_within_the_limits(num_words: int, num_rows: int, rows: int) -> None:
+    assert chunk_rows(skip_init(nn.Linear, 1, num_words), num_rows) == rows
+
+
+@pytest.mark.parametrize(
+    ("num_words", "num_rows", "rows"), [(1000, None, 4194), (1000, 640, 640), (33278, 1120, 125), (10**7, 100, 1)]
+)
+def test_off_the_cpu_a_chunk_is_as_large_as_its_bytes_allow(num_words: int, num_rows: int | None, rows: int) -> None:
     assert chunk_rows(nn.Linear(1, num_words, device="meta"), num_rows) == rows
+
+
+@pytest.mark.parametrize(("rows", "chunked"), [(13, True), (15, False)])
+def test_off_the_cpu_logits_of_one_chunk_are_few(monkeypatch: pytest.MonkeyPatch, rows: int, chunked: bool) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(losses._ChunkedNats, "apply", lambda *args: calls.append(args[-2]))
+    monkeypatch.setattr(losses, "on_cpu", lambda _: False)
+    chunks_of(monkeypatch, rows)  # with a cache in which nothing is few
+    mean_nats(*inputs())
+    assert calls == ([8] if chunked else [])
+
+
+def test_no_positions_have_no_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    h_TBE, layer, targets_TB = inputs()
+    assert chunk_rows(layer, 0) == 1
+    for rows in (1, 99):
+        chunks_of(monkeypatch, rows)
+        assert mean_nats(h_TBE[:0], layer, targets_TB[:0]).isnan()
+        assert [list(found.shape) for found in nats_and_guesses(h_TBE[:0], layer, targets_TB[:0])] == [[0, B]] * 2
+
+
+def test_a_layer_without_bias_takes_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    h_TBE, layer, targets_TB = inputs()
+    nn.init.zeros_(layer.bias)
+    without = nn.Linear(E, V, bias=False, dtype=torch.float64)
+    without.weight = layer.weight
+    chunks_of(monkeypatch, 4)
+    found, expected = (
+        [loss, *torch.autograd.grad(loss, [h_TBE, layer.weight])]
+        for loss in (mean_nats(h_TBE, output, targets_TB) for output in (without, layer))
+    )
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_few_logits_are_the_plain_loss_to_the_last_bit() -> None:
@@ -104,14 +149,27 @@ def test_mixed_precision_takes_the_plain_way(monkeypatch: pytest.MonkeyPatch) ->
     assert not torch.equal(loss, mean_nats(h_TBE, layer, targets_TB))  # which is in chunks, in single precision
 
 
-def test_no_gradient_is_made_where_none_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = inputs()
-    expected = mean_nats(*given)
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, contextlib.nullcontext])
+def test_no_gradient_is_made_where_none_is_asked(
+    monkeypatch: pytest.MonkeyPatch, mode: Callable[[], AbstractContextManager[None]]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a gradient is made")
+
+    h_TBE, layer, targets_TB = inputs()
+    expected = mean_nats(h_TBE, layer, targets_TB).detach()
     chunks_of(monkeypatch, 1)
-    with torch.no_grad():
-        loss = mean_nats(*given)
+    for owner, name in ((torch, "mm"), (torch, "zeros_like"), (torch, "empty_like"), (Tensor, "addmm_")):
+        monkeypatch.setattr(owner, name, refuse)
+    with pytest.raises(AssertionError, match="a gradient is made"):
+        mean_nats(h_TBE, layer, targets_TB)
+    if mode is contextlib.nullcontext:  # gradients are recorded, but nobody's are asked for
+        h_TBE, layer = h_TBE.detach(), layer.requires_grad_(False)
+    with mode():
+        loss = mean_nats(h_TBE, layer, targets_TB)
+    monkeypatch.undo()
     assert not loss.requires_grad
-    torch.testing.assert_close(loss, expected.detach())
+    torch.testing.assert_close(loss, expected)
 
 
 def test_a_tied_matrix_gets_both_gradients(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,11 +183,12 @@ def test_bleu_of_raw_text_is_sacrebleus(lowercase: bool) -> None:
 
 
 @pytest.mark.parametrize("lowercase", [False, True])
-def test_chrf_is_sacrebleus(lowercase: bool) -> None:
-    chrf = corpus_chrf(SAID, RAW, lowercase=lowercase)
+@pytest.mark.parametrize(("said", "raw"), [(SAID, RAW), (HYPOTHESES, REFERENCES), ([""], ["a"])])
+def test_chrf_is_sacrebleus(said: list[str], raw: list[str], lowercase: bool) -> None:
+    chrf = corpus_chrf(said, raw, lowercase=lowercase)
     metric = sacrebleu.metrics.CHRF(lowercase=lowercase)
-    assert chrf.score == metric.corpus_score(SAID, [RAW]).score
-    assert chrf.sentences == [metric.sentence_score(h, [r]).score for h, r in zip(SAID, RAW, strict=True)]
+    assert chrf.score == metric.corpus_score(said, [raw]).score
+    assert chrf.sentences == [metric.sentence_score(h, [r]).score for h, r in zip(said, raw, strict=True)]
     assert chrf.signature == str(metric.get_signature())
     assert "|nc:6|nw:0|" in chrf.signature
 

@@ -63,7 +63,8 @@ def run_in_torch(cell: Cell, x_TBD: Tensor, state: State | None, lengths: Tensor
     """One layer over a sequence in plain torch; see :func:`gru_bench.backends.native.run_layer`."""
     state = cell.initial_state(x_TBD.shape[1]) if state is None else state
     if not torch.is_grad_enabled():
-        return loop.run_layer(cell, x_TBD, state, lengths)  # the same steps, and nothing is kept
+        with marked(loop.LOOP):
+            return loop.run_layer(cell, x_TBD, state, lengths)  # the same steps, and nothing is kept
     gx_TBG = cell.input_projection(x_TBD)
     recurrent = {name: parameter for name, parameter in cell.named_parameters() if name not in ("W", "b")}
     histories: State = _HandDerived.apply(cell, tuple(recurrent), gx_TBG, *recurrent.values(), *state)
@@ -134,15 +135,16 @@ class BPTT(Backend):
             plain torch, with a warning where it could not be compiled; ``required`` refuses instead;
             ``never`` does not take it. What ran is what a profiler sees, as for every backend.
         chunk: Steps after which only the states are kept and everything else is computed again in the backward pass:
-            a third more arithmetic, and the gates' memory of one chunk instead of the whole sequence. Measured on
-            400 steps in chunks of 50 (``bench/cells.py``, 2 threads): half the memory of a GRU or an LSTM for 1.6 to
-            1.8 times the time. A plain RNN keeps nothing but its states and gains nothing. None keeps all.
+            a third more arithmetic, and the gates' memory of one chunk instead of the whole sequence.
+            ``bench/memory.py`` measures what that saves, ``bench/cells.py`` what it costs in time. A plain RNN keeps
+            nothing but its states and gains nothing. None keeps all.
     """
 
     name: ClassVar[str] = "bptt"
     marks: ClassVar[tuple[Mark, ...]] = (
         Mark(native.NATIVE, lambda event, _: native.native_name(event)),
         Mark(HAND_DERIVED, "hand-derived torch"),
+        Mark(loop.LOOP, "Python loop"),
     )
 
     def __init__(

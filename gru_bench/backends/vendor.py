@@ -180,14 +180,25 @@ class VendorStack(Stack):
         if not self.onednn:
             return super().stepper(batch_size)
         check_batch_size(batch_size)
-        module = self.module
+        module, num_states = self.module, self.num_states
+        returned: State | None = None  # by the last step: not looked at again where it comes back
 
-        @torch.no_grad()
         def step(x_BD: Tensor, state: State | None) -> tuple[Tensor, State]:
-            check_step(x_BD, state, batch_size)
-            given = state[0] if state is not None and self.num_states == 1 else state
+            nonlocal returned
+            if torch.is_grad_enabled():
+                with torch.no_grad():
+                    return step(x_BD, state)
+            new = state is not returned
+            check_step(x_BD, state if new else None, batch_size)
+            if new and state is not None:
+                if len(state) != num_states:
+                    raise UserError(f"this step takes {num_states} of states (L, B, H), got {len(state)}")
+                state = tuple(s_LBH.contiguous() for s_LBH in state)  # cuDNN takes no others
+            given = state[0] if state is not None and num_states == 1 else state
             h_TBH, final = module(x_BD[None], given)
-            return h_TBH[0], final if self.num_states > 1 else (final,)
+            check_type(h_TBH)
+            returned = final if num_states > 1 else (final,)
+            return h_TBH[0], returned
 
         return step
 
@@ -246,8 +257,10 @@ def check_type(h_TBH: Tensor) -> None:
     Raises:
         Unsupported: The layer ran in float16.
     """
+    if h_TBH.dtype is not torch.float16:
+        return
     kind = h_TBH.device.type
-    if h_TBH.dtype is torch.float16 and torch.is_autocast_enabled(kind):
+    if torch.is_autocast_enabled(kind):
         asked = torch.get_autocast_dtype(kind)
         if asked is not torch.float16:
             raise Unsupported(

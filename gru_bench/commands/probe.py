@@ -20,6 +20,7 @@ from gru_bench.config.check import (
     to_node,
 )
 from gru_bench.errors import UserError
+from gru_bench.measure import lanes
 from gru_bench.probes.base import Findings
 from gru_bench.run import probing
 from gru_bench.run.rebuild import rebuild
@@ -49,7 +50,9 @@ def probe(config: DictConfig) -> int:
         if keys.run is None:
             raise UserError("run=null: which run? valid: run=ID, the last word of the line that the run printed")
         source = open_source(absolute_uri(uri))
-        measure(source, finished_run(source, str(keys.run)), node, keys)
+        run = finished_run(source, str(keys.run))
+        with lanes.shared(f"probe {run.run_id}", lambda text: print(text, file=sys.stderr, flush=True)):
+            measure(source, run, node, keys)
     except messages.BAD_INPUT as error:  # printed here, since Hydra would put a line of its own before it
         print(messages.line("probe", error), file=sys.stderr)
         return 2

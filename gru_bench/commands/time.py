@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from gru_bench.commands import messages
 from gru_bench.commands.measuring import Measuring, tell
-from gru_bench.commands.time_tasks import models_of
+from gru_bench.commands.time_tasks import check_given, models_of, runs_of
 from gru_bench.commands.train import where
 from gru_bench.config.check import check_arguments, check_node, conf_dir, construct, to_node
 from gru_bench.errors import UserError
@@ -41,7 +41,8 @@ def measure(config: DictConfig) -> int:
     node, hydra = to_node(config), HydraConfig.get()
     choices = {key: str(value) for key, value in hydra.runtime.choices.items() if value is not None}
     folders = [Path(one.path) for one in hydra.runtime.config_sources if one.schema == "file"] or [conf_dir()]
-    given = [text.lstrip("+").partition("=")[0] for text in hydra.overrides.task]
+    overrides = [text.lstrip("+") for text in hydra.overrides.task]
+    given = [text.partition("=")[0] for text in overrides]
     check_arguments(Select, node["select"], "select.", "gru-bench time")
     check_node(node["tracking"], "tracking")
     asked = ask(node, choices["budget"], folders, given)
@@ -50,12 +51,16 @@ def measure(config: DictConfig) -> int:
     if selected is not None and "grid" in choices:
         raise UserError(f"experiment={selected}, grid={choices['grid']}: sizes come from one of them; valid: either")
     experiment = TIMINGS if selected is None else str(selected)
-    models = [] if selected is None else models_of(open_source(store.uri), experiment, asked, given)
-    # models are checked where they are timed, each at its own sizes
-    refused = {} if models else refusals(asked)
+    groups = []
+    if selected is not None:
+        check_given(experiment, overrides, asked)
+        groups = runs_of(open_source(store.uri), experiment, asked, given)
     store.open()
-    measuring = Measuring(asked, store, choices.get("grid", experiment), refused)
-    with lanes.alone("gru-bench time", tell):
+    with lanes.alone("gru-bench time", tell):  # whatever computes anything comes after this
+        # models are checked where they are timed, each at its own sizes
+        models = models_of(open_source(store.uri), groups, asked, given)
+        refused = {} if models else refusals(asked)
+        measuring = Measuring(asked, store, choices.get("grid", experiment), refused)
         if models:
             measuring.models(models)
         else:

@@ -1,5 +1,6 @@
 """Timings as lines of text: one a pair, as it is measured."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,11 +72,13 @@ def finding(facts: Facts) -> str:
     """Who is faster, by how much, or that the gap is no larger than the noise."""
     ratio, low, high, floor = (float(facts[name]) for name in ("ratio", "ratio_low", "ratio_high", "floor"))
     if facts["finding"] == FIRST:
-        return f"{faster(facts, 'first_')} {ratio:.2f} times as fast ({low:.2f} to {high:.2f}), floor {floor:.2f}"
+        return f"{faster(facts, 'first_')} {ratio:.2f} times as fast ({low:.2f} to {high:.2f}), floor {floor:.3f}"
     if facts["finding"] == SECOND:
         name = faster(facts, "second_")
-        return f"{name} {1 / ratio:.2f} times as fast ({1 / high:.2f} to {1 / low:.2f}), floor {floor:.2f}"
-    return f"inside noise (floor {floor:.2f}): {ratio:.2f} ({low:.2f} to {high:.2f})"
+        return f"{name} {1 / ratio:.2f} times as fast ({1 / high:.2f} to {1 / low:.2f}), floor {floor:.3f}"
+    outside = low > floor or high < 1 / floor
+    what = "not called on a busy machine" if outside else f"inside noise (floor {floor:.3f})"
+    return f"{what}: {ratio:.2f} ({low:.2f} to {high:.2f})"
 
 
 def faster(facts: Facts, prefix: str) -> str:
@@ -92,14 +95,16 @@ def faster(facts: Facts, prefix: str) -> str:
 def notes(facts: Facts) -> list[str]:
     """What else a reader must know."""
     found = []
-    if facts.get("first_p50_us") is not None:
+    if not math.isnan(facts.get("first_p50_us") or math.nan):
         quantiles = [
-            "/".join(f"{facts[f'{prefix}{name}']:.0f}" for name in ("p50_us", "p90_us", "p99_us"))
+            "/".join(f"{facts[f'{prefix}{name}']:.3g}" for name in ("p50_us", "p90_us", "p99_us"))
             for prefix in ("first_", "second_")
         ]
         found.append(f"p50/p90/p99 {quantiles[0]} and {quantiles[1]} µs")
     if facts["repeated"]:
-        found.append(f"{facts['repeated']} of {facts['repeated'] + facts['rounds']} rounds were disturbed")
+        found.append(f"{facts['rounds']} rounds count, {facts['repeated']} were disturbed")
+    if facts.get("warm") is False:
+        found.append("times had not settled")
     if facts["others_cores"] > OTHERS_SHOWN:
         found.append(f"others used {facts['others_cores']:.1f} cores")
     if facts["forced"]:

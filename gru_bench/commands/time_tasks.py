@@ -34,6 +34,10 @@ ALIKE = (
 """In what runs must agree whose models are timed against each other; how they were trained matters for scores alone."""
 
 
+OWN = ("steps", "batch", "inputs", "hidden_size", "num_layers", "bidirectional", "dtype", "backends", "budget")
+"""Keys that say nothing of models: each has its own."""
+
+
 @dataclass(frozen=True)
 class Models:
     """The models of one task that are comparable.
@@ -61,8 +65,33 @@ class Models:
         )
 
 
-def models_of(source: Source, experiment: str, asked: Asked, given: Sequence[str]) -> list[Models]:
-    """The models of each task, one group for each combination of settings with at least two of the cells.
+Group = Mapping[str, StoredRun]
+"""Comparable runs, one a cell."""
+
+
+def check_given(experiment: str, overrides: Sequence[str], asked: Asked) -> None:
+    """Refuse keys that would be ignored, since models have their own sizes.
+
+    Args:
+        experiment: Whose models are timed.
+        overrides: Of the command line, as ``key=value``.
+        asked: The situations.
+
+    Raises:
+        UserError: There is such a key, or no situation says anything of models.
+    """
+    for text in overrides:
+        if text.partition("=")[0].partition(".")[0] in OWN:
+            raise UserError(f"{text}: models are timed as experiment={experiment} trained them; valid: without it")
+    if not any(made.of_models for _, made in asked.situations.values()):
+        names = ",".join(asked.situations)
+        raise UserError(
+            f"situation=[{names}]: of layers alone; valid with experiment={experiment}: train, batch, stream"
+        )
+
+
+def runs_of(source: Source, experiment: str, asked: Asked, given: Sequence[str]) -> list[Group]:
+    """The runs whose models are comparable: a group for each combination of settings with at least two of the cells.
 
     Args:
         source: The store.
@@ -90,7 +119,7 @@ def models_of(source: Source, experiment: str, asked: Asked, given: Sequence[str
         if usable and facts.get("cell") in cells:
             key = (facts.get("task", ""), *(facts.get(name, "") for name in ALIKE))
             groups.setdefault(key, {})[facts["cell"]] = run  # the latest of each cell
-    found = [group(source, runs, asked, given) for _, runs in sorted(groups.items()) if len(runs) > 1]
+    found: list[Group] = [runs for _, runs in sorted(groups.items()) if len(runs) > 1]
     if not found:
         raise UserError(
             f"experiment={experiment}: no task with finished runs of two of {', '.join(cells)} at equal settings"
@@ -98,8 +127,13 @@ def models_of(source: Source, experiment: str, asked: Asked, given: Sequence[str
     return found
 
 
-def group(source: Source, runs: Mapping[str, StoredRun], asked: Asked, given: Sequence[str]) -> Models:
-    """Comparable runs, one a cell, as what is to be timed."""
+def models_of(source: Source, groups: Sequence[Group], asked: Asked, given: Sequence[str]) -> list[Models]:
+    """What :func:`runs_of` found as what is to be timed. Loads data and builds a model of each group."""
+    return [models_in(source, runs, asked, given) for runs in groups]
+
+
+def models_in(source: Source, runs: Group, asked: Asked, given: Sequence[str]) -> Models:
+    """Comparable runs as what is to be timed."""
     arms: dict[Arm, ArmJob] = {}
     for cell, run in runs.items():
         node = config_of(source, run)

@@ -20,7 +20,12 @@ from gru_bench.store.schema import FAMILIES
 
 FIRST, SECOND = "gru", "lstm"
 ALPHA = 0.05
-BUDGETS = {"hidden": "equal hidden size", "parameters": "equal number of parameters", "state": "equal size of state"}
+BUDGETS = {
+    "hidden": "equal hidden size",
+    "parameters": "equal number of parameters",
+    "state": "equal size of state",
+    "flops": "equal arithmetic a token",
+}
 """What each budget holds equal, in words; also their order."""
 MOST_TABLES = 3000
 """Runs of the secondary comparisons whose test examples are read; of more, the noise of seeds alone is known."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from gru_bench.report.groups import Group, truth
 from gru_bench.report.markdown import known
-from gru_bench.report.timings import Arm, Timing, families
+from gru_bench.report.timings import Arm, Timing, facts_of, families, same
 from gru_bench.report.view import View
 
 CARD = ("train", "batch", "stream")
@@ -91,9 +91,10 @@ def is_step_of(one: Timing, arm: Arm, group: Group) -> bool:
         (one.situation, one.task) == ("train", group.task)
         and not one.is_forced
         and (arm.cell, arm.backend) == (group.cell, group.fact("backend"))
-        and same(arm.facts, group, ARM)
-        and same(one.row, group, PLACE)
+        and alike(arm.facts, group, ARM)
+        and alike(one.row, group, PLACE)
         and {value for value in group.finished["machine"] if known(value)} <= {one.row["machine"]}
+        and one.belongs_to(facts_of(group.finished))
     )
 
 
@@ -102,10 +103,9 @@ ARM = {"hidden_size": "hidden_size"}
 """Facts of a timing, or of its arm, and the fact of a run that must be the same."""
 
 
-def same(facts: Mapping[str, Any], group: Group, names: Mapping[str, str]) -> bool:
+def alike(facts: Mapping[str, Any], group: Group, names: Mapping[str, str]) -> bool:
     """Whether facts are equal as far as both are known."""
-    pairs = [(facts[ours], group.fact(theirs)) for ours, theirs in names.items()]
-    return all(not known(one) or not known(other) or one == other for one, other in pairs)
+    return all(same(facts[ours], group.fact(theirs)) for ours, theirs in names.items())
 
 
 def together(found: Sequence[Timing]) -> str:

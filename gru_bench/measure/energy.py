@@ -12,12 +12,12 @@ from typing import Self
 
 import torch
 
+from gru_bench.measure.nvml import NVML, open_card
+
 POWERCAP = Path("/sys/class/powercap")
 """Where Linux shows RAPL, of Intel and AMD alike, in microjoules. Since 2020 mostly to root alone (CVE-2020-8694)."""
 DOMAINS = ("package", "dram")
 """Those that are added up: a package has its cores in it, but not its memory, and the whole platform has both."""
-NVML = "libnvidia-ml.so.1"
-"""Comes with the driver; its package for Python would be one more dependency for one number."""
 
 
 class Energy:
@@ -99,15 +99,10 @@ def card_joules(uuid: str, library: str = NVML) -> float | None:
         uuid: As torch gives it.
         library: Name of the driver's library.
     """
-    try:
-        nvml = ctypes.CDLL(library)
-    except OSError:
+    found = open_card(uuid, library)
+    if found is None:
         return None
-    handle, millijoules = ctypes.c_void_p(), ctypes.c_ulonglong()
-    name = f"GPU-{uuid.removeprefix('GPU-')}".encode()
-    done = (
-        nvml.nvmlInit_v2() == 0
-        and nvml.nvmlDeviceGetHandleByUUID(name, ctypes.byref(handle)) == 0
-        and nvml.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(millijoules)) == 0
-    )
-    return millijoules.value / 1e3 if done else None
+    nvml, handle = found
+    millijoules = ctypes.c_ulonglong()
+    failed = nvml.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(millijoules))
+    return None if failed else millijoules.value / 1e3

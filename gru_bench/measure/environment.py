@@ -2,11 +2,14 @@
 
 import hashlib
 import importlib.metadata
+import math
 import os
 import platform
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -16,6 +19,8 @@ from gru_bench.measure.threads import usable_cores
 LIBRARIES = ("numpy", "hydra-core", "mlflow", "datasets", "pandas", "scipy", "sacrebleu")
 OTHERS_ABOVE = 0.5
 """Cores in use by other processes above which the machine counts as shared."""
+TICK_S = 0.01
+"""What the system counts the work of cores in: where it looks a hundred times a second what each of them does."""
 GIT_WITHIN_S = 5
 
 
@@ -80,11 +85,55 @@ def cores_used_by_others(seconds: float = 0.2) -> float:
 
     The load average would not do: it still counts this process's own last minute.
     """
-    machine, own = _busy_seconds(), time.process_time()
-    started = time.perf_counter()
+    before = core_time()
     time.sleep(seconds)
-    passed = time.perf_counter() - started
-    return max(0.0, (_busy_seconds() - machine - (time.process_time() - own)) / passed)
+    return others_cores(before, core_time())
+
+
+@dataclass(frozen=True)
+class CoreTime:
+    """Seconds since some moment: of the clock, of this process on all cores, and of all cores at work."""
+
+    wall_s: float
+    own_s: float
+    busy_s: float
+
+
+def core_time() -> CoreTime:
+    """The counters now."""
+    return CoreTime(time.perf_counter(), time.process_time(), busy_seconds(psutil.cpu_times()))
+
+
+def busy_seconds(times: Any) -> float:
+    """Seconds of all cores at work for this system. What the host took away (steal) is no work of anybody here.
+
+    Args:
+        times: What ``psutil.cpu_times`` gives.
+    """
+    # Linux counts a guest's time in user and nice too
+    not_busy = ("idle", "iowait", "steal", "guest", "guest_nice")
+    return sum(times) - sum(getattr(times, name, 0.0) for name in not_busy)
+
+
+def others_cores(before: CoreTime, after: CoreTime) -> float:
+    """Cores that other processes used between two moments, on average."""
+    passed = max(after.wall_s - before.wall_s, 1e-9)
+    return max(0.0, (after.busy_s - before.busy_s - (after.own_s - before.own_s)) / passed)
+
+
+def others_blur(before: CoreTime, after: CoreTime) -> float:
+    """By how many cores :func:`others_cores` may be off, since the system counts in ticks of :data:`TICK_S`.
+
+    Each core at work is off by up to a tick, and they add up as independent errors do: the root of their number. That
+    is 2.4 standard deviations. A core that idles is counted exactly. One core in 80 ms: 0.13 cores; 64 of them: 1.0.
+    """
+    passed = max(after.wall_s - before.wall_s, 1e-9)
+    return TICK_S * math.sqrt(max(1.0, (after.busy_s - before.busy_s) / passed)) / passed
+
+
+def had_company(before: CoreTime, after: CoreTime) -> bool:
+    """Whether others used the machine between two moments, on average, by more than the counters' own coarseness."""
+    return others_cores(before, after) > OTHERS_ABOVE + others_blur(before, after)
 
 
 def git_state(package_dir: Path) -> tuple[str | None, bool | None]:
@@ -107,13 +156,6 @@ def git_state(package_dir: Path) -> tuple[str | None, bool | None]:
         return None, None
     changes = _output(["git", "-C", str(package_dir), "status", "--porcelain", "--", ".", ":/conf"])
     return commit, None if changes is None else bool(changes)
-
-
-def _busy_seconds() -> float:
-    times = psutil.cpu_times()
-    # Linux counts a guest's time in user and nice too
-    not_busy = ("idle", "iowait", "guest", "guest_nice")
-    return sum(times) - sum(getattr(times, name, 0.0) for name in not_busy)
 
 
 def _version(distribution: str) -> str | None:

@@ -8,13 +8,17 @@ wait for as long as the longest of them, but not for ever. A job passes the gate
 gate before the lane, and a job lets go of the gate at once, so none waits for another in a circle.
 
 The files lie in the cache folder, in a folder named after this start of this machine: where homes are shared over a
-network, machines do not wait for each other, and a machine that went down leaves nothing that counts. What does not
-know locks (Windows, some network drives) has no lanes: then load alone tells a timing of other work.
+network, machines do not wait for each other, while containers of one machine do, and a machine that went down leaves
+nothing that counts. Two users, or one with two folders by ``GRU_BENCH_CACHE``, have lanes of their own and do not see
+each other's. What does not know locks (Windows, some network drives) has no lanes, which is said once. Then load alone
+tells a timing of other work.
 """
 
 import hashlib
 import os
+import platform
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -31,9 +35,12 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOOK_EVERY_S = 0.2
+SYSCTL_WITHIN_S = 5
 GATE, LANE, HOLDERS = "gate", "lane", "holders"
 NAMED = 3
 """Holders that a message names."""
+_said_none: set[int] = set()
+"""Holds this process once it has said that there are no lanes."""
 
 Mode = Literal["shared", "alone"]
 Say = Callable[[str], None]
@@ -45,13 +52,24 @@ class NoLocks(Exception):
 
 def folder() -> Path:
     """Where the locks of this machine lie, since it was started."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    try:
-        start = boot.read_text().strip()
-    except OSError:
-        start = f"{psutil.boot_time():.0f}"
-    name = hashlib.sha256(f"{socket.gethostname()} {start}".encode()).hexdigest()[:12]
+    name = hashlib.sha256(this_start().encode()).hexdigest()[:12]
     return cache_dir() / "lanes" / name
+
+
+def this_start() -> str:
+    """What no other machine has, and this one only until it is started again: an id that the system drew for it.
+
+    A container has the id of its machine, but a host name of its own, and a laptop's host name changes with the
+    network: so the name counts only where there is no such id.
+    """
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    if platform.system() == "Darwin":
+        with suppress(OSError, subprocess.SubprocessError):
+            command = ["sysctl", "-n", "kern.bootsessionuuid"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=SYSCTL_WITHIN_S, check=True)
+            return done.stdout.strip()
+    return f"{socket.gethostname()} {psutil.boot_time():.0f}"
 
 
 @contextmanager
@@ -76,13 +94,18 @@ def alone(what: str, say: Say) -> Iterator[None]:
 @contextmanager
 def held(mode: Mode, what: str, say: Say) -> Iterator[None]:
     """Hold the lane in one of the two ways."""
+
+    def tell(text: str) -> None:
+        with suppress(OSError, ValueError):  # a closed terminal is no reason to give up the lane
+            say(text)
+
     with ExitStack() as stack:
         try:
             place = folder()
             (place / HOLDERS).mkdir(parents=True, exist_ok=True)
             gate = stack.enter_context(opened(place / GATE))
             lane = stack.enter_context(opened(place / LANE))
-            waiting = Waiting(mode, what, place / HOLDERS, say)
+            waiting = Waiting(mode, what, place / HOLDERS, tell)
             take(gate, mode, waiting)
             take(lane, mode, waiting)
             waiting.over()
@@ -91,6 +114,9 @@ def held(mode: Mode, what: str, say: Say) -> Iterator[None]:
                 fcntl.flock(gate, fcntl.LOCK_UN)
         except (NoLocks, OSError, RuntimeError):  # RuntimeError: a user without a home folder
             stack.close()
+            if os.getpid() not in _said_none:
+                _said_none.add(os.getpid())
+                tell(f"{what}: the cache folder has no locks, so jobs and timings do not wait for each other")
         yield
 
 
@@ -131,7 +157,9 @@ class Waiting:
         if self.since is not None:
             return
         self.since = time.monotonic()
-        names = holders(self.holders)
+        names: list[str] = []
+        with suppress(OSError):
+            names = holders(self.holders)
         listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
         self.say(f"{self.what} waits until this machine is free of: {listed or 'another job of gru-bench'}")
 
@@ -142,9 +170,10 @@ class Waiting:
 
 
 def leave_note(place: Path, what: str) -> Callable[[], None]:
-    """Let others see what runs; returns what takes the note away."""
+    """Let others see what runs, unless the disk is full; returns what takes the note away."""
     note = place / f"{os.getpid()}-{time.monotonic_ns()}"
-    note.write_text(what, encoding="utf-8")
+    with suppress(OSError):
+        note.write_text(what, encoding="utf-8")
 
     def remove() -> None:
         with suppress(OSError):
@@ -160,7 +189,7 @@ def holders(place: Path) -> list[str]:
         number = note.name.partition("-")[0]
         with suppress(OSError):
             if number.isdigit() and psutil.pid_exists(int(number)):
-                found.append(f"{note.read_text(encoding='utf-8')} (process {number})")
+                found.append(f"{note.read_text(encoding='utf-8') or 'a job'} (process {number})")
             else:
                 note.unlink()
     return found

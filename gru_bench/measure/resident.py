@@ -1,14 +1,13 @@
 """The most memory of a process that lay in the machine's own at one time: all of it, not only tensors."""
 
-import resource
 import sys
 from pathlib import Path
 
 STATUS = Path("/proc/self/status")
 
 
-def peak_resident_bytes(status: Path = STATUS) -> int:
-    """Peak of the resident set of this process since it began.
+def peak_resident_bytes(status: Path = STATUS) -> int | None:
+    """Peak of the resident set of this process since it began; None where the system does not say (Windows).
 
     Linux says it as ``VmHWM``. The call that other systems have, ``getrusage``, also exists on Linux, but there a
     process that was started by a larger one begins with the size of that one.
@@ -22,6 +21,10 @@ def peak_resident_bytes(status: Path = STATUS) -> int:
                 return 1024 * int(line.split()[1])  # "kB" are KiB there
     except OSError:
         pass
+    try:
+        import resource
+    except ImportError:
+        return None
     return from_usage(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, sys.platform)
 
 

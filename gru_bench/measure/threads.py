@@ -27,11 +27,21 @@ def cpu_quota(mount: Path = MOUNT, own: Path = OWN) -> float | None:
         mount: Where the control groups are mounted, version 1 or 2.
         own: The file that names the groups of this process.
     """
-    quotas: list[float] = []
+    folders = control_groups(mount, own)
+    quotas = [quota for folder in folders for quota in (_quota_v2(folder), _quota_v1(folder)) if quota is not None]
+    return min(quotas, default=None)
+
+
+def control_groups(mount: Path = MOUNT, own: Path = OWN) -> list[Path]:
+    """The folders of this process's control group for CPU time and of all above, version 1 or 2; empty elsewhere.
+
+    Args: see :func:`cpu_quota`.
+    """
+    found: list[Path] = []
     try:
         lines = own.read_text().splitlines()
     except OSError:
-        return None
+        return []
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
@@ -42,10 +52,10 @@ def cpu_quota(mount: Path = MOUNT, own: Path = OWN) -> float | None:
             continue
         group = root / path.strip("/")
         for folder in (group, *group.parents):
-            quotas += [quota for quota in (_quota_v2(folder), _quota_v1(folder)) if quota is not None]
+            found.append(folder)
             if folder == root:
                 break
-    return min(quotas, default=None)
+    return found
 
 
 def _quota_v2(folder: Path) -> float | None:

@@ -83,9 +83,10 @@ class Flops(Parameters):
     :func:`~gru_bench.models.products.flops_a_token`. Every weight of a recurrent layer is used once a token, so for
     the layers alone this is ``budget=parameters`` without the biases: a GRU gets 1.155 (the root of 4 / 3) to 1.21
     times the LSTM's size and a plain RNN 2 to 2.37 times, the more the more of a layer's inputs come from outside the
-    layers. The same sizes come out as of ``budget=parameters``, or nearly so: what has parameters and costs a token no
-    products, such as an embedding or a classifier's last layers, hardly grows with the hidden size. That is worth
-    knowing: equal parameters are equal arithmetic.
+    layers. That holds for at most as many such inputs as units; with more, both rise on, towards 4 / 3 and 4. The same
+    sizes come out as of ``budget=parameters``, or nearly so: what has parameters and costs a token no products, such as
+    an embedding or a classifier's last layers, hardly grows with the hidden size. That is worth knowing: equal
+    parameters are equal arithmetic.
     """
 
     def count(self, model: nn.Module, /) -> int:

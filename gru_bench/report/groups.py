@@ -117,9 +117,14 @@ def is_known(column: pd.Series) -> pd.Series:
 
 def where(facts: Any) -> str:
     """``CPU of machine `ab12` ``, for a run as for a benchmark; ``cuda:0`` and ``cuda`` are one device."""
-    kind = str(facts["device"]).split(":")[0] if known(facts["device"]) else "device that is not known"
+    kind = device_kind(facts["device"]) or "device that is not known"
     machine = f" of machine `{facts['machine']}`" if known(facts["machine"]) else ""
     return f"{DEVICES.get(kind, kind)}{machine}"
+
+
+def device_kind(device: Any) -> str | None:
+    """``cuda`` of ``cuda:0``; None where it is not known."""
+    return str(device).split(":")[0] if known(device) else None
 
 
 def first_known(column: pd.Series) -> Any:

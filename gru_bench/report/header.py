@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gru_bench.report.groups import distinct, family_rank
+from gru_bench.report.groups import distinct, family_rank, shown
 from gru_bench.report.markdown import known, paragraphs, plural
 from gru_bench.report.timings import place_text, situation_text, situations
 from gru_bench.report.view import View
@@ -64,12 +64,11 @@ def timed_header(view: View, made: Made) -> str:
     names = ", ".join(experiments) or str(made.select.get("experiment"))
     arms = sorted({(one.cell, one.backend) for timing in timings for one in (timing.first, timing.second)})
     names_of = sorted({cell for cell, _ in arms}, key=lambda cell: family_rank(cell.split("_")[0]), reverse=True)
+    cells_of = " or ".join(map(shown, names_of))
     tasks = sorted({one.task for one in timings if one.task})
     of = [f"the models of {listed(tasks)}"] if tasks else []
     of += ["layers alone"] if any(not one.task for one in timings) else []
-    question = (
-        f"# Report: {literal(names)}\n\nWhich is faster, {literal(' or '.join(names_of))}, where and by how much?"
-    )
+    question = f"# Report: {literal(names)}\n\nWhich is faster, {literal(cells_of)}, where and by how much?"
     where = list(dict.fromkeys(place_text(one) for one in timings))
     kinds = map(situation_text, situations(timings))
     facts = [

@@ -30,9 +30,12 @@ SHORT = {"first": "GRU", "second": "LSTM"}
 
 
 def lines_of(found: Sequence[Timing]) -> Lines:
-    """The measured times of every cell on every backend by length; the median where several pairs timed one."""
+    """The measured times of every cell on every backend by length; the median where several pairs timed one.
+
+    Those at equal hidden size on a quiet machine: times of other sizes are of other lines.
+    """
     times: dict[tuple[str, str], dict[float, list[float]]] = {}
-    for one in found:
+    for one in filter(is_drawn, found):
         for arm in (one.first, one.second):
             ms = arm.number("ms")
             if ms is not None and known(one.row["steps"]):
@@ -42,11 +45,16 @@ def lines_of(found: Sequence[Timing]) -> Lines:
     return {key: [(at, statistics.median(ms)) for at, ms in sorted(times[key].items())] for key in keys}
 
 
+def is_drawn(one: Timing) -> bool:
+    """Whether it belongs to the lines."""
+    return one.budget == "hidden" and not one.is_forced
+
+
 def draw_lines(parts: Sequence[tuple[str, Sequence[Timing]]]) -> Figure:
     """A panel for each part, of which a name and all its timings are given.
 
     Args:
-        parts: All pairs of a part are of one place and one size, but for their length.
+        parts: All pairs of a part are of one place and one size, but for their length, and some are drawn.
     """
     every = [lines_of(found) for _, found in parts]
     keys = list(dict.fromkeys(key for lines in every for key in lines))
@@ -86,7 +94,7 @@ def mark_crossings(ax: Axes, found: Sequence[Timing]) -> None:
     """Brackets at the foot of a panel, from the last length of one order to the first of the other."""
     low, high = ax.get_ylim()
     height = 0
-    for name, points in families(found).items():
+    for name, points in families(filter(is_drawn, found)).items():
         line = sorted((float(one.row["steps"]), one.finding) for one in points if known(one.row["steps"]))
         for crossing in crossings(line):
             y = low * (high / low) ** (-0.06 - 0.11 * height)

@@ -19,12 +19,14 @@ class Section:
         markdown: The text under the heading; empty where there is nothing to say, and the section is left out.
         figures: Figures by name; the markdown shows them as ``![what it shows](figures/NAME.png)``.
         leads: Whether it stands on the first page where a report has timings and no runs.
+        rest: Of one that leads, what is among the details all the same.
     """
 
     title: str
     markdown: str
     figures: dict[str, Figure] = field(default_factory=dict)
     leads: bool = False
+    rest: "Section | None" = None
 
 
 def known(value: Any) -> bool:

@@ -66,7 +66,8 @@ def pages(view: View, made: Made, placed: Placed) -> Pages:
     """
     first, details = ([section for section in placed.get(page, ()) if section.markdown] for page in PAGES)
     if view.all_runs.empty:
-        first, details = [*first, *(one for one in details if one.leads)], [one for one in details if not one.leads]
+        first += [one for one in details if one.leads]
+        details = [part for one in details for part in ([one.rest] if one.leads else [one]) if part is not None]
     return Pages(header(view, made), first, details, bool(view.timings or view.timed_before or view.not_timed))
 
 

@@ -14,7 +14,7 @@ from gru_bench.report.figures import WIDTH, direction, legend_below, looks, mark
 from gru_bench.report.groups import Group, TaskGroups, drawn_rows
 from gru_bench.report.markdown import UNKNOWN, count, heading, known, metric_header, number, table
 from gru_bench.report.timing_tables import Timed, timed
-from gru_bench.report.timings import Timing, place_text
+from gru_bench.report.timings import Timing, place_text, quiet
 from gru_bench.report.view import View
 
 COSTS = {"ms": "training step, ms", "parameters": "parameters", "us": "latency of a step, µs"}
@@ -30,7 +30,7 @@ class Candidate:
 
     Attributes:
         costs: By name of :data:`COSTS`; what was not measured is missing.
-        backends: On which backend a cost was measured.
+        backends: On which backend a cost was measured; a star says that the machine was busy.
     """
 
     group: Group
@@ -72,7 +72,7 @@ def candidates(view: View) -> list[Priced]:
     """The tasks of whose rows a time was measured in a paired timing."""
     found = []
     for task in view.tasks:
-        of_task = at_one_place([one for one in view.timings if one.task == task.task and one.budget == "hidden"])
+        of_task = at_one_place(quiet(one for one in view.timings if one.task == task.task and one.budget == "hidden"))
         if not of_task or task.higher_is_better is None:
             continue
         times = timed(of_task)
@@ -115,7 +115,7 @@ def costs_of(group: Group, times: Sequence[Timed]) -> tuple[dict[str, float], di
             value = one.numbers.get(number_name)
             fits = one.of.situation == situation and (situation != "stream" or one.of.row["batch"] == one_sequence)
             if fits and value is not None and value < costs.get(name, math.inf):
-                costs[name], backends[name] = value, one.arm.backend
+                costs[name], backends[name] = value, f"{one.arm.backend}{'*' if one.forced else ''}"
     return costs, backends
 
 
@@ -137,7 +137,9 @@ def points_table(found: Sequence[Priced]) -> str:
                 [task.task, row.group.label, metric_header(task.metric, "", task.higher_is_better), score, *texts]
             )
     head = ["task", "row", "metric", "score"]
-    return table([*head, *COSTS.values()], rows, {"score", *COSTS.values()}) + "\n\n★: on the front."
+    starred = any(name.endswith("*") for priced in found for row in priced.rows for name in row.backends.values())
+    busy = " *: measured on a busy machine." if starred else ""
+    return table([*head, *COSTS.values()], rows, {"score", *COSTS.values()}) + "\n\n★: on the front." + busy
 
 
 def on_front(priced: Priced, name: str) -> list[Candidate]:

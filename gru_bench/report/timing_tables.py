@@ -16,6 +16,7 @@ from gru_bench.report.timings import (
     families,
     marked,
     place_text,
+    quiet,
     situation_rank,
     situation_text,
 )
@@ -36,17 +37,26 @@ COUNTS = {"hidden_size": "hidden size", "parameters": "number of parameters", "s
 
 @dataclass(frozen=True)
 class Timed:
-    """One cell on one backend in one situation: the medians over all pairs in which it was timed there.
+    """One cell on one backend in one situation: the medians over the pairs in which it was timed there.
+
+    What a busy machine timed is among them only where there is nothing else.
 
     Attributes:
         of: One of these pairs, for what all of them share.
         arm: Its side.
         numbers: By name of a fact.
+        forced: Whether only a busy machine timed it.
     """
 
     of: Timing
     arm: Arm
     numbers: dict[str, float]
+    forced: bool = False
+
+    @property
+    def kernel(self) -> str:
+        """What ran it, with a star where the machine was busy."""
+        return f"{self.arm.kernel}{'*' if self.forced else ''}"
 
 
 def timed(found: Sequence[Timing]) -> list[Timed]:
@@ -56,13 +66,14 @@ def timed(found: Sequence[Timing]) -> list[Timed]:
         for arm in (one.first, one.second):
             arms.setdefault((one.point, arm.cell, arm.backend, arm.number("hidden_size")), []).append((one, arm))
     rows = []
-    for sides in arms.values():
+    for every in arms.values():
+        sides = [side for side in every if not side[0].is_forced] or every
         numbers = {}
         for name in (*WORK, *PERCENTILES, *MEMORY, *COUNTS):
             values = [value for _, arm in sides if (value := arm.number(name)) is not None]
             if values:
                 numbers[name] = statistics.median(values)
-        rows.append(Timed(*sides[0], numbers))
+        rows.append(Timed(*sides[0], numbers, forced=sides[0][0].is_forced))
     places = {row.of.point: i for i, row in reversed(list(enumerate(rows)))}
     return sorted(rows, key=lambda row: (places[row.of.point], family_rank(row.arm.cell.split("_")[0]), row.arm.cell,
                                          row.arm.backend != VENDOR, row.arm.backend))  # fmt: skip
@@ -182,6 +193,7 @@ def against_vendor(found: Sequence[Timing]) -> str:
             groups.setdefault((*key, one.second.backend), []).append(one)
     rows = []
     for (situation, of, cell, backend, reference), of_backend in groups.items():
+        of_backend = quiet(of_backend)
         values = [one.ratio for one in of_backend]
         if len(of_backend) == 1:
             (one,) = of_backend
@@ -205,8 +217,12 @@ def against_vendor(found: Sequence[Timing]) -> str:
         rows.append([situation_text(situation), subjects, cell, f"{backend} ({kernel})", reference, text])
     if not rows:
         return ""
-    columns = ["situation", "of", "cell", "backend (kernel)", "against", "geometric mean, and at how many"]
-    return paragraphs("One cell on two backends:", table(columns, rows))
+    columns = ["situation", "of", "cell", "backend (kernel)", "against", "found"]
+    text = (
+        "One cell on two backends; of several sizes the geometric mean of all ratios, those inside noise too, in "
+        "brackets the smallest and the largest, which are no interval:"
+    )
+    return paragraphs(text, table(columns, rows))
 
 
 def rank(row: dict[str, list[Timing]]) -> tuple[object, ...]:
@@ -228,7 +244,7 @@ def arms_table(rows: Sequence[Timed], names: dict[str, str], title: str, most_ro
     if not columns:
         return ""
     lines = [
-        [situation_text(row.of.situation), subject(row.of), row.arm.cell, row.arm.kernel,
+        [situation_text(row.of.situation), subject(row.of), row.arm.cell, row.kernel,
          *(number(row.numbers.get(name)) for name in columns)]
         for row in kept
     ]  # fmt: skip
@@ -263,7 +279,7 @@ def memory(rows: Sequence[Timed], most_rows: int) -> str:
     if not columns:
         return ""
     lines = [
-        [situation_text(row.of.situation), subject(row.of), row.arm.cell, row.arm.kernel,
+        [situation_text(row.of.situation), subject(row.of), row.arm.cell, row.kernel,
          *(count(row.numbers.get(name)) if name in COUNTS else number(row.numbers.get(name)) for name in columns)]
         for row in kept
     ]  # fmt: skip

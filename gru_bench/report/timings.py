@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from gru_bench.report.groups import VENDOR, family_rank, shown, truth, where
+from gru_bench.report.groups import VENDOR, device_kind, family_rank, shown, truth, where
 from gru_bench.report.markdown import UNKNOWN, count, known, number, plural
 from gru_bench.store.schema import ARM_FACTS, FIRST, SECOND, TIMING_COLUMNS
 
@@ -26,9 +26,12 @@ SITUATIONS = {
 """In words, in the order of tables; of others the yaml's name."""
 FASTEST, VENDORS = "each on its fastest timed backend", "both on the vendor's"
 LETTERS = "T: time steps a call, B: sequences, D: features a step (H where not given), H: hidden size"
+RANGES = "of several pairs the smallest and the largest of their ratios, which is no interval"
 PLACE = ("machine", "device", "dtype", "threads", "torch")
 SHAPE = ("steps", "batch", "inputs", "hidden_size_asked", "num_layers", "bidirectional")
 ARM_KEY = ("cell", "backend", "hidden_size")
+OF_RUNS = ("experiment", "task", "device", "num_layers", "budget")
+"""In what a timed model of a task agrees with the runs of a report, as far as both are known."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +119,24 @@ class Timing:
         return tuple(plain(arm.facts[name]) for arm in (self.first, self.second) for name in ARM_KEY)
 
     @property
+    def pair_key(self) -> tuple[Any, ...]:
+        """What one timing is of: which two arms, where."""
+        return (self.point, self.arms_key)
+
+    @property
     def is_forced(self) -> bool:
         """Whether it was measured on a busy machine on demand."""
         return bool(truth(self.row["forced"]))
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether nothing was found because the machine was busy: no noise of the instrument."""
+        return self.is_forced and self.finding == NOISE
+
+    @property
+    def quality(self) -> tuple[bool, str, str]:
+        """Which of several of one pair counts: the one of which this is largest."""
+        return (not self.is_forced, str(self.row["measured_at"]), str(self.row["run_id"]))
 
     @property
     def is_families(self) -> bool:
@@ -152,6 +170,8 @@ class Timing:
         value, low, high = self.times_as_fast()
         bounds = f"{number(low)} to {number(high)}; floor {number(self.row['floor'])}"
         mark = "*" if self.is_forced else ""
+        if self.is_undecided:
+            return f"not decided, the machine was busy ({number(value)}, {number(low)} to {number(high)}){mark}"
         if self.finding == NOISE:
             return f"inside noise ({number(value)}, {bounds}){mark}"
         name = self.names[0 if self.finding == "first" else 1]
@@ -173,25 +193,74 @@ class Timing:
         """The task whose model was timed, else the shape of the layers."""
         return self.task or self.shape_text()
 
+    def belongs_to(self, facts: Iterable[Mapping[str, Any]]) -> bool:
+        """Whether it is of layers alone, or of a model that some runs trained.
+
+        Args:
+            facts: What is known of the runs, by the names of :data:`OF_RUNS`.
+        """
+        mine = {name: self.row[name] for name in OF_RUNS} | {"device": device_kind(self.row["device"])}
+        return not self.task or any(
+            all(same(mine[name], device_kind(run[name]) if name == "device" else run[name]) for name in OF_RUNS)
+            for run in facts
+        )
+
 
 def plain(value: Any) -> Any:
     """A value that can be sorted and compared; nothing is empty text."""
     return value if known(value) else ""
 
 
-def timings_of(frame: pd.DataFrame) -> tuple[list[Timing], list[Timing]]:
-    """The timings that count, in the order of tables: of equal ones the latest; and those that it replaces."""
-    found = [Timing(row) for row in records(frame) if row["status"] == "finished" and known(row["ratio"])]
-    found.sort(key=lambda one: (order(one), str(one.row["measured_at"]), str(one.row["run_id"])))
-    latest = {(one.point, one.arms_key): one for one in found}
-    counted = set(map(id, latest.values()))
-    return list(latest.values()), [one for one in found if id(one) not in counted]
+def same(one: Any, other: Any) -> bool:
+    """Whether two facts are equal, as far as both are known."""
+    return not known(one) or not known(other) or bool(one == other)
 
 
-def not_timed(frame: pd.DataFrame) -> list[Mapping[str, Any]]:
-    """The rows that did not finish."""
+def timings_of(frame: pd.DataFrame, runs: pd.DataFrame | None = None) -> tuple[list[Timing], list[Timing]]:
+    """The timings that count, in the order of tables, and others of the same pairs.
+
+    Of those of one pair the latest counts, of a quiet machine where there is one.
+
+    Args:
+        frame: ``TIMING_COLUMNS`` of the schema.
+        runs: Those of the report. Models of tasks that none of them trained are left out; where there are no runs,
+            nothing is.
+    """
+    found = of_runs((row for row in records(frame) if row["status"] == "finished" and known(row["ratio"])), runs)
+    found.sort(key=lambda one: (order(one), one.quality))
+    best = {one.pair_key: one for one in found}
+    counted = set(map(id, best.values()))
+    return list(best.values()), [one for one in found if id(one) not in counted]
+
+
+def not_timed(frame: pd.DataFrame, runs: pd.DataFrame | None = None) -> list[Mapping[str, Any]]:
+    """The rows that did not finish, of pairs of which none did; see :func:`timings_of`."""
+    finished = {one.pair_key for found in timings_of(frame, runs) for one in found}
     rows = [row for row in records(frame) if known(row["status"]) and row["status"] != "finished"]
-    return sorted(rows, key=lambda row: tuple(str(row[name]) for name in ("situation", "task", "error", "run_id")))
+    left = [one.row for one in of_runs(rows, runs) if one.pair_key not in finished]
+    return sorted(left, key=lambda row: tuple(str(row[name]) for name in ("situation", "task", "error", "run_id")))
+
+
+def of_runs(rows: Iterable[Mapping[str, Any]], runs: pd.DataFrame | None) -> list[Timing]:
+    """The rows that say something of some runs; all where there are none."""
+    found = [Timing(row) for row in rows]
+    if runs is None or runs.empty:
+        return found
+    finished = runs[runs["status"] == "finished"]
+    facts = facts_of(runs if finished.empty else finished)
+    return [one for one in found if one.belongs_to(facts)]
+
+
+def facts_of(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """In what models that were timed have to agree with some runs, each choice once."""
+    facts: Any = runs.reindex(columns=list(OF_RUNS)).drop_duplicates().to_dict("records")
+    return list(facts)
+
+
+def quiet(found: Iterable[Timing]) -> list[Timing]:
+    """Those of a quiet machine; where there is none, those of a busy one."""
+    every = list(found)
+    return [one for one in every if not one.is_forced] or every
 
 
 def records(frame: pd.DataFrame) -> list[Mapping[str, Any]]:
@@ -257,10 +326,15 @@ def families(found: Iterable[Timing], *, budget: str = "hidden") -> dict[str, li
     pairs = [one for one in every if one.is_families and one.budget == budget]
     best: dict[tuple[Any, ...], Timing] = {}
     for one in pairs:
-        if one.point in tried and (one.point not in best or total_ms(one) < total_ms(best[one.point])):
+        if one.point in tried and (one.point not in best or cost(one) < cost(best[one.point])):
             best[one.point] = one
     views = {FASTEST: list(best.values()), VENDORS: [one for one in pairs if one.on_vendor]}
     return {name: rows for name, rows in views.items() if rows}
+
+
+def cost(one: Timing) -> tuple[bool, float]:
+    """Of a quiet machine first, then by the time of both arms."""
+    return one.is_forced, total_ms(one)
 
 
 def total_ms(one: Timing) -> float:
@@ -287,18 +361,21 @@ def scope(found: Sequence[Timing]) -> str:
 
 
 def counted(found: Sequence[Timing]) -> str:
-    """``GRU faster on 5 (1.1 to 1.9 times), inside noise on 1; largest floor 1.02``."""
+    """``GRU faster on 5 (1.1 to 1.9 times), inside noise on 1; largest floor 1.02``: see :data:`RANGES`."""
     texts = []
     first, second = (f"{name} faster" for name in found[0].names)
     for side, name in (("first", first), ("second", second), (NOISE, "inside noise")):
-        rows = [one for one in found if one.finding == side]
+        rows = [one for one in found if one.finding == side and not one.is_undecided]
         if rows:
             values = sorted(one.times_as_fast()[0] for one in rows)
             ends = list(dict.fromkeys(map(number, (values[0], values[-1]))))
             factor = "" if side == NOISE else f" ({' to '.join(ends)} times)"
             texts.append(f"{name} on {len(rows)}{factor}")
-    floor = number(max(float(one.row["floor"]) for one in found))
-    return f"{', '.join(texts)}; largest floor {floor}{marked(found)}"
+    if busy := sum(one.is_undecided for one in found):
+        texts.append(f"not decided on {busy}, the machine was busy*")
+    floors = [float(one.row["floor"]) for one in found if not one.is_undecided]
+    floor = f"; largest floor {number(max(floors))}" if floors else ""
+    return f"{', '.join(texts)}{floor}{marked([one for one in found if not one.is_undecided])}"
 
 
 def on_kernels(found: Sequence[Timing]) -> str:

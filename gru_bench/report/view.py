@@ -28,8 +28,9 @@ class View:
         values: One row a measured number, likewise.
         curves: One row per point of a curve.
         bench: The stored figures of ``bench/cells.py``.
-        timings: What ``gru-bench time`` measured, the latest of equal pairs; those before are ``timed_before``, and
-            ``not_timed`` are the rows of pairs that did not finish.
+        timings: What ``gru-bench time`` measured, of each pair the one that counts: of layers, and of models that these
+            runs trained. What else was measured of these pairs is ``timed_before``, and ``not_timed`` are the rows of
+            pairs that did not finish.
         measured: The values, to be looked up by split, metric and slice.
         tasks: The tasks by name, each with the rows of its tables.
         examples: Reads what a run kept of each test example.
@@ -42,8 +43,8 @@ class View:
         self.runs = self.all_runs[~of_search].reset_index(drop=True)
         self.searched = self.all_runs[of_search].reset_index(drop=True)
         self.curves, self.bench = results.curves.copy(), results.bench.copy()
-        self.timings, self.timed_before = timings_of(results.timings)
-        self.not_timed = not_timed(results.timings)
+        self.timings, self.timed_before = timings_of(results.timings, self.all_runs)
+        self.not_timed = not_timed(results.timings, self.all_runs)
         self.measured = measure(self.values)
         self._evaluated: dict[tuple[str, str], dict[int, float]] = {}
         if len(self.curves):

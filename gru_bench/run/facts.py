@@ -15,7 +15,11 @@ from gru_bench.tasks.base import Task
 def facts_before(
     settings: Settings, node: Node, choices: dict[str, str], task: Task, threads: int, workers: int
 ) -> dict[str, Any]:
-    """Everything about a run that is known before its data is loaded, named as in :mod:`gru_bench.store.schema`."""
+    """Everything about a run that is known before its data is loaded, named as in :mod:`gru_bench.store.schema`.
+
+    A machine that is shared already is on record at once. One that is not may be so later: that waits for the end of
+    training, :meth:`gru_bench.run.record.Recorder.company`.
+    """
     commit, dirty = git_state(Path(gru_bench.__file__).parent)
     metric = task.primary_metric
     return {
@@ -31,7 +35,7 @@ def facts_before(
         "dtype": settings.dtype,
         "threads": threads,
         "machine": machine_id(),
-        "shared": shared_machine(workers),
+        **({"shared": True} if shared_machine(workers) else {}),
         **{part: part_name(part, node, choices) for part in ("optimizer", "schedule", "stopping")},
         "learning_rate": node["trainer"]["learning_rate"],
         **rate_facts(node),

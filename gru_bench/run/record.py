@@ -11,6 +11,7 @@ import yaml
 from torch import nn
 
 from gru_bench.config.keys import NO_INFLUENCE, flatten
+from gru_bench.measure.environment import CoreTime, core_time, had_company
 from gru_bench.measure.memory_split import Split
 from gru_bench.measure.parity import Parity
 from gru_bench.measure.trace import Audit
@@ -55,10 +56,11 @@ class Recorder:
         run: The open run.
         task: Its task.
         started: When it began, by ``time.perf_counter()``.
+        shared: Whether it is on record already that the machine is shared.
     """
 
-    def __init__(self, run: Run, task: Task, started: float) -> None:
-        self.run, self.task, self.started = run, task, started
+    def __init__(self, run: Run, task: Task, started: float, shared: bool = False) -> None:
+        self.run, self.task, self.started, self.shared = run, task, started, shared
         self.trivial: dict[str, float] = {}
         self.units = {metric.name: metric for metric in task.metrics}
         self.tested: Scores | None = None
@@ -197,6 +199,18 @@ class Recorder:
             )
             self._speed("train_tokens_per_s", fit.per_second(fit.step_tokens), "tokens/s", True)
             self._speed("train_examples_per_s", fit.per_second(fit.step_examples), "examples/s", True)
+
+    def company(self, before: CoreTime) -> None:
+        """At the end, however training ended: whether other work ran on the machine since training began.
+
+        That is an average: what ran beside a tenth of the training counts as a tenth. A run that was killed without a
+        chance to write has no answer, unless the machine was shared from the start.
+
+        Args:
+            before: As training began.
+        """
+        if not self.shared:
+            self.run.params({"shared": had_company(before, core_time())})
 
     def summary(self) -> str:
         """One line for the terminal."""

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from gru_bench.config.check import Node, Settings, construct
 from gru_bench.measure.threads import resolve_threads
 from gru_bench.run import build
@@ -21,9 +23,11 @@ from gru_bench.timing.instrument import settle
 from gru_bench.timing.rounds import Plan
 from gru_bench.timing.situations.base import Situation
 from gru_bench.timing.subjects import Layers, Shape, Subject, Where
+from gru_bench.timing.watch import Look, MachineWatch
 from gru_bench.timing.worker import Build, Outcome, outcome_of, resident_bytes, time_pair
 
-LONGEST_WARM_UP_S = 10.0
+SHORTEST_WARM_UP_S, LONGEST_WARM_UP_S = 5.0, 10.0
+"""Limits of the longest warm-up; it ends as soon as times have settled."""
 WITHIN_S = 1800
 """Longest time that a pair may take: then it hangs."""
 
@@ -95,7 +99,7 @@ def in_own_process(job: PairJob) -> Outcome:
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "gru_bench.run.timed", str(asked), str(given)],
+                [sys.executable, "-P", "-m", "gru_bench.run.timed", str(asked), str(given)],
                 env={**os.environ, "PYTHONPATH": path},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -112,8 +116,26 @@ def in_own_process(job: PairJob) -> Outcome:
         return Outcome(**result)
 
 
-def run(job: PairJob) -> Outcome:
-    """Settle the instrument, then time the pair in this process."""
+class Attended(MachineWatch):
+    """The machine's watch, which ends this process when the one that started it is gone: its lane is free then.
+
+    Args:
+        device: Where the work runs.
+        parent: The process that started this one.
+    """
+
+    def __init__(self, device: torch.device, parent: int) -> None:
+        super().__init__(device)
+        self.parent = parent
+
+    def look(self) -> Look:
+        if os.getppid() != self.parent:  # on Windows it stays the same
+            raise SystemExit("nobody waits for this timing any more")
+        return super().look()
+
+
+def run(job: PairJob, parent: int) -> Outcome:
+    """Settle the instrument, then time the pair in this process, for as long as its parent lives."""
     threads = resolve_threads(job.shape.threads, 1)
     instrument = settle(threads)
     settings = Settings(
@@ -130,9 +152,10 @@ def run(job: PairJob) -> Outcome:
     first, second = ((arm.cell, arm.backend, builder(arm, job, where)) for arm in (job.first, job.second))
     if job.resident:
         return Outcome(facts={"resident_mib": resident_bytes(situation, first[2]) / 2**20})
-    warm_up_s = min(LONGEST_WARM_UP_S, max(1.0, 2 * job.seconds))
+    warm_up_s = min(LONGEST_WARM_UP_S, max(SHORTEST_WARM_UP_S, 2 * job.seconds))
     plan = Plan(rounds=job.rounds, seconds=job.seconds, block_s=job.block_ms / 1000, warm_up_s=warm_up_s)
-    outcome = time_pair(situation, first, second, plan, peak_gflops=job.peak_gflops, seed=job.seed)
+    watch = Attended(place.device, parent)
+    outcome = time_pair(situation, first, second, plan, peak_gflops=job.peak_gflops, seed=job.seed, watch=watch)
     outcome.facts["instrument"] = instrument
     return outcome
 
@@ -152,9 +175,10 @@ def builder(arm: ArmJob, job: PairJob, where: Where) -> Build:
 
 def main() -> None:
     """Read the job, run it, write the result."""
+    parent = os.getppid()
     asked, given = map(Path, sys.argv[1:])
     job = PairJob.of(json.loads(asked.read_text(encoding="utf-8")))
-    outcome = outcome_of(lambda: run(job))
+    outcome = outcome_of(lambda: run(job, parent))
     given.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
 
 

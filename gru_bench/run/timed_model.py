@@ -17,6 +17,8 @@ from gru_bench.tasks.base import TRAIN_DATA_SEED, Batch, Task
 from gru_bench.timing.subjects import Call, Shape, Subject, Where, stacks_gflop
 from gru_bench.training.trainer import Trainer
 
+LEARNING_RATE = 1e-6
+"""For the run's own: thousands of updates on one batch must not carry the weights to where numbers are subnormal."""
 BATCHES = 32
 """How many training batches are looked at for a typical one."""
 
@@ -62,6 +64,11 @@ class TaskModel(Subject):
         batch = self._batch()
         self.model.train()
         self.optimizer = optimizer = self.trainer.make_optimizer(self.model)
+        for group in optimizer.param_groups:
+            if isinstance(group["lr"], torch.Tensor):  # as capturable optimizers have it
+                group["lr"].fill_(LEARNING_RATE)
+            else:
+                group["lr"] = LEARNING_RATE
         carry: Any = None
 
         def call() -> None:
@@ -73,9 +80,10 @@ class TaskModel(Subject):
     def forward(self) -> Call:
         batch = self._batch()
         self.model.eval()
+        autocast = self.autocast()
 
         def call() -> None:
-            with torch.inference_mode(), self.autocast():
+            with autocast:
                 self.task.loss(self.model, batch, None)
 
         return call

@@ -19,10 +19,12 @@ from gru_bench.measure.threads import resolve_threads
 from gru_bench.models.budgets import Budget
 from gru_bench.models.encoder import MakeCell
 from gru_bench.run import build
-from gru_bench.statistics.ratios import FEWEST
 from gru_bench.timing.pairs import in_order
 from gru_bench.timing.situations.base import Situation, Size, Sizes, as_list
 from gru_bench.timing.subjects import Shape, sketch
+
+FEWEST_ROUNDS = 30
+"""Of a pair."""
 
 Threads = Size | Literal["auto"]
 Names = Annotated[list[str], MinLen(1)]
@@ -118,8 +120,8 @@ def ask(node: Node, budget: str, folders: Sequence[Path], given: Sequence[str] =
     rest = ("situations", "budget", "tracking", "grid", "select", "hydra")
     check_arguments(Keys, {key: value for key, value in node.items() if key not in rest}, "", "gru-bench time")
     keys = Keys(**{key: value for key, value in node.items() if key not in rest})
-    if keys.rounds < FEWEST:
-        raise UserError(f"rounds={keys.rounds}: a ratio with an interval needs at least {FEWEST}")
+    if keys.rounds < FEWEST_ROUNDS:
+        raise UserError(f"rounds={keys.rounds}: too few for gaps of some per cent; valid: {FEWEST_ROUNDS} or more")
     situations = {}
     for name, part in (node.get("situations") or {}).items():
         check_node(part, f"situations.{name}")

@@ -7,6 +7,7 @@ import torch
 
 from gru_bench.config.check import construct
 from gru_bench.measure import lanes
+from gru_bench.measure.environment import core_time
 from gru_bench.measure.timing import StepClock
 from gru_bench.models.encoder import num_parameters, state_size
 from gru_bench.run import build, preflight, probing
@@ -56,7 +57,7 @@ def trained(asked: Request, print_line: Callable[[str], None]) -> str:
         if prepared.job is not None:
             write_facts(run, prepared.job)
         job = prepared.ready()
-        record = Recorder(run, job.task, started)
+        record = Recorder(run, job.task, started, shared=bool(job.facts.get("shared")))
         for note in record.notes() if asked.alone else ():  # a sweep's would be the same for each run: see its report
             print_line(note)
         fit_and_score(job, record, f"{asked.choices['cell']} {asked.choices['task']}", quiet=not asked.alone)
@@ -93,6 +94,7 @@ def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> Non
 
     fit = Fit()
     generator, clock = torch.Generator().manual_seed(build.data_seed(settings.seed)), StepClock(place.device)
+    before = core_time()
     try:
         with show_progress(title, trainer, quiet=quiet) as progress:
             trainer.fit(
@@ -103,4 +105,5 @@ def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> Non
         probes.at("end")
         record.test(trainer.evaluate(model, task, "test"))
     finally:
+        record.company(before)
         record.end(fit)

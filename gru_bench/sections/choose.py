@@ -9,16 +9,17 @@ from gru_bench.compare.pairs import shown
 from gru_bench.compare.speed import found_in, together
 from gru_bench.report.markdown import Section, known, paragraphs, span, table
 from gru_bench.report.parts import Small
-from gru_bench.report.timings import card
+from gru_bench.report.timings import RANGES, card
 from gru_bench.report.view import View
 from gru_bench.sections.claims import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED, longer, slopes_of
 
 NOT_MEASURED = "not measured"
 EITHER = "either"
-TEXT = (
-    "Each row follows from these measurements alone and holds for their tasks, sizes and machine. Undecided: the runs "
-    "do not say; more seeds may."
-)
+TEXT = "Each row follows from these measurements alone and holds for their tasks, sizes and machine."
+OPEN = " Undecided: the runs do not say; more seeds may."
+COUNTED = f" Of speeds: {RANGES}."
+ALWAYS = ("hidden", "parameters", "state")
+"""Budgets whose row says so where nothing was measured; others have a row where something was."""
 SPEEDS = {"train": "training speed", "batch": "speed of batch inference", "stream": "latency of one step"}
 """Situations of paired timings, and what matters there."""
 Row = tuple[str, str, str]
@@ -34,10 +35,11 @@ def render(view: View, /, *, slices: list[str], fewest_examples: int) -> Section
         fewest_examples: Test examples below which a part is left out.
     """
     found = primary(view)
+    scores = by_budget(found)
     rows = [
         by_length(view, slices, Small(below=fewest_examples, mergeable=[])),
         by_data(found),
-        *(at_budget(name, by_budget(found).get(name, [])) for name in BUDGETS),
+        *(at_budget(name, scores.get(name, [])) for name in BUDGETS if name in scores or name in ALWAYS),
         *(
             row
             for situation, regime in SPEEDS.items()
@@ -49,8 +51,11 @@ def render(view: View, /, *, slices: list[str], fewest_examples: int) -> Section
         return Section("How to choose", "")
     if view.all_runs.empty:  # no run could have measured the others
         rows = [row for row in rows if row[2] != NOT_MEASURED]
+    text = (
+        TEXT + ("" if view.all_runs.empty else OPEN) + (COUNTED if "times)" in " ".join(row[1] for row in rows) else "")
+    )
     lines = [[regime, seen, choice if choice == NOT_MEASURED else f"**{choice}**"] for regime, seen, choice in rows]
-    return Section("How to choose", paragraphs(table(["what matters", "measured", "take"], lines), TEXT))
+    return Section("How to choose", paragraphs(table(["what matters", "measured", "take"], lines), text))
 
 
 def by_length(view: View, slices: list[str], small: Small) -> Row:

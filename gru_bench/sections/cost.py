@@ -5,18 +5,19 @@ from dataclasses import replace
 import pandas as pd
 
 from gru_bench.report.groups import Group, distinct, truth
-from gru_bench.report.markdown import UNKNOWN, Section, number, paragraphs, plural, span, table
+from gru_bench.report.markdown import UNKNOWN, Section, known, number, paragraphs, plural, span, table
 from gru_bench.report.pareto import candidates, draw, points_table
-from gru_bench.report.timing_tables import place_tables
-from gru_bench.report.timings import LETTERS, Timing, by_place, situation_text
+from gru_bench.report.timing_tables import place_tables, subject
+from gru_bench.report.timings import LETTERS, RANGES, Timing, by_place, place_text, situation_text
 from gru_bench.report.view import View
 
 TITLE = "Cost"
 RATIOS = (
-    "Two arms took turns in one fresh process, round by round; a ratio is the median over the rounds with its interval "
-    "of 95 % (block bootstrap), and the floor is what the first arm against its own twin shows, measured in the same "
-    "way. A gap that does not lie beyond the floor with its whole interval is inside the noise. A ratio holds for "
-    f"these kernels on this machine. {LETTERS}. Every number: [timings.csv](timings.csv)."
+    "Two arms took turns in one fresh process, round by round; a ratio is the mean of the middle half of the rounds' "
+    "ratios (of their logarithms); its 95 % interval is Student's, with an error from a block bootstrap; the floor is "
+    "how far the first arm's ratio to its own twin reaches, at least 1.005. A gap that does not lie beyond the floor "
+    f"with its whole interval is inside the noise. Where ratios are counted: {RANGES}. A ratio holds for these kernels "
+    f"on this machine. {LETTERS}. Every number: [timings.csv](timings.csv)."
 )
 SEEN = (
     "What the finished training runs saw: median over the seeds, smallest to largest in brackets. **These are no "
@@ -45,7 +46,7 @@ def render(view: View, /, *, columns: dict[str, str], most_rows: int = 24) -> Se
     parts = [RATIOS] if view.timings else []
     for found in by_place(view.timings).values():
         parts.append(place_tables(found, most_rows))
-    parts += [unlike(view), repeated(view), failed(view)]
+    parts += [unlike(view), repeated(view, most_rows), failed(view)]
     figures = {}
     drawn = candidates(view)
     if drawn:
@@ -70,19 +71,43 @@ def unlike(view: View) -> str:
     return f"Different from this report's runs: {'; '.join(lines)}." if lines else ""
 
 
-def repeated(view: View) -> str:
-    """How far pairs that were timed again differ from the time before."""
-    latest = {(one.point, one.arms_key): one for one in view.timings}
-    again = [(before, latest[before.point, before.arms_key]) for before in view.timed_before]
+def repeated(view: View, most_rows: int) -> str:
+    """Pairs that were measured more than once, each time side by side with the one that counts."""
+    counts = {one.pair_key: one for one in view.timings}
+    again = [(other, counts[other.pair_key]) for other in view.timed_before]
     if not again:
         return ""
-    factors = [max(a.ratio / b.ratio, b.ratio / a.ratio) for a, b in again]
+
+    def factor(both: tuple[Timing, Timing]) -> float:
+        return max(both[0].ratio / both[1].ratio, both[1].ratio / both[0].ratio)
+
+    pairs = len({one.pair_key for _, one in again})
+    factors = [factor(both) for both in again]
     turned = sum({a.finding, b.finding} == {"first", "second"} for a, b in again)
-    return (
-        f"{plural(len(again), 'pair')} had been timed before with the same versions; the latest count. Their ratios "
-        f"differ by a factor of at most {number(max(factors))} (median {number(pd.Series(factors).median())}), and "
-        f"{turned or 'none'} turned from one faster cell to the other."
+    text = (
+        f"### Pairs measured more than once\n\nOf {plural(pairs, 'pair')} there are further measurements, on the same "
+        "machine with the same version of torch; whether the code was the same the commits tell. The latest of a quiet "
+        f"machine counts. The others' ratios differ from it by a factor of at most {number(max(factors))} (median "
+        f"{number(pd.Series(factors).median())}); {turned or 'none'} named the other one as faster."
     )
+    places = len({one.place for one in view.timings}) > 1
+    rows = []
+    for other, one in sorted(again, key=factor, reverse=True)[:most_rows]:
+        of = [subject(one), *([place_text(one)] if places else [])]
+        arms = " against ".join(f"{arm.cell} on {arm.backend}" for arm in (one.first, one.second))
+        rows.append([situation_text(one.situation), ", ".join(of), arms, *measurement(one), *measurement(other)])
+    head = ["situation", "of", "pair", "ratio that counts", "measured, commit", "other ratio", "measured then, commit"]
+    left = f"The {most_rows} that differ most, of {len(again)}." if len(again) > most_rows else ""
+    return paragraphs(text, table(head, rows), left)
+
+
+def measurement(one: Timing) -> list[str]:
+    """Ratio with its interval and floor, and when and with what code it was measured."""
+    ratio, low, high, floor = (number(one.row[name]) for name in ("ratio", "ratio_low", "ratio_high", "floor"))
+    commit = str(one.row["git_commit"])[:12] if known(one.row["git_commit"]) else "commit not known"
+    changed = " with changes" if truth(one.row["dirty"]) else ""
+    when = str(one.row["measured_at"])[:16].replace("T", " ") if known(one.row["measured_at"]) else UNKNOWN
+    return [f"{ratio} ({low} to {high}; floor {floor}){'*' if one.is_forced else ''}", f"{when}, {commit}{changed}"]
 
 
 def failed(view: View) -> str:

@@ -6,18 +6,17 @@ from gru_bench.compare.compared import BUDGETS, Compared, by_budget, primary
 from gru_bench.compare.speed import CARD, found_in
 from gru_bench.report.groups import distinct
 from gru_bench.report.markdown import Section, paragraphs, table
-from gru_bench.report.timings import card, situation_text
+from gru_bench.report.timings import RANGES, card, situation_text
 from gru_bench.report.view import View
 from gru_bench.sections.choose import NOT_MEASURED, at_budget
 from gru_bench.sections.robustness import equal_seconds
 
 TITLE = "Matched views"
-EQUAL = BUDGETS | {"flops": "equal FLOPs of a step"}
 SECONDS = "equal seconds of training"
 TEXT = (
     "One comparison, GRU against LSTM, with one thing held equal at a time. Scores: the answers of the verdict, a "
     "family of tests at each budget. Speeds: paired timings of the two at the sizes that the budget gives them, each "
-    "on its fastest timed backend where several were timed."
+    f"on its fastest timed backend where several were timed; {RANGES}."
 )
 
 
@@ -29,10 +28,10 @@ def render(view: View, /) -> Section:
     """
     every = primary(view)
     scores = by_budget(every)
-    rows = [[EQUAL[name], score(scores.get(name, [])), *speeds(view, name)] for name in EQUAL]
+    rows = [[BUDGETS[name], score(scores.get(name, [])), *speeds(view, name)] for name in BUDGETS]
     seconds = equal_seconds(view, next(iter(scores.values()))) if scores else NOT_MEASURED
     absent = [row[0] for row in rows if set(row[1:]) == {NOT_MEASURED}]
-    known = len(EQUAL) - len(absent) + (not seconds.startswith(("not known", NOT_MEASURED)))
+    known = len(BUDGETS) - len(absent) + (not seconds.startswith(("not known", NOT_MEASURED)))
     if known < 2:
         return Section(TITLE, "")
     rows.append([SECONDS, seconds, *("does not apply" for _ in CARD)])
@@ -62,7 +61,9 @@ def missing(view: View, absent: list[str]) -> str:
         return ""
     names = [str(name) for name in distinct(view.all_runs["experiment"])]
     asked = f" experiment={names[0]}" if len(names) == 1 else ""
+    of_models = f"`gru-bench time{asked}` then speeds of those models, and " if asked else ""
+    of_layers = "of layers alone" if asked else "speeds"
     return (
         f"Nothing is measured at {', '.join(absent)}: `gru-bench train{asked} budget=NAME` gives scores there, "
-        f"`gru-bench time{asked} budget=NAME` speeds."
+        f"{of_models}`gru-bench time budget=NAME` {of_layers}."
     )

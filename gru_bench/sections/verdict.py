@@ -15,7 +15,7 @@ from gru_bench.compare.speed import situations_found
 from gru_bench.compare.wording import change, effect, flips, n_text, row_name, shares_text, verdict_text
 from gru_bench.report.figures import HUES, OTHER_HUE, WIDTH, legend_below, style
 from gru_bench.report.markdown import Section, paragraphs, table
-from gru_bench.report.timings import card, situation_text
+from gru_bench.report.timings import RANGES, card, situation_text
 from gru_bench.report.view import View
 
 GREY, BAND = "0.35", "0.9"
@@ -102,7 +102,7 @@ def speed(view: View) -> str:
     ]
     return paragraphs(
         "How fast they are, from paired timings: interval of 95 %, and the floor that the instrument shows between "
-        "identical arms ([Cost](details.md#cost)).",
+        f"identical arms ([Cost](details.md#cost)); {RANGES}.",
         table(["speed", *columns], rows),
     )
 

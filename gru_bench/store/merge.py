@@ -12,7 +12,7 @@ from gru_bench.store.keep import run_order
 from gru_bench.store.read import Results
 from gru_bench.store.schema import BENCH_COLUMNS, NAMED_BY_CONFIG, RUN_FACTS, TIMING_COLUMNS, environment_columns
 from gru_bench.store.tables import Rows, frame
-from gru_bench.store.timings import key_of
+from gru_bench.store.timings import that_count
 
 PLANNED = tuple(fact.name for fact in NAMED_BY_CONFIG.values())
 
@@ -55,16 +55,16 @@ def merge(results: Sequence[Results], /, say: Callable[[str], None] = to_stderr)
         values=of_runs([one.values for one in results], places),
         curves=of_runs([one.curves for one in results], places),
         bench=bench.astype({name: fact.kind for name, fact in BENCH_COLUMNS.items()}),
-        timings=latest_timings([one.timings for one in results]),
+        timings=all_timings([one.timings for one in results]),
         examples=Chained(results),
     )
 
 
-def latest_timings(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The timings of all stores; of two of the same pair on the same machine, the later one."""
+def all_timings(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The timings of all stores, each once; see :func:`gru_bench.store.timings.that_count`."""
     rows: Rows = [{str(name): value for name, value in row.items()} for one in frames for row in one.to_dict("records")]
     rows.sort(key=lambda row: str(row["measured_at"]))
-    return frame(list({(row["experiment"], *key_of(row)): row for row in rows}.values()), TIMING_COLUMNS)
+    return frame(that_count(list({row["run_id"]: row for row in rows}.values())), TIMING_COLUMNS)
 
 
 def check_data(rows: Iterable[dict[str, Any]]) -> None:

@@ -25,7 +25,7 @@ from gru_bench.store.schema import FAMILIES as FAMILIES
 from gru_bench.store.selection import select
 from gru_bench.store.source import StoredRun, open_source
 from gru_bench.store.tables import frame, measured, typed
-from gru_bench.store.timings import latest_timings
+from gru_bench.store.timings import read_timings
 
 Examples = Callable[[str], Mapping[str, np.ndarray] | None]
 """Given a run id: what the run kept of each test example, as equally long columns, or None where it kept nothing."""
@@ -100,7 +100,7 @@ def read(uri: str | None = None, *, experiment: str | None = None, sweep: str | 
         values=values,
         curves=curves,
         bench=frame(latest_figures(source, list(names), machines), BENCH_COLUMNS),
-        timings=frame(latest_timings(source, names, selected.experiment, machines), TIMING_COLUMNS),
+        timings=frame(read_timings(source, names, selected.experiment, machines), TIMING_COLUMNS),
         examples=Examined(source, present),
     )
 

@@ -1,6 +1,6 @@
 """Timings of ``gru-bench time`` in the tracking store: each is an MLflow run of its own kind, never a row of runs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gru_bench.errors import Unsupported
@@ -28,6 +28,7 @@ KEY = (
     "device",
     "dtype",
     "threads",
+    "torch",
     "situation",
     "task",
     "steps",
@@ -37,9 +38,10 @@ KEY = (
     "num_layers",
     "bidirectional",
     "budget",
+    "config",
     *(f"{arm}{name}" for arm in (FIRST, SECOND) for name in ("cell", "backend")),
 )
-"""What one timing is of: a later one of the same replaces it."""
+"""What one timing is of: two of the same measured the same, apart from the code."""
 
 
 class NotTimed(Exception):
@@ -92,8 +94,8 @@ def store_timing(
     return run_id
 
 
-def latest_timings(source: Source, names: Mapping[str, str], experiment: str, machines: Iterable[str] = ()) -> Rows:
-    """The timings of an experiment, and those that other experiments made on some machines; the latest of each key.
+def read_timings(source: Source, names: Mapping[str, str], experiment: str, machines: Iterable[str] = ()) -> Rows:
+    """The timings of an experiment, and those that other experiments made on some machines; see :func:`that_count`.
 
     Args:
         source: The store.
@@ -102,21 +104,33 @@ def latest_timings(source: Source, names: Mapping[str, str], experiment: str, ma
         machines: Ids; what other experiments have of these is read too.
 
     Returns:
-        One row a key and experiment, in the order in which they were measured, with ``TIMING_COLUMNS``.
+        Rows with ``TIMING_COLUMNS``, in the order in which they were measured.
 
     Raises:
         UserError: A param is not what its column holds.
     """
     wanted = set(machines) - {""}
-    latest: dict[tuple[str, ...], StoredRun] = {}
+    rows = []
     for run in source.runs(list(names), {KIND: TIMING_KIND}):
         within = names[run.experiment_id]
-        if "status" not in run.params or (within != experiment and run.params.get("machine") not in wanted):
-            continue  # without a status: it was killed before it was written
-        key = (within, *(run.params.get(name, "") for name in KEY))
-        latest.pop(key, None)  # a later one takes a later place
-        latest[key] = run
-    return [timing_row(run, names[run.experiment_id]) for run in latest.values()]
+        if "status" in run.params and (within == experiment or run.params.get("machine") in wanted):
+            rows.append(timing_row(run, within))  # without a status it was killed before it was written
+    return that_count(rows)
+
+
+def that_count(rows: Sequence[dict[str, Any]]) -> Rows:
+    """All that finished: the reader chooses. Of the others the latest of each pair of which none did.
+
+    Args:
+        rows: In the order in which they were measured.
+    """
+    keys = [(row["experiment"], *key_of(row)) for row in rows]
+    last = {key: place for place, (key, row) in enumerate(zip(keys, rows, strict=True)) if row["status"] != "finished"}
+    for key, row in zip(keys, rows, strict=True):
+        if row["status"] == "finished":
+            last.pop(key, None)
+    kept = set(last.values())
+    return [row for place, row in enumerate(rows) if row["status"] == "finished" or place in kept]
 
 
 def timing_row(run: StoredRun, experiment: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ MIB = 2**20
 
 def memory_facts(call: Call, subject: Subject) -> dict[str, Any]:
     """Peak of tensor bytes of a call that was made before, and its parts, in MiB."""
-    found = split(call, model=subject.model, optimizer=subject.optimizer, inputs=subject.inputs)
+    found = split(call, model=subject.timed, optimizer=subject.optimizer, inputs=subject.inputs)
     return {
         "peak_mib": found.peak / MIB,
         "parameters_mib": found.parameters / MIB,

@@ -1,5 +1,6 @@
 """Puts the process into a known state before anything is timed, and says in words which."""
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Sequence
@@ -34,7 +35,8 @@ def settle(threads: int, deterministic: bool = False, tf32: bool = False, cores:
         The fact ``instrument``: what was set, and what compiled the native code with which flags. No paths.
 
     Raises:
-        UserError: Fewer cores than threads.
+        UserError: Fewer cores than threads, or ``cores`` that cannot be had. Where none are given and the system does
+            not let a process choose, it is said and no error.
     """
     if deterministic:  # cuBLAS has only then a workspace of its own for each stream, and torch insists on it
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -75,9 +77,13 @@ def _pin(threads: int, cores: Sequence[int] | None) -> str:
         raise UserError(f"threads={threads}: only {len(allowed)} cores to run on; valid: 1..{len(allowed)}")
     chosen = _apart(allowed)[:threads]
     try:
-        for task in TASKS.iterdir():  # an affinity is a thread's, and torch may have started some
-            os.sched_setaffinity(int(task.name), chosen)
+        os.sched_setaffinity(0, chosen)
+        for task in TASKS.iterdir() if TASKS.exists() else ():  # it is a thread's, and torch may have started some
+            with contextlib.suppress(ProcessLookupError):  # one that has just ended
+                os.sched_setaffinity(int(task.name), chosen)
     except OSError as error:
+        if cores is None:
+            return f"not pinned ({error.strerror})"
         raise UserError(f"cores={','.join(map(str, chosen))}: {error.strerror}; leave cores out") from None
     return f"on core{'s' if threads > 1 else ''} {','.join(map(str, sorted(chosen)))}"
 

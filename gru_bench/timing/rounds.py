@@ -88,7 +88,7 @@ class Taken:
         warm: How the warm-up went.
         rounds: Rounds that count.
         repeated: Rounds that were disturbed.
-        busy: Whether more rounds were disturbed than not, or too few were quiet.
+        busy: Whether more rounds were disturbed than not, or too few for a ratio were quiet.
         others_cores: Cores that other processes used meanwhile, on average over all rounds.
         steal_percent: Time that the host took away, likewise.
         mhz_low: Lowest clock seen; None where the system does not tell it.
@@ -118,7 +118,9 @@ class Taken:
         return paired_ratio(self.again_s, self.twin_s, level=level, seed=seed)
 
     def finding(self, *, level: float = 0.95, seed: int = 0) -> str:
-        """``first`` or ``second``, whichever is faster, or ``noise``."""
+        """``first`` or ``second``, whichever is faster, or ``noise``; of a busy machine always ``noise``."""
+        if self.busy:
+            return ratios.NOISE
         return ratios.finding(self.ratio(level=level, seed=seed), self.floor(level=level, seed=seed))
 
     def floor(self, *, level: float = 0.95, seed: int = 0) -> float:
@@ -159,10 +161,11 @@ def measure(
     plan, clock, watch = plan or Plan(), clock or CpuClock(), watch or MachineWatch()
     arms = {FIRST: first, SECOND: second, TWIN: twin}
     order = random.Random(seed)
-    with _no_garbage_collection() as collect:
+    with no_garbage_collection() as collect:
         warm = warm_up(list(arms.values()), plan.block_s, plan.warm_up_s, clock)
         calls = dict(zip(arms, warm.calls, strict=True))
         calls[TWIN] = calls[FIRST]
+        primed = max(calls.values()) > 1  # all arms alike; calls that all fill a block are not doubled
         overhead_s = clock.overhead_s()
         blocks: list[Block] = []
         spans: list[Span] = []
@@ -173,7 +176,7 @@ def measure(
             before = watch.look()
             taken: list[Block] = []
             for quad, arm in _order(order):
-                if calls[arm] > 1:
+                if primed:
                     arms[arm]()  # the other arm has taken its place in the caches
                 waited = watch.waited()
                 seconds = clock.block(arms[arm], calls[arm])
@@ -207,12 +210,13 @@ def _order(order: random.Random) -> Iterator[tuple[str, str]]:
 def _taken(blocks: list[Block], spans: list[Span], quiet: list[bool], warm: Warm, plan: Plan) -> Taken:
     counted = quiet.count(True)
     repeated = len(quiet) - counted
-    busy = counted < plan.rounds or repeated > counted
+    # calls so long that the limit ends it early are not busy, while the quiet rounds are enough for a ratio
+    busy = repeated > counted or counted < ratios.FEWEST <= len(quiet)
     chosen = range(len(quiet)) if busy else [number for number, good in enumerate(quiet) if good]
     if len(chosen) < ratios.FEWEST:
         raise UserError(
-            f"limit_s={plan.limit_s:g}: only {len(chosen)} rounds fit, a ratio needs {ratios.FEWEST}; "
-            "take a higher limit or smaller calls"
+            f"only {len(chosen)} rounds fit into {plan.limit_s:g} s, a ratio needs {ratios.FEWEST}: one call takes too "
+            "long; take smaller sizes"
         )
     by_round: dict[tuple[int, str, str], list[float]] = {}
     for block in blocks:
@@ -241,7 +245,7 @@ def _taken(blocks: list[Block], spans: list[Span], quiet: list[bool], warm: Warm
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[Callable[[], int]]:
+def no_garbage_collection() -> Iterator[Callable[[], int]]:
     """Collect when asked and never else; what is there already is left out of it, so that asking is cheap."""
     was_on = gc.isenabled()
     gc.freeze()

@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from gru_bench.backends.base import Backend, State
+from gru_bench.backends.base import Backend
 from gru_bench.backends.loop import Loop
 from gru_bench.measure import parity
 from gru_bench.measure.flops import layer_gflop
@@ -67,7 +68,8 @@ class Subject(ABC):
     """One arm of a timing, before it is known in which situation.
 
     Attributes:
-        model: All modules that are timed.
+        model: All of its modules.
+        timed: Those of them that the calls run: the first recurrent layers alone once a single step was asked for.
         backend: Runs its recurrent layers.
         where: Where it computes.
         batch: B of the calls.
@@ -77,6 +79,7 @@ class Subject(ABC):
 
     def __init__(self, model: nn.Module, backend: Backend, where: Where, batch: int) -> None:
         self.model, self.backend, self.where, self.batch = model, backend, where, batch
+        self.timed = model
         self.optimizer: torch.optim.Optimizer | None = None
         self.inputs: list[Tensor] = []
 
@@ -90,7 +93,7 @@ class Subject(ABC):
 
     @abstractmethod
     def forward(self) -> Call:
-        """Forward over whole sequences, without gradients."""
+        """Forward over whole sequences, to be called without gradients; see :meth:`single_step`."""
 
     @property
     def encoders(self) -> list[Encoder]:
@@ -100,27 +103,38 @@ class Subject(ABC):
     def single_step(self) -> Call:
         """One step a call of its first recurrent layers; the state is carried from call to call.
 
+        Whoever calls it holds the situation's mode (:meth:`gru_bench.timing.situations.base.Situation.mode`): entered
+        at each call it would cost as much as half a step, for both arms alike, and pull their ratio towards 1.
+
         Raises:
             UserError: They run in both directions.
         """
         self.model.eval()
-        encoder = self.encoders[0]
+        self.timed = encoder = self.encoders[0]
         step = encoder.stepper(self.batch)
         x_BD = drawn(self.batch, encoder.input_size).to(self.where.device, self.where.parameters)
-        self.inputs = [x_BD]
-        state: State | None = None
+        with torch.inference_mode(), self.autocast():
+            state = step(x_BD, None)[1]
+        self.inputs = [x_BD, *state]  # each call reads a state as large
 
         def call() -> None:
             nonlocal state
-            with self.autocast():
-                _, state = step(x_BD, state)
+            _, state = step(x_BD, state)
 
-        return call
+        if self.where.autocast is None:
+            return call
+        autocast = self.autocast()
+
+        def mixed() -> None:
+            with autocast:
+                call()
+
+        return mixed
 
     def autocast(self) -> Any:
-        """``torch.autocast`` as the subject computes; nothing where all is of one type."""
+        """``torch.autocast`` as the subject computes; nothing where all is of one type. To be made once and kept."""
         dtype = self.where.autocast
-        return torch.autocast(self.where.device.type, dtype or torch.bfloat16, enabled=dtype is not None)
+        return nullcontext() if dtype is None else torch.autocast(self.where.device.type, dtype)
 
     def gflop(self, *, trains: bool, single: bool) -> float | None:
         """Products of one call by formula, in billions of operations; None where there is no formula.
@@ -133,13 +147,13 @@ class Subject(ABC):
 
     @property
     def parameters(self) -> int:
-        """Trainable numbers."""
-        return num_parameters(self.model)
+        """Trainable numbers of what is timed."""
+        return num_parameters(self.timed)
 
     @property
     def state_bytes(self) -> int:
         """Bytes that one sequence carries from step to step."""
-        return state_size(self.model) * self.where.parameters.itemsize
+        return state_size(self.timed) * self.where.parameters.itemsize
 
 
 class Layers(Subject):
@@ -185,10 +199,12 @@ class Layers(Subject):
         dh_TBH = drawn(self.shape.steps, self.shape.batch, self.encoder.output_size).to(x_TBD)
         self.inputs = [x_TBD, dh_TBH]
         trained = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
-        self.optimizer = optimizer = torch.optim.Adam(trained, lr=LEARNING_RATE)
+        fused = self.where.device.type in ("cpu", "cuda")  # as the trainer takes it
+        self.optimizer = optimizer = torch.optim.Adam(trained, lr=LEARNING_RATE, fused=fused)
+        autocast = self.autocast()
 
         def call() -> None:
-            with self.autocast():
+            with autocast:
                 h_TBH, _ = self.encoder(x_TBD)
             optimizer.zero_grad(set_to_none=True)
             x_TBD.grad = None
@@ -201,9 +217,10 @@ class Layers(Subject):
         self.encoder.eval()
         x_TBD = self._input()
         self.inputs = [x_TBD]
+        autocast = self.autocast()
 
         def call() -> None:
-            with torch.inference_mode(), self.autocast():
+            with autocast:
                 self.encoder(x_TBD)
 
         return call

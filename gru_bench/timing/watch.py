@@ -15,7 +15,9 @@ from typing import Protocol
 import psutil
 import torch
 
-from gru_bench.measure.environment import OTHERS_ABOVE
+from gru_bench.measure.environment import OTHERS_ABOVE, CoreTime, busy_seconds, others_blur, others_cores
+from gru_bench.measure.nvml import NVML, open_card
+from gru_bench.measure.threads import control_groups
 
 LOST_ABOVE = 0.02
 """Share of a block for which a thread was ready to run and had no core, above which its round is disturbed.
@@ -30,24 +32,19 @@ MHZ_FALL = 0.10
 """How far the clock may fall within a round, as a share. A B B A cancels slower drifts."""
 
 SYSTEM = Path("/sys/devices/system/cpu")
-GROUP = Path("/sys/fs/cgroup")
 TASKS = Path("/proc/self/task")
-NVML = "libnvidia-ml.so.1"
 SM_CLOCK = 1
 SLOWED = 0x08 | 0x20 | 0x40 | 0x80
 """NVML's reasons for a lower clock that are no choice of the user's: hardware, heat (two kinds), power brake."""
 
 
 @dataclass(frozen=True)
-class Look:
+class Look(CoreTime):
     """Counters at one moment, in seconds since some moment; ``mhz`` is empty where the system does not tell it.
 
     ``hot``: whether the card's clock is held down just now.
     """
 
-    wall_s: float
-    own_s: float
-    busy_s: float
     steal_s: float
     throttled: int
     mhz: tuple[float, ...] = ()
@@ -65,6 +62,8 @@ class Span:
         throttled: How often a core or the card was too hot, or this process's quota was used up.
         mhz: All clocks that the two looks saw.
         fall: By what share the slowest core's clock fell meanwhile.
+        blur: By how many cores ``others_cores`` may be off: see
+            :func:`~gru_bench.measure.environment.others_blur`. As much more must others use for a round to be repeated.
     """
 
     seconds: float
@@ -73,6 +72,7 @@ class Span:
     throttled: int
     mhz: tuple[float, ...] = ()
     fall: float = 0.0
+    blur: float = 0.0
 
     def disturbed_by(self, lost: float = 0.0) -> str:
         """Why a round that lay here does not count, in a few words; empty if nothing disturbed it.
@@ -82,7 +82,7 @@ class Span:
         """
         reasons = {
             "lost": lost > LOST_ABOVE,
-            "others": self.others_cores > OTHERS_ABOVE,
+            "others": self.others_cores > OTHERS_ABOVE + self.blur,
             "steal": self.steal > STEAL_ABOVE,
             "throttled": self.throttled > 0,
             "clock": self.fall > MHZ_FALL,
@@ -113,20 +113,18 @@ class MachineWatch:
         # /proc/cpuinfo and psutil may give the nominal clock for the actual one, as in a virtual machine
         self._clocks = [path for core in cores if (path := SYSTEM / f"cpu{core}/cpufreq/scaling_cur_freq").exists()]
         on_cuda = device is not None and device.type == "cuda"
+        self._quotas = [path for folder in control_groups() if (path := folder / "cpu.stat").exists()]
         self._card = str(torch.cuda.get_device_properties(device).uuid) if on_cuda else None
 
     def look(self) -> Look:
         times = psutil.cpu_times()
         steal_s = getattr(times, "steal", 0.0)
-        # Linux counts a guest's time in user and nice too
-        not_busy = ("idle", "iowait", "steal", "guest", "guest_nice")
-        busy_s = sum(times) - sum(getattr(times, name, 0.0) for name in not_busy)
         mhz = tuple(number / 1000 for number in _numbers(self._clocks))
         hot = False
         if self._card is not None:
             mhz, hot = card(self._card)
-        throttled = sum(_numbers(self._hot)) + _quota()
-        return Look(time.perf_counter(), time.process_time(), busy_s, steal_s, throttled, mhz, hot)
+        throttled = sum(_numbers(self._hot)) + _used_up(self._quotas)
+        return Look(time.perf_counter(), time.process_time(), busy_seconds(times), steal_s, throttled, mhz, hot)
 
     def waited(self) -> Mapping[str, float]:
         # "run, waited, turns": the middle one in nanoseconds (Linux, Documentation/scheduler/sched-stats.rst)
@@ -146,14 +144,11 @@ def longest_wait(before: Mapping[str, float], after: Mapping[str, float]) -> flo
 
 def card(uuid: str, library: str = NVML) -> tuple[tuple[float, ...], bool]:
     """MHz of an NVIDIA card's multiprocessors, none where it does not say; and whether heat or power holds it down."""
-    try:
-        nvml = ctypes.CDLL(library)
-    except OSError:
+    found = open_card(uuid, library)
+    if found is None:
         return (), False
-    handle, mhz, reasons = ctypes.c_void_p(), ctypes.c_uint(), ctypes.c_ulonglong()
-    name = f"GPU-{uuid.removeprefix('GPU-')}".encode()
-    if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetHandleByUUID(name, ctypes.byref(handle)):
-        return (), False
+    nvml, handle = found
+    mhz, reasons = ctypes.c_uint(), ctypes.c_ulonglong()
     clocks = () if nvml.nvmlDeviceGetClockInfo(handle, SM_CLOCK, ctypes.byref(mhz)) else (float(mhz.value),)
     failed = nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle, ctypes.byref(reasons))
     return clocks, not failed and bool(reasons.value & SLOWED)
@@ -162,14 +157,14 @@ def card(uuid: str, library: str = NVML) -> tuple[tuple[float, ...], bool]:
 def between(before: Look, after: Look) -> Span:
     """What two looks say of the time between them."""
     seconds = max(after.wall_s - before.wall_s, 1e-9)
-    others_s = (after.busy_s - before.busy_s) - (after.own_s - before.own_s)
     return Span(
         seconds=seconds,
-        others_cores=max(0.0, others_s / seconds),
+        others_cores=others_cores(before, after),
         steal=max(0.0, after.steal_s - before.steal_s) / seconds / (os.cpu_count() or 1),
         throttled=after.throttled - before.throttled + after.hot,
         mhz=before.mhz + after.mhz,
         fall=1 - min(after.mhz) / min(before.mhz) if before.mhz and after.mhz and min(before.mhz) > 0 else 0.0,
+        blur=others_blur(before, after),
     )
 
 
@@ -183,10 +178,13 @@ def _numbers(paths: Iterable[Path]) -> list[int]:
     return found
 
 
-def _quota() -> int:
-    """How often this container used up its CPU quota; 0 without one."""
-    try:
-        lines = (GROUP / "cpu.stat").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("nr_throttled "))
+def _used_up(paths: Iterable[Path]) -> int:
+    """How often the CPU quotas of this process's control groups were used up."""
+    found = 0
+    for path in paths:
+        try:
+            lines = path.read_text().splitlines()
+        except OSError:
+            continue
+        found += sum(int(line.split()[1]) for line in lines if line.startswith("nr_throttled "))
+    return found

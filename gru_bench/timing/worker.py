@@ -1,6 +1,7 @@
 """One timing: two arms and the twin of the first, built, checked, named and timed in this process."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +14,10 @@ from gru_bench.measure.peak import best_product_gflops
 from gru_bench.measure.resident import peak_resident_bytes
 from gru_bench.timing.clock import clock_of, single_calls
 from gru_bench.timing.costs import joules, memory_facts, percent_of_peak
-from gru_bench.timing.rounds import Plan, Taken, measure
+from gru_bench.timing.rounds import Plan, Taken, measure, no_garbage_collection
 from gru_bench.timing.situations.base import Situation
 from gru_bench.timing.subjects import Call, Subject
-from gru_bench.timing.watch import MachineWatch
+from gru_bench.timing.watch import MachineWatch, Watch, between, longest_wait
 
 Facts = dict[str, Any]
 Build = Callable[[], Subject]
@@ -26,6 +27,10 @@ CALLS = 5
 """After which the resident set of a process grows no more."""
 PIECE = 100
 """Single steps that are timed in a row before the other arm has its turn."""
+STRETCH_S = 0.1
+"""So long the arms take turns between two looks at the machine: its counters step in hundredths of a second."""
+TRIES = 3
+"""How many times as many steps as asked for are timed at most, where some are disturbed."""
 QUANTILES = {"p50_us": 0.5, "p90_us": 0.9, "p99_us": 0.99}
 
 
@@ -38,7 +43,7 @@ class Outcome:
         error: Why it did not finish.
         facts: By the names of the store's facts of a timing.
         samples: Every block, as equally long columns.
-        latencies: Microseconds of single steps by arm; empty where they were not timed.
+        latencies: Single steps as equally long columns, see :func:`timed_one_by_one`; empty where none were timed.
         busy: Whether something else used the machine meanwhile, in most rounds.
         peak_gflops: The machine's best product, to be given to the next timing.
     """
@@ -47,7 +52,7 @@ class Outcome:
     error: str = ""
     facts: Facts = field(default_factory=dict)
     samples: dict[str, list[Any]] = field(default_factory=dict)
-    latencies: dict[str, list[float]] = field(default_factory=dict)
+    latencies: dict[str, list[Any]] = field(default_factory=dict)
     busy: bool = False
     peak_gflops: float | None = None
 
@@ -60,6 +65,7 @@ def time_pair(
     *,
     peak_gflops: float | None = None,
     seed: int = 0,
+    watch: Watch | None = None,
 ) -> Outcome:
     """Check both arms, name their kernels, and time them by turns.
 
@@ -70,6 +76,7 @@ def time_pair(
         plan: How long to measure.
         peak_gflops: The machine's best product where it is known; else it is measured.
         seed: Of the order of the blocks.
+        watch: Sees what else goes on; this machine's without one.
 
     Raises:
         Unsupported: A backend does not run its cell here, or not rightly: its parity is red.
@@ -80,48 +87,44 @@ def time_pair(
     for prefix, (cell, backend, build) in ((FIRST, first), (SECOND, second)):
         subject = subjects[prefix] = build()
         subject.parity().require(backend, cell)
-        facts |= {f"{prefix}parameters": subject.parameters, f"{prefix}state_bytes": subject.state_bytes}
     calls = {prefix: situation.call(subject) for prefix, subject in subjects.items()}
-    twin = situation.call(first[2]())
     for prefix, subject in subjects.items():
-        facts[f"{prefix}kernel"] = kernel_of_call(calls[prefix], subject.model, subject.backend, subject.where.device)
+        facts |= {f"{prefix}parameters": subject.parameters, f"{prefix}state_bytes": subject.state_bytes}
+    twin = situation.call(first[2]())
     device = subjects[FIRST].where.device
-    taken = measure(
-        calls[FIRST],
-        calls[SECOND],
-        twin,
-        plan,
-        clock=clock_of(device),
-        watch=MachineWatch(device),
-        seed=seed,
-    )
-    latencies = timed_one_by_one(calls, situation.latencies, device) if situation.latencies else {}
-    for prefix, microseconds in latencies.items():
-        facts |= {f"{prefix}{name}": float(np.quantile(microseconds, q)) for name, q in QUANTILES.items()}
+    watch = watch or MachineWatch(device)
+    latencies: dict[str, list[Any]] = {}
+    with situation.mode():
+        taken = measure(calls[FIRST], calls[SECOND], twin, plan, clock=clock_of(device), watch=watch, seed=seed)
+        if situation.latencies:
+            latencies = timed_one_by_one(calls, situation.latencies, device, watch)
+            facts |= quantiles(latencies)
+        # after the last figure: profilers leave traces, and the twin has none
+        for prefix, subject in subjects.items():
+            facts[f"{prefix}kernel"] = kernel_of_call(calls[prefix], subject.model, subject.backend, device)
     facts |= facts_of(taken, seed)
     peak = peak_gflops or best_product_gflops(device, subjects[FIRST].where.computes_in)
     for prefix, subject in subjects.items():
         costs = costs_of(situation, calls[prefix], subject, facts[f"{prefix}ms"], peak)
         facts |= {f"{prefix}{name}": value for name, value in costs.items()}
-    columns = {f"{prefix}us": values for prefix, values in latencies.items()}
-    return Outcome(facts=facts, samples=taken.columns(), latencies=columns, busy=taken.busy, peak_gflops=peak)
+    return Outcome(facts=facts, samples=taken.columns(), latencies=latencies, busy=taken.busy, peak_gflops=peak)
 
 
 def costs_of(situation: Situation, call: Call, subject: Subject, ms: float, peak_gflops: float) -> Facts:
     """What an arm's call costs besides time. Measured after all that is timed: profilers leave traces."""
     gflop = subject.gflop(trains=situation.trains, single=situation.name == "stream")
-    return memory_facts(call, subject) | {
-        "gflop": gflop,
-        "percent_of_peak": None if gflop is None else percent_of_peak(gflop, ms, peak_gflops),
-        "joules": joules(call, subject.where.device),
-    }
+    percent = None if gflop is None else percent_of_peak(gflop, ms, peak_gflops)
+    with situation.mode():
+        memory = memory_facts(call, subject)
+        return memory | {"gflop": gflop, "percent_of_peak": percent, "joules": joules(call, subject.where.device)}
 
 
 def resident_bytes(situation: Situation, build: Build) -> int:
     """Largest resident set of this process, which has done nothing else, after some calls of one arm."""
     call = situation.call(build())
-    for _ in range(CALLS):
-        call()
+    with situation.mode():
+        for _ in range(CALLS):
+            call()
     return peak_resident_bytes()
 
 
@@ -138,6 +141,7 @@ def facts_of(taken: Taken, seed: int) -> Facts:
         "finding": taken.finding(seed=seed),
         "rounds": taken.rounds,
         "repeated": taken.repeated,
+        "warm": taken.warm.stable,
         "others_cores": round(taken.others_cores, 3),
         "steal_percent": round(taken.steal_percent, 3),
         "mhz_low": taken.mhz_low,
@@ -145,15 +149,48 @@ def facts_of(taken: Taken, seed: int) -> Facts:
     }
 
 
-def timed_one_by_one(calls: dict[str, Call], number: int, device: torch.device) -> dict[str, list[float]]:
-    """Microseconds of so many single calls of each arm, by turns in pieces: they see the same machine."""
+def timed_one_by_one(
+    calls: Mapping[str, Call], number: int, device: torch.device, watch: Watch
+) -> dict[str, list[Any]]:
+    """Time single calls of each arm, by turns in pieces, so that they see the same machine, and without collections.
+
+    Args:
+        calls: One call of each arm, by its prefix.
+        number: Fewest of each arm that nothing disturbed; :data:`TRIES` times as many at most, with those that were.
+        device: Where they run.
+        watch: Sees what else goes on.
+
+    Returns:
+        Equally long columns: microseconds of each arm (``first_us``, ``second_us``), and ``disturbed``, why the stretch
+        that a step lies in does not count, empty where it does.
+    """
     taken: dict[str, list[float]] = {name: [] for name in calls}
-    while len(next(iter(taken.values()))) < number:
-        for name, call in calls.items():
-            piece = min(PIECE, number - len(taken[name]))
-            call()  # the other arm has taken its place in the caches
-            taken[name] += [seconds * 1e6 for seconds in single_calls(call, piece, device)]
-    return taken
+    disturbed: list[str] = []
+    with no_garbage_collection() as collect:
+        while disturbed.count("") < number and len(disturbed) < TRIES * number:
+            collect()
+            before, waited = watch.look(), watch.waited()
+            steps, start = 0, time.perf_counter()
+            while not steps or time.perf_counter() - start < STRETCH_S:
+                for name, call in calls.items():
+                    call()  # the other arm has taken its place in the caches
+                    taken[name] += [seconds * 1e6 for seconds in single_calls(call, PIECE, device)]
+                steps += PIECE
+            lost = longest_wait(waited, watch.waited())
+            span = between(before, watch.look())
+            disturbed += [span.disturbed_by(lost / span.seconds)] * steps
+    return {**{f"{prefix}us": values for prefix, values in taken.items()}, "disturbed": disturbed}
+
+
+def quantiles(latencies: Mapping[str, Sequence[Any]]) -> Facts:
+    """Quantiles of each arm's steps that nothing disturbed; of all, where most were."""
+    quiet = np.array([not reason for reason in latencies["disturbed"]])
+    chosen = quiet if quiet.mean() >= 0.5 else np.ones_like(quiet)
+    return {
+        f"{prefix}{name}": float(np.quantile(np.asarray(latencies[f"{prefix}us"])[chosen], q))
+        for prefix in (FIRST, SECOND)
+        for name, q in QUANTILES.items()
+    }
 
 
 def outcome_of(time_it: Callable[[], Outcome]) -> Outcome:

@@ -13,7 +13,7 @@ from gru_bench.backends.native import stepper
 from gru_bench.backends.native.build import CannotBuild, library
 from gru_bench.backends.native.layer import DTYPES, has_kernel
 from gru_bench.cells.base import Cell
-from gru_bench.errors import UserError
+from gru_bench.errors import Unsupported, UserError
 from gru_bench.models.encoder import Encoder
 from gru_bench.models.streams import Streams
 
@@ -46,6 +46,7 @@ def test_a_stream_of_steps_is_the_whole_sequence(cell: str, runner: str) -> None
         out_BH, state = step(x_TBD[t], state)
         torch.testing.assert_close(out_BH, whole_TBH[t].detach(), rtol=1e-12, atol=1e-12)
         assert not out_BH.requires_grad
+        assert not any(s_LBH.requires_grad for s_LBH in state)
         before.append((state, tuple(s_LBH.clone() for s_LBH in state)))
     assert state is not None
     for got, expected in zip(state, final, strict=True):
@@ -65,6 +66,28 @@ def test_what_does_not_fit_a_stepper_is_refused(runner: str) -> None:
     _, state = step(draw(2, 3), None)
     with pytest.raises(UserError, match=r"states .* 2, "):
         step(draw(2, 3), tuple(s_LBH[:, :1] for s_LBH in state))
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_the_vendors_steps_take_slices_and_count_the_states(cell: str) -> None:
+    step, x_BD = encoder(cell, "vendor").stepper(2), draw(2, 3)
+    _, state = step(x_BD, None)
+    wide = tuple(torch.cat((s_LBH, s_LBH), dim=2)[..., : s_LBH.shape[2]] for s_LBH in state)
+    assert torch.equal(step(x_BD, wide)[0], step(x_BD, state)[0])
+    for given in ((*state, state[0]), ()):
+        with pytest.raises(UserError, match=rf"takes {len(state)} of states \(L, B, H\), got {len(given)}"):
+            step(x_BD, given)
+    with pytest.raises(UserError, match=r"takes \(2, "):
+        step(draw(3, 3), step(x_BD, state)[1])
+
+
+def test_the_vendors_step_refuses_a_type_that_was_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = encoder("gru", "vendor").float()
+    step = module.stepper(2)
+    half = torch.zeros(1, 2, 5, dtype=torch.float16)
+    monkeypatch.setattr(module.stacks[0].module, "forward", lambda *_: (half, half))
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(Unsupported, match="does not run dtype=bfloat16"):
+        step(draw(2, 3).float(), None)
 
 
 def test_a_bidirectional_encoder_has_no_steps() -> None:
@@ -175,6 +198,7 @@ def test_a_native_step_takes_views_and_changes_no_state() -> None:
         (draw(2, 3), (draw(2, 2, 4),), r"1 of states \(2, 2, 5\), got"),
         (draw(2, 3), (draw(1, 2, 5),), r"1 of states \(2, 2, 5\), got"),
         (draw(2, 3), (draw(2, 2, 5), draw(2, 2, 5)), "1 of states"),
+        (draw(2, 3), (), "1 of states"),
         (draw(2, 3).float(), None, "must be float64 on the CPU like the weights, got float32 on cpu"),
         (draw(2, 3), (draw(2, 2, 5).float(),), "got float64 on cpu, float32 on cpu"),
         (draw(2, 3).to("meta"), None, "got float64 on meta"),

@@ -1,6 +1,7 @@
 """``bench/inference.py`` without ONNX Runtime: what is measured, and that disagreement is found."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -63,6 +64,17 @@ def test_arms_that_disagree_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(inference, "our_arms", wrong)
     with pytest.raises(inference.Failed, match=r"gru H=5 B=2: native differs from torch.nn by 1.0e-02"):
         inference.measure(Case("gru", "stream", 4, 2, 5, 5), None, 20)
+
+
+def test_another_process_that_died_fails_a_case_and_not_the_bench() -> None:
+    onnx = inference.OnnxRuntime.__new__(inference.OnnxRuntime)
+    pipe = subprocess.PIPE
+    onnx.process = subprocess.Popen([sys.executable, "-c", "pass"], stdin=pipe, stdout=pipe, text=True)
+    onnx.process.wait()
+    for _ in range(2):
+        with pytest.raises(inference.Failed, match="ONNX Runtime's process"):
+            onnx.ask(case="gru", calls=1)
+    onnx.close()
 
 
 @needs_native

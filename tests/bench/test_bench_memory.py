@@ -35,6 +35,15 @@ def test_a_loop_keeps_its_gates_and_its_states(
     assert torch.is_grad_enabled()
 
 
+def test_numbers_of_double_width_take_twice_the_bytes(bench: ModuleType, tmp_path: Path) -> None:
+    options = ["--cells", "rnn", "--backends", "loop", "--shapes", "5x3x16", "--json", str(tmp_path / "rows")]
+    bytes_a_token = []
+    for dtype in ("float32", "float64"):
+        assert bench.main([*options, "--dtype", dtype]) == 0
+        bytes_a_token.append(json.loads((tmp_path / "rows").read_text())["bytes_a_token"])
+    assert bytes_a_token[1] == 2 * bytes_a_token[0]
+
+
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [("--cells", "foo", "unknown 'foo'; valid: gru,"), ("--dtype", "int", "valid: float32")],

@@ -5,19 +5,25 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import REPOSITORY
 from runs import TINY
 from seq2seq_models import make_model, random_batch, words_before
+from stores import copy_store
 from torch import nn
 
 sys.path.insert(0, str(REPOSITORY / "bench"))
 
-from parts import STEP_PARTS, Ledger, inside, part_of, watch_model
+from parts import STEP_PARTS
+from parts_marks import Ledger, inside, part_of, watch_model, watch_runs
 
 from gru_bench.losses import mean_nats
+from gru_bench.run import preflight
+from gru_bench.run.build import ModelBuilder
+from gru_bench.run.record import Recorder
 
 
 class Ticks:
@@ -125,8 +131,37 @@ def test_inside_gives_what_the_call_gives() -> None:
     assert inside(ledger, "loss", lambda a, *, b: (a, b, ledger.now))(1, b=2) == (1, 2, "loss")
 
 
-def test_a_whole_run_is_taken_apart_and_scaled() -> None:
-    job = ["--experiment", "quick", "--tasks", "adding", "--cells", "gru", "--steps", "6", *TINY[1:]]
+def test_all_that_is_to_be_watched_is_there() -> None:
+    """The list names functions by hand: one that has another name now would fail here, not after a minute of a run."""
+    watched = list(watch_runs(Ledger(Ticks())))
+    assert all(callable(new) and callable(getattr(owner, name)) for owner, name, new in watched)
+    names = [(owner, name) for owner, name, _ in watched]
+    assert len(set(names)) == len(names)
+
+
+def test_a_look_before_training_is_charged_to_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Ticks()
+    ledger = Ledger(clock)
+    expected = {
+        (preflight, "memory_of_a_step"): "memory",
+        (ModelBuilder, "flops_a_token"): "loading",
+        (Recorder, "arithmetic"): "tracking",
+    }
+    for owner, name in expected:
+        monkeypatch.setattr(owner, name, lambda seconds: setattr(clock, "at", clock.at + seconds))
+    for owner, name, new in watch_runs(ledger):
+        monkeypatch.setattr(owner, name, new)
+    for seconds, (owner, name) in enumerate(expected, 1):
+        getattr(owner, name)(seconds)
+    ledger.switch("rest")
+    charged = {part: seconds for part, seconds in ledger.seconds.items() if seconds}
+    assert charged == {"memory": 1, "loading": 2, "tracking": 3}
+
+
+def test_a_whole_run_is_taken_apart_and_scaled(fresh_store: Path, tmp_path: Path) -> None:
+    store = copy_store(fresh_store, tmp_path)  # that, and a backend that compiles nothing: seconds less
+    settings = [*TINY[1:], "backend=loop", f"tracking.uri={store.uri}"]
+    job = ["--experiment", "quick", "--tasks", "adding", "--cells", "gru", "--steps", "6", *settings]
     command = [sys.executable, str(REPOSITORY / "bench" / "parts.py"), *job]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
     *_, lines = done.stdout.rstrip().rpartition("quick, gru\n")

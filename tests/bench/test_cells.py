@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import cells
 import cells_arms
 from cells_arms import Arm, Place, Shape, layer_arm, timed
 
+from gru_bench.backends.bptt import BPTT
 from gru_bench.backends.loop import Loop
 from gru_bench.errors import UserError
 from gru_bench.store.bench import parse
@@ -50,6 +52,7 @@ def test_what_is_no_shape_is_refused_in_one_line(text: str) -> None:
         (["--device", "tpu"], "--device=tpu: .*valid: cpu, cuda"),
         (["--dtype", "tf32"], "--dtype=tf32: not supported on cpu; valid: float32, bfloat16, float16"),
         (["--forward", "--store"], "--store: .*without --forward"),
+        (["--march", "x86-64-v3", "--store"], "--store: takes code made for this processor; valid: without --march"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(arguments: list[str], message: str) -> None:
@@ -63,7 +66,9 @@ def test_a_step_counts_its_products_and_leaves_no_gradient() -> None:
     # three gates of 4 units in both directions; the second layer reads both
     weights = 2 * 12 * (5 + 4) + 2 * 12 * (8 + 4)
     assert arm.flops == 6 * 3 * 2 * weights
-    assert layer_arm(maker("gru"), Loop(), shape, HERE, forward=True).flops == 2 * 3 * 2 * weights
+    infer = layer_arm(maker("gru"), BPTT(native="never"), shape, HERE, forward=True)
+    assert infer.flops == 2 * 3 * 2 * weights
+    assert infer.kernel == "Python loop"  # a training pass would be hand-derived
     arm.step()
     assert arm.kernel == "Python loop"
 
@@ -101,6 +106,18 @@ def test_on_cuda_a_turn_is_many_steps_between_two_looks_at_an_idle_device(monkey
     times = timed({"one": Arm(step, 1.0, "k")}, 3, place)
     assert times["one"] == pytest.approx([1.0] * 3)
     assert told[0] == 3 + 4 * 2 * 5  # three to find out how many; then four rounds of two turns of five
+
+
+def test_turns_go_out_and_back_from_another_arm_each_round() -> None:
+    taken: list[str] = []
+
+    def turn(name: str) -> float:
+        taken.append(name)
+        return float(len(taken))
+
+    found = cells_arms.turns({name: partial(turn, name) for name in "abc"}, 2)
+    assert "".join(taken) == "abccba" + "bcaacb"
+    assert found == {"a": [3.5, 9.5], "b": [3.5, 9.5], "c": [3.5, 9.5]}
 
 
 def test_the_mean_is_over_the_grid_and_the_json_can_be_stored(

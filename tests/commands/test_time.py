@@ -1,6 +1,7 @@
 """``gru-bench time``: what is timed, what is stored, what is not repeated, and its messages."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -10,7 +11,8 @@ from runs import STEPS, TINY, URI, stored
 from gru_bench.commands import measuring
 from gru_bench.config.check import construct, to_node
 from gru_bench.measure.parity import Parity
-from gru_bench.run import timing_plan
+from gru_bench.models.encoder import num_parameters
+from gru_bench.run import timed, timing_plan
 from gru_bench.run.timed import PairJob, builder, in_own_process
 from gru_bench.run.timing_plan import sizes_of
 from gru_bench.store.connect import absolute_uri
@@ -79,7 +81,7 @@ def test_one_pair_for_real(
         return in_own_process(measuring.replace(job, peak_gflops=50.0))  # finding it takes seconds
 
     monkeypatch.setattr(measuring, "in_own_process", timed)
-    few = ["rounds=20", "seconds=0.01", "block_ms=0.2", "wait=0", "force=true"]
+    few = ["rounds=30", "seconds=0.01", "block_ms=0.2", "wait=0", "force=true"]
     assert gru_bench("time", *SMALL, *few, "backends=[vendor]", "situation=[stream]") == 0
     (row,) = timings().to_dict("records")
     assert row["status"] == "finished"
@@ -88,8 +90,9 @@ def test_one_pair_for_real(
     assert (row["steps"], row["batch"], row["inputs"], row["hidden_size_asked"]) == (1, 2, 4, 4)
     assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
     assert row["floor"] >= 1
-    assert row["rounds"] >= 20
+    assert row["rounds"] >= 30
     assert row["first_p50_us"] <= row["first_p90_us"] <= row["first_p99_us"]
+    assert row["warm"] in (True, False)
     assert row["second_state_bytes"] == 2 * row["first_state_bytes"] == 2 * 4 * 4
     assert row["first_parameters_mib"] * 2**20 == 4 * (row["first_parameters"] + 8)  # torch's redundant biases
     assert row["first_gflop"] == pytest.approx(2 * 2 * 3 * 4 * 8 / 1e9)
@@ -101,8 +104,8 @@ def test_one_pair_for_real(
         assert files is not None
         blocks, latencies = map(pd.read_parquet, files)
     assert {"first", "second", "twin"} == set(blocks["arm"])
-    assert len(blocks) >= 20 * 8
-    assert list(latencies.columns) == ["first_us", "second_us"]
+    assert len(blocks) >= 30 * 8
+    assert list(latencies.columns) == ["first_us", "second_us", "disturbed"]
     assert len(latencies) >= 1000
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("situation T x B x H")
@@ -129,7 +132,7 @@ def test_pairs_and_the_best_of_each_cell(
         ("gru", "bptt", "lstm", "vendor"),
     ]
     out = capsys.readouterr().out
-    assert "GRU 1.30 times as fast (1.20 to 1.40), floor 1.02" in out
+    assert "GRU 1.30 times as fast (1.20 to 1.40), floor 1.020" in out
     assert "bptt 1.30 times as fast" in out
     assert "vendor 2.00 times as fast (1.67 to 2.50)" in out
     assert "GRU on bptt 1.30 times as fast" in out
@@ -152,8 +155,47 @@ def test_what_was_timed_is_not_timed_again(
     assert gru_bench(*command, "again=true") == 0
     assert len(machine.jobs) == 8
     found = timings()
-    assert len(found) == 4  # the latest of each
-    assert set(found["code"].to_list()[-2:]) == {"other"}
+    assert len(found) == 8  # all that was measured
+    assert gru_bench(*command, "seconds=4") == 0  # no more than was asked for before
+    assert len(machine.jobs) == 8
+    for longer in ("seconds=6", "rounds=31"):
+        assert gru_bench(*command, longer) == 0
+    assert len(machine.jobs) == 8 + 2 * 2
+    assert set(found["code"].to_list()[-4:]) == {"other"}
+
+
+def test_another_yaml_of_the_same_name_is_timed_anew(gru_bench: Command, machine: Machine, tmp_path: Path) -> None:
+    command = ["time", *SMALL, "backends=[vendor]", "cells=[gru,mine]", "situation=stream", f"--config-dir={tmp_path}"]
+    (tmp_path / "cell").mkdir()
+    for number, cell in enumerate(("lstm", "rnn", "rnn")):
+        (tmp_path / "cell" / "mine.yaml").write_text((CONF / "cell" / f"{cell}.yaml").read_text(encoding="utf-8"))
+        assert gru_bench(*command) == 0
+        assert len(machine.jobs) == (1, 2, 2)[number]
+    assert gru_bench(*command, "situations.stream.latencies=3000") == 0
+    assert len(machine.jobs) == 3
+
+
+def test_a_process_that_dies_is_a_pair_that_failed(
+    gru_bench: Command, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert gru_bench("time", *SMALL, "backends=[vendor]", "situation=train") == 0
+    python = tmp_path / "python"
+    for what, error in (("kill -9 $$", "ended with -9: no message"), ("echo no luck >&2; exit 3", "with 3: no luck")):
+        python.write_text(f"#!/bin/sh\n{what}\n")
+        python.chmod(0o755)
+        monkeypatch.setattr(timed.sys, "executable", str(python))
+        outcome = in_own_process(machine.jobs[0])
+        assert outcome.status == "failed"
+        assert outcome.error.endswith(error)
+
+
+def test_a_process_whose_parent_died_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = timed.Attended(CPU.device, timed.os.getppid())
+    watch.look()
+    monkeypatch.setattr(timed.os, "getppid", lambda: 1)
+    watch.parent = 2
+    with pytest.raises(SystemExit):
+        watch.look()
 
 
 def test_a_pair_that_fails_is_a_row_and_the_rest_goes_on(gru_bench: Command, machine: Machine) -> None:
@@ -208,16 +250,32 @@ def test_a_busy_machine_is_waited_for_then_refused_or_forced(
     assert len(machine.jobs) == 1
 
     assert gru_bench(*command, "again=true", "force=true") == 0
-    assert list(timings()["forced"]) == [True]
+    assert list(timings()["forced"]) == [False, True]
     assert "forced on a busy machine" in capsys.readouterr().out
     machine.others = []
     assert gru_bench(*command) == 0  # what was forced does not count as done
     assert len(machine.jobs) == 3
 
-    machine.gives = lambda _: Outcome(facts=dict(FACTS), samples={}, busy=True)
+    seen = FACTS | {"repeated": 30, "others_cores": 1.5}
+    machine.gives = lambda _: Outcome(facts=dict(seen), samples={"seconds": [1.0]}, busy=True)
     assert gru_bench(*command, "again=true") == 1
     assert len(machine.jobs) == 5  # it is tried twice
-    assert "busy while it was timed" in timings()["error"][0]
+    source = open_source(absolute_uri(URI))
+    *_, run = source.runs(list(source.experiments()), {KIND: TIMING_KIND})
+    assert "busy while it was timed, twice" in run.params["error"]
+    assert (run.params["repeated"], run.params["others_cores"]) == ("30", "1.5")
+    assert not {"ratio", "finding"} & set(run.params)
+    with fetched(source, run, ("timing_samples.parquet",)) as files:
+        assert files is not None
+
+    assert "failed" not in set(timings()["status"])  # what was measured before is not lost
+
+    seen["finding"] = "noise"  # what else ran may have favoured an arm by any factor
+    capsys.readouterr()
+    assert gru_bench(*command, "again=true", "force=true") == 0
+    assert "not called on a busy machine: 1.30 (1.20 to 1.40); 30 rounds count, 30 were disturbed" in (
+        capsys.readouterr().out
+    )
 
 
 def test_the_models_of_an_experiment(gru_bench: Command, machine: Machine) -> None:
@@ -235,8 +293,17 @@ def test_the_models_of_an_experiment(gru_bench: Command, machine: Machine) -> No
     for job in machine.jobs[:3]:
         situation = construct(job.situation)
         subject = builder(job.first, job, CPU)()
-        situation.call(subject)()
+        before = {name: value.clone() for name, value in subject.model.state_dict().items()}
+        call = situation.call(subject)
+        with situation.mode():
+            for _ in range(300 if situation.trains else 2):
+                call()
+        moved = [(value - before[name]).abs().max() for name, value in subject.model.state_dict().items()]
+        assert (0 < max(moved) < 1e-2) if situation.trains else max(moved) == 0
         assert subject.parity().passed
+        assert subject.parameters == num_parameters(
+            subject.encoders[0] if situation.name == "stream" else subject.model
+        )
         assert (subject.gflop(trains=False, single=situation.name == "stream") or 0) > 0
         assert (subject.optimizer is not None) == situation.trains
 
@@ -248,12 +315,19 @@ def test_the_models_of_an_experiment(gru_bench: Command, machine: Machine) -> No
         (["cells=[gru,lstn]"], "cells: no cell 'lstn'; valid: gru, "),
         (["backends=[vendor,cudnn]"], "backends: no backend 'cudnn'; valid: bptt, "),
         (["cells=[gru]", "backends=[bptt]"], "one of each makes no pair"),
-        (["rounds=5"], "rounds=5: a ratio with an interval needs at least 20"),
+        (["rounds=29"], "rounds=29: too few for gaps of some per cent; valid: 30 or more"),
         (["device=cuda:7"], "device=cuda:7: torch sees 0 CUDA devices here"),
         (["situation=[]"], "situation=[]: none is chosen; valid: one or several of batch, "),
         (["situation=[drain]"], "situation=drain: no such choice"),
         (["experiment=nowhere"], "experiment=nowhere: neither a grid nor in "),
         (["experiment=regimes", "hidden_size=8"], "hidden_size: the grid sets it too"),
+        (["experiment=quick", "steps=5"], "steps=5: models are timed as experiment=quick trained them; valid: without"),
+        (["experiment=quick", "budget=parameters"], "budget=parameters: models are timed as experiment=quick trained"),
+        (["experiment=quick", "situation=sequence"], "situation=[sequence]: of layers alone; valid with experiment=qu"),
+        (
+            ["situation=stream", "bidirectional=true", "backends=[vendor]"],
+            "situation=stream: layers in both directions",
+        ),
         (["steps=0"], "steps=0: "),
         (["threads=4096"], "threads=4096: never more than there are cores"),
         (["dtype=float16"], "dtype='float16'"),

@@ -16,7 +16,7 @@ from gru_bench.backends.loop import Loop
 from gru_bench.backends.native.layer import native_name
 from gru_bench.backends.vendor import Vendor
 from gru_bench.measure import kernel
-from gru_bench.measure.kernel import audit, kernel_name, name_of
+from gru_bench.measure.kernel import audit, kernel_name, kernel_of_call, name_of
 from gru_bench.measure.trace import Audit, Event, Operator, operators, own_times
 from gru_bench.models.encoder import Encoder
 from gru_bench.models.streams import Streams
@@ -191,8 +191,9 @@ def test_a_users_own_backend_is_named_by_what_it_declares(runner: Backend, expec
 
 
 def test_each_backend_of_ours_declares_marks_of_its_own() -> None:
-    marks = [mark.event for runner in (Loop, Vendor, BPTT, Compiled) for mark in runner.marks]
+    marks = [mark.event for runner in (Vendor, BPTT, Compiled) for mark in runner.marks]
     assert len(marks) == len(set(marks)) >= 10
+    assert set(Loop.marks) < set(BPTT.marks)  # which runs the loop's code where no gradient is asked for
 
 
 def test_what_only_the_first_call_does_is_not_the_kernel() -> None:
@@ -345,6 +346,15 @@ def test_what_an_audit_leaves_out_is_counted() -> None:
     listed = tuple(Operator(f"op {n}", n, (20 - n) / 190) for n in range(20))
     *_, last = Audit("a", (1, 2, 3), "float32", "cpu", False, listed).text().splitlines()
     assert last == "        7.9 %     85  5 others"
+
+
+@pytest.mark.parametrize("name", ["bptt", "loop"])
+def test_without_gradients_the_generic_code_is_the_loops(name: str) -> None:
+    runner = BPTT(native="never") if name == "bptt" else Loop()
+    module = encoder("gru", runner, torch.float32, bidirectional=False)
+    with torch.no_grad():
+        found = kernel_of_call(lambda: module(torch.zeros(4, 2, 3)), module, runner, CPU)
+    assert found == "Python loop"
 
 
 def test_asking_for_the_kernel_leaves_no_trace() -> None:

@@ -1,6 +1,8 @@
 """Two lanes: who waits for whom, and that whoever dies has released what it held."""
 
 import os
+import platform
+import socket
 import subprocess
 import sys
 import threading
@@ -29,6 +31,7 @@ PATIENCE_S = 30
 def own_lanes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRU_BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(lanes, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(lanes, "_said_none", set())
 
 
 @contextmanager
@@ -52,12 +55,15 @@ class Waiter:
 
     def __init__(self, mode: lanes.Mode, what: str) -> None:
         self.said: list[str] = []
+        self.say_nothing = False
         self.waits, self.holds, self.let_go = threading.Event(), threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self.run, args=(mode, what), daemon=True)
         self.thread.start()
 
     def run(self, mode: lanes.Mode, what: str) -> None:
         def say(text: str) -> None:
+            if self.say_nothing:
+                raise BrokenPipeError
             self.said.append(text)
             self.waits.set()
 
@@ -120,16 +126,62 @@ def test_jobs_that_come_later_wait_for_a_timing_that_waits() -> None:
     later.end()
 
 
-def test_without_locks_nothing_waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(lanes, "fcntl", None)
-    with lanes.alone("one", pytest.fail), lanes.alone("two", pytest.fail):
+@pytest.mark.parametrize("why", ["no fcntl", "no folder"])
+def test_without_locks_nothing_waits_and_that_is_said_once(
+    why: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if why == "no fcntl":
+        monkeypatch.setattr(lanes, "fcntl", None)
+    else:
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("GRU_BENCH_CACHE", str(tmp_path / "file"))  # no folder can be made there
+    said: list[str] = []
+    with lanes.alone("one", said.append), lanes.alone("two", pytest.fail):
         pass
-    monkeypatch.undo()
-    file = tmp_path / "file"
-    file.touch()
-    monkeypatch.setenv("GRU_BENCH_CACHE", str(file))  # no folder can be made there
-    with lanes.alone("one", pytest.fail), lanes.alone("two", pytest.fail):
-        pass
+    (line,) = said
+    assert line.startswith("one: the cache folder has no locks")
+
+
+def test_neither_a_full_disk_nor_a_closed_terminal_gives_up_the_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("full, or closed")
+
+    with monkeypatch.context() as patched, ExitStack() as first:
+        patched.setattr(Path, "write_text", refuse)
+        first.enter_context(lanes.alone("first", refuse))
+        job = Waiter("shared", "job")
+        assert job.waits.wait(PATIENCE_S)
+        assert not job.holds.is_set()
+        assert job.said == ["job waits until this machine is free of: another job of gru-bench"]
+        job.say_nothing = True  # its terminal is closed
+        first.close()
+        assert job.holds.wait(PATIENCE_S)
+        timing = Waiter("alone", "time")
+        assert timing.waits.wait(PATIENCE_S)  # so the job has its lane
+        assert not timing.holds.is_set()
+        job.end()
+        assert timing.holds.wait(PATIENCE_S)
+        timing.end()
+
+
+def test_the_lanes_are_the_machines_and_not_the_containers(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not Path("/proc/sys/kernel/random/boot_id").exists():
+        pytest.skip("this system draws no id when it starts")
+    place = lanes.folder()
+    monkeypatch.setattr(socket, "gethostname", lambda: "another-container")
+    assert lanes.folder() == place
+
+
+def test_where_no_id_was_drawn_the_host_name_tells_machines_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(_: Path) -> str:
+        raise OSError
+
+    monkeypatch.setattr(Path, "read_text", none)
+    monkeypatch.setattr(platform, "system", lambda: "FreeBSD")
+    monkeypatch.setattr(socket, "gethostname", lambda: "one")
+    place = lanes.folder()
+    monkeypatch.setattr(socket, "gethostname", lambda: "two")
+    assert lanes.folder() != place
 
 
 def test_an_error_inside_the_block_is_the_users() -> None:

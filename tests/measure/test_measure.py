@@ -177,18 +177,33 @@ def test_cores_used_by_others(monkeypatch: pytest.MonkeyPatch, busy: float, own:
     monkeypatch.setattr(time, "sleep", sleep)
     monkeypatch.setattr(time, "perf_counter", lambda: clocks["wall"])
     monkeypatch.setattr(time, "process_time", lambda: clocks["own"])
-    monkeypatch.setattr(env, "_busy_seconds", lambda: clocks["busy"])
+    monkeypatch.setattr(env, "busy_seconds", lambda _: clocks["busy"])
     assert env.cores_used_by_others(0.2) == pytest.approx(expected)
     assert env.shared_machine(1) == (expected > env.OTHERS_ABOVE)
     assert env.shared_machine(2)
 
 
 def test_the_machines_clock_moves() -> None:
-    before = env._busy_seconds()
+    before = env.core_time()
     deadline = time.perf_counter() + 0.3
     while time.perf_counter() < deadline:
         pass
-    assert env._busy_seconds() > before
+    after = env.core_time()
+    assert after.busy_s > before.busy_s
+    assert after.own_s > before.own_s
+
+
+def test_ticks_of_many_cores_are_no_company() -> None:
+    def others(seconds: float, cores: int, more: float) -> bool:
+        work = seconds * cores
+        return env.had_company(env.CoreTime(0.0, 0.0, 0.0), env.CoreTime(seconds, work, work + more * seconds))
+
+    assert env.others_blur(env.CoreTime(0, 0, 0), env.CoreTime(0.08, 0, 64 * 0.08)) == pytest.approx(1)
+    assert not others(0.08, 64, 1.4)
+    assert others(0.08, 64, 2.0)
+    assert others(0.08, 1, 0.7)
+    assert not others(0.08, 1, 0.6)
+    assert others(60.0, 64, 0.52)
 
 
 def git(folder: Path, *arguments: str) -> None:

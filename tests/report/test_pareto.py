@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_timings import timing
 
-from gru_bench.report.pareto import candidates, draw, front, on_front
+from gru_bench.report.pareto import candidates, draw, front, on_front, points_table
 from gru_bench.report.view import View
 
 POINTS = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 6)), min_size=1, max_size=9)
@@ -52,6 +52,22 @@ def test_a_cost_is_that_of_the_fastest_backend_and_only_what_was_measured_is_dra
     drawn = [sum(line.get_marker() != "None" for line in ax.lines) for ax in figure.axes]
     assert drawn == [1, 3, 2]
     assert [text.get_text() for text in figure.axes[0].texts] == ["gru"]
+
+
+def test_a_cost_of_a_busy_machine_counts_where_there_is_no_other_and_has_a_star() -> None:
+    pair = (("gru", "native"), ("lstm", "native"))
+    busy = {"task": "adding", "forced": True, "finding": "noise"}
+    other = timing(*pair, task="adding", first_ms=2.0, second_ms=3.0)
+    foreign = timing(*pair, task="adding", steps=9999, experiment="tuned", first_ms=0.1)
+    results = frames.realistic(1, ("rnn", "lstm", "gru"))
+    for rows, ms, backend in (
+        ([timing(*pair, first_ms=1.0, **busy), foreign], 1.0, "native*"),
+        ([timing(("gru", "vendor"), ("lstm", "vendor"), first_ms=1.0, **busy), other, foreign], 2.0, "native"),
+    ):
+        (priced,) = candidates(View(made_timings.with_timings(results, rows)))
+        (gru,) = [row for row in priced.rows if row.group.cell == "gru"]
+        assert (gru.costs["ms"], gru.backends["ms"]) == (ms, backend)
+        assert ("busy machine" in points_table([priced])) == (backend == "native*")
 
 
 def test_without_a_timing_of_a_task_nothing_is_drawn() -> None:

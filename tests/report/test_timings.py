@@ -39,6 +39,18 @@ def test_of_equal_pairs_the_latest_counts() -> None:
         assert [one.ratio for one in view.timed_before] == [pytest.approx(2.0)]
 
 
+def test_of_equal_pairs_one_of_a_quiet_machine_counts() -> None:
+    clean = timing(ratio=2.0, measured_at="2026-01-01")
+    forced = timing(ratio=3.0, measured_at="2026-01-02", forced=True, finding="noise")
+    failed = timing(measured_at="2026-01-03") | {"status": "failed", "error": "busy", "ratio": None, "finding": ""}
+    for rows in ((clean, forced, failed), (failed, forced, clean)):
+        view = read(*rows)
+        assert [one.ratio for one in view.timings] == [pytest.approx(2.0)]
+        assert [one.ratio for one in view.timed_before] == [pytest.approx(3.0)]
+        assert not view.not_timed
+    assert [one.ratio for one in read(forced, failed).timings] == [pytest.approx(3.0)]
+
+
 def test_what_did_not_finish_is_no_timing() -> None:
     failed = timing(situation="batch") | {"status": "failed", "error": "too loud", "ratio": None, "finding": None}
     view = read(timing(), failed)
@@ -66,9 +78,21 @@ def test_the_card_counts_several_tasks_and_gives_one_in_full() -> None:
 
 
 def test_a_forced_timing_is_marked() -> None:
-    view = read(timing(task="a", forced=True), timing(task="b"))
+    view = read(timing(task="a", forced=True), timing(task="b"))  # it was quiet when the pair was measured
     assert view.timings[0].words().endswith("*")
     assert "1 of them measured on a busy machine*" in card(view.timings)
+    view = read(timing(task="a", forced=True, finding="noise", ratio=1.5), timing(task="b", ratio=1.2))
+    assert view.timings[0].words() == "not decided, the machine was busy (1.50, 1.47 to 1.53)*"
+    assert card(view.timings).startswith(
+        "of 2 tasks: GRU faster on 1 (1.20 times), not decided on 1, the machine was busy*; largest floor 1.01; GRU on"
+    )
+    assert card([one for one in view.timings if one.is_forced]).startswith("not decided")
+
+
+def test_of_one_point_the_fastest_of_a_quiet_machine_counts() -> None:
+    native = timing(("gru", "native"), ("lstm", "native"), forced=True)
+    tried = timing(("gru", "native"), ("gru", "vendor"))
+    assert [one.first.backend for one in families(read(timing(), native, tried).timings)[FASTEST]] == ["vendor"]
 
 
 def test_the_order_does_not_depend_on_the_frame() -> None:

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 
+from gru_bench.measure.environment import CoreTime
 from gru_bench.run import record
 from gru_bench.run.record import Recorder
 from gru_bench.store.write import Run
@@ -67,3 +68,15 @@ def test_what_memory_is_worth_is_written_with_its_parts(task: Adding, monkeypatc
     assert written["without_memory_mse", "", ""] == pytest.approx(0.125)  # of length 4: (1 - 1/4) / 6
     assert written["without_memory_mse", "length", "4"] == pytest.approx(0.125)
     assert written["with_memory_mse", "", ""] == written["with_memory_mse", "length", "4"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("already", "busy_s", "sent"), [(False, 100.0, [False]), (False, 160.0, [True]), (True, 100.0, [])]
+)
+def test_a_machine_that_others_use_later_is_shared_too(
+    task: Adding, monkeypatch: pytest.MonkeyPatch, already: bool, busy_s: float, sent: list[bool]
+) -> None:
+    run = Calls()
+    monkeypatch.setattr(record, "core_time", lambda: CoreTime(100.0, 100.0, busy_s))
+    Recorder(cast(Run, run), task, 0.0, already).company(CoreTime(0.0, 0.0, 0.0))
+    assert [facts["shared"] for facts in run.sent] == sent  # MLflow takes a param once

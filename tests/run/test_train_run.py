@@ -38,6 +38,7 @@ def test_one_run_records_everything(gru_bench: Command, capsys: pytest.CaptureFi
     assert {key: run[key] for key in expected} == expected
     for column in ("config_key", "group_key", "machine", "data_source", "data_fingerprint", "env_torch"):
         assert run[column], column
+    assert not pd.isna(run["shared"])  # depends on the machine
     values = found.values.set_index(["split", "metric", "slice", "slice_value"])["value"]
     for key in (
         ("test", "mse", "", ""),

@@ -77,9 +77,31 @@ def test_what_was_forced_repeated_or_refused_is_said() -> None:
     assert "other processes used up to 1.4 cores" in text
     assert "at most 7 rounds had to be taken again" in text
     assert "*: 1 of them on a busy machine" in text
-    assert "1 pair had been timed before" in text
+    assert "Of 1 pair there are further measurements" in text
     assert "factor of at most 1.20" in text
+    again = text[text.index("### Pairs measured more than once") :]
+    assert cell(again, "batch inference", "ratio that counts") == "1.80 (1.76 to 1.84; floor 1.01)"
+    assert cell(again, "batch inference", "measured, commit") == "2026-11-27 12:00, 0123456789ab"
+    assert cell(again, "batch inference", "other ratio") == "1.50 (1.47 to 1.53; floor 1.01)"
+    assert cell(again, "batch inference", "measured then, commit") == "2026-11-26 10:00, 0123456789ab"
     assert cell(text, "streaming, gru on vendor, lstm on vendor", "why") == "no step of its own"
+
+
+def test_what_a_busy_machine_timed_is_left_out_where_something_else_is_there() -> None:
+    pair = (("gru", "native"), ("gru", "vendor"))
+    busy = {"forced": True, "finding": "noise"}
+    rows = [timing(*pair, ratio=2.0, first_ms=1.0), timing(*pair, ratio=8.0, steps=20, first_ms=1.0)]
+    forced = [
+        timing(*pair, ratio=64.0, steps=200, first_ms=1.0, **busy),
+        timing(("gru", "native"), ("lstm", "native"), first_ms=9.0, second_ms=5.0, **busy),
+    ]
+    text = render("cost", made_timings.alone([*rows, *forced])).markdown
+    assert cell(text, "2 sizes of layers", "found") == (
+        "4.00 times as fast (2.00 to 8.00): faster at 2, slower at 0, inside noise at 0"
+    )
+    times = text[text.index("Time of a call") :]
+    assert (cell(times, "native AVX-512", "ms"), cell(times, "native AVX-512*", "ms")) == ("1.00", "5.00")
+    assert "64.0 times as fast" not in text
 
 
 def test_timings_elsewhere_are_called_different() -> None:
@@ -91,10 +113,12 @@ def test_timings_elsewhere_are_called_different() -> None:
 
 
 def test_the_verdict_has_a_row_a_situation_and_the_advice_names_only_what_was_measured() -> None:
-    rows = [timing(*NATIVE, ratio=ratio, task=task) for task, ratio in (("a", 1.5), ("b", 1.2))]
-    rows += [timing(ratio=ratio, task=task) for task, ratio in (("a", 0.5), ("b", 1.2))]
+    tasks = ("adding", "copy_memory")
+    rows = [timing(*NATIVE, ratio=ratio, task=task) for task, ratio in zip(tasks, (1.5, 1.2), strict=True)]
+    rows += [timing(ratio=ratio, task=task) for task, ratio in zip(tasks, (0.5, 1.2), strict=True)]
     rows.append(timing(situation="stream", batch=1, ratio=1.0))
-    found = made_timings.with_timings(frames.small(), rows)
+    runs = frames.realistic(1, ("rnn", "lstm", "gru"))
+    found = made_timings.with_timings(runs, rows)
     text = render("verdict", found).markdown
     assert cell(text, "training step", "each on its fastest timed backend") == (
         "of 2 tasks: GRU faster on 2 (1.20 to 1.50 times); largest floor 1.01; on native AVX-512"
@@ -105,8 +129,21 @@ def test_the_verdict_has_a_row_a_situation_and_the_advice_names_only_what_was_me
     advice = render("choose", found).markdown
     assert cell(advice, "training speed", "take") == "**GRU**"
     assert cell(advice, "latency of one step", "take") == "**either**"
-    vendor = made_timings.with_timings(frames.small(), [row for row in rows if row["first_backend"] == "vendor"])
+    vendor = made_timings.with_timings(runs, [row for row in rows if row["first_backend"] == "vendor"])
     assert cell(render("choose", vendor).markdown, "training speed", "take") == "**depends on the task**"
+
+
+@pytest.mark.parametrize(
+    "other", [{"experiment": "tuned"}, {"device": "cuda:0"}, {"num_layers": 7}, {"budget": "state"}, {"task": "parity"}]
+)
+def test_a_model_that_these_runs_did_not_train_is_in_no_section(other: dict[str, object]) -> None:
+    runs = frames.realistic(1, ("rnn", "lstm", "gru"))
+    own = timing(task="adding", ratio=1.5)
+    foreign = timing(task="adding", ratio=9.0, steps=9999, measured_at="2027-01-01") | other
+    for name in ("verdict", "choose", "matched", "cost"):
+        texts = [render(name, made_timings.with_timings(runs, rows)).markdown for rows in ([own], [own, foreign])]
+        assert texts[0] == texts[1]
+        assert ("1.50" in texts[0]) == (name != "matched")
 
 
 @pytest.mark.parametrize("budget", ["parameters", "flops"])
@@ -120,7 +157,7 @@ def test_matched_views(budget: str) -> None:
     assert cell(text, "equal number of parameters", "score") == "GRU on 1"
     assert cell(text, "equal size of state", "score") == "not measured"
     assert cell(text, "equal hidden size", "training step").startswith("GRU 1.40 times as fast")
-    named = {"parameters": "equal number of parameters", "flops": "equal FLOPs of a step"}[budget]
+    named = {"parameters": "equal number of parameters", "flops": "equal arithmetic a token"}[budget]
     assert cell(text, named, "training step").startswith("LSTM 1.11 times as fast")
     assert cell(text, "equal seconds of training", "score").startswith("not known")
     assert render("matched", frames.small()).markdown == ""

@@ -6,6 +6,9 @@ import numpy as np
 from made_timings import timing
 from rendering import cell, render
 
+from gru_bench.report.length_lines import lines_of
+from gru_bench.report.view import View
+
 
 def test_a_grid_is_told_in_words() -> None:
     """The vendor's LSTM has a high cost of each call, so that the order changes with the length."""
@@ -44,6 +47,20 @@ def test_lengths_are_lines_with_their_crossings() -> None:
     assert [text.get_text() for text in axes[0].texts] == ["vendor: GRU, then LSTM"]
     (bracket,) = [line for line in axes[0].lines if line.get_marker() == "|"]
     assert np.asarray(bracket.get_xdata()).tolist() == [20.0, 200.0]
+
+
+def test_lines_of_lengths_are_of_one_size_and_of_a_quiet_machine() -> None:
+    at = {"situation": "sequence", "batch": 1, "second_ms": 1.0}
+    rows = [timing(steps=steps, first_ms=1.0, **at) for steps in (1, 20)]
+    rows += [
+        timing(steps=1, first_ms=9.0, budget="parameters", **at),
+        timing(("gru", "vendor"), ("gru", "native"), steps=1, first_ms=7.0, forced=True, finding="noise", **at),
+    ]
+    lines = lines_of(View(made_timings.alone(rows)).timings)
+    assert lines["gru", "vendor"] == [(1.0, 1.0), (20.0, 1.0)]
+    assert ("gru", "native") not in lines
+    busy = [timing(steps=steps, forced=True, finding="noise", **at) for steps in (1, 20)]
+    assert not render("regimes", made_timings.alone(busy)).figures
 
 
 def test_a_view_that_was_timed_at_fewer_places_lies_beside_the_same_place_of_the_other() -> None:

@@ -75,6 +75,8 @@ def test_seconds_from_a_paired_timing_of_the_same_step_and_of_no_other() -> None
     text = section(THREE, 5.0, pair)
     assert cell(text, "gru", "seconds until then").startswith("4.0 (4.0 to ")
     assert cell(text, "gru", "seconds until then").endswith(" p")
+    assert "seconds until then" in section(THREE, 5.0, pair, device="cpu:0")
     for other in ({"first_backend": "native"}, {"threads": 2}, {"task": ""}, {"machine": "x"}, {"forced": True},
-                  {"first_hidden_size": 128}, {"situation": "batch"}):  # fmt: skip
+                  {"first_hidden_size": 128}, {"situation": "batch"}, {"device": "cuda:0"}, {"num_layers": 7},
+                  {"budget": "state"}, {"experiment": "tuned"}):  # fmt: skip
         assert "seconds until then" not in section(THREE, 5.0, pair | other)

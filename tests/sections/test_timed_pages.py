@@ -87,7 +87,7 @@ def test_order_of_timings_changes_no_byte() -> None:
 
 def test_the_head_says_what_was_timed_and_where() -> None:
     text = header(View(grid()), Made({"experiment": "regimes", "sweep": None}))
-    assert text.startswith("# Report: regimes\n\nWhich is faster, gru or lstm, where and by how much?")
+    assert text.startswith("# Report: regimes\n\nWhich is faster, GRU or LSTM, where and by how much?")
     assert "training step, batch inference, streaming, whole sequence by length; layers alone" in text
     assert "CPU of machine `ab12cd34`, float32, 1 thread" in text
     assert "1 pair could not be timed" in text

@@ -60,13 +60,16 @@ def test_how_a_timing_ended_is_seen_in_mlflow_too(store: Store) -> None:
     assert ended == {"finished": "FINISHED", "failed": "FAILED", "unsupported": "FAILED"}
 
 
-def test_the_latest_of_each_pair_counts(store: Store) -> None:
-    put(store, ratio=1.0)
-    put(store, steps=9)
-    last = put(store, ratio=2.0, git_commit="another")
+def test_all_that_finished_is_read_and_of_what_never_did_the_latest(store: Store) -> None:
+    for ratio, steps, status, error in (
+        (1.0, 3, "finished", ""), (9.0, 9, "failed", "a"), (2.0, 3, "finished", ""), (9.0, 3, "failed", "b"),
+        (9.0, 9, "failed", "c"),
+    ):  # fmt: skip
+        put(store, ratio=ratio, steps=steps, status=status, error=error)
+    put(store, ratio=3.0, torch="another")
     found = read(store.uri, experiment="timings").timings
-    assert list(found["ratio"]) == [0.1, 2.0]
-    assert found["run_id"].to_list()[-1] == last
+    assert list(found.loc[found["status"] == "finished", "ratio"]) == [1.0, 2.0, 3.0]
+    assert list(found.loc[found["status"] == "failed", "error"]) == ["c"]
 
 
 def test_runs_come_with_the_timings_of_their_machine(store: Store) -> None:
@@ -89,7 +92,7 @@ def test_stores_are_merged(fresh_store: Path, tmp_path: Path) -> None:
         store = copy_store(fresh_store, tmp_path / name)
         put(store, machine=machine, ratio=ratio, measured_at=f"2026-01-0{ratio:.0f}T00:00:00+00:00")
         parts.append(read(store.uri, experiment="timings"))
-    found = merge(parts[::-1])
-    assert list(found.timings["ratio"]) == [2.0, 3.0]
+    found = merge([*parts[::-1], parts[0]])
+    assert list(found.timings["ratio"]) == [1.0, 2.0, 3.0]
     assert list(found.timings.columns) == list(TIMING_COLUMNS)
     assert found.runs.empty

@@ -55,6 +55,29 @@ def test_cores_that_are_not_there_are_refused() -> None:
         instrument.settle(1, cores=[100_000])
 
 
+def test_a_system_that_lets_no_process_choose_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def pin(task: int, _: object) -> None:
+        asked.append(task)
+        if task == 7:
+            raise ProcessLookupError(3, "No such process")
+
+    for task in ("7", "8"):
+        (tmp_path / task).mkdir()
+    monkeypatch.setattr(instrument, "TASKS", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", pin, raising=False)
+    assert instrument._pin(1, None) == "on core 1"
+    assert sorted(asked) == [0, 7, 8]  # a thread that has ended meanwhile is none
+
+    def forbid(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setaffinity", forbid)
+    assert instrument._pin(1, None) == "not pinned (Operation not permitted)"
+
+
 def test_a_machine_without_a_compiler_says_that(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> str:
         raise build.CannotBuild("no C++ compiler found")

@@ -8,6 +8,7 @@ import torch
 from conftest import CONF, yaml_names
 from omegaconf import OmegaConf
 
+from gru_bench.backends.loop import Loop
 from gru_bench.backends.vendor import Vendor
 from gru_bench.cells.gru import GRU
 from gru_bench.config.check import check_node, construct, to_node
@@ -37,11 +38,14 @@ def test_each_situation_calls_what_it_says(name: str) -> None:
     assert made.name == name
     before = {key: value.clone() for key, value in one.model.state_dict().items()}
     call = made.call(one)
-    call()
+    with made.mode():
+        assert torch.is_inference_mode_enabled() != made.trains
+        call()
     moved = any(not torch.equal(value, before[key]) for key, value in one.model.state_dict().items())
     assert moved == made.trains == (name == "train")
     assert (one.optimizer is not None) == made.trains
-    assert kernel_of_call(call, one.model, one.backend, CPU.device) == "ATen loop"
+    with made.mode():
+        assert kernel_of_call(call, one.model, one.backend, CPU.device) == "ATen loop"
 
 
 def test_the_twin_does_the_same() -> None:
@@ -66,13 +70,44 @@ def test_a_single_step_goes_on_from_the_state_before() -> None:
 
     one.encoder.stepper = lambda _: noted  # type: ignore[method-assign,assignment]
     call = one.single_step()
-    call()
-    call()
+    with situation("stream").mode():
+        call()
+        call()
     assert not torch.equal(states[0], states[1])
+    assert sum(tensor.numel() for tensor in one.inputs) == 3 * (5 + 2 * 6)  # the state that is carried in, too
     # two steps of the same input, as one sequence
     x_TBD = one.inputs[0].expand(2, -1, -1)
     _, (final_LBH,) = one.encoder(x_TBD)
     torch.testing.assert_close(final_LBH, states[1])
+
+
+@pytest.mark.parametrize("name", yaml_names("situation"))
+def test_mixed_precision_reaches_the_products_and_nothing_else_is_entered(name: str) -> None:
+    made = situation(name)
+    for autocast in (None, torch.bfloat16):
+        one = Layers(GRU, Loop(), SHAPE.hidden_size, SHAPE, replace(CPU, autocast=autocast))
+        seen: list[torch.dtype] = []
+        cell = next(module for module in one.model.modules() if isinstance(module, GRU))
+        step = cell.step
+
+        def noted(gx_BG: torch.Tensor, state: Any, step: Any = step, seen: Any = seen) -> Any:
+            seen.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else gx_BG.dtype)
+            return step(gx_BG, state)
+
+        cell.step = noted  # type: ignore[method-assign]
+        call = made.call(one)
+        with made.mode():
+            call()
+            call()
+        assert set(seen) == {autocast or torch.float32}
+        assert not torch.is_autocast_enabled("cpu")
+
+
+def test_layers_are_updated_as_the_trainer_does_it() -> None:
+    one = subject()
+    one.training_step()
+    assert one.optimizer is not None
+    assert one.optimizer.defaults["fused"]
 
 
 def test_sizes_are_the_situations_own_unless_they_are_asked_for() -> None:

@@ -22,6 +22,7 @@ Times = namedtuple("Times", "user nice system idle iowait steal guest")
         (Span(0.2, 0.1, 0.0, 0), 0.01, ""),
         (Span(0.2, 0.1, 0.0, 0), 0.03, "lost"),
         (Span(0.2, 1.0, 0.0, 0), 0.0, "others"),
+        (Span(0.2, 1.0, 0.0, 0, blur=0.6), 0.0, ""),
         (Span(0.2, 0.0, 0.05, 0), 0.0, "steal"),
         (Span(0.2, 0.0, 0.0, 1), 0.0, "throttled"),
         (Span(0.2, 0.0, 0.0, 0, (3000.0, 2500.0), 1 / 6), 0.0, "clock"),
@@ -42,6 +43,7 @@ def test_what_lies_between_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert span.steal == pytest.approx(0.4 / 8)
     assert span.mhz == (3000.0, 2900.0, 2900.0, 2320.0)
     assert span.fall == pytest.approx(0.2)
+    assert span.blur == pytest.approx(0.01 * 2.25**0.5 / 2)
 
 
 def test_counters_that_lag_behind_ours_are_no_negative_load() -> None:
@@ -52,7 +54,7 @@ def test_where_the_counters_come_from(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(psutil, "cpu_times", lambda: Times(8.0, 1.0, 2.0, 50.0, 3.0, 0.5, 4.0))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1}, raising=False)
     monkeypatch.setattr(watch, "SYSTEM", tmp_path / "cpu")
-    monkeypatch.setattr(watch, "GROUP", tmp_path)
+    monkeypatch.setattr(watch, "control_groups", lambda: [tmp_path / "own", tmp_path])
     for core, mhz, hot in ((0, 1_000_000, 2), (1, 3_100_000, 5)):
         for name, value in (("cpufreq/scaling_cur_freq", mhz), ("thermal_throttle/core_throttle_count", hot)):
             path = tmp_path / "cpu" / f"cpu{core}" / name

@@ -87,7 +87,7 @@ def native_stepper(cells: Sequence[Cell], batch_size: int) -> Stepper:
     weights = [cell._parameters for cell in cells]  # the module's attributes are ten times as slow
     event = f"{NATIVE} {instruction_set()}"
     plan = _Plan(cells, batch_size)
-    returned: State = ()  # by the last step: not looked at again where it comes back
+    returned: State | None = None  # by the last step: not looked at again where it comes back
     empty_like, address, is_watched = torch.empty_like, Tensor.data_ptr, torch.autograd._profiler_enabled
 
     def refuse(x_BD: Tensor, state: State | None) -> None:
@@ -118,7 +118,7 @@ def native_stepper(cells: Sequence[Cell], batch_size: int) -> Stepper:
             addresses += map(address, own.values())  # type: ignore[arg-type]
         if addresses != here.addresses:
             here = plan = _Plan(cells, batch_size)
-            returned = ()
+            returned = None
         if x_BD.shape != x_shape or x_BD.dtype is not here.dtype or not x_BD.is_cpu:
             refuse(x_BD, state)
         if not x_BD.is_contiguous():

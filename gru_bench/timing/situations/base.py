@@ -2,8 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, ClassVar
 
+import torch
 from annotated_types import Gt, MinLen
 
 from gru_bench.timing.subjects import Subject
@@ -46,9 +48,13 @@ class Situation(ABC):
         """Why layers of that kind cannot be timed so; None where they can."""
         return None
 
+    def mode(self) -> AbstractContextManager[object]:
+        """What is held around all calls, so that none of them pays for entering it: inference mode, or nothing."""
+        return nullcontext() if self.trains else torch.inference_mode()
+
     @abstractmethod
     def call(self, subject: Subject) -> Callable[[], None]:
-        """What is timed: the same work at each call.
+        """What is timed: the same work at each call, under :meth:`mode`. Models are built outside it.
 
         Raises:
             UserError: The subject has no such thing.

@@ -8,7 +8,7 @@ from gru_bench.timing.subjects import Subject
 
 
 class Batch(Situation):
-    """One forward pass over whole sequences a call, without gradients."""
+    """One forward pass over whole sequences a call, without gradients; of a model with the loss of the batch."""
 
     name: ClassVar[str] = "batch"
 

@@ -12,6 +12,9 @@ from gru_bench.timing.subjects import Subject
 class Stream(Situation):
     """One time step a call; the caller carries the state from call to call.
 
+    Of a model its first recurrent layers alone: what comes before and after them (embeddings, a head, a second encoder)
+    has no place in the step of a layer.
+
     Args:
         batch: B where neither a key nor a grid sets it.
         latencies: Single steps of each arm that are timed one by one, for percentiles.
