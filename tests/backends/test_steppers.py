@@ -1,5 +1,7 @@
 """One step a call: on every backend the same numbers as the whole sequence."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from backend_pairs import A_CELL_OF, EQUATIONS, PAIRS, backend, draw
@@ -7,6 +9,7 @@ from made_cells import CPU, maker, seeded
 from torch import Tensor
 
 from gru_bench.backends.base import Stack, State
+from gru_bench.backends.native import stepper
 from gru_bench.backends.native.build import CannotBuild, library
 from gru_bench.backends.native.layer import DTYPES, has_kernel
 from gru_bench.cells.base import Cell
@@ -214,3 +217,16 @@ def test_dropout_acts_in_training_alone() -> None:
     assert not torch.equal(step(x_BD, None)[0], step(x_BD, None)[0])
     stack.eval()
     torch.testing.assert_close(step(x_BD, None)[0], stack(x_BD[None])[0][0].detach(), rtol=0, atol=1e-12)
+
+
+@needs_native
+def test_a_failed_allocation_is_an_error_and_not_the_end_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Huge(stepper._Plan):
+        def __init__(self, cells: Sequence[Cell], batch_size: int) -> None:
+            super().__init__(cells, batch_size)
+            self.stack.batch = 2**50
+
+    monkeypatch.setattr(stepper, "_Plan", Huge)
+    step = two_layers("gru", "bptt", 3, 5, torch.float64).stepper(1)
+    with pytest.raises(MemoryError, match=r"^no memory for a native step of GRU$"):
+        step(draw(1, 3), None)

@@ -26,7 +26,6 @@ class Backward {
         }
         strips = take(layer.threads * STRIP_ROWS * 2 * most(layer));
         for (T*& half : ring) half = take(tokens * row_size);
-        none = std::vector<T>(H);
     }
 
     // Numbers of scratch memory.
@@ -53,7 +52,6 @@ class Backward {
         const Mine some = rows_of(rows, team.size, thread);
         start(some);
         team.wait();
-        const std::vector<Size> cuts = rows.cuts(most(layer));
         const T* later = nullptr;  // dgates of the step after
         for (Size chunk = static_cast<Size>(cuts.size()) - 2; chunk >= 0; chunk--) {
             const Size half = chunk % 2, from = rows.first(cuts[chunk]), count = rows.first(cuts[chunk + 1]) - from;
@@ -83,12 +81,13 @@ class Backward {
     const Size B = layer.batch, D = layer.inputs, H = layer.hidden, row_size = row_of(H);
     const Size over_H = panels(H, NARROW * LANES<T>), over_D = panels(D, NARROW * LANES<T>);
     const Size tokens = chunk_tokens(layer.steps, B, most(layer));
+    const std::vector<Size> cuts = rows.cuts(most(layer));  // here: nothing in `run` may throw
+    const std::vector<T> none = std::vector<T>(H);          // a state of zeros
     T *U_panels, *W_panels, *strips;
     // dgates of two chunks, and what the weight gradients multiply them with. They are used up chunk by chunk, while
     // they are in the cache: those of the whole sequence would be written to memory and read again twice.
     T* ring[2];
     Right<T> of_W[2], of_U[2], of_reset[2];
-    std::vector<T> none;  // a state of zeros
 
     // Tokens of a chunk. The weights' gradients are read and written once for so many: where they are too large for
     // the second-level cache, more tokens pay.

@@ -1,8 +1,9 @@
 """Compiles the sources of this folder once a machine and loads them.
 
-The sources use no header but the C++ library's, so any compiler does, in seconds, and no version of torch is bound to
-the result. It lies in the cache under a name made of the sources and of everything the compiler says of itself and of
-this processor: a change of either compiles anew, and a folder shared by unlike machines serves them all.
+The sources use no header but those of the C++ library, the compiler and the system, so any compiler does, in seconds,
+and no version of torch is bound to the result. It lies in the cache under a name made of the sources and of everything
+the compiler says of itself and of this processor: a change of either compiles anew, and a folder shared by unlike
+machines serves them all.
 """
 
 import ctypes

@@ -36,8 +36,9 @@ class Forward {
         };
         gates = lay_out(0, FIRST);
         last = lay_out(FIRST, Cell::GATES - FIRST);
-        projected = take(layer.threads * tokens * columns);
-        inputs = take(layer.threads * tokens * D);
+        const Size tokens = all_tokens(layer);
+        projected = take(tokens * columns);
+        inputs = take(tokens * D);
         running = take(layer.lengths ? 2 * B * H : 0);
         now = at;
     }
@@ -45,8 +46,8 @@ class Forward {
     // Numbers of scratch memory.
     static Size scratch(const Layer<T>& layer) {
         const Size B = layer.batch, D = layer.inputs, H = layer.hidden;
-        const Size tokens = chunk_tokens(layer.steps, B, most(layer)), columns = panels(H, UNITS) * Cell::GATES * UNITS;
-        const Size of_threads = layer.threads * tokens * (columns + D), ragged = layer.lengths ? 2 * B * H : 0;
+        const Size columns = panels(H, UNITS) * Cell::GATES * UNITS;
+        const Size of_threads = all_tokens(layer) * (columns + D), ragged = layer.lengths ? 2 * B * H : 0;
         const Size kept = Cell::BEFORE && !layer.saved ? B * Cell::SAVED * H : 0;
         return columns * (D + H) + of_threads + ragged + kept + LANES<T>;
     }
@@ -66,7 +67,8 @@ class Forward {
                 const T* start = layer.h0 + rows.sequence(mine.row(i)) * H;
                 std::copy(start, start + H, running + (B + mine.row(i)) * H);
             }
-        const Room room = {projected + thread * tokens * columns, inputs + thread * tokens * D};
+        const Size tokens = room_tokens(layer, parts_of(B, team.size));
+        const Room room = {projected + thread * tokens * columns, inputs + thread * tokens * D, tokens};
         for (Size t = 0; t < rows.steps && mine.count(rows.alive(t));) {
             Size end = t, count = 0, token = 0;
             do count += mine.count(rows.alive(end++));
@@ -85,6 +87,7 @@ class Forward {
     // A thread's memory for one chunk: the input's part of its gates, and its inputs where they do not lie together.
     struct Room {
         T *projected, *inputs;
+        Size tokens;  // that have room
     };
 
     static constexpr int FIRST = Cell::BEFORE ? Cell::GATES - 1 : Cell::GATES;  // the last may wait for the reset state
@@ -94,7 +97,6 @@ class Forward {
     const Rows& rows;
     const Size B = layer.batch, D = layer.inputs, H = layer.hidden;
     const Size num_panels = panels(H, UNITS), columns = num_panels * Cell::GATES * UNITS;
-    const Size tokens = chunk_tokens(layer.steps, B, most(layer));
     Gates<T> gates, last;
     T *projected, *inputs;  // of all threads
     T* running;             // h of two steps in the order of rows, where lengths differ
@@ -103,6 +105,18 @@ class Forward {
     // Tokens of a thread's chunk at most, or those of one step: what is computed of them stays in the cache.
     static Size most(const Layer<T>& layer) {
         return std::max<Size>((Size(128) << 10) / (Cell::GATES * layer.hidden * Size(sizeof(T))), 1);
+    }
+
+    // Tokens of a chunk of one of several parts of the batch: one step's, or more steps that are not more than `most`.
+    static Size room_tokens(const Layer<T>& layer, Size parts) {
+        const Size rows = (layer.batch + parts - 1) / parts;
+        return std::min(layer.steps * rows, std::max(most(layer), rows));
+    }
+
+    // As many as all rooms have, also where there are fewer threads than were asked for: fewer parts have more rows.
+    static Size all_tokens(const Layer<T>& layer) {
+        const Size B = layer.batch, parts = parts_of(B, layer.threads);
+        return std::min(layer.steps * (B + parts), parts * (most(layer) + 1) + B);
     }
 
     // The input's part of the gates for a thread's `count` tokens of the steps [t0, t1).
@@ -139,8 +153,8 @@ class Forward {
     // For each panel, for each token, its vectors; those of the last gate, where it waits, after all others.
     template <int WIDE>
     Vec<T>* at_token(const Gates<T>& part, Size p, Size token, Room room) const {
-        T* from = room.projected + part.first * num_panels * UNITS * tokens;
-        return reinterpret_cast<Vec<T>*>(from) + (p * tokens + token) * WIDE;
+        T* from = room.projected + part.first * num_panels * UNITS * room.tokens;
+        return reinterpret_cast<Vec<T>*>(from) + (p * room.tokens + token) * WIDE;
     }
 
     // One step of this thread's rows; `token` counts those of its chunk before.

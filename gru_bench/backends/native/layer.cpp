@@ -2,6 +2,8 @@
 //
 // A thread takes some of the batch's sequences through the recurrence; all other products are shared evenly. Every
 // number is summed in an order that the number of threads does not change.
+#include <exception>
+
 #include "backward.h"
 #include "forward.h"
 
@@ -10,11 +12,15 @@ ThreadNumber omp_thread_number = nullptr, omp_team_size = nullptr;
 
 namespace {
 
+// Zero, or one where there is no memory. The constructors take all that is needed: of what a thread throws nobody hears.
 template <class Way, class T>
-void run(const Layer<T>& layer) {
+int run(const Layer<T>& layer) try {
     const Rows rows(layer);
     const Way way(layer, rows);
     with_team(static_cast<int>(layer.threads), [&](Team& team, int thread) { way.run(team, thread); });
+    return 0;
+} catch (const std::exception&) {  // bad_alloc, or length_error of a size that cannot be
+    return 1;
 }
 
 }  // namespace
@@ -34,8 +40,8 @@ int vector_bytes() { return VECTOR_BYTES; }
     int64_t NAME##_forward_scratch_##BYTES(const Layer<T>* layer) { return Forward<CELL, T>::scratch(*layer); }   \
     int64_t NAME##_backward_scratch_##BYTES(const Layer<T>* layer) { return Backward<CELL, T>::scratch(*layer); } \
     int NAME##_saved_##BYTES() { return CELL::SAVED; }                                                            \
-    void NAME##_forward_##BYTES(const Layer<T>* layer) { run<Forward<CELL, T>>(*layer); }                         \
-    void NAME##_backward_##BYTES(const Layer<T>* layer) { run<Backward<CELL, T>>(*layer); }
+    int NAME##_forward_##BYTES(const Layer<T>* layer) { return run<Forward<CELL, T>>(*layer); }                   \
+    int NAME##_backward_##BYTES(const Layer<T>* layer) { return run<Backward<CELL, T>>(*layer); }
 
 #define BOTH(NAME, ...)               \
     CELL(NAME, __VA_ARGS__, float, 4) \

@@ -21,7 +21,7 @@ INSTRUCTION_SETS = {64: "avx512", 32: "avx2"}
 SPELLING = {"avx512": "AVX-512", "avx2": "AVX2"}
 DTYPES = (torch.float32, torch.float64)
 ROWS_A_PIECE = 512
-"""Tokens of which weight gradients are summed at once, at most and but for a step's (``Backward::most``)."""
+"""Tokens of a chunk of the backward pass, at most, besides those of one step (``Backward::most``)."""
 
 _SIZES = ("steps", "batch", "inputs", "hidden", "threads")
 _FORWARD = ("x", "W", "b", "U", "b_apart", "h0", "c0", "lengths", "saved", "h", "c", "h_last", "c_last", "scratch")
@@ -29,7 +29,7 @@ _BACKWARD = ("dh", "dh_last", "dc_last", "dx", "dW", "db", "dU", "db_apart", "dh
 
 
 class _Layer(ctypes.Structure):
-    """Mirrors ``Layer`` of ``layer.cpp``."""
+    """Mirrors ``Layer`` of ``layer.h``."""
 
     _fields_ = [
         *((name, c_int64) for name in _SIZES),
@@ -46,8 +46,9 @@ class Kernel:
 
     def __init__(self, name: str, dtype: torch.dtype) -> None:
         loaded, suffix = library(), dtype.itemsize
-        self.forward: Callable[..., None] = getattr(loaded, f"{name}_forward_{suffix}")
-        self.backward: Callable[..., None] = getattr(loaded, f"{name}_backward_{suffix}")
+        self.name = name
+        self.forward: Callable[..., int] = getattr(loaded, f"{name}_forward_{suffix}")
+        self.backward: Callable[..., int] = getattr(loaded, f"{name}_backward_{suffix}")
         self.saved: int = getattr(loaded, f"{name}_saved_{suffix}")()
         self._scratch: dict[str, Callable[..., int]] = {}
         for way in ("forward", "backward"):
@@ -57,12 +58,18 @@ class Kernel:
         self.event = f"{NATIVE} {instruction_set()}"
 
     def run(self, way: str, layer: _Layer, dtype: torch.dtype) -> None:
-        """``forward`` or ``backward`` with scratch memory of its own."""
+        """``forward`` or ``backward`` with scratch memory of its own.
+
+        Raises:
+            MemoryError: There was none for what the compiled code needs beside that.
+        """
         scratch = workspace.empty((self._scratch[way](ctypes.byref(layer)),), dtype)
         layer.scratch = scratch.data_ptr()
         function = self.forward if way == "forward" else self.backward
         with marked(self.event):
-            function(ctypes.byref(layer))
+            failed = function(ctypes.byref(layer))
+        if failed:
+            raise MemoryError(f"no memory for the {way} pass of native {self.name}")
 
 
 @functools.cache

@@ -83,10 +83,13 @@ struct Mine {
     Size row(Size i) const { return start + i * stride; }
 };
 
-// Few rows, fewer threads that have any, each with work enough. Where lengths differ a thread has every so many-th row,
+// Few rows, fewer threads that have any, each with work enough.
+inline Size parts_of(Size batch, Size threads) { return std::min(threads, (batch + 3) / 4); }
+
+// Where lengths differ a thread has every so many-th row,
 // so that all have as many of the long ones; else neighbours, whose memory no other thread writes to.
 inline Mine rows_of(const Rows& rows, int threads, int thread) {
-    const Size batch = rows.batch, parts = std::min<Size>(threads, (batch + 3) / 4);
+    const Size batch = rows.batch, parts = parts_of(batch, threads);
     if (thread >= parts) return {0, 1, 0};
     if (rows.ragged) return {thread, parts, (batch - thread + parts - 1) / parts};
     const Share mine = share(batch, static_cast<int>(parts), thread);

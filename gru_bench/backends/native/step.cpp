@@ -1,4 +1,5 @@
 // One step of a whole stack of layers, for inference: nothing is kept. See dots.h for its products.
+#include <exception>
 #include <vector>
 
 #include "dots.h"
@@ -114,9 +115,10 @@ void step_layer(const StepLayer<T>& layer, Size B, Size H, bool backwards, const
     }
 }
 
-// States are (layers, batch, hidden); c0 and c are there for cells with a memory. out: the last layer's h again.
+// States are (layers, batch, hidden); c0 and c are there for cells with a memory. out: the last layer's h again. Zero,
+// or one where there is no memory.
 template <class Cell, class T>
-void step_stack(const StepStack<T>& stack, const T* x, const T* h0, const T* c0, T* out, T* h, T* c) {
+int step_stack(const StepStack<T>& stack, const T* x, const T* h0, const T* c0, T* out, T* h, T* c) try {
     const Size B = stack.batch, H = stack.hidden, size = B * H;
     static thread_local bool backwards = false;
     backwards = !backwards;
@@ -128,6 +130,9 @@ void step_stack(const StepStack<T>& stack, const T* x, const T* h0, const T* c0,
         if (c) c += size;
     }
     std::copy(x, x + size, out);
+    return 0;
+} catch (const std::exception&) {
+    return 1;
 }
 
 }  // namespace
@@ -135,9 +140,9 @@ void step_stack(const StepStack<T>& stack, const T* x, const T* h0, const T* c0,
 extern "C" {
 
 // Found by the cell's name and the number of bytes of its floating type.
-#define CELL(NAME, CELL, T, BYTES)                                                                               \
-    void NAME##_step_##BYTES(const StepStack<T>* stack, const T* x, const T* h0, const T* c0, T* out, T* h, T* c) { \
-        step_stack<CELL, T>(*stack, x, h0, c0, out, h, c);                                                       \
+#define CELL(NAME, CELL, T, BYTES)                                                                                 \
+    int NAME##_step_##BYTES(const StepStack<T>* stack, const T* x, const T* h0, const T* c0, T* out, T* h, T* c) { \
+        return step_stack<CELL, T>(*stack, x, h0, c0, out, h, c);                                                  \
     }
 
 #define BOTH(NAME, ...)               \

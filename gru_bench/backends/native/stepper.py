@@ -53,8 +53,8 @@ class _Plan:
             layer.inputs = cell.input_size
         self.stack = _StepStack(len(cells), batch_size, first.hidden_size, ctypes.addressof(self.layers))
         self.stack_address = ctypes.addressof(self.stack)
-        self.run: Callable[..., None] = getattr(library(), f"{first.name}_step_{self.dtype.itemsize}")
-        self.run.argtypes, self.run.restype = [c_void_p] * 7, None
+        self.run: Callable[..., int] = getattr(library(), f"{first.name}_step_{self.dtype.itemsize}")
+        self.run.argtypes = [c_void_p] * 7
         self.an_output = torch.empty(batch_size, first.hidden_size, dtype=self.dtype)
         self.a_state = torch.empty(len(cells), batch_size, first.hidden_size, dtype=self.dtype)
 
@@ -139,9 +139,11 @@ def native_stepper(cells: Sequence[Cell], batch_size: int) -> Stepper:
             final = (h_LBH,)
         if is_watched():
             with marked(event):
-                here.run(here.stack_address, address(x_BD), h0, c0, address(out_BH), address(h_LBH), c)
+                failed = here.run(here.stack_address, address(x_BD), h0, c0, address(out_BH), address(h_LBH), c)
         else:
-            here.run(here.stack_address, address(x_BD), h0, c0, address(out_BH), address(h_LBH), c)
+            failed = here.run(here.stack_address, address(x_BD), h0, c0, address(out_BH), address(h_LBH), c)
+        if failed:
+            raise MemoryError(f"no memory for a native step of {first.name}")
         returned = final
         return out_BH, final
 
