@@ -211,13 +211,18 @@ def test_a_busy_machine_is_waited_for_then_refused_or_forced(
     assert list(timings()["forced"]) == [False, True]
     assert "forced on a busy machine" in capsys.readouterr().out
     machine.others = []
-    assert gru_bench(*command) == 0  # what was forced does not count as done
-    assert len(machine.jobs) == 3
+    assert gru_bench(*command) == 0  # what a quiet machine gave before still counts
+    assert len(machine.jobs) == 2
+    machine.others = [2.0] * 100
+    assert gru_bench(*command, "batch=3", "force=true") == 0
+    machine.others = []
+    assert gru_bench(*command, "batch=3") == 0  # what was forced does not count as done
+    assert len(machine.jobs) == 4
 
     machine.gives = lambda _: Outcome(facts=dict(FACTS), samples={}, busy=True)
     capsys.readouterr()
     assert gru_bench(*command, "again=true") == 1
-    assert len(machine.jobs) == 5  # it is tried twice
+    assert len(machine.jobs) == 6  # it is tried twice
     assert "busy while it was timed" in capsys.readouterr().out
     assert "failed" not in set(timings()["status"])  # what was measured before is not lost
 
