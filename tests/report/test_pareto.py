@@ -1,5 +1,7 @@
 """The Pareto front: known answers and what holds of any front; which costs a row is given."""
 
+from typing import Any
+
 import frames
 import made_timings
 from hypothesis import given, settings
@@ -56,7 +58,7 @@ def test_a_cost_is_that_of_the_fastest_backend_and_only_what_was_measured_is_dra
 
 def test_a_cost_of_a_busy_machine_counts_where_there_is_no_other_and_has_a_star() -> None:
     pair = (("gru", "native"), ("lstm", "native"))
-    busy = {"task": "adding", "forced": True, "finding": "noise"}
+    busy: dict[str, Any] = {"task": "adding", "forced": True, "finding": "noise"}
     other = timing(*pair, task="adding", first_ms=2.0, second_ms=3.0)
     foreign = timing(*pair, task="adding", steps=9999, experiment="tuned", first_ms=0.1)
     results = frames.realistic(1, ("rnn", "lstm", "gru"))

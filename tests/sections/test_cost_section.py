@@ -1,5 +1,7 @@
 """Cost with paired timings, and what the first page says of speed: known answers on timings made by hand."""
 
+from typing import Any
+
 import frames
 import made_timings
 import pytest
@@ -89,7 +91,7 @@ def test_what_was_forced_repeated_or_refused_is_said() -> None:
 
 def test_what_a_busy_machine_timed_is_left_out_where_something_else_is_there() -> None:
     pair = (("gru", "native"), ("gru", "vendor"))
-    busy = {"forced": True, "finding": "noise"}
+    busy: dict[str, Any] = {"forced": True, "finding": "noise"}
     rows = [timing(*pair, ratio=2.0, first_ms=1.0), timing(*pair, ratio=8.0, steps=20, first_ms=1.0)]
     forced = [
         timing(*pair, ratio=64.0, steps=200, first_ms=1.0, **busy),

@@ -53,7 +53,7 @@ def test_lengths_are_lines_with_their_crossings() -> None:
 
 
 def test_lines_of_lengths_are_of_one_size_and_of_a_quiet_machine() -> None:
-    at = {"situation": "sequence", "batch": 1, "second_ms": 1.0}
+    at: dict[str, Any] = {"situation": "sequence", "batch": 1, "second_ms": 1.0}
     rows = [timing(steps=steps, first_ms=1.0, **at) for steps in (1, 20)]
     rows += [
         timing(steps=1, first_ms=9.0, budget="parameters", **at),
