@@ -176,8 +176,12 @@ class Backend(ABC):
     def refusal(self, cell: Cell, device: torch.device, dtype: torch.dtype) -> str | None:
         """Why this cell cannot run here, naming what could; None if it can."""
 
-    def require_autocast(self, dtype: torch.dtype) -> None:
+    def require_autocast(self, dtype: torch.dtype, cell: Cell | None = None) -> None:
         """Refuse mixed precision where it would not reach this backend's products.
+
+        Args:
+            dtype: Of the products.
+            cell: Whose they are; None where only the backend is known.
 
         Raises:
             Unsupported: with what does run it.

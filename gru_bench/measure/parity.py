@@ -158,7 +158,7 @@ def check(
         Unsupported: The backend does not run this cell here.
     """
     if autocast:
-        backend.require_autocast(dtype)
+        backend.require_autocast(dtype, make_cell(1, 1, torch.Generator()))
     key = parity_store.question(make_cell, backend, device, dtype, "quick" if quick else "full", autocast)
     return answer(key, lambda: measure(make_cell, backend, device, dtype, quick, autocast), tolerance(device, dtype))
 
@@ -174,7 +174,7 @@ def check_shape(
 ) -> Parity:
     """As :func:`check`, at one shape and with this process's threads; see :func:`bounded` for what it may cost."""
     if autocast:
-        backend.require_autocast(dtype)
+        backend.require_autocast(dtype, make_cell(1, 1, torch.Generator()))
     threads = torch.get_num_threads()
     key = parity_store.question(make_cell, backend, device, dtype, f"{case}, {threads} threads", autocast)
     found = answer(key, lambda: compare(case, make_cell, backend, device, dtype, autocast), tolerance(device, dtype))

@@ -162,5 +162,5 @@ def check_backend(cell: MakeCell, backend: Backend, place: Place) -> None:
         Unsupported: The backend does not run this cell; names what it does run.
     """
     if place.autocast is not None:
-        backend.require_autocast(place.autocast)
+        backend.require_autocast(place.autocast, cell(1, 1, torch.Generator()))
     backend.stack([cell(1, 1, torch.Generator())], place.device, place.parameters)

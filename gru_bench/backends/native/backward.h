@@ -2,12 +2,13 @@
 // through the steps, then all products with them, which the threads share evenly.
 #pragma once
 #include "gradients.h"
+#include "rounded.h"
 #include "rows.h"
 #include "team.h"
 
 namespace {
 
-template <class Cell, class T>
+template <class Cell, class T, bool MIXED = false>
 class Backward {
   public:
     Backward(const Layer<T>& layer, const Rows& rows) : layer(layer), rows(rows) {
@@ -182,8 +183,23 @@ class Backward {
                                   sum[i * vectors + v]);
             });
         }
-        if constexpr (Cell::BEFORE)
-            if (t >= 0) reset_back(t, some, count, dgates);
+        if (t < 0) return;
+        if constexpr (Cell::BEFORE) {
+            round_gates(Cell::SLOPES - 1, some, count, dgates);
+            reset_back(t, some, count, dgates);
+            round_gates(0, some, count, dgates);
+        } else {
+            round_gates(0, some, count, dgates);
+        }
+    }
+
+    // dgates from the gate `first` on as they are multiplied.
+    void round_gates(int first, Mine some, Size count, T* dgates) const {
+        if constexpr (MIXED)
+            for (Size i = 0; i < count; i++) {
+                T* row = dgates + some.row(i) * row_size;
+                round_row(row + first * H, (Cell::SLOPES - first) * H, row + first * H);
+            }
     }
 
     // One vector of units: `dh` is what comes through the product; `ends` where this is the row's last step.
@@ -258,7 +274,8 @@ class Backward {
                 T* panels = right.panels + right_size<T>(right.columns, k);
                 const Share mine = share(depth, threads, thread);
                 for (Size i = mine.begin; i < mine.end; i++)
-                    pack_row(row(from + k + i), i, depth, right.columns, panels);
+                    pack_row(row(from + k + i), i, depth, right.columns, panels,
+                             [](Vec<T> x) { return operand<MIXED, T>(x); });
             });
         };
         pack(of_W[half], [&](Size k) { return layer.x + rows.place(k) * D; });

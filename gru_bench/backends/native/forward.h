@@ -1,6 +1,7 @@
 // The forward pass. A thread takes its rows through all steps and waits for nobody, chunk by chunk of steps: first the
 // input's part of the gates for all of its tokens in a chunk, which are many rows at once, then the recurrence.
 #pragma once
+#include "rounded.h"
 #include "rows.h"
 #include "team.h"
 
@@ -15,7 +16,7 @@ struct Gates {
     Size W_size, U_size;  // of a panel
 };
 
-template <class Cell, class T>
+template <class Cell, class T, bool MIXED = false>
 class Forward {
   public:
     Forward(const Layer<T>& layer, const Rows& rows) : layer(layer), rows(rows) {
@@ -40,6 +41,7 @@ class Forward {
         projected = take(tokens * columns);
         inputs = take(tokens * D);
         running = take(layer.lengths ? 2 * B * H : 0);
+        rounded = take(MIXED ? 2 * B * H : 0);
         now = at;
     }
 
@@ -49,7 +51,8 @@ class Forward {
         const Size columns = panels(H, UNITS) * Cell::GATES * UNITS;
         const Size of_threads = all_tokens(layer) * (columns + D), ragged = layer.lengths ? 2 * B * H : 0;
         const Size kept = Cell::BEFORE && !layer.saved ? B * Cell::SAVED * H : 0;
-        return columns * (D + H) + of_threads + ragged + kept + LANES<T>;
+        const Size mixed = MIXED ? 2 * B * H : 0;
+        return columns * (D + H) + of_threads + ragged + mixed + kept + LANES<T>;
     }
 
     void run(Team& team, int thread) const {
@@ -67,6 +70,9 @@ class Forward {
                 const T* start = layer.h0 + rows.sequence(mine.row(i)) * H;
                 std::copy(start, start + H, running + (B + mine.row(i)) * H);
             }
+        if constexpr (MIXED)
+            for (Size i = 0; layer.h0 && i < mine.count(B); i++)
+                round_row(layer.h0 + rows.sequence(mine.row(i)) * H, H, rounded + (B + mine.row(i)) * H);
         const Size tokens = room_tokens(layer, parts_of(B, team.size));
         const Room room = {projected + thread * tokens * columns, inputs + thread * tokens * D, tokens};
         for (Size t = 0; t < rows.steps && mine.count(rows.alive(t));) {
@@ -100,6 +106,7 @@ class Forward {
     Gates<T> gates, last;
     T *projected, *inputs;  // of all threads
     T* running;             // h of two steps in the order of rows, where lengths differ
+    T* rounded;             // h of two steps as it is multiplied, in mixed precision
     T* now;                 // what one step keeps where nothing is kept for the way back
 
     // Tokens of a thread's chunk at most, or those of one step: what is computed of them stays in the cache.
@@ -164,6 +171,7 @@ class Forward {
                          : rows.ragged       ? running + (t + 1) % 2 * B * H
                          : t                 ? layer.h + (t - 1) * B * H
                                              : layer.h0;
+        const T* multiplied = MIXED && h_old ? rounded + (t + 1) % 2 * B * H : h_old;
         T* reset = !Cell::BEFORE ? nullptr : layer.saved ? resets<Cell>(layer, rows) + first * H : now + B * row_size;
         auto at_unit = [&](Size row, Size unit) {
             const T* c_old = !t ? layer.c0 ? layer.c0 + rows.sequence(row) * H : nullptr
@@ -184,6 +192,10 @@ class Forward {
             Step<T> at = at_unit(row, unit);
             at.input = input;
             Cell::forward(sum, at);
+            if constexpr (MIXED) {
+                Vec<T> h = load(at.h, at.lanes);
+                store(rounded + (t % 2 * B + row) * H + unit, to_bf16(h), at.lanes);
+            }
             if (rows.ragged) store(running + (t % 2 * B + row) * H + unit, load(at.h, at.lanes), at.lanes);
         };
         // what is stored of a row, asked for before its product
@@ -198,12 +210,12 @@ class Forward {
         if constexpr (Cell::BEFORE) {
             auto keep_reset = [&](Size row, Size unit, const Vec<T>* sum, Vec<T>) {
                 Step<T> at = at_unit(row, unit);
-                store(reset + row * H + unit, Cell::reset(sum, at), at.lanes);
+                store(reset + row * H + unit, operand<MIXED, T>(Cell::reset(sum, at)), at.lanes);
             };
-            sweep<FIRST>(gates, token, room, mine, count, h_old, fetch_unit, keep_reset);
+            sweep<FIRST>(gates, token, room, mine, count, multiplied, fetch_unit, keep_reset);
             sweep<1>(last, token, room, mine, count, h_old ? reset : nullptr, [](Size, Size) {}, finish);
         } else {
-            sweep<FIRST>(gates, token, room, mine, count, h_old, fetch_unit, finish);
+            sweep<FIRST>(gates, token, room, mine, count, multiplied, fetch_unit, finish);
         }
     }
 

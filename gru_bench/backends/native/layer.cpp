@@ -35,25 +35,26 @@ void set_threads(Parallel parallel, ThreadNumber number, ThreadNumber size) {
 
 int vector_bytes() { return VECTOR_BYTES; }
 
-// Found by the cell's name and the number of bytes of its floating type.
-#define CELL(NAME, CELL, T, BYTES)                                                                                \
-    int64_t NAME##_forward_scratch_##BYTES(const Layer<T>* layer) { return Forward<CELL, T>::scratch(*layer); }   \
-    int64_t NAME##_backward_scratch_##BYTES(const Layer<T>* layer) { return Backward<CELL, T>::scratch(*layer); } \
-    int NAME##_saved_##BYTES() { return CELL::SAVED; }                                                            \
-    int NAME##_forward_##BYTES(const Layer<T>* layer) { return run<Forward<CELL, T>>(*layer); }                   \
-    int NAME##_backward_##BYTES(const Layer<T>* layer) { return run<Backward<CELL, T>>(*layer); }
+// Found by the cell's name, the way and the number of bytes of its floating type, or `mixed`: bfloat16 products of float32.
+#define CELL(NAME, CELL, T, MIXED, TYPE)                                                                               \
+    int64_t NAME##_forward_scratch_##TYPE(const Layer<T>* layer) { return Forward<CELL, T, MIXED>::scratch(*layer); }   \
+    int64_t NAME##_backward_scratch_##TYPE(const Layer<T>* layer) { return Backward<CELL, T, MIXED>::scratch(*layer); } \
+    int NAME##_saved_##TYPE() { return CELL::SAVED; }                                                                  \
+    int NAME##_forward_##TYPE(const Layer<T>* layer) { return run<Forward<CELL, T, MIXED>>(*layer); }                   \
+    int NAME##_backward_##TYPE(const Layer<T>* layer) { return run<Backward<CELL, T, MIXED>>(*layer); }
 
-#define BOTH(NAME, ...)               \
-    CELL(NAME, __VA_ARGS__, float, 4) \
-    CELL(NAME, __VA_ARGS__, double, 8)
+#define ALL(NAME, ...)                       \
+    CELL(NAME, __VA_ARGS__, float, false, 4) \
+    CELL(NAME, __VA_ARGS__, double, false, 8) \
+    CELL(NAME, __VA_ARGS__, float, true, mixed)
 
-BOTH(RNN_tanh, Plain<Tanh>)
-BOTH(RNN_sigmoid, Plain<Sigmoid>)
-BOTH(RNN_relu, Plain<Relu>)
-BOTH(LSTM, LSTM)
-BOTH(GRU, GRU)
-BOTH(GRUResetBefore, GRUResetBefore)
-BOTH(MGU, MGU)
-BOTH(GRUArticle, GRUArticle)
-BOTH(GRUNoReset, GRUNoReset)
+ALL(RNN_tanh, Plain<Tanh>)
+ALL(RNN_sigmoid, Plain<Sigmoid>)
+ALL(RNN_relu, Plain<Relu>)
+ALL(LSTM, LSTM)
+ALL(GRU, GRU)
+ALL(GRUResetBefore, GRUResetBefore)
+ALL(MGU, MGU)
+ALL(GRUArticle, GRUArticle)
+ALL(GRUNoReset, GRUNoReset)
 }

@@ -13,7 +13,7 @@ from gru_bench.backends.base import State, marked, refuse_second_derivative
 from gru_bench.backends.native import workspace
 from gru_bench.backends.native.build import library
 from gru_bench.cells.base import Cell
-from gru_bench.errors import UserError
+from gru_bench.errors import Unsupported, UserError
 
 NATIVE = "gru_bench::native"
 """How a profiler knows the compiled code; the instruction set follows."""
@@ -42,10 +42,12 @@ class Kernel:
 
     Attributes:
         saved: Numbers a unit that the forward pass keeps for the way back, besides the states.
+        mixed: Whether it multiplies in bfloat16: what is multiplied is rounded, all sums are float32.
     """
 
-    def __init__(self, name: str, dtype: torch.dtype) -> None:
-        loaded, suffix = library(), dtype.itemsize
+    def __init__(self, name: str, dtype: torch.dtype, *, mixed: bool = False) -> None:
+        loaded, suffix = library(), "mixed" if mixed else dtype.itemsize
+        self.mixed = mixed
         self.name = name
         self.forward: Callable[..., int] = getattr(loaded, f"{name}_forward_{suffix}")
         self.backward: Callable[..., int] = getattr(loaded, f"{name}_backward_{suffix}")
@@ -55,7 +57,7 @@ class Kernel:
             function = getattr(loaded, f"{name}_{way}_scratch_{suffix}")
             function.restype = c_int64
             self._scratch[way] = function
-        self.event = f"{NATIVE} {instruction_set()}"
+        self.event = f"{NATIVE} {instruction_set()}{' bf16' if mixed else ''}"
 
     def run(self, way: str, layer: _Layer, dtype: torch.dtype) -> None:
         """``forward`` or ``backward`` with scratch memory of its own.
@@ -73,9 +75,9 @@ class Kernel:
 
 
 @functools.cache
-def kernel(name: str, dtype: torch.dtype) -> Kernel:
+def kernel(name: str, dtype: torch.dtype, *, mixed: bool = False) -> Kernel:
     """The compiled functions of the cell of this name; found once."""
-    return Kernel(name, dtype)
+    return Kernel(name, dtype, mixed=mixed)
 
 
 def instruction_set() -> str:
@@ -113,6 +115,9 @@ def run_layer(cell: Cell, x_TBD: Tensor, state: State | None, lengths: Tensor | 
     Returns:
         Outputs (T, B, H), zero past a length, and the state at each sequence's last step.
     """
+    mixed = is_mixed(cell)
+    if mixed:  # what comes from a product under autocast comes in its type
+        x_TBD, state = x_TBD.float(), None if state is None else tuple(s_BH.float() for s_BH in state)
     apart = [parameter for name, parameter in cell.named_parameters() if name not in ("W", "b", "U")]
     h0, c0 = (*(state or ()), None, None)[:2]
     given = (x_TBD, cell.W, cell.b, cell.U, apart[0] if apart else None, h0, c0)
@@ -120,12 +125,26 @@ def run_layer(cell: Cell, x_TBD: Tensor, state: State | None, lengths: Tensor | 
     if lengths is not None:
         lengths = lengths.to("cpu", torch.int64).contiguous()
     check_fit(cell, x_TBD, state, lengths)
-    compiled, num_states = kernel(cell.name, x_TBD.dtype), len(cell.states)
+    compiled, num_states = kernel(cell.name, x_TBD.dtype, mixed=mixed), len(cell.states)
     if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
         h_TBH, *final = _Differentiable.apply(compiled, num_states, lengths, *tensors)
     else:
-        h_TBH, *final = _forward(compiled, num_states, lengths, tensors, keep=False)[:-2]
+        h_TBH, *final = _forward(compiled, num_states, lengths, _operands(compiled, tensors), keep=False)[:-2]
     return h_TBH, tuple(final)
+
+
+def is_mixed(cell: Cell) -> bool:
+    """Whether products run in bfloat16 here: under autocast, of parameters in float32.
+
+    Raises:
+        Unsupported: Autocast asks for another type.
+    """
+    if not torch.is_autocast_enabled("cpu") or cell.W.dtype is not torch.float32:
+        return False
+    asked = torch.get_autocast_dtype("cpu")
+    if asked is not torch.bfloat16:
+        raise Unsupported(f"native code does not run dtype={str(asked)[6:]}: backend=loop runs every cell in it")
+    return True
 
 
 def check_fit(cell: Cell, x_TBD: Tensor, state: State | None, lengths: Tensor | None) -> None:
@@ -167,6 +186,15 @@ def _layer(lengths: Tensor | None, tensors: tuple[Tensor | None, ...]) -> _Layer
     return layer
 
 
+def _operands(compiled: Kernel, tensors: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+    """In mixed precision x, W and U as they are multiplied; the compiled code rounds the states."""
+    if not compiled.mixed:
+        return tensors
+    x_TBD, W, b, U, *rest = cast(tuple[Tensor, ...], tensors)
+    with torch.no_grad():
+        return (x_TBD.bfloat16().float(), W.bfloat16().float(), b, U.bfloat16().float(), *rest)
+
+
 def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
@@ -198,6 +226,7 @@ class _Differentiable(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, compiled: Kernel, num_states: int, lengths: Tensor | None, *tensors: Tensor | None) -> Any:
+        tensors = _operands(compiled, tensors)
         h_TBH, *rest = _forward(compiled, num_states, lengths, tensors, keep=True)
         *final, saved, c_NH = rest
         ctx.compiled, ctx.num_states = compiled, num_states

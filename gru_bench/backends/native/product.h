@@ -171,16 +171,16 @@ inline void pack_columns(Row row, Size K, Size columns, Size p, int nv, int vect
     }
 }
 
-// Row k of a matrix of `depth` rows into all of its panels, which are NARROW vectors apart.
-template <class T>
-inline void pack_row(const T* from, Size k, Size depth, Size columns, T* panel) {
+// Row k of a matrix of `depth` rows into all of its panels, which are NARROW vectors apart, each vector changed.
+template <class T, class Change>
+inline void pack_row(const T* from, Size k, Size depth, Size columns, T* panel, Change change) {
     const Size width = NARROW * LANES<T>;
     for (Size p = 0; p < panels(columns, width); p++, from += width, panel += depth * width) {
         const int vectors = narrow_vectors<T>(columns, p);
         T* to = panel + k * vectors * LANES<T>;
         for (int v = 0; v < vectors; v++) {
             const int lanes = static_cast<int>(std::min<Size>(columns - p * width - v * LANES<T>, LANES<T>));
-            store(to + v * LANES<T>, load(from + v * LANES<T>, lanes));
+            store(to + v * LANES<T>, change(load(from + v * LANES<T>, lanes)));
         }
     }
 }

@@ -72,12 +72,13 @@ def _check_weights(cell: Cell, dtype: torch.dtype) -> None:
             raise UserError(f"{label} must be {str(dtype)[6:]} {shape} without gaps, got {found}")
 
 
-def native_stepper(cells: Sequence[Cell], batch_size: int) -> Stepper:
+def native_stepper(cells: Sequence[Cell], batch_size: int, mixed_step: Stepper) -> Stepper:
     """The compiled step of a stack; see :meth:`gru_bench.backends.base.Stack.stepper`.
 
     Args:
         cells: One a layer, of those for which :func:`gru_bench.backends.native.layer.has_kernel` holds.
         batch_size: B.
+        mixed_step: What runs a step under autocast, where these run in the parameters' type.
     """
     check_batch_size(batch_size)
     first = cells[0]
@@ -89,6 +90,7 @@ def native_stepper(cells: Sequence[Cell], batch_size: int) -> Stepper:
     plan = _Plan(cells, batch_size)
     returned: State | None = None  # by the last step: not looked at again where it comes back
     empty_like, address, is_watched = torch.empty_like, Tensor.data_ptr, torch.autograd._profiler_enabled
+    is_any_mixed, is_mixed = torch._C._is_any_autocast_enabled, torch.is_autocast_enabled  # the first is faster
 
     def refuse(x_BD: Tensor, state: State | None) -> None:
         given = (x_BD, *(state or ()))
@@ -112,6 +114,8 @@ def native_stepper(cells: Sequence[Cell], batch_size: int) -> Stepper:
 
     def step(x_BD: Tensor, state: State | None) -> tuple[Tensor, State]:
         nonlocal plan, returned
+        if is_any_mixed() and is_mixed("cpu"):
+            return mixed_step(x_BD, state)
         here = plan
         addresses: list[int] = []
         for own in weights:
