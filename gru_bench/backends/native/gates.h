@@ -262,3 +262,15 @@ struct MGU {
         at.passed += dreset * f;
     }
 };
+
+// Every cell by its name in Python. A new cell is a line here.
+#define EVERY_CELL(WITH)         \
+    WITH(RNN_tanh, Plain<Tanh>)           \
+    WITH(RNN_sigmoid, Plain<Sigmoid>)     \
+    WITH(RNN_relu, Plain<Relu>)           \
+    WITH(LSTM, LSTM)                      \
+    WITH(GRU, GRU)                        \
+    WITH(GRUResetBefore, GRUResetBefore)  \
+    WITH(MGU, MGU)                        \
+    WITH(GRUArticle, GRUArticle)          \
+    WITH(GRUNoReset, GRUNoReset)

@@ -149,13 +149,5 @@ extern "C" {
     CELL(NAME, __VA_ARGS__, float, 4) \
     CELL(NAME, __VA_ARGS__, double, 8)
 
-BOTH(RNN_tanh, Plain<Tanh>)
-BOTH(RNN_sigmoid, Plain<Sigmoid>)
-BOTH(RNN_relu, Plain<Relu>)
-BOTH(LSTM, LSTM)
-BOTH(GRU, GRU)
-BOTH(GRUResetBefore, GRUResetBefore)
-BOTH(MGU, MGU)
-BOTH(GRUArticle, GRUArticle)
-BOTH(GRUNoReset, GRUNoReset)
+EVERY_CELL(BOTH)
 }
