@@ -69,7 +69,8 @@ def test_a_task_trains_and_scores_there_as_here(name: str) -> None:
                 losses.append(float(loss))
             scores = trainer.evaluate(model, task, "valid")
             found.append((losses, scores.metrics, [part.value for part in scores.slices]))
-    assert found[0] == found[1]
+    for one, other in zip(*found, strict=True):  # to rounding: a large loss is made in other pieces there
+        assert one == pytest.approx(other, rel=1e-5, abs=1e-6)
 
 
 def test_a_language_model_carries_its_state_there() -> None:

@@ -85,7 +85,7 @@ def test_the_number_of_threads_changes_no_bit(name: str, dtype: torch.dtype) -> 
     T=st.integers(1, 40),
     B=st.integers(1, 30),
     D=st.integers(1, 40),
-    H=st.integers(1, 70),
+    H=st.integers(3, 70),  # a lone unit may be saturated: 1 - h * h is then rounding alone, on every backend
     name=st.sampled_from(COMPILED),
     ragged=st.booleans(),
     dtype=st.sampled_from([torch.float32, torch.float64]),
