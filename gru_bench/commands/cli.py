@@ -289,13 +289,13 @@ def select_by_name(arguments: list[str]) -> list[str]:
 def grid_by_name(arguments: list[str], sources: list[Path]) -> list[str]:
     """``experiment=NAME`` as ``grid=NAME`` where there is such a grid, else as the plain key of an experiment."""
     grids = {path.stem for folder in sources for path in (folder / "grid").glob("*.yaml")}
-    named = [
-        argument.removeprefix("experiment=") if argument.startswith("experiment=") else None for argument in arguments
-    ]
-    return [
-        argument if name is None else f"grid={name}" if name in grids else f"select.experiment={name}"
-        for argument, name in zip(arguments, named, strict=True)
-    ]
+    found = []
+    for argument in arguments:
+        key, _, name = argument.partition("=")
+        if key == "experiment":
+            argument = f"grid={name}" if name in grids else f"select.experiment={name}"
+        found.append(argument)
+    return found
 
 
 def section_overrides(arguments: list[str], conf: Path) -> list[str]:
