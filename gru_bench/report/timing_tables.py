@@ -245,7 +245,7 @@ def arms_table(rows: Sequence[Timed], names: dict[str, str], title: str, most_ro
         return ""
     lines = [
         [situation_text(row.of.situation), subject(row.of), row.arm.cell, row.kernel,
-         *(number(row.numbers.get(name)) for name in columns)]
+         *((count if name in COUNTS else number)(row.numbers.get(name)) for name in columns)]
         for row in kept
     ]  # fmt: skip
     head = ["situation", "of", "cell", "kernel"]
@@ -273,20 +273,9 @@ def of_situations(rows: Sequence[Timed]) -> list[Timed]:
 def memory(rows: Sequence[Timed], most_rows: int) -> str:
     """Tensor bytes at their peak, split, by cell and backend."""
     rows = of_situations([row for row in rows if row.numbers.keys() & {*MEMORY, *COUNTS}])
-    kept, left = shown_rows(rows, most_rows)
-    names = COUNTS | MEMORY
-    columns = {name: header for name, header in names.items() if any(name in row.numbers for row in kept)}
-    if not columns:
-        return ""
-    lines = [
-        [situation_text(row.of.situation), subject(row.of), row.arm.cell, row.kernel,
-         *(count(row.numbers.get(name)) if name in COUNTS else number(row.numbers.get(name)) for name in columns)]
-        for row in kept
-    ]  # fmt: skip
     text = (
         "Memory of a call: the largest sum of tensor bytes alive at once, and what of it are parameters, gradients, "
         "optimizer state and the rest (kept for the way back, inputs, workspaces); last the largest resident set of a "
         "fresh process that ran only this."
     )
-    head = ["situation", "of", "cell", "kernel"]
-    return paragraphs(text, table([*head, *columns.values()], lines, set(columns.values())), left)
+    return arms_table(rows, COUNTS | MEMORY, text, most_rows)
