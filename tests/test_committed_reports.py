@@ -1,6 +1,7 @@
 """The reports that the repository carries: what their tables must show for the demo to teach something."""
 
 import itertools
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -87,3 +88,10 @@ def test_git_ignores_no_committed_report(experiment: str) -> None:
     if code > 1:
         pytest.skip("not a git checkout")
     assert code == 1
+
+
+def test_what_the_readme_links_to_is_there() -> None:
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    links = {link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link}
+    assert "reports/quick/report.md" in links
+    assert not [link for link in sorted(links) if link and not (REPOSITORY / link).is_file()]
