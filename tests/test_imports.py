@@ -9,7 +9,7 @@ import pytest
 from conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "gru_bench"
-EVERYONE = {"gru_bench.errors"}
+EVERYONE = {"gru_bench.errors", "gru_bench.process"}
 HEAVY = {
     "torch",
     "mlflow",
@@ -28,6 +28,7 @@ HEAVY = {
 ALLOWED: dict[str, set[str]] = {
     "errors.py": set(),
     "cache_dir.py": set(),
+    "process.py": set(),
     "losses.py": {"torch"},
     "metrics.py": {"torch", "sacrebleu", "seqeval"},
     "cells": {"torch", "gru_bench.cells"},

@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gru_bench.config.drawn import drawn
 from gru_bench.config.rates import TRIED, Tuning, provenance, rate_of, tuning_key
+from gru_bench.config.running import RUNNING_KEYS, Running
 from gru_bench.errors import UserError
 
 Node = dict[str, Any]
@@ -68,6 +69,8 @@ class Until:
 
 
 UNTIL_KEYS = tuple(field.name for field in fields(Until))
+SWEEP_KEYS = (*UNTIL_KEYS, *RUNNING_KEYS)
+"""Plain keys of ``conf/train.yaml`` that are no part of a run."""
 
 
 GROUPS = ("cell", "backend", "task", "budget", "tracking", "data", "model", "trainer")
@@ -138,7 +141,8 @@ def check(config: DictConfig, cell: str | None = None) -> tuple[Settings, Node]:
         UserError: The first value that does not fit, with what would.
     """
     check_until(config)
-    node = to_node(OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", *UNTIL_KEYS)]))
+    check_running(config)
+    node = to_node(OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", *SWEEP_KEYS)]))
     plain = {key: value for key, value in node.items() if key not in (*GROUPS, PROBES, "tuning")}
     check_arguments(Settings, plain, "", "a training config")
     for name in GROUPS:
@@ -184,6 +188,17 @@ def check_until(config: DictConfig) -> Until:
             "horizon"
         )
     return until
+
+
+def check_running(config: DictConfig) -> Running:
+    """How a run or a sweep is carried out.
+
+    Raises:
+        UserError: A value that does not fit.
+    """
+    given = to_node(OmegaConf.masked_copy(config, [key for key in RUNNING_KEYS if key in config]))
+    check_arguments(Running, given, "", "a sweep")
+    return Running(**given)
 
 
 def with_own_rate(config: DictConfig, node: Node, cell: str | None) -> None:

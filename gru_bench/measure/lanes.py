@@ -16,9 +16,6 @@ tells a timing of other work.
 
 import hashlib
 import os
-import platform
-import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -28,6 +25,7 @@ from typing import IO, Literal
 import psutil
 
 from gru_bench.cache_dir import cache_dir
+from gru_bench.process import this_start
 
 try:
     import fcntl
@@ -54,22 +52,6 @@ def folder() -> Path:
     """Where the locks of this machine lie, since it was started."""
     name = hashlib.sha256(this_start().encode()).hexdigest()[:12]
     return cache_dir() / "lanes" / name
-
-
-def this_start() -> str:
-    """What no other machine has, and this one only until it is started again: an id that the system drew for it.
-
-    A container has the id of its machine, but a host name of its own, and a laptop's host name changes with the
-    network: so the name counts only where there is no such id.
-    """
-    with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    if platform.system() == "Darwin":
-        with suppress(OSError, subprocess.SubprocessError):
-            command = ["sysctl", "-n", "kern.bootsessionuuid"]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=SYSCTL_WITHIN_S, check=True)
-            return done.stdout.strip()
-    return f"{socket.gethostname()} {psutil.boot_time():.0f}"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from gru_bench.config.check import UNTIL_KEYS, Settings, adapter_of, check, first_line
+from gru_bench.config.check import SWEEP_KEYS, Settings, adapter_of, check, first_line
 from gru_bench.config.keys import run_keys
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import num_workers, resolve_threads
@@ -131,7 +131,7 @@ def planned_jobs(config: DictConfig) -> list[Choices]:
             "valid: rounds, basic"
         )
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    given = [o for o in parser.parse_overrides(list(config.hydra.overrides.task)) if o.key_or_group not in UNTIL_KEYS]
+    given = [o for o in parser.parse_overrides(list(config.hydra.overrides.task)) if o.key_or_group not in SWEEP_KEYS]
     params = parser.parse_overrides([f"{key}={value}" for key, value in (sweeper.params or {}).items()])
     if any(o.get_key_element() == "experiment" and o.is_sweep_override() for o in given):
         # Hydra would silently ignore the sweeps inside both files
@@ -139,7 +139,7 @@ def planned_jobs(config: DictConfig) -> list[Choices]:
     if lists := [
         o.key_or_group
         for o in parser.parse_overrides(list(config.hydra.overrides.task))
-        if o.key_or_group in UNTIL_KEYS and o.is_sweep_override()
+        if o.key_or_group in SWEEP_KEYS and o.is_sweep_override()
     ]:
         raise UserError(f"{lists[0]}: one value for the whole sweep")
     seeds = sweeper.get("seeds")

@@ -8,6 +8,9 @@ from types import FrameType
 
 SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
 
+LEAVING = tuple(number for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGUSR1", None)) if number)
+"""Signals that ask this process to end; a scheduler of a cluster sends SIGUSR1 some time before it ends a job."""
+
 received: int | None = None
 """The signal that asked this process to end.
 
@@ -25,7 +28,7 @@ def raise_on_signals() -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     received = None
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in LEAVING:
         signal.signal(number, _leave)
 
 
@@ -44,6 +47,27 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 
 @contextmanager
+def at_next_step() -> Iterator[None]:
+    """Inside, the first signal waits for :func:`check_signals`, so that no step is cut in two; a second acts now."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        global received
+        if received is not None:
+            _leave(number, frame)
+        received = number
+
+    before = {number: signal.signal(number, note) for number in LEAVING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextmanager
 def deferred_signals() -> Iterator[None]:
     """Hold SIGINT and SIGTERM back until the block is done, then deliver the first one.
 
@@ -53,10 +77,7 @@ def deferred_signals() -> Iterator[None]:
         yield
         return
     caught: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, _: caught.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    before = {number: signal.signal(number, lambda number, _: caught.append(number)) for number in LEAVING}
     try:
         yield
     finally:

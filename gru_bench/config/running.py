@@ -1,0 +1,30 @@
+"""How a run or a sweep is carried out: keys of ``conf/train.yaml`` that are no part of a run, nor of its key."""
+
+from dataclasses import dataclass, fields
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt
+
+Only = Literal["missing", "failed", "stale", "all"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """Keys that change no result.
+
+    Attributes:
+        only: Which jobs of a sweep are run. ``missing``: those without a result. A result is a run that finished, that
+            the cell or backend refused (unsupported), or whose loss was lost (diverged). ``failed``: those whose latest
+            run failed or diverged. ``stale``: those whose result another version of the code made. ``all``: every one.
+        checkpoint_every: Seconds between checkpoints of a run in training; null for none.
+        run_timeout: Seconds after which a run is ended; null for no limit.
+        stall_timeout: Seconds without a sign of life after which a run is ended; null for no limit.
+    """
+
+    only: Only = "missing"
+    checkpoint_every: Annotated[float, Ge(0)] | None = 60.0
+    run_timeout: Annotated[float, Gt(0)] | None = None
+    stall_timeout: Annotated[float, Gt(0)] | None = 1800.0
+
+
+RUNNING_KEYS = tuple(field.name for field in fields(Running))
