@@ -37,9 +37,9 @@ for _name, _value in {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    # a server that restarts while a run trains is waited for, about a minute
+    # a server that is away is asked again by us, while the run goes on
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }.items():
     os.environ.setdefault(_name, _value)
 
@@ -190,6 +190,32 @@ def locked(file: Path) -> FileLock:
     return FileLock(lock, timeout=LOCK_WITHIN_S)
 
 
+def check_still_there(uri: str, client: "MlflowClient") -> None:
+    """Refuse a SQLite file that is gone, and open anew where another lies in its place.
+
+    The driver keeps a file open that was deleted, and would write to it as if nothing had happened; and it would make
+    a new one without tables.
+
+    Raises:
+        UserError: There is no such file any more.
+    """
+    file = sqlite_file(uri)
+    if file is None:
+        return
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise UserError(f"tracking.uri={uri}: {file} is gone") from error
+    identity = (found.st_dev, found.st_ino)
+    if _opened.setdefault(uri, identity) != identity:
+        client._tracking_client.store.engine.dispose()
+        _opened[uri] = identity
+
+
+_opened: dict[str, tuple[int, int]] = {}
+"""Which file this process has open, by the store's URI."""
+
+
 def connect_server(uri: str) -> "MlflowClient":
     """Ask a server one question, with a deadline for the answer: MLflow would retry for minutes."""
     import mlflow  # noqa: F401  # before the clock starts: that it takes a second is not the server's fault
@@ -241,7 +267,12 @@ def first_call(uri: str) -> "MlflowClient":
     """MlflowClient without its chatter, after the one call that builds tables, checks versions and permissions."""
     from mlflow import MlflowClient
 
-    for name, level in {"mlflow": logging.WARNING, "alembic": logging.WARNING, "urllib3": logging.ERROR}.items():
+    for name, level in {
+        "mlflow": logging.WARNING,
+        "mlflow.store.db": logging.CRITICAL,
+        "alembic": logging.WARNING,
+        "urllib3": logging.ERROR,
+    }.items():
         logging.getLogger(name).setLevel(level)
     try:
         client = MlflowClient(tracking_uri=uri)

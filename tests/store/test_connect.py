@@ -118,7 +118,7 @@ def test_another_version_of_mlflow(store: Store) -> None:
 def test_a_deleted_experiment(store: Store) -> None:
     one_run(store, "a")
     store.client.delete_experiment(store.experiment_id("quick"))
-    with pytest.raises(UserError, match=r"was deleted .*; choose another name, or restore it: .* restore -x 1"):
+    with pytest.raises(UserError, match=r"was deleted .*; restore it: .* -m mlflow experiments restore -x 1"):
         one_run(store, "b")
 
 
