@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FLUSH_WITHIN_S = 2.0
 """Longest that a flush holds up a run; what is then not sent goes on its way beside it."""
-BEGIN_WITHIN_S = 20.0
+BEGIN_WITHIN_S = 10.0
 """Longest wait for a run's row before it begins without one."""
 END_WITHIN_S = 15.0
 """Longest wait for a store at the end of a run; of one that was away already, ``FLUSH_WITHIN_S``."""
@@ -123,18 +123,15 @@ class Courier:
         if self._client is None or self._is_away:
             return
         with suppress(Exception):
+            client = self._connect(create=False)
             for run_id in list(self.open_ids):
-                self._client.set_tag(run_id, BEAT, f"{time.time():.0f}")
+                client.set_tag(run_id, BEAT, f"{time.time():.0f}")
 
     def say_away(self, why: str) -> None:
+        """Say it once, until the store answers again."""
         if not self._is_away:
             self._is_away = True
             say(f"the store does not answer ({why}); results are kept in {spool_folder(self.uri)} and delivered later")
-
-    def _say_back(self) -> None:
-        if self._is_away:
-            self._is_away = False
-            say("the store answers again; what was kept has been delivered")
 
     def deliver(self) -> int:
         """Send what processes that are over, this one's ended runs included, have left for this store.
@@ -149,17 +146,28 @@ class Courier:
         for package in chain(self._left, left_packages(self.uri, self.find_experiment)):
             try:
                 self.ask(package.send, ANSWER_WITHIN_S)
-            except StoreAway:
-                raise
             except Exception as problem:
-                if not is_deleted(problem):
+                if isinstance(problem, StoreAway):
+                    self._leave(package)
+                    raise
+                if not package.is_delivered and not is_deleted(problem):
+                    self._leave(package)
                     say(f"{package.about.name} is kept in {package.folder}: {one_line(problem)}")
                     continue
+            except BaseException:
+                self._leave(package)
+                raise
             package.remove()
             number += 1
         self._left = [package for package in self._left if package.folder.exists()]
-        self._say_back()
+        if self._is_away:
+            self._is_away = False
+            say("the store answers again; what was kept has been delivered")
         return number
+
+    def _leave(self, package: Package) -> None:
+        """Let others have a package, once no call is on its way that sends it."""
+        self._line.start(package.leave)
 
     def find_experiment(self, client: "MlflowClient", name: str) -> str:
         """As :func:`find_experiment`, in this store."""
@@ -177,7 +185,13 @@ class Courier:
             self.say_away(str(error))
         else:
             self.open_ids.add(package.about.run_id)
-            self._say_back()
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Where the store was away and is not any more: bring it what waits."""
+        if self._is_away:
+            with suppress(StoreAway):
+                self.deliver()
 
     def flush(self, package: Package) -> None:
         """Send what a package has, unless that takes long.
@@ -214,23 +228,22 @@ class Courier:
         try:
             while not self.send(package, max(FLUSH_WITHIN_S, until - time.monotonic())):
                 if time.monotonic() > until:
-                    if not package.is_kept:
+                    if package.is_kept:
+                        self._leave(package)
+                    else:
                         self._left.append(package)
-                    package.release()
                     return
                 time.sleep(AGAIN_AFTER_S / 4)
-        except Exception:
+        except BaseException as problem:  # Ctrl-C while it waits, or MLflow refuses something
+            if isinstance(problem, Exception) and is_deleted(problem):
+                package.remove()
+            else:
+                self._leave(package)
+            raise
+        finally:
             self.open_ids.discard(package.about.run_id)
-            package.remove()
-            raise
-        except BaseException:  # Ctrl-C while it waits
-            package.release()
-            raise
-        self.open_ids.discard(package.about.run_id)
         package.remove()
-        if self._is_away:
-            with suppress(StoreAway):
-                self.deliver()
+        self._catch_up()
 
 
 def say(text: str) -> None:

@@ -48,16 +48,25 @@ class Call:
     def __init__(self, function: Callable[[], Any]) -> None:
         self._function = function
         self._done = threading.Event()
+        self._begun = threading.Lock()
         self._result: Any = None
         self._error: BaseException | None = None
 
     def run(self) -> None:
         """In the thread: make the call, and keep how it went."""
+        if not self._begun.acquire(blocking=False):
+            return
         try:
             self._result = self._function()
         except BaseException as error:
             self._error = error
         self._done.set()
+
+    def cancel(self) -> None:
+        """Let it never be made, unless it is on its way already."""
+        if self._begun.acquire(blocking=False):
+            self._error = StoreAway("not asked any more")
+            self._done.set()
 
     def is_over(self, within_s: float = 0.0) -> bool:
         """Whether it is over, or will be within so many seconds. Signals act after ``HOLD_S``."""
@@ -108,12 +117,16 @@ class Line:
         """Make a call and wait for what it returns.
 
         Raises:
-            StoreAway: It is not over within so many seconds. It goes on, and later ones wait for it.
+            StoreAway: It is not over within so many seconds. One that is on its way goes on, and later ones wait.
             Exception: What it raised.
         """
         call = self.start(function)
-        if not call.is_over(within_s):
-            raise StoreAway(f"no answer within {within_s:g} s")
+        try:
+            if not call.is_over(within_s):
+                raise StoreAway(f"no answer within {within_s:g} s")
+        except BaseException:
+            call.cancel()
+            raise
         result: Result = call.result()
         return result
 

@@ -99,6 +99,7 @@ class Package:
     def __init__(self, folder: Path, about: About, experiments: Experiments, *, is_kept: bool = True) -> None:
         self.folder, self.about, self.is_kept = folder, about, is_kept
         self.end: End | None = None
+        self.is_delivered = self.was_left = False
         self._experiments = experiments
         self._parcels: list[Parcel] = []
         self._files: dict[str, int] = {}
@@ -134,6 +135,7 @@ class Package:
         about = About(**json.loads((folder / ABOUT).read_text(encoding="utf-8")))
         about.doubtful = not about.run_id
         package = cls(folder, about, experiments)
+        package.was_left = True
         with suppress(FileNotFoundError):
             for line in (folder / JOURNAL).read_text(encoding="utf-8").splitlines():
                 with suppress(ValueError, TypeError):  # the last line of a process that was killed
@@ -146,7 +148,7 @@ class Package:
 
     def _begin(self) -> None:
         (self.folder / FILES).mkdir(parents=True)
-        self._lock = FileLock(self.folder / LOCK)
+        self._lock = FileLock(self.folder / LOCK, thread_local=False)
         self._lock.acquire(timeout=0)
         self._keep_about()
 
@@ -245,6 +247,8 @@ class Package:
             self._send(client)
 
     def _send(self, client: "MlflowClient") -> None:
+        from mlflow.exceptions import MlflowException
+
         problems: list[Exception] = []
         for send in (self._send_parcels, self._send_files):
             try:
@@ -259,7 +263,11 @@ class Package:
                 reason = without_private_paths(f"could not be stored: {one_line(problems[0])}")
                 self.finish(End("FAILED", "failed", reason, self.end.ended))
             with said_plainly():
+                if self.was_left and not self.end.reason:  # others may have taken it for lost
+                    with suppress(MlflowException):
+                        client.delete_tag(self.about.run_id, ERROR)
                 end_run(client, self.about.run_id, self.end)
+            self.is_delivered = True
         if problems:
             raise problems[0]
 
@@ -282,6 +290,13 @@ class Package:
         """Let other processes have it."""
         if self._lock is not None:
             self._lock.release()
+
+    def leave(self) -> None:
+        """Let other processes have what was not yet delivered."""
+        if self.is_delivered:
+            self.remove()
+        else:
+            self.release()
 
     def remove(self) -> None:
         """Once the store has all of it."""
@@ -319,11 +334,11 @@ def said_plainly() -> Iterator[None]:
 
 
 def left_packages(uri: str, experiments: Experiments) -> Iterator[Package]:
-    """What processes that are over have left for a store, the oldest first, each locked while the caller has it."""
+    """What processes that are over have left for a store, the oldest first, each locked: the caller releases it."""
     root = spool_folder(uri)
     folders = [path for path in root.iterdir() if path.name != SWEEPS] if root.is_dir() else []
     for folder in sorted(folders, key=begun):
-        lock = FileLock(folder / LOCK)
+        lock = FileLock(folder / LOCK, thread_local=False)
         try:
             lock.acquire(timeout=0)
         except (Timeout, OSError):
@@ -336,16 +351,29 @@ def left_packages(uri: str, experiments: Experiments) -> Iterator[Package]:
                 shutil.rmtree(folder, ignore_errors=True)  # killed before it was begun
             continue
         package._lock = lock
+        alive = is_alive(package.about.tags[OWNER])
+        # a lock may not be seen from another machine
+        if package.end is None and (alive or (alive is None and package.written > time.time() - QUIET_S)):
+            package.release()
+            continue
+        if package.end is None:
+            package.finish(End("KILLED", "killed", LOST, int(1000 * package.written)))
+        yield package
+
+
+def are_being_sent(uri: str) -> bool:
+    """Whether other processes are about to send runs that are over."""
+    root = spool_folder(uri)
+    for end in root.glob(f"*/{END}") if root.is_dir() else ():
+        lock = FileLock(end.parent / LOCK, thread_local=False)
         try:
-            alive = is_alive(package.about.tags[OWNER])
-            # a lock may not be seen from another machine
-            if package.end is None and (alive or (alive is None and package.written > time.time() - QUIET_S)):
-                continue
-            if package.end is None:
-                package.finish(End("KILLED", "killed", LOST, int(1000 * package.written)))
-            yield package
-        finally:
-            lock.release()
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        except OSError:
+            continue
+        lock.release()
+    return False
 
 
 def begun(folder: Path) -> float:

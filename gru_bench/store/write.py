@@ -14,6 +14,7 @@ from gru_bench.store.connect import (
     without_password,
 )
 from gru_bench.store.courier import AGAIN_AFTER_S, ANSWER_WITHIN_S, CLOSE_WITHIN_S, Courier, say
+from gru_bench.store.ending import how_it_ended
 from gru_bench.store.facts import log_facts
 from gru_bench.store.find import read_planned, run_status, sweep_runs
 from gru_bench.store.line import StoreAway
@@ -39,6 +40,7 @@ from gru_bench.store.spool import LOST as LOST
 from gru_bench.store.spool import (
     End,
     Package,
+    are_being_sent,
     end_run,
     forget_sweep,
     keep_sweep,
@@ -88,13 +90,18 @@ class Store:
         Raises:
             UserError: The store cannot be reached.
         """
+        from mlflow.exceptions import MlflowException
+
         self.open()
         with suppress(StoreAway):
             number = self._courier.deliver()
             if number:
                 say(f"delivered {number} {'run' if number == 1 else 'runs'} that earlier calls could not")
             for sweep_id in left_sweeps(self.uri):
-                self.close_sweep(sweep_id)
+                try:
+                    self.close_sweep(sweep_id)
+                except MlflowException:  # deleted, or of a store that was
+                    forget_sweep(self.uri, sweep_id)
 
     def experiment_id(self, name: str) -> str:
         """The experiment's id; it is made if there is none of that name.
@@ -170,6 +177,9 @@ class Store:
         while True:
             try:
                 self._courier.deliver()
+                if are_being_sent(self.uri) and time.monotonic() < until:
+                    time.sleep(AGAIN_AFTER_S / 4)
+                    continue
                 counts = self._courier.ask(lambda client: self._close_sweep(client, sweep_id, lost), ANSWER_WITHIN_S)
                 break
             except StoreAway as error:
@@ -243,7 +253,11 @@ class Store:
         package = Package.begin(self.uri, experiment, name, tags, self._courier.find_experiment)
         try:
             self._courier.begin(package)
-        except BaseException:
+        except Exception:
             package.remove()
+            raise
+        except BaseException as error:  # its row may be there already
+            package.finish(End(*how_it_ended(error), now_ms()))
+            self._courier.end(package)
             raise
         return package
