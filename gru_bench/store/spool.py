@@ -29,12 +29,12 @@ from gru_bench.store.connect import one_line
 from gru_bench.store.ending import without_private_paths
 from gru_bench.store.line import StoreAway, is_away
 from gru_bench.store.outbox import Parcel, Write, send_parcels
+from gru_bench.store.reap import LOST
 from gru_bench.store.schema import BEAT, DELIVERY, ERROR, OWNER, STATUS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-LOST = "the process ended without giving a reason (killed hard, out of memory, or the machine went down)"
 ABOUT, JOURNAL, FILES, END, LOCK = "run.json", "journal.jsonl", "files", "end.json", "lock"
 SWEEPS = "sweeps"
 """Folder beside those of the runs: an empty file a sweep whose jobs are over, but whose end was not yet written."""

@@ -16,8 +16,10 @@ from gru_bench.store.connect import (
 from gru_bench.store.courier import AGAIN_AFTER_S, ANSWER_WITHIN_S, CLOSE_WITHIN_S, Courier, say
 from gru_bench.store.ending import how_it_ended
 from gru_bench.store.facts import log_facts
-from gru_bench.store.find import read_planned, run_status, sweep_runs
+from gru_bench.store.find import read_planned, run_error, run_status, standing, sweep_runs
 from gru_bench.store.line import StoreAway
+from gru_bench.store.reap import LOST as LOST
+from gru_bench.store.reap import reap
 from gru_bench.store.run import Run as Run
 from gru_bench.store.schema import (
     BEAT,
@@ -31,12 +33,12 @@ from gru_bench.store.schema import (
     STATUS,
     STATUSES,
     SWEEP,
+    SWEEP_KEY,
     SWEEP_KIND,
     check_declared,
 )
 from gru_bench.store.signals import raise_on_signals as raise_on_signals
-from gru_bench.store.source import Client, stored_run
-from gru_bench.store.spool import LOST as LOST
+from gru_bench.store.source import Client, open_source, stored_run
 from gru_bench.store.spool import (
     End,
     Package,
@@ -102,6 +104,7 @@ class Store:
                     self.close_sweep(sweep_id)
                 except MlflowException:  # deleted, or of a store that was
                     forget_sweep(self.uri, sweep_id)
+            reap(self)
 
     def experiment_id(self, name: str) -> str:
         """The experiment's id; it is made if there is none of that name.
@@ -111,13 +114,16 @@ class Store:
         """
         return self._courier.needed(lambda client: self._courier.find_experiment(client, name))
 
-    def open_sweep(self, experiment: str, planned: list[dict[str, str]], params: dict[str, str]) -> str:
+    def open_sweep(
+        self, experiment: str, planned: list[dict[str, str]], params: dict[str, str], *, key: str = ""
+    ) -> str:
         """Start a sweep's parent run and keep what is planned in it.
 
         Args:
             experiment: Name of the experiment.
             planned: One dictionary per job: its number as ``job``, and the choices that make it up.
             params: Its facts: ``SWEEP_FACTS`` of :mod:`gru_bench.store.schema`.
+            key: By which the same command finds the sweep again, to go on with it; nothing for a sweep that none does.
 
         Returns:
             The parent's run id.
@@ -131,7 +137,7 @@ class Store:
         def opened(client: "MlflowClient") -> None:
             nonlocal sweep_id
             experiment_id = self._courier.find_experiment(client, experiment)
-            tags = {KIND: SWEEP_KIND, OWNER: owner(), BEAT: f"{time.time():.0f}"}
+            tags = {KIND: SWEEP_KIND, OWNER: owner(), BEAT: f"{time.time():.0f}"} | ({SWEEP_KEY: key} if key else {})
             sweep_id = client.create_run(experiment_id, tags=tags, run_name=f"{experiment} sweep").info.run_id
             client.log_text(sweep_id, json.dumps(planned, indent=1), PLANNED_FILE)
             log_facts(client, sweep_id, params, SWEEP_KIND)
@@ -146,6 +152,27 @@ class Store:
             raise
         self._courier.open_ids.add(sweep_id)
         return sweep_id
+
+    def reopen_sweep(self, sweep_id: str, planned: list[dict[str, str]]) -> None:
+        """Go on with a sweep whose process is over: it is RUNNING again, now as this process's own.
+
+        Args:
+            sweep_id: The parent run.
+            planned: As :meth:`open_sweep` takes it. A job that a run of another sweep stands for has its id as ``run``.
+        """
+
+        def reopened(client: "MlflowClient") -> None:
+            client.set_tag(sweep_id, OWNER, owner())
+            client.set_tag(sweep_id, BEAT, f"{time.time():.0f}")
+            client.update_run(sweep_id, status="RUNNING")
+            tags = client.get_run(sweep_id).data.tags
+            for name in (STATUS, ERROR):
+                if name in tags:
+                    client.delete_tag(sweep_id, name)
+            client.log_text(sweep_id, json.dumps(planned, indent=1), PLANNED_FILE)
+
+        self._courier.needed(reopened)
+        self._courier.open_ids.add(sweep_id)
 
     def extend_sweep(self, sweep_id: str, planned: list[dict[str, str]]) -> None:
         """Put another plan in the place of the one that :meth:`open_sweep` kept."""
@@ -193,14 +220,19 @@ class Store:
     def _close_sweep(self, client: "MlflowClient", sweep_id: str, lost: str | None) -> dict[str, int]:
         source = Client(self.uri, client)
         parent = stored_run(client.get_run(sweep_id))
-        latest: dict[str, str] = {}
+        best: dict[str, tuple[int, str]] = {}
         for run in sweep_runs(source, parent):
             if run.status in ("RUNNING", "SCHEDULED"):
                 end_run(client, run.run_id, End("KILLED", "killed", lost or LOST, now_ms()))
                 run = stored_run(client.get_run(run.run_id))
-            latest[run.tags.get(JOB, run.run_id)] = run_status(run)
-        missing = [job["job"] for job in read_planned(source, parent) if job["job"] not in latest]
-        counted = Counter(latest.values()) + Counter(missing=len(missing))
+            number, status = run.tags.get(JOB, run.run_id), run_status(run)
+            place = standing(status, run_error(run))
+            if place >= best.get(number, (0, ""))[0]:  # of two that are equal the later one
+                best[number] = place, status
+        left = [job for job in read_planned(source, parent) if job["job"] not in best]
+        stand_ins = self._statuses(parent.experiment_id, {job["run"] for job in left if "run" in job})
+        counted = Counter(status for _, status in best.values())
+        counted += Counter(stand_ins.get(job.get("run", ""), "missing") for job in left)
         counts = {status: counted[status] for status in STATUSES}
         total = sum(counts.values())
         parts = [f"{number} {status}" for status, number in counts.items() if number and status != "finished"]
@@ -211,6 +243,13 @@ class Store:
                 client.delete_tag(sweep_id, ERROR)
             end_run(client, sweep_id, End(*ended, now_ms()))
         return counts
+
+    def _statuses(self, experiment_id: str, run_ids: set[str]) -> dict[str, str]:
+        """How these runs of an experiment ended, by their ids; of those that are still there."""
+        if not run_ids:
+            return {}
+        found = open_source(self.uri).sketched([experiment_id], tags=(STATUS, ERROR))
+        return {run.run_id: run_status(run) for run in found if run.run_id in run_ids}
 
     @contextmanager
     def run(
