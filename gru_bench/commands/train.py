@@ -12,7 +12,9 @@ from gru_bench.run.job import request
 from gru_bench.run.launch import Launch, Sweep
 from gru_bench.run.train import train
 from gru_bench.store.connect import absolute_uri, without_password
+from gru_bench.store.line import StoreAway
 from gru_bench.store.signals import SIGTERM_EXIT_CODE, raise_on_signals
+from gru_bench.store.spool import number_kept, spool_folder
 from gru_bench.store.write import Store
 
 
@@ -79,7 +81,15 @@ def close_sweep(launch: Launch, code: int) -> int:
             print_report(launch.growing.store, f"experiment={launch.growing.plan.experiment}")
         return code
     stopped = {130: "interrupted", SIGTERM_EXIT_CODE: "SIGTERM"}.get(code)
-    counts = sweep.close(lost=stopped and f"{stopped}: the whole sweep was ended")
+    try:
+        counts = sweep.close(lost=stopped and f"{stopped}: the whole sweep was ended")
+    except StoreAway as error:
+        kept = number_kept(sweep.store.uri)
+        complain(
+            f"sweep {sweep.experiment}: the store does not answer ({error}); {kept} of its runs are kept in "
+            f"{spool_folder(sweep.store.uri)}: the next gru-bench train{where(sweep.store)} delivers them"
+        )
+        return code or 1
     listed = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
     print(f"sweep {sweep.experiment}: {listed or 'no runs'}")
     print_report(sweep.store, f"experiment={sweep.experiment}" if launch.went_on else f"sweep={sweep.sweep_id}")

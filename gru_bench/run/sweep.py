@@ -68,9 +68,9 @@ def plan_sweep(config: DictConfig, launch: Launch) -> None:
     if until.until is not None:
         kind = Deciding if until.until == "decided" else partial(Searching, config)
         launch.growing = kind(launch, plan, until, store, params, num_workers(config.hydra.launcher))
-        store.open()
+        store.recover()
         return
-    store.open()
+    store.recover()
     launch.todo = plan.jobs
     planned = plan.numbered(plan.jobs)
     launch.opened = Opened(store, store.open_sweep(plan.experiment, planned, params), plan.experiment)

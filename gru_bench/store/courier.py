@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 FLUSH_WITHIN_S = 2.0
 """Longest that a flush holds up a run; what is then not sent goes on its way beside it."""
-BEGIN_WITHIN_S = 10.0
+OPEN_WITHIN_S = 60.0
+"""Longest wait for a store that others had open before; one that does not answer says so sooner."""
+BEGIN_WITHIN_S = 20.0
 """Longest wait for a run's row before it begins without one."""
 END_WITHIN_S = 15.0
 """Longest wait for a store at the end of a run; of one that was away already, ``FLUSH_WITHIN_S``."""
@@ -64,14 +66,13 @@ class Courier:
         """
         if self._client is not None:
             return
-        call = self._line.start(lambda: self._connect(create=not later))
+        import mlflow  # noqa: F401  # before the wait: that it takes seconds is not the store's fault
+
         try:
-            if not call.is_over(BEGIN_WITHIN_S if later else LOCK_WITHIN_S):
-                raise UserError(f"tracking.uri={without_password(self.uri)}: no answer")
-            call.result()
-        except UserError as error:
+            self._line.ask(lambda: self._connect(create=not later), OPEN_WITHIN_S if later else LOCK_WITHIN_S)
+        except (UserError, StoreAway) as error:
             if not later:
-                raise
+                raise UserError(str(error)) from error
             self.say_away(str(error))
 
     def opened(self) -> "MlflowClient":

@@ -361,6 +361,11 @@ def left_packages(uri: str, experiments: Experiments) -> Iterator[Package]:
         yield package
 
 
+def number_kept(uri: str) -> int:
+    """How many runs of a store are over, but not yet delivered."""
+    return len(list(spool_folder(uri).glob(f"*/{END}")))
+
+
 def are_being_sent(uri: str) -> bool:
     """Whether other processes are about to send runs that are over."""
     root = spool_folder(uri)
