@@ -1,10 +1,10 @@
 """Experiments: found by their name, made where there is none, and what to do where one was deleted."""
 
-import sys
+import shlex
 from typing import TYPE_CHECKING
 
 from gru_bench.errors import UserError
-from gru_bench.store.connect import artifact_root, one_line, without_password
+from gru_bench.store.connect import artifact_root, one_line, python_command, without_password
 from gru_bench.store.find import local_folder
 from gru_bench.store.line import is_away
 from gru_bench.store.ui_view import UI_VIEW_TAG, view_state
@@ -49,5 +49,5 @@ def find_experiment(client: "MlflowClient", uri: str, name: str) -> str:
 
 def how_to_restore(uri: str, experiment_id: str) -> str:
     """The command that restores a deleted experiment; it needs nothing on the PATH but Python."""
-    python = "python" if " " in sys.executable else sys.executable
-    return f"MLFLOW_TRACKING_URI={without_password(uri)} {python} -m mlflow experiments restore -x {experiment_id}"
+    place = shlex.quote(without_password(uri))
+    return f"MLFLOW_TRACKING_URI={place} {python_command()} -m mlflow experiments restore -x {experiment_id}"
