@@ -1,7 +1,7 @@
 """What becomes of runs when the store fails, or the process is killed, at any call: none is lost, none is doubled."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,13 +120,12 @@ class AtOnce:
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.setattr(courier_module, "END_WITHIN_S", -1.0)
     monkeypatch.setattr(courier_module, "FLUSH_WITHIN_S", -1.0)
     monkeypatch.setattr(courier_module, "AGAIN_AFTER_S", 0.0)
-    monkeypatch.setattr(spool, "is_alive", lambda owner: False)  # who is killed here goes on as a process
+    monkeypatch.setattr(spool, "is_alive", lambda _: False)  # who is killed here goes on as a process
     monkeypatch.setenv("GRU_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield
 
 
 def courier_of(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> Courier:
