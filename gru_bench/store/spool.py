@@ -41,6 +41,8 @@ SWEEPS = "sweeps"
 QUIET_S = 900.0
 """A run whose owner cannot be looked up from here is taken for dead when it wrote nothing for so long."""
 
+TRIES = 10
+
 Experiments = Callable[["MlflowClient", str], str]
 """Gives the id of an experiment by its name, and makes it if there is none."""
 
@@ -147,7 +149,10 @@ class Package:
         return package
 
     def _begin(self) -> None:
-        (self.folder / FILES).mkdir(parents=True)
+        for _ in range(TRIES):
+            with suppress(FileNotFoundError):  # another process has just removed the empty folder of the store
+                (self.folder / FILES).mkdir(parents=True)
+                break
         self._lock = FileLock(self.folder / LOCK, thread_local=False)
         self._lock.acquire(timeout=0)
         self._keep_about()
@@ -302,6 +307,8 @@ class Package:
         """Once the store has all of it."""
         self.release()
         shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):  # others are there
+            self.folder.parent.rmdir()
 
 
 def link(file: Path, place: Path) -> None:
@@ -405,7 +412,10 @@ def keep_sweep(uri: str, sweep_id: str) -> None:
 def forget_sweep(uri: str, sweep_id: str) -> None:
     """Once the end of a sweep has been written."""
     with suppress(OSError, RuntimeError):
-        (spool_folder(uri) / SWEEPS / sweep_id).unlink(missing_ok=True)
+        place = spool_folder(uri) / SWEEPS
+        (place / sweep_id).unlink(missing_ok=True)
+        place.rmdir()
+        place.parent.rmdir()
 
 
 def left_sweeps(uri: str) -> list[str]:
