@@ -45,7 +45,7 @@ _own: Sign | None = None
 
 
 def is_seen_by(sign: Sign) -> None:
-    """This process is a worker, and this is how its driver sees it."""
+    """Make this process a worker, whose driver sees it so."""
     global _own
     _own = sign
 

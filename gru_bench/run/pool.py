@@ -160,7 +160,7 @@ class Pool:
         function: Callable[..., Any],
         jobs: Sequence[tuple[Any, ...]],
         watch: Watch,
-        limits: Limits = Limits(),  # noqa: B008  frozen
+        limits: Limits = Limits(),
     ) -> list[Outcome | None]:
         """Run all jobs, as many at once as there are workers.
 

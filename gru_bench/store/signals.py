@@ -107,7 +107,7 @@ def finish_first(line: str) -> None:
 
 
 def obey_the_driver() -> None:
-    """This process is a worker: Ctrl-C is for its driver, and :data:`INTERRUPT` takes its place."""
+    """Make this process a worker: Ctrl-C is for its driver, and :data:`INTERRUPT` takes its place."""
     global _is_worker
     _is_worker = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)
