@@ -1,11 +1,13 @@
 """``hydra/launcher=workers``: the jobs of a sweep in the worker processes of :mod:`gru_bench.run.pool`."""
 
+import contextlib
 import hashlib
+import io
 import os
 import pickle
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
+from joblib.externals import cloudpickle
 from omegaconf import DictConfig, open_dict
 
 from gru_bench.config.check import check_running
@@ -52,24 +55,32 @@ def launch(
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     launched, running = current_launch(), check_running(config)
     if launched.pool is None:
-        launched.pool = Pool(environments(config, len(launched.jobs_planned or job_overrides)))
-    state = pickle.dumps((Singleton.get_state(), hydra_context, config, task_function))
+        launched.pool = Pool(environments(config, len(job_overrides)))
+    launched.tally.workers = len(launched.pool.environments)
+    planned = getattr(hydra_sweep(hydra_context), "numbers", {})
+    state = cloudpickle.dumps((Singleton.get_state(), hydra_context, config, task_function))
     with tempfile.TemporaryDirectory(prefix="gru_bench_") as folder:
         # a file: a pipe would hold up the driver, where a worker was stopped that is to read so much
         path = Path(folder) / hashlib.sha256(state).hexdigest()
         path.write_bytes(state)
         jobs = [(str(path), first + number, list(overrides)) for number, overrides in enumerate(job_overrides)]
         ended = launched.pool.run(
-            execute, jobs, Told(launched, first), Limits(running.run_timeout, running.stall_timeout)
+            execute, jobs, Told(launched, first, planned), Limits(running.run_timeout, running.stall_timeout)
         )
     if signals.finishing:
         raise KeyboardInterrupt
     return [returned(overrides, outcome) for overrides, outcome in zip(job_overrides, ended, strict=True)]
 
 
+def hydra_sweep(hydra_context: HydraContext) -> Any:
+    """The sweep that the callback holds for the jobs; None without."""
+    callbacks = getattr(hydra_context.callbacks, "callbacks", [])
+    return next((callback.sweep for callback in callbacks if getattr(callback, "sweep", None) is not None), None)
+
+
 def returned(overrides: Sequence[str], outcome: Outcome | None) -> JobReturn:
     """A job's end as Hydra has it; without the config, which nobody reads."""
-    value = outcome.value if isinstance(outcome, Done) else "killed" if outcome is not None else ""
+    value = outcome.value[0] if isinstance(outcome, Done) else "killed" if outcome is not None else ""
     if isinstance(outcome, Raised) and not outcome.by_signal:
         return JobReturn(overrides=list(overrides), status=JobStatus.FAILED, _return_value=RuntimeError(outcome.text))
     return JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED, _return_value=value)
@@ -81,32 +92,47 @@ class Told:
 
     Attributes:
         launched: The call of the command.
-        first: Number of the first job.
+        first: Number of the first job, as Hydra counts.
+        planned: Of each job by that number, its number in the plan.
     """
 
     launched: Launch
     first: int
-    names: dict[int, str] = field(default_factory=dict)
+    planned: Mapping[int, int]
 
     def began(self, number: int) -> None:
-        self.launched.began(self.first + number)
+        self.launched.tally.began(self.first + number)
 
     def ended(self, number: int, outcome: Outcome) -> None:
         """Close the row that a lost worker has left open, and say so."""
         number += self.first
+        again = isinstance(outcome, Lost) and outcome.again
+        if isinstance(outcome, Done):
+            print(outcome.value[1], end="", flush=True)
         if isinstance(outcome, Lost):
-            reason = f"{outcome.reason}; it is tried again" if outcome.again else outcome.reason
-            self.launched.lost(number, outcome.owner, reason)
-        self.launched.ended_job(number, how(outcome), again=isinstance(outcome, Lost) and outcome.again)
+            self.lost(number, outcome)
+        self.launched.over(number, how(outcome), again=again)
+
+    def lost(self, number: int, lost: Lost) -> None:
+        job = self.planned.get(number, number)
+        reason = f"{lost.reason}; the run was tried again" if lost.again else lost.reason
+        name = self.launched.tally.names.get(number, "")
+        signals.say(f"[{job + 1}] {name}: killed: {lost.reason}{'; it is tried again' if lost.again else ''}")
+        if self.launched.opened is None:
+            return
+        try:
+            self.launched.opened.lose(job, lost.owner, reason)
+        except Exception as error:  # the end of the sweep tries once more, and so does the next start
+            signals.say(f"[{job + 1}] {name}: its row could not be closed yet: {type(error).__name__}")
 
     def look(self) -> None:
-        self.launched.look_on()
+        self.launched.update()
 
 
 def how(outcome: Outcome) -> str:
     """In a word."""
     if isinstance(outcome, Done):
-        return str(outcome.value)
+        return str(outcome.value[0])
     return "killed" if isinstance(outcome, Lost) or outcome.by_signal else "failed"
 
 
@@ -159,7 +185,7 @@ _state: tuple[str, tuple[Any, ...]] = ("", ())
 """What the last launch has sent to this worker, by its file's name."""
 
 
-def execute(path: str, number: int, overrides: list[str]) -> Any:
+def execute(path: str, number: int, overrides: list[str]) -> tuple[Any, str]:
     """In a worker: run one job as Hydra's own launchers do, with its callbacks.
 
     Args:
@@ -168,7 +194,7 @@ def execute(path: str, number: int, overrides: list[str]) -> Any:
         overrides: Of the job.
 
     Returns:
-        What the job returned.
+        What the job returned, and the lines that it printed.
 
     Raises:
         Exception: What it raised.
@@ -184,11 +210,13 @@ def execute(path: str, number: int, overrides: list[str]) -> Any:
         composed.hydra.job.id = f"{composed.hydra.job.name}_{number}"
         composed.hydra.job.num = number
     HydraConfig.instance().set_config(composed)
-    ran = run_job(
-        hydra_context=context,
-        config=composed,
-        task_function=task_function,
-        job_dir_key="hydra.sweep.dir",
-        job_subdir_key="hydra.sweep.subdir",
-    )
-    return ran.return_value
+    printed = io.StringIO()  # the driver prints it, so that no line cuts into its table
+    with contextlib.redirect_stdout(printed):
+        ran = run_job(
+            hydra_context=context,
+            config=composed,
+            task_function=task_function,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+    return ran.return_value, printed.getvalue()

@@ -94,7 +94,7 @@ def leave_at_once(what: str) -> None:
 
     def leave(number: int, _frame: FrameType | None) -> None:
         say(f"{what}: {'interrupted' if number == signal.SIGINT else 'ended by a signal'} before anything was begun")
-        os._exit(INTERRUPTED_EXIT_CODE if number == signal.SIGINT else SIGTERM_EXIT_CODE)
+        os._exit(exit_code(number))
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)
@@ -145,6 +145,11 @@ def _leave(number: int, _frame: FrameType | None) -> None:
     if number == getattr(signal, "SIGALRM", None):
         raise TimedOut(1, _limit)
     raise Leave(SIGTERM_EXIT_CODE, signal.Signals(number).name)
+
+
+def exit_code(number: int) -> int:
+    """Of a process that a signal has asked to end."""
+    return INTERRUPTED_EXIT_CODE if number == signal.SIGINT else SIGTERM_EXIT_CODE
 
 
 @contextmanager
