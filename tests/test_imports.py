@@ -72,7 +72,7 @@ ALLOWED: dict[str, set[str]] = {
         "gru_bench.measure",
         "gru_bench.statistics.ratios",
     },
-    "training": {"torch", "gru_bench.tasks.base", "gru_bench.training"},
+    "training": {"torch", "gru_bench.tasks.base", "gru_bench.training", "gru_bench.cache_dir"},
     "statistics": {"gru_bench.statistics"},
     "store": {"mlflow", "pandas", "gru_bench.store"},
     "report": {
