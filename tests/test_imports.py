@@ -109,6 +109,7 @@ ALLOWED: dict[str, set[str]] = {
         "hydra",
         "omegaconf",
         "gru_bench.run",
+        "gru_bench.cache_dir",
         "gru_bench.config",
         "gru_bench.store.write",
         "gru_bench.store.signals",

@@ -5,11 +5,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
 
 LEAVING = tuple(number for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGUSR1", None)) if number)
 """Signals that ask this process to end; a scheduler of a cluster sends SIGUSR1 some time before it ends a job."""
+
+
+class Preempted(SystemExit):
+    """The process is asked to end, and its run can go on from a checkpoint."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(SIGTERM_EXIT_CODE)
+        self.step = step
+
 
 received: int | None = None
 """The signal that asked this process to end.
@@ -17,6 +27,10 @@ received: int | None = None
 Raising from the handler is not enough: Python drops an exception that is raised inside a destructor or a weak
 reference's callback, and SQLAlchemy runs many of those.
 """
+
+
+_outside: list[dict[int, Any]] = []
+"""The handlers that :func:`at_next_step` has put aside."""
 
 
 def raise_on_signals() -> None:
@@ -60,7 +74,28 @@ def at_next_step() -> Iterator[None]:
         received = number
 
     before = {number: signal.signal(number, note) for number in LEAVING}
+    _outside.append(before)
     try:
+        yield
+    finally:
+        _outside.pop()
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Inside :func:`at_next_step`, around what no step is cut by: signals act as outside, and one that waits acts now.
+
+    Elsewhere it only looks for a signal that was dropped.
+    """
+    check_signals()
+    if not _outside or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number, handler in _outside[-1].items() if handler is not None}
+    try:
+        check_signals()
         yield
     finally:
         for number, handler in before.items():

@@ -11,7 +11,6 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,11 +164,8 @@ def mapped(nested: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return nested
 
 
-@dataclass(frozen=True)
 class Damaged(Exception):
-    """A file that holds no whole checkpoint."""
-
-    why: str
+    """A file that holds no whole checkpoint; says why."""
 
 
 def write(path: Path, state: State) -> None:

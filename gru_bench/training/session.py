@@ -81,6 +81,7 @@ class Session:
                         self.after_epoch()
                 if not self.is_evaluated():
                     self.evaluate()
+                self.keeper.after_step(fit.steps, self.state)
         finally:
             self.read_clock()  # what was timed is kept, however training ends
         self.announce("end")
@@ -120,9 +121,9 @@ class Session:
         for batch in batches:
             self.take(batch)
             self.after_step()
+            self.keeper.after_step(self.fit.steps, self.state)
             if self.fit.stopped:
                 return
-            self.keeper.after_step(self.fit.steps, self.state)
 
     def take(self, batch: Batch) -> None:
         """One training step."""
