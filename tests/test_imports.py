@@ -72,7 +72,7 @@ ALLOWED: dict[str, set[str]] = {
         "gru_bench.measure",
         "gru_bench.statistics.ratios",
     },
-    "training": {"torch", "gru_bench.tasks.base", "gru_bench.training"},
+    "training": {"torch", "gru_bench.tasks.base", "gru_bench.training", "gru_bench.cache_dir"},
     "statistics": {"gru_bench.statistics"},
     "store": {"mlflow", "pandas", "gru_bench.store"},
     "report": {
@@ -109,6 +109,7 @@ ALLOWED: dict[str, set[str]] = {
         "hydra",
         "omegaconf",
         "gru_bench.run",
+        "gru_bench.cache_dir",
         "gru_bench.config",
         "gru_bench.store.write",
         "gru_bench.store.signals",

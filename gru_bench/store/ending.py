@@ -14,7 +14,7 @@ def how_it_ended(error: BaseException | None) -> tuple[str, str, str]:
     if error is None:
         return "FINISHED", "finished", ""
     if isinstance(error, KeyboardInterrupt):
-        return "KILLED", "killed", "interrupted"
+        return "KILLED", "killed", one_line(error) if error.args else "interrupted"
     if isinstance(error, SystemExit):
         if isinstance(error, Leave):
             return "KILLED", "killed", error.reason

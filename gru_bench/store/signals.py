@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
 INTERRUPTED_EXIT_CODE = 128 + signal.SIGINT
@@ -59,8 +60,20 @@ class Leave(SystemExit):
         self.reason = reason
 
 
+class Preempted(Leave):
+    """The process is asked to end, and its run can go on from a checkpoint."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(SIGTERM_EXIT_CODE, f"preempted, checkpoint at step {step}")
+        self.step = step
+
+
 class TimedOut(Leave):
     """A run took longer than it may; only that run ends."""
+
+
+_outside: list[dict[int, Any]] = []
+"""The handlers that :func:`at_next_step` has put aside."""
 
 
 def raise_on_signals() -> None:
@@ -188,7 +201,27 @@ def at_next_step() -> Iterator[None]:
         received = number
 
     before = {number: signal.signal(number, note) for number in _heard()}
+    _outside.append(before)
     try:
+        yield
+    finally:
+        _outside.pop()
+        _put_back(before)
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Inside :func:`at_next_step`, around what no step is cut by: signals act as outside, and one that waits acts now.
+
+    Elsewhere it only looks for a signal that was dropped.
+    """
+    check_signals()
+    if not _outside or not _in_main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number, handler in _outside[-1].items() if handler is not None}
+    try:
+        check_signals()
         yield
     finally:
         _put_back(before)
@@ -268,7 +301,7 @@ def _heard() -> list[int]:
     return [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
 
 
-def _put_back(before: dict[int, object]) -> None:
+def _put_back(before: dict[int, Any]) -> None:
     for number, handler in before.items():
         # None: a handler that was not set from Python; it cannot be put back
-        signal.signal(number, signal.SIG_DFL if handler is None else handler)  # type: ignore[arg-type]
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
