@@ -13,12 +13,14 @@ class Sign:
 
     Attributes:
         beat: When the worker was last seen alive.
+        taken: Whether it has taken the job that it was handed.
         begun: When its run began, after all that it had to wait for; 0 before.
     """
 
     def __init__(self) -> None:
         self._beat = RawValue(ctypes.c_double, time.monotonic())
         self._begun = RawValue(ctypes.c_double, 0.0)
+        self._taken = RawValue(ctypes.c_bool, False)
 
     @property
     def beat(self) -> float:
@@ -28,13 +30,22 @@ class Sign:
     def begun(self) -> float:
         return float(self._begun.value)
 
+    @property
+    def taken(self) -> bool:
+        return bool(self._taken.value)
+
     def reset(self) -> None:
         """By the driver, before it hands out a run."""
-        self._beat.value, self._begun.value = time.monotonic(), 0.0
+        self._beat.value, self._begun.value, self._taken.value = time.monotonic(), 0.0, False
 
     def show(self) -> None:
         """By the worker, at each sign of life."""
         self._beat.value = time.monotonic()
+
+    def take(self) -> None:
+        """By the worker, when it has a job."""
+        self._taken.value = True
+        self.show()
 
     def begin(self) -> None:
         """By the worker, when a run begins."""

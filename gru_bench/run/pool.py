@@ -283,7 +283,7 @@ class _Batch:
         number, code = worker.job, worker.process.exitcode
         assert number is not None
         self.forget(place)
-        if not worker.owner and not worker.killed_because and self.starts[number] < MOST_STARTS:
+        if not worker.sign.taken and not worker.killed_because and self.starts[number] < MOST_STARTS:
             self.waiting.appendleft(number)  # it was gone before it began
             return
         reason = worker.killed_because or why_ended(code, oom_kills() - self.oom_kills)
@@ -406,6 +406,7 @@ def serve(pipe: Connection, sign: Sign, environment: dict[str, str]) -> None:
         pipe.send(owner())
         while True:
             function, arguments = pipe.recv()
+            sign.take()
             try:
                 answer: Done | Raised = Done(function(*arguments))
             except (KeyboardInterrupt, SystemExit) as error:
