@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gru_bench.run.rounds import minutes
@@ -28,7 +28,7 @@ class Tally:
     ended: dict[int, str] = field(default_factory=dict)
     took: dict[int, float] = field(default_factory=dict)
 
-    def expect(self, first: int, jobs: list[Mapping[str, str]], workers: int) -> None:
+    def expect(self, first: int, jobs: Sequence[Mapping[str, str]], workers: int) -> None:
         """Jobs are launched next.
 
         Args:
