@@ -88,7 +88,7 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
     from gru_bench.commands import messages
     from gru_bench.config.check import conf_dir
     from gru_bench.run.launch import launching
-    from gru_bench.store.write import raise_on_signals
+    from gru_bench.store.signals import raise_on_signals
 
     raise_on_signals()
     task = load(verb)
@@ -122,7 +122,7 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
         finally:
             if launch.error is not None:
                 code = refuse_sweep(launch.error)
-            if launch.opened is not None or launch.ended:
+            if launch.opened is not None or launch.ended or launch.nothing_left is not None:
                 from gru_bench.commands.train import close_sweep
 
                 code = close_sweep(launch, code)

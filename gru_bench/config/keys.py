@@ -20,12 +20,19 @@ CHOICES = ("cell", "backend", "task", "budget")
 
 
 def run_keys(node: Node, choices: dict[str, str], source_id: str) -> tuple[str, str]:
-    """``config_key`` and ``group_key`` of a run.
+    """``config_key`` and ``group_key`` of a run: digests of :func:`decisive`.
 
-    The key is the SHA-256 (first 16 digits) of the canonical config and the names chosen, without what does not
-    affect the result: experiment, tracking, launcher, how the learning rate was chosen, the task's goal, and where the
-    data lies (the source's id is there instead). The group key leaves the seed out too: only runs of one group may be
-    averaged.
+    The group key leaves the seed out: only runs of one group may be averaged.
+    """
+    kept = decisive(node, choices, source_id)
+    return digest(kept), digest({name: value for name, value in kept.items() if name != "seed"})
+
+
+def decisive(node: Node, choices: dict[str, str], source_id: str) -> dict[str, Any]:
+    """All that decides a run's result, in canonical form: the config and the names chosen.
+
+    What does not affect the result is left out: experiment, tracking, launcher, how the learning rate was chosen, the
+    task's goal, and where the data lies (the source's id is there instead).
     """
     parts = {key: value for key, value in node.items() if key not in NO_INFLUENCE}
     parts["data"] = {key: value for key, value in (node.get("data") or {}).items() if key != "path"}
@@ -33,7 +40,12 @@ def run_keys(node: Node, choices: dict[str, str], source_id: str) -> tuple[str, 
     kept = without_defaults(parts, Settings)
     kept |= {"data_source": source_id, "choices": {key: choices[key] for key in CHOICES if key in choices}}
     kept["key_version"] = KEY_VERSION
-    return digest(kept), digest({name: value for name, value in kept.items() if name != "seed"})
+    return kept
+
+
+def key_with_seed(kept: dict[str, Any], seed: int) -> str:
+    """``config_key`` of the run that is the same as this one but for its seed."""
+    return digest(kept | {"seed": seed})
 
 
 def flatten(node: Node, prefix: str = "") -> dict[str, Any]:
