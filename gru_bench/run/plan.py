@@ -82,9 +82,9 @@ def list_plan(config: DictConfig) -> Plan:
     Raises:
         UserError: A sweeper that cannot be planned.
     """
-    choices = config.hydra.runtime.choices
+    jobs, choices = planned_jobs(config), config.hydra.runtime.choices
     shared = {key: str(choices[key]) for key in ("cell", "backend", "task", "budget")} | {"seed": str(config.seed)}
-    return Plan(choices.get("experiment") or ADHOC, planned_jobs(config), shared, {})
+    return Plan(choices.get("experiment") or ADHOC, jobs, shared, {})
 
 
 def make_plan(config: DictConfig, *, adds_seeds: bool) -> Plan:
