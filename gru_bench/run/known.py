@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import gru_bench
 from gru_bench.cache_dir import cache_dir, replace_text
 from gru_bench.config.canonical import OWN, digest
 from gru_bench.config.check import DATA_FOLDER, Node
-from gru_bench.config.keys import KEY_VERSION, key_with_seed
+from gru_bench.config.keys import KEY_VERSION, keys_by_seed
 
 MOST_FOLDERS = 12
 """Folders of plans that are kept, the latest; one is a few kilobytes for each combination."""
@@ -48,18 +48,21 @@ class Known:
 
     def __init__(self, sources: Any) -> None:
         self.folder = cache_dir() / "plans" / surroundings(sources)
-        self._entries: dict[str, dict[str, Any] | None] = {}
+        self._by_seed: dict[frozenset[tuple[str, str]], Callable[[int], str] | None] = {}
         self._seen: Signatures = {}
 
     def key(self, job: Mapping[str, str]) -> str | None:
         """``config_key`` of a job, given by its overrides; None where that is not known."""
-        for name in names(job):
-            if name not in self._entries:
-                self._entries[name] = self._read(name)
-            entry = self._entries[name]
-            if entry is not None:
-                return key_with_seed(entry["kept"], int(job["seed"]) if entry["any_seed"] else entry["kept"]["seed"])
-        return None
+        if job.get("seed", "").isdecimal():
+            rest = frozenset(item for item in job.items() if item[0] != "seed")
+            if rest not in self._by_seed:
+                entry = self._read(names(job)[0])
+                self._by_seed[rest] = None if entry is None else keys_by_seed(entry["kept"])
+            of_seed = self._by_seed[rest]
+            if of_seed is not None:
+                return of_seed(int(job["seed"]))
+        entry = self._read(names(job)[-1])
+        return None if entry is None else digest(entry["kept"])
 
     def remember(self, job: Mapping[str, str], config: DictConfig, node: Node, kept: dict[str, Any]) -> None:
         """Keep what decides a job's result, where that can be known again without composing it.
@@ -80,8 +83,8 @@ class Known:
         with suppress(OSError):  # a cache that cannot be written costs time, nothing else
             if not self.folder.exists():
                 prune(self.folder.parent)
-            replace_text(path, json.dumps({"any_seed": any_seed, "kept": kept, "files": files}))
-            self._entries.pop(path.stem, None)
+            replace_text(path, json.dumps({"kept": kept, "files": files}))
+            self._by_seed.pop(frozenset(item for item in job.items() if item[0] != "seed"), None)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"
@@ -94,7 +97,7 @@ class Known:
                     self._seen[path] = signature(path)
                 if json.loads(json.dumps(self._seen[path])) != files:
                     return None
-            _ = entry["kept"]["seed"], entry["any_seed"]
+            _ = entry["kept"]["seed"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         return entry
