@@ -74,7 +74,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "training": {"torch", "gru_bench.tasks.base", "gru_bench.training"},
     "statistics": {"gru_bench.statistics"},
-    "store": {"mlflow", "pandas", "gru_bench.store"},
+    "store": {"mlflow", "pandas", "gru_bench.store", "gru_bench.cache_dir"},
     "report": {
         "markdown_it",
         "pandas",

@@ -81,8 +81,19 @@ def close_sweep(launch: Launch, code: int) -> int:
         if launch.growing is not None and launch.went_on:
             print_report(launch.growing.store.uri, f"experiment={launch.growing.plan.experiment}")
         return code
+    from gru_bench.store.line import StoreAway  # pandas and more: a sweep with nothing left to do never gets here
+    from gru_bench.store.spool import number_kept, spool_folder
+
     stopped = {130: "interrupted", SIGTERM_EXIT_CODE: "SIGTERM"}.get(code)
-    counts = sweep.close(lost=stopped and f"{stopped}: the whole sweep was ended")
+    try:
+        counts = sweep.close(lost=stopped and f"{stopped}: the whole sweep was ended")
+    except StoreAway as error:
+        kept = number_kept(sweep.store.uri)
+        complain(
+            f"sweep {sweep.experiment}: the store does not answer ({error}); {kept} of its runs are kept in "
+            f"{spool_folder(sweep.store.uri)}: the next gru-bench train{where(sweep.store.uri)} delivers them"
+        )
+        return code or 1
     listed = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
     print(f"sweep {sweep.experiment} ({sweep.sweep_id}): {listed or 'no runs'}")
     uri = sweep.store.uri

@@ -15,9 +15,8 @@ from gru_bench.errors import UserError
 from gru_bench.run.launch import Launch, Opened, Sweep, current_launch
 from gru_bench.run.plan import OWN_SWEEPER, as_overrides, check_values, keys_of, list_plan, make_plan, varied
 from gru_bench.run.resume import Left, alone, code_now, left_of, sweep_key, to_go_on_with
-from gru_bench.store.connect import absolute_uri, sqlite_file
+from gru_bench.store.connect import absolute_uri, is_waiting, sqlite_file
 from gru_bench.store.done import Ledger, read_ledger
-from gru_bench.store.reap import UNFINISHED, reap
 from gru_bench.store.source import StoredRun, open_source
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def plan_growing(config: DictConfig, launch: Launch, until: Until) -> None:
     store: Store = construct(to_node(config.tracking))
     kind = Deciding if until.until == "decided" else partial(Searching, config)
     launch.growing = kind(launch, plan, until, store, facts_of(config), num_workers(config.hydra.launcher))
-    store.open()
+    store.recover()
 
 
 def plan_rest(config: DictConfig, launch: Launch, only: Only) -> None:
@@ -107,6 +106,10 @@ def plan_rest(config: DictConfig, launch: Launch, only: Only) -> None:
     key = sweep_key(plan, only)
     with alone(uri, key):
         ledger = what_ran(uri, plan.experiment, with_code=only == "stale")
+        if ledger.lost or is_waiting(uri):
+            store: Store = construct(to_node(config.tracking))
+            store.recover()
+            ledger = what_ran(uri, plan.experiment, with_code=only == "stale")
         keys: list[str | None] = [None] * len(plan.jobs)
         if any(run.key for run in ledger.runs):
             keys = keys_of(config, plan.jobs, say=lambda text: print(text, flush=True))
@@ -114,7 +117,7 @@ def plan_rest(config: DictConfig, launch: Launch, only: Only) -> None:
         left = left_of(keys, ledger, only, parent, code_now() if only == "stale" else ())
         if left.said:
             print(f"{plan.experiment}: {left.said}", flush=True)
-        if not left.todo and not ledger.lost and is_told(parent, left):
+        if not left.todo and is_told(parent, left):
             launch.nothing_left = uri, f"sweep={parent.run_id}" if parent else f"experiment={plan.experiment}"
             sys.exit(0)
         check_values(config, [plan.jobs[number] for number in left.todo])
@@ -122,10 +125,10 @@ def plan_rest(config: DictConfig, launch: Launch, only: Only) -> None:
 
 
 def is_told(parent: StoredRun | None, left: Left) -> bool:
-    """Whether a sweep with nothing left to do says so already: nothing is to be written."""
-    if parent is None:
+    """Whether the parent run of a sweep with nothing left to do says so already: nothing is to be written."""
+    if parent is None or parent.status == "FINISHED":
         return True
-    return parent.status not in UNFINISHED and (parent.status == "FINISHED" or not left.stand_ins)
+    return parent.status == "FAILED" and not left.stand_ins
 
 
 def open_parent(config: DictConfig, launch: Launch, left: Left, parent: StoredRun | None = None, key: str = "") -> None:
@@ -133,8 +136,7 @@ def open_parent(config: DictConfig, launch: Launch, left: Left, parent: StoredRu
     plan = launch.plan
     assert plan is not None
     store: Store = construct(to_node(config.tracking))
-    store.open()
-    reap(store)
+    store.recover()
     planned = left.planned(plan)
     if parent is None:
         sweep_id = store.open_sweep(plan.experiment, planned, facts_of(config), key=key)

@@ -50,7 +50,9 @@ def trained(asked: Request, print_line: Callable[[str], None]) -> str:
     prepared_s = time.perf_counter() - started
     if asked.alone:  # before there is a row; what probes do is no part of the run's cost
         probing.refuse(job.node, job.settings, job.task, job.place)
-    store.open()
+    store.open(later=asked.sweep is not None)
+    if asked.alone:
+        store.recover()
     started = time.perf_counter() - prepared_s  # opening a store is no part of the run's cost; the first is slow
     sweep_id = asked.sweep.sweep_id if asked.sweep else None
     with store.run(asked.experiment, asked.name, sweep_id=sweep_id, tags=asked.tags) as run:

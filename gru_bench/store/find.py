@@ -70,7 +70,7 @@ def fetched(source: Source, run: StoredRun, names: tuple[str, ...]) -> Iterator[
             yield downloaded(source, run, names, folder)
         return
     # a SQLite file may have been moved together with the artifacts beside it
-    places = [local] if root is None else [local, root / run.run_id / "artifacts"]
+    places = [local] if root is None else [root / run.run_id / "artifacts", local]
     found = ([place / name for name in names] for place in places)
     yield next((files for files in found if all(file.is_file() for file in files)), None)
 
