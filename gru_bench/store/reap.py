@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from gru_bench.store.write import Store
 
 LOST = "the process ended without giving a reason (killed hard, out of memory, or the machine went down)"
+GONE = "its process is gone without giving a reason"
+"""Shown for a run of which nobody has written yet that it was killed."""
 SILENT_AFTER_S = 15 * 60
 """A process that cannot be seen from here, on another machine or in another container, is taken for over after so many
 seconds without a sign of life."""
