@@ -76,9 +76,7 @@ def help_text(verb: str, folders: list[Path]) -> str:
     if verb == "train":
         lines += ["hydra/launcher, on the command line, not in an experiment file:"]
         lines += ["  basic    one run after the other (default)"]
-        lines += [
-            "  workers  hydra.launcher.n_jobs runs at once (-1: one a core); a worker that dies costs one run"
-        ]
+        lines += ["  workers  hydra.launcher.n_jobs runs at once (-1: one a core); a worker that dies costs one run"]
         lines += ["  joblib   likewise; a worker that dies ends the sweep", ""]
     lines += ["keys:", *(f"  {line}" for line in plain_keys(conf / f"{verb}.yaml")), ""]
     if verb == "train":

@@ -88,9 +88,7 @@ def num_workers(launcher: Any) -> int:
     if asked is None:
         return 1
     if not isinstance(asked, int) or asked == 0:
-        raise UserError(
-            f"hydra.launcher.n_jobs={asked}: no number of workers; valid: 1, 2 ..., or -1 for all cores"
-        )
+        raise UserError(f"hydra.launcher.n_jobs={asked}: no number of workers; valid: 1, 2 ..., or -1 for all cores")
     return int(asked) if asked > 0 else max(1, usable_cores() + 1 + int(asked))
 
 

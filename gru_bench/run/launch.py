@@ -66,6 +66,7 @@ class Opened:
 
     def lose(self, job: int, owner: str, reason: str) -> None:
         """Mark the row that a job has left open whose process is gone; see :func:`lose_job`."""
+        self.store.deliver()
         lose_job(self.store, self.experiment, self.sweep_id, job, owner, reason)
 
     def close(self, *, lost: str | None) -> dict[str, int]:
@@ -86,7 +87,6 @@ class Launch:
         growing: The sweep, where it adds jobs.
         went_on: Whether runs of earlier calls stand for some of its jobs.
         ended: Why a sweep that adds jobs ended by itself.
-        workers: Runs at once.
         tally: How far it has come, where the launcher tells: the default one, and ``workers``.
         board: Shows that.
         pool: The workers of ``hydra/launcher=workers``.
@@ -103,7 +103,6 @@ class Launch:
     growing: "Growing | None" = None
     went_on: bool = False
     ended: str = ""
-    workers: int = 1
     tally: Tally = field(default_factory=Tally)
     board: "SweepBoard | Board[Any] | None" = None
     pool: "Pool | None" = None

@@ -106,8 +106,7 @@ def plan_growing(config: DictConfig, launch: Launch, until: Until) -> None:
     plan = launch.plan = make_plan(config, adds_seeds=until.until == "decided")
     store: Store = construct(to_node(config.tracking))
     kind = Deciding if until.until == "decided" else partial(Searching, config)
-    launch.workers = num_workers(config.hydra.launcher)
-    launch.growing = kind(launch, plan, until, store, facts_of(config), launch.workers)
+    launch.growing = kind(launch, plan, until, store, facts_of(config), num_workers(config.hydra.launcher))
     raise_on_signals()
     store.recover()
 
@@ -208,7 +207,8 @@ def launch_jobs(launcher: Launcher) -> Sequence[Any]:
         return []
     from gru_bench.run.sweep_board import SweepBoard
 
-    launch.tally.expect(0, launch.todo, launch.workers)
+    assert launch.plan is not None
+    launch.tally.expect(0, launch.todo, varied(launch.plan.jobs), workers=1)
     with SweepBoard(launch.tally, looking(launch)) as launch.board:
         returned = surviving(launcher)([as_overrides(job) for job in launch.todo], initial_job_idx=0)
     for job in returned:

@@ -59,6 +59,8 @@ def reap(
 def lose_job(store: "Store", experiment: str, sweep_id: str, job: int, owner: str, reason: str) -> None:
     """Mark as killed what one job of a sweep has left RUNNING, since its process is gone.
 
+    Another process may have seen that first, and marked it without knowing why: then the reason is put right.
+
     Args:
         store: Open, and written to.
         experiment: Name of the sweep's experiment.
@@ -69,10 +71,14 @@ def lose_job(store: "Store", experiment: str, sweep_id: str, job: int, owner: st
     """
     source = open_source(store.uri)
     ids = [id_ for id_, name in source.experiments().items() if name == experiment]
-    for run in source.sketched(ids, tags=(JOB, OWNER, SWEEP), statuses=UNFINISHED):
+    for run in source.sketched(ids, tags=(ERROR, JOB, OWNER, SWEEP), statuses=(*UNFINISHED, "KILLED")):
         of_job = (run.tags.get(SWEEP), run.tags.get(JOB)) == (sweep_id, str(job))
-        if of_job and run.tags.get(OWNER, owner) == owner:
+        if not of_job or run.tags.get(OWNER, owner) != owner:
+            continue
+        if run.status in UNFINISHED:
             kill(store, run.run_id, reason)
+        elif run.tags.get(ERROR) == LOST:
+            store.client.set_tag(run.run_id, ERROR, reason)
 
 
 def kill(store: "Store", run_id: str, reason: str) -> None:
