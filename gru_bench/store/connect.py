@@ -1,5 +1,6 @@
 """The tracking store: where it is, and whether it answers. Writer and reader share it."""
 
+import hashlib
 import logging
 import os
 import queue
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
+from gru_bench.cache_dir import cache_dir
 from gru_bench.errors import UserError
 from gru_bench.store.sqlite_file import ARTIFACTS, LOCK_WITHIN_S, bring_home, is_older, locked, make_whole, to_read
 
@@ -93,6 +95,16 @@ def artifact_root(uri: str) -> Path | None:
     """The folder of the artifacts: beside the SQLite file; None where a server decides."""
     file = sqlite_file(uri)
     return None if file is None else file.parent / ARTIFACTS
+
+
+def spool_folder(uri: str) -> Path:
+    """Where the runs of a store are kept until it has them."""
+    return cache_dir() / "spool" / hashlib.sha256(uri.encode()).hexdigest()[:16]
+
+
+def is_waiting(uri: str) -> bool:
+    """Whether anything is kept for a store, of whichever process; quick."""
+    return any(any(path.iterdir()) for path in spool_folder(uri).glob("*") if path.is_dir())
 
 
 def without_password(uri: str) -> str:

@@ -9,7 +9,6 @@ and files as one.
 Files are not synced: they survive the end of the process, not that of the machine.
 """
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -23,9 +22,10 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from gru_bench.cache_dir import cache_dir, replace_text
+from gru_bench.cache_dir import replace_text
 from gru_bench.process import is_alive, owner
 from gru_bench.store.connect import one_line
+from gru_bench.store.connect import spool_folder as spool_folder
 from gru_bench.store.ending import without_private_paths
 from gru_bench.store.line import StoreAway, is_away
 from gru_bench.store.outbox import Parcel, Write, send_parcels
@@ -81,11 +81,6 @@ class About:
 def now_ms() -> int:
     """Now, as MLflow counts."""
     return int(time.time() * 1000)
-
-
-def spool_folder(uri: str) -> Path:
-    """Where the runs of a store are kept until it has them."""
-    return cache_dir() / "spool" / hashlib.sha256(uri.encode()).hexdigest()[:16]
 
 
 class Package:

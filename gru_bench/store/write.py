@@ -106,6 +106,11 @@ class Store:
                     forget_sweep(self.uri, sweep_id)
             reap(self)
 
+    def deliver(self) -> None:
+        """Send what processes that are over have left, if the store answers."""
+        with suppress(StoreAway):
+            self._courier.deliver()
+
     def experiment_id(self, name: str) -> str:
         """The experiment's id; it is made if there is none of that name.
 
