@@ -1,0 +1,198 @@
+"""Runs on other machines: jobs of Slurm or of its stand-in through submitit, tasks of a Ray cluster.
+
+What the engines do by themselves would cost results, and is closed here:
+
+- The launchers that Hydra's makers ship stop waiting at the first job that is lost, and the sweep would be closed while
+  others still run. Here all are waited for.
+- Ray starts a lost task again, three times, each of which would be another run. Here a lost run stays lost; the same
+  command runs it again.
+- submitit's stand-in starts all jobs at once and hides the GPUs. Here ``n_jobs`` run at once, each on its own GPU.
+- A job that is to be ended gets a signal in the middle of a step. Here it ends at the next one, with a checkpoint, its
+  row is closed, and only then the engine is asked to queue it again.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from omegaconf import DictConfig, open_dict
+
+from gru_bench.errors import UserError
+from gru_bench.measure.threads import CORES
+from gru_bench.store import signals
+
+if TYPE_CHECKING:
+    from hydra_plugins.gru_bench_clusters import ClusterLauncher
+
+LOOK_EVERY_S = 0.5
+"""Seconds between looks at the jobs; an engine may look at its own queue less often."""
+INSTALL = "needs another package; install it with: pip install 'gru-bench[{extra}]'"
+
+
+class Handle(Protocol):
+    """One job on an engine."""
+
+    def over(self) -> bool:
+        """Whether it has ended."""
+
+    def returned(self) -> bool:
+        """What the job returned: whether it was begun. Called once it is over.
+
+        Raises:
+            Exception: The job was lost, or raised something.
+        """
+
+    def cancel(self) -> None:
+        """End it."""
+
+
+class ClusterJob:
+    """One job, to be pickled: composes its config and runs it, wherever it lands.
+
+    Args:
+        launcher: Of the sweep.
+        overrides: Of the job.
+        number: Of the job.
+    """
+
+    def __init__(self, launcher: "ClusterLauncher", overrides: Sequence[str], number: int) -> None:
+        self.hydra_context, self.task_function, self.config = (
+            launcher.hydra_context,
+            launcher.task_function,
+            launcher.config,
+        )
+        self.overrides, self.number, self.singletons = list(overrides), number, Singleton.get_state()
+        settings = launcher.settings
+        self.cores = settings.get("cpus_per_task") or settings.get("num_cpus")
+
+    def __call__(self) -> bool:
+        """Run it; False where it was not begun."""
+        if self.cores is not None:  # the engine counts them, and need not confine a job to them
+            os.environ[CORES] = str(max(1, int(self.cores)))
+        Singleton.set_state(self.singletons)
+        setup_globals()
+        config: DictConfig = self.hydra_context.config_loader.load_sweep_config(self.config, self.overrides)
+        with open_dict(config):
+            config.hydra.job.id, config.hydra.job.num = str(self.number), self.number
+        HydraConfig.instance().set_config(config)
+        with requeued():
+            done = run_job(
+                hydra_context=self.hydra_context,
+                task_function=self.task_function,
+                config=config,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+        return bool(done.return_value)
+
+    def checkpoint(self) -> Any:
+        """What submitit queues again: the job as it is, which goes on from its own checkpoint."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+@contextmanager
+def requeued() -> Iterator[None]:
+    """Ask submitit to queue the job again that it told to end, once the run inside has ended.
+
+    submitit's own handler would do so in the middle of a step. Does nothing in a job that submitit does not watch.
+    """
+    theirs = {
+        number: handler
+        for number in (signal.SIGUSR1, signal.SIGUSR2)
+        if callable(handler := signal.getsignal(number)) and "submitit" in str(getattr(handler, "__module__", ""))
+    }
+    if not theirs:
+        yield
+        return
+    for number in theirs:
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGUSR1))
+    try:
+        yield
+    except SystemExit:
+        if signals.received != signal.SIGUSR1:
+            raise
+        number, handler = next(iter(theirs.items()))
+        handler(number, None)  # leaves with the exit code that its controller knows
+        raise
+
+
+def launch(launcher: "ClusterLauncher", job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
+    """Run all jobs of a batch on the launcher's engine.
+
+    Returns:
+        One for each job, in their order, with whether it was begun; a lost job was.
+
+    Raises:
+        UserError: The engine is not there.
+    """
+    setup_globals()
+    jobs = [ClusterJob(launcher, overrides, number) for number, overrides in enumerate(job_overrides, first)]
+    if launcher.engine == "ray":
+        from gru_bench.run.on_ray import submitter
+    else:
+        from gru_bench.run.on_submitit import submitter
+    submit, at_once = submitter(launcher.engine, launcher.settings)
+    return [as_return(began) for began in run_all(jobs, submit, at_once)]
+
+
+def run_all(jobs: Sequence[ClusterJob], submit: Callable[[ClusterJob, int], Handle], at_once: int) -> list[bool]:
+    """Submit jobs, so many at once, and wait until all are over.
+
+    Args:
+        jobs: In their order.
+        submit: Starts one in a slot, which no other job has at that time.
+        at_once: How many slots there are.
+    """
+    waiting, began = list(range(len(jobs))), [True] * len(jobs)
+    slots: dict[int, tuple[int, Handle]] = {}
+    try:
+        while waiting or slots:
+            while waiting and len(slots) < at_once:
+                slot = next(number for number in range(at_once) if number not in slots)
+                index = waiting.pop(0)
+                slots[slot] = index, submit(jobs[index], slot)
+            for slot, (index, handle) in list(slots.items()):
+                if handle.over():
+                    began[index] = outcome(handle)
+                    del slots[slot]
+            time.sleep(LOOK_EVERY_S)
+    except BaseException:
+        for _, handle in slots.values():
+            handle.cancel()
+        raise
+    return began
+
+
+def outcome(handle: Handle) -> bool:
+    """Whether a job that is over was begun. One that was lost was: its row, if it has one, is closed with the sweep."""
+    try:
+        return handle.returned()
+    except Exception as error:
+        print(f"a job was lost: {first_line_of(error)}", flush=True)
+        return True
+
+
+def first_line_of(error: Exception) -> str:
+    """The last line that is not empty: engines put the whole output of a job into their errors."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__
+
+
+def as_return(began: bool) -> JobReturn:
+    """As Hydra's launchers return it."""
+    done = JobReturn()
+    done.status, done.return_value = JobStatus.COMPLETED, began
+    return done
+
+
+def missing(launcher: str, extra: str, error: ImportError) -> UserError:
+    """What to say where an extra is not installed."""
+    return UserError(f"hydra/launcher={launcher}: {INSTALL.format(extra=extra)} ({error})")

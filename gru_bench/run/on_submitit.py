@@ -1,0 +1,86 @@
+"""Jobs through submitit: Slurm's queue, or processes of this machine in its place."""
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+from gru_bench.errors import UserError
+from gru_bench.measure.threads import usable_cores
+from gru_bench.run.cluster import ClusterJob, Handle, missing
+
+SLURM_KEYS = ("partition", "account", "qos", "constraint", "additional_parameters", "setup")
+"""Settings that submitit hands on to sbatch."""
+
+
+class SubmititHandle:
+    """One job of submitit."""
+
+    def __init__(self, job: Any) -> None:
+        self.job = job
+
+    def over(self) -> bool:
+        return bool(self.job.done())
+
+    def returned(self) -> bool:
+        return bool(self.job.result())
+
+    def cancel(self) -> None:
+        self.job.cancel(check=False)
+
+
+def submitter(engine: str, settings: dict[str, Any]) -> tuple[Callable[[ClusterJob, int], Handle], int]:
+    """How to submit a job, and how many at once.
+
+    Raises:
+        UserError: submitit or Slurm is not there, or ``n_jobs`` is no number of jobs.
+    """
+    name = "slurm" if engine == "slurm" else "local_cluster"
+    try:
+        import submitit
+    except ImportError as error:
+        raise missing(name, "slurm", error) from error
+    if engine == "slurm" and shutil.which("sbatch") is None:
+        raise UserError(
+            "hydra/launcher=slurm: there is no sbatch on this machine; valid: on a login node of the cluster, or "
+            "hydra/launcher=local_cluster"
+        )
+    if engine == "slurm":
+        queue = submitit.AutoExecutor(
+            folder=settings["folder"], cluster="slurm", slurm_max_num_timeout=settings["max_requeues"]
+        )
+        queue.update_parameters(
+            name="gru-bench",
+            timeout_min=settings["timeout_min"],
+            gpus_per_node=settings["gpus_per_node"],
+            cpus_per_task=settings["cpus_per_task"],
+            mem_gb=settings["mem_gb"],
+            slurm_signal_delay_s=settings["signal_delay_s"],
+            **{f"slurm_{key}": settings[key] for key in SLURM_KEYS if settings[key]},
+        )
+        return lambda job, slot: SubmititHandle(queue.submit(job)), at_once
+    here = submitit.LocalExecutor(settings["folder"], max_num_timeout=settings["max_requeues"])
+    here.update_parameters(
+        timeout_min=settings["timeout_min"],
+        gpus_per_node=settings["gpus_per_node"],
+        signal_delay_s=settings["signal_delay_s"],
+    )
+
+    def submit(job: ClusterJob, slot: int) -> Handle:
+        if settings["gpus_per_node"]:
+            here.update_parameters(visible_gpus=(slot,))
+        return SubmititHandle(here.submit(job))
+
+    return submit, at_once
+
+
+def slots(key: str, number: int) -> int:
+    """How many jobs run at once.
+
+    Raises:
+        UserError: None, or counted backwards from the cores of a machine that is not this one.
+    """
+    if number == -1 and key == "n_jobs":
+        return usable_cores()
+    if number < 1:
+        raise UserError(f"hydra.launcher.{key}={number}: must be at least 1")
+    return int(number)
