@@ -16,23 +16,31 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import CORES
 from gru_bench.store import signals
 
-if TYPE_CHECKING:
-    from hydra_plugins.gru_bench_clusters import ClusterLauncher
-
 LOOK_EVERY_S = 0.5
 """Seconds between looks at the jobs; an engine may look at its own queue less often."""
 INSTALL = "needs another package; install it with: pip install 'gru-bench[{extra}]'"
+
+
+class Launched(Protocol):
+    """What the plugin of a launcher keeps."""
+
+    engine: str
+    settings: dict[str, Any]
+    hydra_context: HydraContext
+    task_function: TaskFunction
+    config: DictConfig
 
 
 class Handle(Protocol):
@@ -61,7 +69,7 @@ class ClusterJob:
         number: Of the job.
     """
 
-    def __init__(self, launcher: "ClusterLauncher", overrides: Sequence[str], number: int) -> None:
+    def __init__(self, launcher: Launched, overrides: Sequence[str], number: int) -> None:
         self.hydra_context, self.task_function, self.config = (
             launcher.hydra_context,
             launcher.task_function,
@@ -98,6 +106,10 @@ class ClusterJob:
         return DelayedSubmission(self)
 
 
+Submit = Callable[[ClusterJob, int], Handle]
+"""Starts a job in a slot, a number that no other job has at that time."""
+
+
 @contextmanager
 def requeued() -> Iterator[None]:
     """Ask submitit to queue the job again that it told to end, once the run inside has ended.
@@ -124,7 +136,7 @@ def requeued() -> Iterator[None]:
         raise
 
 
-def launch(launcher: "ClusterLauncher", job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
+def launch(launcher: Launched, job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
     """Run all jobs of a batch on the launcher's engine.
 
     Returns:
@@ -137,18 +149,20 @@ def launch(launcher: "ClusterLauncher", job_overrides: Sequence[Sequence[str]], 
     jobs = [ClusterJob(launcher, overrides, number) for number, overrides in enumerate(job_overrides, first)]
     if launcher.engine == "ray":
         from gru_bench.run.on_ray import submitter
+    elif launcher.engine == "slurm":
+        from gru_bench.run.on_submitit import to_slurm as submitter
     else:
-        from gru_bench.run.on_submitit import submitter
-    submit, at_once = submitter(launcher.engine, launcher.settings)
+        from gru_bench.run.on_submitit import to_this_machine as submitter
+    submit, at_once = submitter(launcher.settings)
     return [as_return(began) for began in run_all(jobs, submit, at_once)]
 
 
-def run_all(jobs: Sequence[ClusterJob], submit: Callable[[ClusterJob, int], Handle], at_once: int) -> list[bool]:
+def run_all(jobs: Sequence[ClusterJob], submit: Submit, at_once: int) -> list[bool]:
     """Submit jobs, so many at once, and wait until all are over.
 
     Args:
         jobs: In their order.
-        submit: Starts one in a slot, which no other job has at that time.
+        submit: Starts one.
         at_once: How many slots there are.
     """
     waiting, began = list(range(len(jobs))), [True] * len(jobs)

@@ -1,11 +1,10 @@
 """Jobs as tasks of a Ray cluster."""
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 from gru_bench.errors import UserError
-from gru_bench.run.cluster import ClusterJob, Handle, missing
+from gru_bench.run.cluster import ClusterJob, Submit, missing
 
 MOST_AT_ONCE = 10_000
 """Ray itself starts no more tasks than the cluster has room for."""
@@ -27,13 +26,14 @@ class RayHandle:
         self.ray.cancel(self.task, force=True)
 
 
-def submitter(engine: str, settings: dict[str, Any]) -> tuple[Callable[[ClusterJob, int], Handle], int]:
+def submitter(settings: dict[str, Any]) -> tuple[Submit, int]:
     """How to submit a job, and how many at once.
 
     Raises:
         UserError: Ray is not installed, or no cluster answers.
     """
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else tasks without GPUs get an empty list of them
+    # else a task that asks for no GPU gets an empty list of them, even over the user's own
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray
     except ImportError as error:
@@ -49,7 +49,7 @@ def submitter(engine: str, settings: dict[str, Any]) -> tuple[Callable[[ClusterJ
             ) from error
     # max_retries: a task that is lost and started again would be a second run of the same job
     run = ray.remote(num_cpus=settings["num_cpus"], num_gpus=settings["num_gpus"], max_retries=0)(call)
-    return lambda job, slot: RayHandle(ray, run.remote(job)), MOST_AT_ONCE
+    return lambda job, _: RayHandle(ray, run.remote(job)), MOST_AT_ONCE
 
 
 def call(job: ClusterJob) -> bool:

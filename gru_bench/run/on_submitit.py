@@ -1,12 +1,11 @@
 """Jobs through submitit: Slurm's queue, or processes of this machine in its place."""
 
 import shutil
-from collections.abc import Callable
 from typing import Any
 
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import usable_cores
-from gru_bench.run.cluster import ClusterJob, Handle, missing
+from gru_bench.run.cluster import ClusterJob, Handle, Submit, missing
 
 SLURM_KEYS = ("partition", "account", "qos", "constraint", "additional_parameters", "setup")
 """Settings that submitit hands on to sbatch."""
@@ -28,36 +27,40 @@ class SubmititHandle:
         self.job.cancel(check=False)
 
 
-def submitter(engine: str, settings: dict[str, Any]) -> tuple[Callable[[ClusterJob, int], Handle], int]:
-    """How to submit a job, and how many at once.
+def to_slurm(settings: dict[str, Any]) -> tuple[Submit, int]:
+    """How to submit a job to Slurm, and how many at once.
 
     Raises:
-        UserError: submitit or Slurm is not there, or ``n_jobs`` is no number of jobs.
+        UserError: submitit or Slurm is not there, or a number of jobs is none.
     """
-    name = "slurm" if engine == "slurm" else "local_cluster"
-    try:
-        import submitit
-    except ImportError as error:
-        raise missing(name, "slurm", error) from error
-    if engine == "slurm" and shutil.which("sbatch") is None:
+    submitit = imported("slurm")
+    if shutil.which("sbatch") is None:
         raise UserError(
             "hydra/launcher=slurm: there is no sbatch on this machine; valid: on a login node of the cluster, or "
             "hydra/launcher=local_cluster"
         )
-    if engine == "slurm":
-        queue = submitit.AutoExecutor(
-            folder=settings["folder"], cluster="slurm", slurm_max_num_timeout=settings["max_requeues"]
-        )
-        queue.update_parameters(
-            name="gru-bench",
-            timeout_min=settings["timeout_min"],
-            gpus_per_node=settings["gpus_per_node"],
-            cpus_per_task=settings["cpus_per_task"],
-            mem_gb=settings["mem_gb"],
-            slurm_signal_delay_s=settings["signal_delay_s"],
-            **{f"slurm_{key}": settings[key] for key in SLURM_KEYS if settings[key]},
-        )
-        return lambda job, slot: SubmititHandle(queue.submit(job)), at_once
+    queue = submitit.AutoExecutor(
+        folder=settings["folder"], cluster="slurm", slurm_max_num_timeout=settings["max_requeues"]
+    )
+    queue.update_parameters(
+        name="gru-bench",
+        timeout_min=settings["timeout_min"],
+        gpus_per_node=settings["gpus_per_node"],
+        cpus_per_task=settings["cpus_per_task"],
+        mem_gb=settings["mem_gb"],
+        slurm_signal_delay_s=settings["signal_delay_s"],
+        **{f"slurm_{key}": settings[key] for key in SLURM_KEYS if settings[key]},
+    )
+    return lambda job, _: SubmititHandle(queue.submit(job)), slots("parallel_jobs", settings["parallel_jobs"])
+
+
+def to_this_machine(settings: dict[str, Any]) -> tuple[Submit, int]:
+    """How to start a job as Slurm would, in a process of its own here, and how many at once.
+
+    Raises:
+        UserError: submitit is not there, or a number of jobs is none.
+    """
+    submitit = imported("local_cluster")
     here = submitit.LocalExecutor(settings["folder"], max_num_timeout=settings["max_requeues"])
     here.update_parameters(
         timeout_min=settings["timeout_min"],
@@ -70,7 +73,20 @@ def submitter(engine: str, settings: dict[str, Any]) -> tuple[Callable[[ClusterJ
             here.update_parameters(visible_gpus=(slot,))
         return SubmititHandle(here.submit(job))
 
-    return submit, at_once
+    return submit, slots("n_jobs", settings["n_jobs"])
+
+
+def imported(launcher: str) -> Any:
+    """Submitit.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    try:
+        import submitit
+    except ImportError as error:
+        raise missing(launcher, "slurm", error) from error
+    return submitit
 
 
 def slots(key: str, number: int) -> int:
