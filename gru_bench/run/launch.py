@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gru_bench.run.plan import Plan
+from gru_bench.run.plan import Choices, Plan
 from gru_bench.run.rounds import Look
 from gru_bench.run.search import Read
 from gru_bench.store.write import Store
@@ -32,6 +32,8 @@ class Sweep:
         round: Which round of a sweep that adds jobs, from 1; None where all jobs are planned at once.
         deadline: When no job is started any more, in seconds of ``time.time()``; None for no limit.
         quiet: Whether a table on the terminal stands for the line that each finished job prints.
+        numbers: The planned number of each job that is launched, by the one that Hydra gives it: a sweep that goes on
+            launches only what is left to do, and Hydra counts that from 0. A job that is not in it keeps its number.
     """
 
     sweep_id: str
@@ -46,6 +48,7 @@ class Sweep:
     round: int | None = None
     deadline: float | None = None
     quiet: bool = False
+    numbers: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Launch:
         look: Reads the verdicts so far; for sweeps that add seeds until it is decided.
         read: Reads how runs went; for sweeps that search.
         plan: What the sweep will run, once that has been checked.
+        todo: The jobs of the plan that are launched: those that are not done yet, in the plan's order.
         growing: The sweep, where it adds jobs.
         went_on: Whether runs of earlier calls stand for some of its jobs.
         ended: Why a sweep that adds jobs ended by itself.
@@ -80,6 +84,7 @@ class Launch:
     look: Look | None = None
     read: Read | None = None
     plan: Plan | None = None
+    todo: list[Choices] = field(default_factory=list)
     growing: "Growing | None" = None
     went_on: bool = False
     ended: str = ""

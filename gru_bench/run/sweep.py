@@ -71,6 +71,7 @@ def plan_sweep(config: DictConfig, launch: Launch) -> None:
         store.open()
         return
     store.open()
+    launch.todo = plan.jobs
     planned = plan.numbered(plan.jobs)
     launch.opened = Opened(store, store.open_sweep(plan.experiment, planned, params), plan.experiment)
     launch.hand_over(Sweep(launch.opened.sweep_id, len(planned), varied(plan.jobs)))
@@ -85,8 +86,7 @@ def launch_jobs(launcher: Launcher) -> Sequence[Any]:
     launch = current_launch()
     if launch.growing is not None:
         return launch.growing.run(launcher.launch)
-    assert launch.plan is not None
-    returned = launcher.launch([as_overrides(job) for job in launch.plan.jobs], initial_job_idx=0)
+    returned = launcher.launch([as_overrides(job) for job in launch.todo], initial_job_idx=0)
     for job in returned:
         _ = job.return_value  # raises what the job raised
     return [returned]

@@ -1,6 +1,7 @@
 """The only writer of MLflow: sweeps, runs, and how each of them ended."""
 
 import json
+import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -9,24 +10,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gru_bench.errors import UserError
+from gru_bench.process import owner
 from gru_bench.store.connect import absolute_uri, artifact_root, connect, one_line, without_password
 from gru_bench.store.ending import how_it_ended, without_private_paths
 from gru_bench.store.facts import log_facts
-from gru_bench.store.find import local_folder, read_planned, run_status, sweep_runs
+from gru_bench.store.find import local_folder, read_planned, run_error, run_status, standing, sweep_runs
 from gru_bench.store.outbox import Outbox, Write
+from gru_bench.store.reap import LOST
 from gru_bench.store.schema import (
+    BEAT,
     BEST,
     CURVE_COLUMNS,
     CURVES_FILE,
     ERROR,
     JOB,
     KIND,
+    OWNER,
     PARENT,
     PLANNED_FILE,
     RUN_KIND,
     STATUS,
     STATUSES,
     SWEEP,
+    SWEEP_KEY,
     SWEEP_KIND,
     TRACEBACK_FILE,
     VALUE_COLUMNS,
@@ -35,14 +41,12 @@ from gru_bench.store.schema import (
 )
 from gru_bench.store.signals import deferred_signals
 from gru_bench.store.signals import raise_on_signals as raise_on_signals
-from gru_bench.store.source import Client, stored_run
+from gru_bench.store.source import Client, open_source, stored_run
 from gru_bench.store.tables import in_columns, write_parquet
 from gru_bench.store.ui_view import UI_VIEW_TAG, group_params, view_state
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-LOST = "the process ended without giving a reason (killed hard, out of memory, or the machine went down)"
 
 
 class Store:
@@ -107,13 +111,16 @@ class Store:
             )
         return found.experiment_id
 
-    def open_sweep(self, experiment: str, planned: list[dict[str, str]], params: dict[str, str]) -> str:
+    def open_sweep(
+        self, experiment: str, planned: list[dict[str, str]], params: dict[str, str], *, key: str = ""
+    ) -> str:
         """Start a sweep's parent run and keep what is planned in it.
 
         Args:
             experiment: Name of the experiment.
             planned: One dictionary per job: its number as ``job``, and the choices that make it up.
             params: Its facts: ``SWEEP_FACTS`` of :mod:`gru_bench.store.schema`.
+            key: By which the same command finds the sweep again, to go on with it; nothing for a sweep that none does.
 
         Returns:
             The parent's run id.
@@ -127,7 +134,7 @@ class Store:
             with deferred_signals():
                 experiment_id = self.experiment_id(experiment)
                 name = f"{experiment} sweep"
-                tags = {KIND: SWEEP_KIND}
+                tags = {KIND: SWEEP_KIND, OWNER: owner()} | ({SWEEP_KEY: key} if key else {})
                 sweep_id = self.client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
                 self.client.log_text(sweep_id, json.dumps(planned, indent=1), PLANNED_FILE)
                 log_facts(self.client, sweep_id, params, SWEEP_KIND)
@@ -137,6 +144,23 @@ class Store:
                 self.close_sweep(sweep_id)
             raise
         return sweep_id
+
+    def reopen_sweep(self, sweep_id: str, planned: list[dict[str, str]]) -> None:
+        """Go on with a sweep whose process is over: it is RUNNING again, now as this process's own.
+
+        Args:
+            sweep_id: The parent run.
+            planned: As :meth:`open_sweep` takes it. A job that a run of another sweep stands for has its id as ``run``.
+        """
+        with deferred_signals():
+            self.client.set_tag(sweep_id, OWNER, owner())
+            self.client.set_tag(sweep_id, BEAT, f"{time.time():.0f}")
+            self.client.update_run(sweep_id, status="RUNNING")
+            tags = self.client.get_run(sweep_id).data.tags
+            for name in (STATUS, ERROR):
+                if name in tags:
+                    self.client.delete_tag(sweep_id, name)
+            self.extend_sweep(sweep_id, planned)
 
     def extend_sweep(self, sweep_id: str, planned: list[dict[str, str]]) -> None:
         """Put another plan in the place of the one that :meth:`open_sweep` kept."""
@@ -164,14 +188,19 @@ class Store:
         with deferred_signals():
             source = Client(self.uri, self.client)
             parent = stored_run(self.client.get_run(sweep_id))
-            latest: dict[str, str] = {}
+            best: dict[str, tuple[int, str]] = {}
             for run in sweep_runs(source, parent):
                 if run.status in ("RUNNING", "SCHEDULED"):
                     self._end(run.run_id, "KILLED", "killed", lost or LOST)
                     run = stored_run(self.client.get_run(run.run_id))
-                latest[run.tags.get(JOB, run.run_id)] = run_status(run)
-            missing = [job["job"] for job in read_planned(source, parent) if job["job"] not in latest]
-            counted = Counter(latest.values()) + Counter(missing=len(missing))
+                number, status = run.tags.get(JOB, run.run_id), run_status(run)
+                place = standing(status, run_error(run))
+                if place >= best.get(number, (0, ""))[0]:  # of two that are equal the later one
+                    best[number] = place, status
+            left = [job for job in read_planned(source, parent) if job["job"] not in best]
+            stand_ins = self._statuses(parent.experiment_id, {job["run"] for job in left if "run" in job})
+            counted = Counter(status for _, status in best.values())
+            counted += Counter(stand_ins.get(job.get("run", ""), "missing") for job in left)
             counts = {status: counted[status] for status in STATUSES}
             total = sum(counts.values())
             parts = [f"{number} {status}" for status, number in counts.items() if number and status != "finished"]
@@ -182,6 +211,13 @@ class Store:
                     self.client.delete_tag(sweep_id, ERROR)
                 self._end(sweep_id, *ended)
             return counts
+
+    def _statuses(self, experiment_id: str, run_ids: set[str]) -> dict[str, str]:
+        """How these runs of an experiment ended, by their ids; of those that are still there."""
+        if not run_ids:
+            return {}
+        found = open_source(self.uri).sketched([experiment_id], tags=(STATUS, ERROR))
+        return {run.run_id: run_status(run) for run in found if run.run_id in run_ids}
 
     @contextmanager
     def run(
@@ -203,7 +239,7 @@ class Store:
         run: Run | None = None
         try:
             with deferred_signals():
-                all_tags = dict(tags) | {KIND: kind}
+                all_tags = dict(tags) | {KIND: kind, OWNER: owner()}
                 if sweep_id is not None:
                     all_tags |= {SWEEP: sweep_id, PARENT: sweep_id}
                 created = self.client.create_run(self.experiment_id(experiment), tags=all_tags, run_name=name)
