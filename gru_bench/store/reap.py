@@ -4,7 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gru_bench.process import is_alive
-from gru_bench.store.schema import BEAT, ERROR, KIND, OWNER, STATUS, SWEEP
+from gru_bench.store.schema import BEAT, ERROR, JOB, KIND, OWNER, STATUS, SWEEP
 from gru_bench.store.source import StoredRun, open_source
 
 if TYPE_CHECKING:
@@ -54,6 +54,25 @@ def reap(
     for run in over:
         kill(store, run.run_id, reason)
     return len(over)
+
+
+def lose_job(store: "Store", experiment: str, sweep_id: str, job: int, owner: str, reason: str) -> None:
+    """Mark as killed what one job of a sweep has left RUNNING, since its process is gone.
+
+    Args:
+        store: Open, and written to.
+        experiment: Name of the sweep's experiment.
+        sweep_id: The parent run.
+        job: Number of the job, as it is planned.
+        owner: The process; its row may not name one.
+        reason: What is written as the error.
+    """
+    source = open_source(store.uri)
+    ids = [id_ for id_, name in source.experiments().items() if name == experiment]
+    for run in source.sketched(ids, tags=(JOB, OWNER, SWEEP), statuses=UNFINISHED):
+        of_job = (run.tags.get(SWEEP), run.tags.get(JOB)) == (sweep_id, str(job))
+        if of_job and run.tags.get(OWNER, owner) == owner:
+            kill(store, run.run_id, reason)
 
 
 def kill(store: "Store", run_id: str, reason: str) -> None:
