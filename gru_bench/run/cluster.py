@@ -4,8 +4,8 @@ What the engines do by themselves would cost results, and is closed here:
 
 - The launchers that Hydra's makers ship stop waiting at the first job that is lost, and the sweep would be closed while
   others still run. Here all are waited for.
-- Ray starts a lost task again, three times, each of which would be another run. Here a lost run stays lost; the same
-  command runs it again.
+- Ray starts a lost task again, three times, and none of the lost runs is ever closed. Here the row of a lost run is
+  closed and says so; the same command runs it again.
 - submitit's stand-in starts all jobs at once and hides the GPUs. Here ``n_jobs`` run at once, each on its own GPU.
 - A job that is to be ended gets a signal in the middle of a step. Here it ends at the next one, with a checkpoint, its
   row is closed, and only then the engine is asked to queue it again.
@@ -14,8 +14,9 @@ What the engines do by themselves would cost results, and is closed here:
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from hydra.core.hydra_config import HydraConfig
@@ -26,6 +27,8 @@ from omegaconf import DictConfig, open_dict
 
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import CORES
+from gru_bench.run.launch import Launch, current_launch
+from gru_bench.run.workers import hydra_sweep
 from gru_bench.store import signals
 
 LOOK_EVERY_S = 0.5
@@ -49,8 +52,8 @@ class Handle(Protocol):
     def over(self) -> bool:
         """Whether it has ended."""
 
-    def returned(self) -> bool:
-        """What the job returned: whether it was begun. Called once it is over.
+    def returned(self) -> str:
+        """What the job returned: how its run ended, nothing where none was begun. Called once it is over.
 
         Raises:
             Exception: The job was lost, or raised something.
@@ -78,9 +81,12 @@ class ClusterJob:
         self.overrides, self.number, self.singletons = list(overrides), number, Singleton.get_state()
         settings = launcher.settings
         self.cores = settings.get("cpus_per_task") or settings.get("num_cpus")
+        self.folder = os.getcwd()
 
-    def __call__(self) -> bool:
-        """Run it; False where it was not begun."""
+    def __call__(self) -> str:
+        """Run it; returns how it ended, and nothing where it was not begun."""
+        with suppress(OSError):  # where both see one disk, relative paths mean the same in both places
+            os.chdir(self.folder)
         if self.cores is not None:  # the engine counts them, and need not confine a job to them
             os.environ[CORES] = str(max(1, int(self.cores)))
         Singleton.set_state(self.singletons)
@@ -97,7 +103,7 @@ class ClusterJob:
                 job_dir_key="hydra.sweep.dir",
                 job_subdir_key="hydra.sweep.subdir",
             )
-        return bool(done.return_value)
+        return str(done.return_value or "")
 
     def checkpoint(self) -> Any:
         """What submitit queues again: the job as it is, which goes on from its own checkpoint."""
@@ -140,10 +146,11 @@ def launch(launcher: Launched, job_overrides: Sequence[Sequence[str]], first: in
     """Run all jobs of a batch on the launcher's engine.
 
     Returns:
-        One for each job, in their order, with whether it was begun; a lost job was.
+        One for each job, in their order: how it ended, ``"killed"`` for a lost one, nothing for one that was not begun.
 
     Raises:
         UserError: The engine is not there.
+        KeyboardInterrupt: Ctrl-C. After the first one, what runs has ended by itself.
     """
     setup_globals()
     jobs = [ClusterJob(launcher, overrides, number) for number, overrides in enumerate(job_overrides, first)]
@@ -154,57 +161,76 @@ def launch(launcher: Launched, job_overrides: Sequence[Sequence[str]], first: in
     else:
         from gru_bench.run.on_submitit import to_this_machine as submitter
     submit, at_once = submitter(launcher.settings)
-    return [as_return(began) for began in run_all(jobs, submit, at_once)]
+    ended = run_all(jobs, submit, at_once, current_launch(), planned_numbers(launcher))
+    if signals.finishing:
+        raise KeyboardInterrupt
+    return [
+        JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=how)
+        for job, how in zip(jobs, ended, strict=True)
+    ]
 
 
-def run_all(jobs: Sequence[ClusterJob], submit: Submit, at_once: int) -> list[bool]:
+def planned_numbers(launcher: Launched) -> Mapping[int, int]:
+    """Of each job by the number that Hydra gives it, its number in the plan."""
+    sweep = hydra_sweep(launcher.hydra_context)
+    return {} if sweep is None else dict(sweep.numbers)
+
+
+def run_all(
+    jobs: Sequence[ClusterJob], submit: Submit, at_once: int, launched: Launch, planned: Mapping[int, int]
+) -> list[str]:
     """Submit jobs, so many at once, and wait until all are over.
 
     Args:
         jobs: In their order.
         submit: Starts one.
         at_once: How many slots there are.
+        launched: Is told what happens.
+        planned: Of :func:`planned_numbers`.
     """
-    waiting, began = list(range(len(jobs))), [True] * len(jobs)
+    waiting, ended = deque(range(len(jobs))), [""] * len(jobs)
     slots: dict[int, tuple[int, Handle]] = {}
     try:
-        while waiting or slots:
-            while waiting and len(slots) < at_once:
+        while slots or (waiting and not signals.finishing):
+            while waiting and len(slots) < at_once and not signals.finishing:
                 slot = next(number for number in range(at_once) if number not in slots)
-                index = waiting.pop(0)
+                index = waiting.popleft()
                 slots[slot] = index, submit(jobs[index], slot)
+                launched.tally.began(jobs[index].number)
             for slot, (index, handle) in list(slots.items()):
                 if handle.over():
-                    began[index] = outcome(handle)
+                    ended[index] = outcome(handle, jobs[index].number, launched, planned)
+                    launched.over(jobs[index].number, ended[index])
                     del slots[slot]
+            launched.update()
             time.sleep(LOOK_EVERY_S)
     except BaseException:
         for _, handle in slots.values():
             handle.cancel()
         raise
-    return began
+    return ended
 
 
-def outcome(handle: Handle) -> bool:
-    """Whether a job that is over was begun. One that was lost was: its row, if it has one, is closed with the sweep."""
+def outcome(handle: Handle, number: int, launched: Launch, planned: Mapping[int, int]) -> str:
+    """How a job ended that is over. The row of one that was lost is closed: whoever wrote it cannot."""
     try:
         return handle.returned()
     except Exception as error:
-        print(f"a job was lost: {first_line_of(error)}", flush=True)
-        return True
+        reason = f"its job was lost: {last_line(error)}"
+    job = planned.get(number, number)
+    signals.say(f"[{job + 1}] {launched.tally.names.get(number, '')}: killed: {reason}")
+    if launched.opened is not None:
+        try:
+            launched.opened.lose(job, None, reason)
+        except Exception as error:  # the end of the sweep tries once more, and so does the next start
+            signals.say(f"[{job + 1}] its row could not be closed yet: {type(error).__name__}")
+    return "killed"
 
 
-def first_line_of(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     """The last line that is not empty: engines put the whole output of a job into their errors."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__
-
-
-def as_return(began: bool) -> JobReturn:
-    """As Hydra's launchers return it."""
-    done = JobReturn()
-    done.status, done.return_value = JobStatus.COMPLETED, began
-    return done
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1][:200]}" if lines else type(error).__name__
 
 
 def missing(launcher: str, extra: str, error: ImportError) -> UserError:

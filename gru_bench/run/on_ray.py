@@ -19,8 +19,8 @@ class RayHandle:
     def over(self) -> bool:
         return bool(self.ray.wait([self.task], timeout=0)[0])
 
-    def returned(self) -> bool:
-        return bool(self.ray.get(self.task))
+    def returned(self) -> str:
+        return str(self.ray.get(self.task))
 
     def cancel(self) -> None:
         self.ray.cancel(self.task, force=True)
@@ -52,6 +52,6 @@ def submitter(settings: dict[str, Any]) -> tuple[Submit, int]:
     return lambda job, _: RayHandle(ray, run.remote(job)), MOST_AT_ONCE
 
 
-def call(job: ClusterJob) -> bool:
+def call(job: ClusterJob) -> str:
     """The task."""
     return job()

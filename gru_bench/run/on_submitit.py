@@ -20,8 +20,8 @@ class SubmititHandle:
     def over(self) -> bool:
         return bool(self.job.done())
 
-    def returned(self) -> bool:
-        return bool(self.job.result())
+    def returned(self) -> str:
+        return str(self.job.result())
 
     def cancel(self) -> None:
         self.job.cancel(check=False)
