@@ -16,7 +16,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
-from joblib.externals import cloudpickle
 from omegaconf import DictConfig, open_dict
 
 from gru_bench.config.check import check_running
@@ -58,7 +57,7 @@ def launch(
         launched.pool = Pool(environments(config, len(job_overrides)))
     launched.tally.workers = len(launched.pool.environments)
     planned = getattr(hydra_sweep(hydra_context), "numbers", {})
-    state = cloudpickle.dumps((Singleton.get_state(), hydra_context, config, task_function))
+    state = pickle.dumps((Singleton.get_state()["instances"], hydra_context, config, task_function))
     with tempfile.TemporaryDirectory(prefix="gru_bench_") as folder:
         # a file: a pipe would hold up the driver, where a worker was stopped that is to read so much
         path = Path(folder) / hashlib.sha256(state).hexdigest()
@@ -201,9 +200,9 @@ def execute(path: str, number: int, overrides: list[str]) -> tuple[Any, str]:
     """
     global _state
     if _state[0] != path:
-        setup_globals()
+        setup_globals()  # among other things the resolvers, which cannot be sent
         _state = (path, pickle.loads(Path(path).read_bytes()))
-        Singleton.set_state(_state[1][0])
+        Singleton.set_state(Singleton.get_state() | {"instances": _state[1][0]})
     _, context, config, task_function = _state[1]
     composed = context.config_loader.load_sweep_config(config, overrides)
     with open_dict(composed):
