@@ -13,9 +13,15 @@ MOUNT = Path("/sys/fs/cgroup")
 OWN = Path("/proc/self/cgroup")
 
 
+CORES = "GRU_BENCH_CORES"
+"""Environment variable: cores that a cluster has given to this process, where it does not confine it to them."""
+
+
 def usable_cores() -> int:
     """Cores that this process may use: its affinity mask, cut by a container's CPU quota. At least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = os.environ.get(CORES, "")
+    cores = min(cores, int(given)) if given.isdecimal() and int(given) else cores
     quota = cpu_quota()
     return cores if quota is None else max(1, min(cores, int(quota)))
 

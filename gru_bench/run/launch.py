@@ -64,7 +64,7 @@ class Opened:
     sweep_id: str
     experiment: str
 
-    def lose(self, job: int, owner: str, reason: str) -> None:
+    def lose(self, job: int, owner: str | None, reason: str) -> None:
         """Mark the row that a job has left open whose process is gone; see :func:`lose_job`."""
         self.store.deliver()
         lose_job(self.store, self.experiment, self.sweep_id, job, owner, reason)

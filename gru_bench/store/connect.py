@@ -20,6 +20,7 @@ from filelock import Timeout
 
 from gru_bench.cache_dir import cache_dir
 from gru_bench.errors import UserError
+from gru_bench.store.database import alone_at_first, reach
 from gru_bench.store.sqlite_file import ARTIFACTS, LOCK_WITHIN_S, bring_home, is_older, locked, make_whole, to_read
 
 if TYPE_CHECKING:
@@ -248,14 +249,20 @@ def connect_server(uri: str) -> "MlflowClient":
     """Ask a server one question, with a deadline for the answer: MLflow would retry for minutes."""
     import mlflow  # noqa: F401  # before the clock starts: that it takes a second is not the server's fault
 
-    answer: queue.SimpleQueue[MlflowClient | UserError] = queue.SimpleQueue()
+    answer: queue.SimpleQueue[MlflowClient | UserError | None] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
-            knock(uri)
-            answer.put(first_call(uri))
+            if is_database(uri):
+                reach(uri)
+                answer.put(None)
+            else:
+                knock(uri)
+                answer.put(first_call(uri))
         except UserError as error:
             answer.put(error)
+        except Exception as error:  # the drivers have errors of their own
+            answer.put(UserError(f"tracking.uri={without_password(uri)}: {one_line(error)}"))
 
     # a thread, since name look-up, drivers and MLflow's retries each have their own idea of a timeout
     threading.Thread(target=ask, daemon=True).start()
@@ -268,7 +275,15 @@ def connect_server(uri: str) -> "MlflowClient":
         ) from None
     if isinstance(client, UserError):
         raise client
+    if client is None:  # it answers; that its tables are made may take longer
+        with alone_at_first(uri):
+            return first_call(uri)
     return client
+
+
+def is_database(uri: str) -> bool:
+    """Whether MLflow's client itself works on a database there, without a server."""
+    return uri.partition("://")[0].partition("+")[0] in ("postgresql", "mysql", "mssql")
 
 
 def knock(uri: str) -> None:
