@@ -113,6 +113,7 @@ ALLOWED: dict[str, set[str]] = {
         "gru_bench.config",
         "gru_bench.store.write",
         "gru_bench.store.signals",
+        "gru_bench.store.reap",
         "gru_bench.store.schema",
         "gru_bench.training",
         "gru_bench.measure",

@@ -7,12 +7,13 @@ import traceback
 from omegaconf import DictConfig
 
 from gru_bench.commands import messages
-from gru_bench.errors import UserError
+from gru_bench.errors import Unsupported, UserError
 from gru_bench.run.job import request
 from gru_bench.run.launch import Launch, Sweep
 from gru_bench.run.train import train
+from gru_bench.store import signals
 from gru_bench.store.connect import absolute_uri, without_password
-from gru_bench.store.signals import SIGTERM_EXIT_CODE, raise_on_signals
+from gru_bench.store.signals import SIGTERM_EXIT_CODE, TimedOut, raise_on_signals
 from gru_bench.store.write import Store
 
 
@@ -29,31 +30,40 @@ class Train:
         self.sweep: Sweep | None = None
         self.code = 0  # stays 0 where Hydra never calls this, as for --cfg, or for jobs in other processes
 
-    def __call__(self, config: DictConfig) -> bool:
+    def __call__(self, config: DictConfig) -> str:
         """Run one job and print how it ended; never raises for a failed run, so that a sweep goes on.
 
         Returns:
-            Whether it was begun: False where the sweep's time was over.
+            How it ended, in a word; nothing where it was not begun, since the sweep's time was over.
+
+        Raises:
+            KeyboardInterrupt: Also before a job of a sweep that is to begin none any more.
         """
-        raise_on_signals()  # workers of a parallel launcher are processes of their own
+        if self.sweep is not None:
+            raise_on_signals()  # workers of a parallel launcher are processes of their own
+        if signals.finishing:
+            raise KeyboardInterrupt
         asked = request(config, self.sweep)
         if self.sweep is not None and self.sweep.deadline is not None and time.time() > self.sweep.deadline:
-            return False
+            return ""
         try:
             ended = train(asked, lambda text: complain(f"{asked.label}: {text}"))
             if self.sweep is None or not self.sweep.quiet:
                 print(f"{asked.label}: {ended}", flush=True)
-            code = 0
+            code, how = 0, "finished"
+        except TimedOut as error:
+            complain(f"{asked.label}: killed: {error.reason}")
+            code, how = 1, "killed"
         except UserError as error:
             complain(messages.line("train", error) if asked.alone else f"{asked.label}: {error}")
-            code = 2
+            code, how = 2, "unsupported" if isinstance(error, Unsupported) else "failed"
         except Exception as error:
             if not isinstance(error, messages.FAILED_RUN):
                 traceback.print_exc()
             complain(f"{asked.label}: failed: {type(error).__name__}: {error}")
-            code = 1
+            code, how = 1, "failed"
         self.code = 0 if asked.sweep is not None else code
-        return True
+        return how
 
 
 def complain(text: str) -> None:

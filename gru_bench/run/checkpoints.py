@@ -28,7 +28,7 @@ from gru_bench.measure.environment import machine_id
 from gru_bench.run import loaded
 from gru_bench.run.job import Job
 from gru_bench.run.record import Recorder
-from gru_bench.store.signals import Preempted, at_next_step, at_once, check_signals
+from gru_bench.store.signals import Preempted, TimedOut, at_next_step, at_once, check_signals
 from gru_bench.training.checkpoint import Damaged, Keeper, State, read, write
 
 PACKAGE = Path(gru_bench.__file__).parent
@@ -157,7 +157,7 @@ class Checkpoints(Keeper):
         Raises:
             BaseException: The same, or with the step of the checkpoint.
         """
-        step = self._save(state)
+        step = None if isinstance(leaving, TimedOut) else self._save(state)  # which would not end sooner the next time
         if step is None:
             raise leaving
         self.say(f"checkpoint at step {step}: the same command goes on from there")

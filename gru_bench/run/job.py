@@ -103,7 +103,8 @@ def request(config: DictConfig, sweep: Sweep | None) -> Request:
         return Request(config, choices)
     varied = sweep.varied if sweep else frozenset()
     overrides = [text for text in hydra.overrides.task if text.split("=")[0] in varied]
-    return Request(config, choices, overrides, hydra.job.num, sweep)
+    number = hydra.job.num
+    return Request(config, choices, overrides, sweep.numbers.get(number, number) if sweep else number, sweep)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """Opens the sweep's parent run before the first job, and gives each job, in whichever process, its sweep."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
@@ -12,10 +13,14 @@ from omegaconf import DictConfig
 from gru_bench.config.check import check_until, construct, to_node
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import num_workers
-from gru_bench.run.launch import Launch, Opened, Sweep, current_launch
+from gru_bench.run.launch import Launch, Opened, Sweep, current_launch, launch_here
 from gru_bench.run.plan import OWN_SWEEPER, as_overrides, make_plan, varied
+from gru_bench.run.rounds import FIRST, SECOND, Looked
 from gru_bench.run.searching import Searching
+from gru_bench.run.sweep_board import SweepBoard
 from gru_bench.run.until import Deciding
+from gru_bench.store import signals
+from gru_bench.store.signals import finish_first, raise_on_signals
 from gru_bench.store.write import Store
 
 
@@ -50,6 +55,15 @@ class SweepCallback(Callback):
     def on_job_start(self, config: DictConfig, *, task_function: Any, **_: Any) -> None:
         """In the job's process: put the sweep where the job finds it, on the object that Hydra is about to call."""
         task_function.sweep = self.sweep
+        launch = launch_here()
+        if launch is not None and self.sweep is not None:
+            launch.tally.began(config.hydra.job.num)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        """Likewise, where jobs run in the process that launched them."""
+        launch = launch_here()
+        if launch is not None and self.sweep is not None and job_return.status == JobStatus.COMPLETED:
+            launch.over(config.hydra.job.num, str(job_return.return_value))
 
 
 def plan_sweep(config: DictConfig, launch: Launch) -> None:
@@ -61,16 +75,20 @@ def plan_sweep(config: DictConfig, launch: Launch) -> None:
     until = check_until(config)
     if until.until is not None and not config.hydra.sweeper._target_.endswith(OWN_SWEEPER):
         raise UserError(f"until={until.until}: not with hydra/sweeper={config.hydra.sweeper._target_}; valid: rounds")
+    launch.workers = num_workers(config.hydra.launcher)
     plan = launch.plan = make_plan(config, adds_seeds=until.until == "decided")
     store: Store = construct(to_node(config.tracking))
     overrides = " ".join(str(override) for override in config.hydra.overrides.task)
     params = {"overrides": overrides, "launcher": str(config.hydra.runtime.choices["hydra/launcher"])}
     if until.until is not None:
         kind = Deciding if until.until == "decided" else partial(Searching, config)
-        launch.growing = kind(launch, plan, until, store, params, num_workers(config.hydra.launcher))
+        raise_on_signals()
+        launch.growing = kind(launch, plan, until, store, params, launch.workers)
         store.open()
         return
+    raise_on_signals()
     store.open()
+    launch.todo = plan.jobs
     planned = plan.numbered(plan.jobs)
     launch.opened = Opened(store, store.open_sweep(plan.experiment, planned, params), plan.experiment)
     launch.hand_over(Sweep(launch.opened.sweep_id, len(planned), varied(plan.jobs)))
@@ -83,10 +101,28 @@ def launch_jobs(launcher: Launcher) -> Sequence[Any]:
         Exception: What a job raised.
     """
     launch = current_launch()
+    finish_first("Ctrl-C: the running jobs finish, and no further one is begun; once more to stop now")
     if launch.growing is not None:
         return launch.growing.run(launcher.launch)
+    launch.tally.expect(0, launch.todo, launch.workers)
+    with SweepBoard(launch.tally, looking(launch)) as launch.board:
+        return launch_todo(launcher, launch)
+
+
+def looking(launch: Launch) -> Callable[[], Looked] | None:
+    """How the verdicts so far are read; None where the sweep does not have both cells."""
     assert launch.plan is not None
-    returned = launcher.launch([as_overrides(job) for job in launch.plan.jobs], initial_job_idx=0)
+    cells = {job.get("cell", launch.plan.shared["cell"]) for job in launch.plan.jobs}
+    if launch.look is None or launch.opened is None or not {FIRST, SECOND} <= cells:
+        return None
+    return partial(launch.look, launch.opened.store.uri, launch.plan.experiment, 1)
+
+
+def launch_todo(launcher: Launcher, launch: Launch) -> Sequence[Any]:
+    """Launch what is to do of a plan."""
+    returned = launcher.launch([as_overrides(job) for job in launch.todo], initial_job_idx=0)
+    if signals.finishing:
+        raise KeyboardInterrupt
     for job in returned:
         _ = job.return_value  # raises what the job raised
     return [returned]

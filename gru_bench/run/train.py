@@ -10,11 +10,13 @@ from gru_bench.config.check import check_running, construct
 from gru_bench.measure import lanes
 from gru_bench.measure.timing import StepClock
 from gru_bench.models.encoder import num_parameters, state_size
-from gru_bench.run import build, preflight, probing
+from gru_bench.run import alive, build, preflight, probing
+from gru_bench.run.alive import beat
 from gru_bench.run.checkpoints import Checkpoints
 from gru_bench.run.job import Job, Request, prepare
 from gru_bench.run.progress import show_progress
 from gru_bench.run.record import Recorder, write_facts
+from gru_bench.store.signals import raise_on_signals, time_limit
 from gru_bench.training.fit import Fit
 from gru_bench.training.trainer import Trainer
 
@@ -37,8 +39,11 @@ def train(asked: Request, print_line: Callable[[str], None]) -> str:
     """
     if asked.sweep is None and not asked.alone:
         raise RuntimeError("this job belongs to a sweep whose parent run could not be opened")
-    with lanes.shared(f"train {asked.name}", print_line):  # no second of the run passes while it waits
-        return trained(asked, print_line)
+    limit = check_running(asked.config).run_timeout
+    with lanes.shared(f"train {asked.name}", print_line, beat):  # no second of the run passes while it waits
+        alive.begin()
+        with time_limit(limit, f"run_timeout={limit}: the run took longer"):
+            return trained(asked, print_line)
 
 
 def trained(asked: Request, print_line: Callable[[str], None]) -> str:
@@ -51,6 +56,7 @@ def trained(asked: Request, print_line: Callable[[str], None]) -> str:
     prepared_s = time.perf_counter() - started
     if asked.alone:  # before there is a row; what probes do is no part of the run's cost
         probing.refuse(job.node, job.settings, job.task, job.place)
+        raise_on_signals()  # until here nothing was open that would have to be closed
     store.open()
     started = time.perf_counter() - prepared_s  # opening a store is no part of the run's cost; the first is slow
     sweep_id = asked.sweep.sweep_id if asked.sweep else None
@@ -77,6 +83,7 @@ def fit_and_score(
     """From data to score: data, model, a look before training, training, and one look at the test split."""
     settings, node, task, place = job.settings, job.node, job.task, job.place
     record.data()
+    beat()
 
     make_cell, backend = build.make_cell(node), construct(node["backend"])
     trainer: Trainer = construct(node["trainer"], place.autocast)
@@ -95,11 +102,13 @@ def fit_and_score(
     with record.clock_stopped():
         parity = preflight.check_parity(model, task, make_cell, backend, batch, place)
     record.parity(parity)
+    beat()
     parity.require(str(job.facts["backend"]), str(job.facts["cell"]))  # red: nothing of it is timed
     audit = preflight.audit_kernel(model, backend, batch, place)
     record.kernel(audit)
     record.memory(preflight.memory_of_a_step(model, trainer, task, batch))
     record.arithmetic(builder.flops_a_token(make_cell, hidden_size))
+    beat()
     record.run.flush()  # on record even if the process is killed in the hours that training may take
 
     fit = Fit()

@@ -14,6 +14,7 @@ from gru_bench.store.ending import how_it_ended, without_private_paths
 from gru_bench.store.facts import log_facts
 from gru_bench.store.find import local_folder, read_planned, run_status, sweep_runs
 from gru_bench.store.outbox import Outbox, Write
+from gru_bench.store.reap import LOST
 from gru_bench.store.schema import (
     BEST,
     CURVE_COLUMNS,
@@ -41,8 +42,6 @@ from gru_bench.store.ui_view import UI_VIEW_TAG, group_params, view_state
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-LOST = "the process ended without giving a reason (killed hard, out of memory, or the machine went down)"
 
 
 class Store:
