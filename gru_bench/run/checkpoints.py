@@ -161,6 +161,8 @@ class Checkpoints(Keeper):
         if step is None:
             raise leaving
         self.say(f"checkpoint at step {step}: the same command goes on from there")
+        if isinstance(leaving, TimedOut):
+            raise leaving
         if isinstance(leaving, KeyboardInterrupt):
             raise KeyboardInterrupt(f"interrupted, checkpoint at step {step}") from leaving
         raise Preempted(step) from leaving

@@ -141,7 +141,11 @@ def lines(model: Callable[[], nn.Module] = Noisy, num_batches: int | None = 10, 
 
     def make() -> tuple[Trainer, nn.Module, Task]:
         torch.manual_seed(1)
-        return make_trainer(**({"learning_rate": 0.05, "diverged_above": 1e9} | options)), model(), Line(num_batches=num_batches)
+        return (
+            make_trainer(**({"learning_rate": 0.05, "diverged_above": 1e9} | options)),
+            model(),
+            Line(num_batches=num_batches),
+        )
 
     return run_of(make, clock=0.1)
 
