@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any, cast
 import pandas as pd
 import pytest
 import torch
-from conftest import Command
+from conftest import REPOSITORY, Command
 from runs import TINY
 
 from gru_bench.probes.base import Finding, Findings
@@ -87,6 +89,34 @@ def test_a_run_that_is_ended_by_signals_goes_on_and_ends_as_if_nothing_had_happe
     assert "probe" in set(values["split"])
     pd.testing.assert_frame_equal(numbers(uri, ids[-1])[0], values)
     pd.testing.assert_frame_equal(numbers(uri, ids[-1])[1], drawn)
+
+
+@pytest.mark.slow
+def test_a_run_whose_process_is_killed_goes_on_after_its_last_checkpoint(empty_folder: Path, own_cache: Path) -> None:
+    run = [*RUN, "task.num_eval=64", "trainer.max_steps=8000", "trainer.eval_every=1000", "checkpoint_every=0.05"]
+    command = [sys.executable, "-m", "gru_bench", *run]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen(command, cwd=empty_folder, env=environment, stderr=subprocess.PIPE)
+    try:
+        while process.poll() is None and not list(own_cache.glob("*/checkpoint.pt")):
+            time.sleep(0.005)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    done = subprocess.run(command, cwd=empty_folder, env=environment, capture_output=True, text=True, check=True)
+    assert "goes on from step " in done.stderr
+    whole = [*command, "tracking.uri=sqlite:///whole.db"]
+    subprocess.run(whole, cwd=empty_folder, env=environment, capture_output=True, check=True)
+    both = []
+    for name in ("mlflow", "whole"):
+        uri = f"sqlite:///{empty_folder}/{name}.db"
+        runs = results.read(uri, experiment="adhoc").runs
+        (run_id,) = runs.loc[runs["status"] == "finished", "run_id"]
+        both.append(numbers(uri, run_id))
+    for one, other in zip(*both, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+    assert not list(own_cache.iterdir())
 
 
 def test_short_runs_touch_no_checkpoint(gru_bench: Command, own_cache: Path) -> None:
@@ -301,7 +331,7 @@ def test_a_time_limit_stays_a_time_limit(make: Make) -> None:
     one, _, _ = make(3600.0)
     with pytest.raises(TimedOut), one, one.interruptible(session(7)):
         raise TimedOut(1, "run_timeout=1: the run took longer")
-    assert one.path.exists()
+    assert not one.path.exists()  # it would not end sooner the next time
 
 
 def test_old_checkpoints_are_removed(make: Make, own_cache: Path) -> None:
