@@ -93,7 +93,7 @@ def test_a_run_that_is_ended_by_signals_goes_on_and_ends_as_if_nothing_had_happe
 
 @pytest.mark.slow
 def test_a_run_whose_process_is_killed_goes_on_after_its_last_checkpoint(empty_folder: Path, own_cache: Path) -> None:
-    run = [*RUN, "task.num_eval=64", "trainer.max_steps=8000", "trainer.eval_every=1000", "checkpoint_every=0.05"]
+    run = [*RUN, "task.num_eval=64", "trainer.max_steps=3000", "trainer.eval_every=500", "checkpoint_every=0.05"]
     command = [sys.executable, "-m", "gru_bench", *run]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     process = subprocess.Popen(command, cwd=empty_folder, env=environment, stderr=subprocess.PIPE)
