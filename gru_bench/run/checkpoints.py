@@ -157,7 +157,7 @@ class Checkpoints(Keeper):
         Raises:
             BaseException: The same, or with the step of the checkpoint.
         """
-        step = None if isinstance(leaving, TimedOut) else self._save(state)  # which would not end sooner the next time
+        step = None if isinstance(leaving, TimedOut) else self._save(state)  # that would not end sooner the next time
         if step is None:
             raise leaving
         self.say(f"checkpoint at step {step}: the same command goes on from there")

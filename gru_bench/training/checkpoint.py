@@ -121,6 +121,8 @@ def restore(session: "Session", state: State) -> None:
     session.optimizer.load_state_dict(state["optimizer"])
     if session.scheduler is not None:
         session.scheduler.load_state_dict(state["scheduler"])
+        # torch's own mark that a step was taken; else a schedule that counts epochs warns that none was
+        session.optimizer._opt_called = True  # type: ignore[attr-defined]
     session.best_state = None if state["best_state"] is None else moved(state["best_state"], device)
     session.carry = moved(state["carry"], device)
     torch.set_rng_state(state["random"])

@@ -200,7 +200,8 @@ def test_a_stopped_run_is_killed_with_its_reason(
 ) -> None:
     arguments = ["-m", "seed=0,1"] if mode == "sweep" else []
     process = subprocess.Popen(
-        command("train", *arguments, *TINY, "trainer.max_steps=100000000", "trainer.eval_every=50"),
+        command("train", *arguments, *TINY, "trainer.max_steps=100000000", "trainer.eval_every=50",
+                "checkpoint_every=null"),
         cwd=empty_folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     deadline = time.monotonic() + 90
