@@ -8,6 +8,7 @@ from annotated_types import Gt, Le, Lt
 
 from gru_bench.data import labels, tags
 from gru_bench.data.columns import drop_incomplete, flatten, problem_of
+from gru_bench.data.layouts import find
 from gru_bench.data.source import COMMIT, SPLIT_ALIASES, Made, load_splits, made_id, made_splits, source_id
 from gru_bench.data.split import carve, content_hashes, fraction_of, near_duplicates, num_shared
 from gru_bench.errors import UserError
@@ -73,6 +74,8 @@ class Rows:
         source: Column of texts to translate.
         target: Column of their translations. Rows that lack a side are counted, and not used.
         slice: Column by whose values scores are also shown, or null.
+        layout: Of files that are no table: how rows are kept in them (see :mod:`gru_bench.data.layouts`); null: by
+            what stands in them.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Rows:
         source: str | None = None,
         target: str | None = None,
         slice: str | None = None,
+        layout: find.Name | None = None,
     ) -> None:
         self._made = None if made is None else made_splits(made)
         self.path, self.name, self.revision = path, name, revision
@@ -103,6 +107,7 @@ class Rows:
         self.shares = {"test": test_share, "valid": valid_share}
         self.fraction = fraction
         self.fallback_test_split = fallback_test_split
+        self.layout = layout
         columns = {
             "text": text,
             "tokens": tokens,
@@ -115,6 +120,8 @@ class Rows:
         self.columns = {role: column for role, column in columns.items() if column is not None}
         if path is None and made is None:
             raise UserError("data.path: name a folder, a file, or a data set on the hub (organization/name)")
+        if layout is not None and path is None:
+            raise UserError(f"data.layout={layout} is how the files of data.path are read, and that is null")
 
     def require(self, *roles: str) -> None:
         """Check that the columns that a task needs are named.
@@ -135,7 +142,8 @@ class Rows:
         if self._made is not None:
             return made_id(self._made)
         assert self.path is not None
-        return source_id(self.path, self.name, self.revision)
+        found = self._layout()
+        return source_id(self.path, self.name, self.revision) if found is None else found.source_id()
 
     def recipe(self) -> dict[str, Any]:
         """All that decides which rows :meth:`load` gives, for the key of a cache.
@@ -151,6 +159,7 @@ class Rows:
             "splits": [self.valid_split, self.test_split, self.fallback_test_split],
             "shares": self.shares,
             "fraction": self.fraction,
+            "layout": self.layout,
         }
 
     def load(self) -> Loaded:
@@ -159,8 +168,7 @@ class Rows:
         Raises:
             UserError: The data is not there, not readable, lacks a column, or cannot be used.
         """
-        notes: list[str] = []
-        found = self._read()
+        found, notes, remarks = self._rows()
         own_names = self._class_names(found["train"]) if "train" in found else None
         raw, counts = self._usable(found, self._choose(found, self.test_split), own_names, notes)
         if len(raw.get("test", "any")) == 0 and self.fallback_test_split is not None:
@@ -191,9 +199,11 @@ class Rows:
                 hashes["train"], {split: self.shares[split] for split in ("test", "valid") if split in lacking}
             )
             if len(parts["train"]) < 2:
+                different = len(np.unique(hashes["train"]))
                 raise UserError(
                     f"{self._where}: no {' and no '.join(lacking)} split, and too few different rows to carve "
-                    f"{'them' if len(lacking) > 1 else 'it'} from train"
+                    f"{'them' if len(lacking) > 1 else 'it'} from train ({different:,} in {len(hashes['train']):,} "
+                    f"{_rows(len(hashes['train']))})"
                 )
             whole, whole_hashes = raw["train"], hashes["train"]
             for split, rows in parts.items():
@@ -237,6 +247,18 @@ class Rows:
     @property
     def _where(self) -> str:
         return "data" if self.path is None else f"data.path={self.path}"
+
+    def _layout(self) -> find.Found | None:
+        assert self.path is not None
+        return find.find(self.path, self.columns, self.layout, None)
+
+    def _rows(self) -> tuple[dict[str, Any], list[str], list[str]]:
+        """The rows by split, notes and remarks."""
+        layout = None if self._made is not None else self._layout()
+        if layout is None:
+            return self._read(), [], []
+        rows, read = layout.read()
+        return rows, read.notes, read.remarks
 
     def _read(self) -> dict[str, Any]:
         if self._made is None:

@@ -1,0 +1,80 @@
+"""Which layout a file or a folder has: the one that was named, or the first whose files are there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from gru_bench.data.layouts.base import STRUCTURED, Files, Layout, Read, ending, files_id, listed
+from gru_bench.data.layouts.conll import CoNLL
+from gru_bench.data.layouts.conllu import CoNLLU
+from gru_bench.data.layouts.fasttext import FastText
+from gru_bench.data.layouts.folders import Folders
+from gru_bench.data.layouts.pairs import Pairs
+from gru_bench.errors import UserError
+
+if TYPE_CHECKING:
+    import datasets
+
+Name = Literal["fasttext", "folders", "conllu", "conll", "pairs"]
+LAYOUTS: tuple[Layout, ...] = (FastText(), Folders(), CoNLLU(), CoNLL(), Pairs())
+"""In the order in which they are tried."""
+ANSWERS = tuple(dict.fromkeys(layout.answer for layout in LAYOUTS))
+assert tuple(layout.name for layout in LAYOUTS) == get_args(Name)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Files of a known layout at a place."""
+
+    layout: Layout
+    place: Path
+    files: Files
+    encoding: str | None
+
+    def source_id(self) -> str:
+        """What the data will be: a hash of the files' names and content."""
+        return f"files:{files_id(self.place, self.files)[:16]}"
+
+    def read(self) -> tuple[dict[str, "datasets.Dataset"], Read]:
+        """The rows by split, and what was found.
+
+        Raises:
+            UserError: A line is not of the layout, or there is no row.
+        """
+        import datasets
+
+        read = self.layout.read(self.place, self.files, self.encoding)
+        return {split: datasets.Dataset.from_dict(columns) for split, columns in read.splits.items()}, read
+
+
+def find(path: str, columns: Mapping[str, str], asked: str | None, encoding: str | None) -> Found | None:
+    """The layout of the files at ``path``; None where there is nothing, or another reader is to take it.
+
+    Args:
+        path: A file or a folder.
+        columns: Names of columns by role; a layout is tried where it has the answer that is among them.
+        asked: Name of the layout, or None.
+        encoding: What text is in; None is UTF-8.
+
+    Raises:
+        UserError: The layout that was named has no file there, or does not have what the task needs.
+    """
+    place = Path(path).expanduser()
+    if asked is not None:
+        layout = next(layout for layout in LAYOUTS if layout.name == asked)
+        if layout.answer not in columns:
+            valid = [one.name for one in LAYOUTS if one.answer in columns]
+            raise UserError(
+                f"data.layout={asked}: it has no {' or '.join(_answers(columns))}; valid: {', '.join(valid)}"
+            )
+        found = layout.files(place, columns, encoding) if place.exists() else {}
+        if not found:
+            raise UserError(f"data.layout={asked}: nothing at data.path={path} is of that layout")
+        return Found(layout, place, found, encoding)
+    if not place.exists() or any(ending(file) in STRUCTURED for file in listed(place)):
+        return None
+    for layout in LAYOUTS:
+        if layout.answer in columns and (found := layout.files(place, columns, encoding)):
+            return Found(layout, place, found, encoding)
+    return None
