@@ -7,7 +7,8 @@ import numpy as np
 from annotated_types import Gt, Le, Lt
 
 from gru_bench.data import labels, tags
-from gru_bench.data.columns import drop_incomplete, flatten, problem_of
+from gru_bench.data.columns import drop_without_text, flatten, problem_of
+from gru_bench.data.findings import Findings, class_remarks
 from gru_bench.data.layouts import find
 from gru_bench.data.source import COMMIT, SPLIT_ALIASES, Made, load_splits, made_id, made_splits, source_id
 from gru_bench.data.split import carve, content_hashes, fraction_of, near_duplicates, num_shared
@@ -33,9 +34,11 @@ class Loaded:
         tables: One table per split; its columns are named by their roles. No row is unlabeled; labels are ids.
         classes: Names of the classes, or None without labels.
         counts: By split: ``rows`` that are used, ``unlabeled`` ones that are not (or, of pairs of texts,
-            ``incomplete`` ones), ``also_in_train``; for ``train`` also ``before_fraction``. With words and tags also
-            ``empty`` rows, which are not used, and words with ``unseen_tags``, which no training row has.
+            ``incomplete`` ones; of texts also ``no_text`` ones), ``also_in_train``, for the test ``also_in_valid``, and
+            for ``train`` ``before_fraction``. With words and tags also ``empty`` rows, which are not used, and words
+            with ``unseen_tags``, which no training row has.
         notes: What was decided and a reader should know, one sentence each.
+        findings: What the rows were, for data.yaml.
         whole: All training rows, where ``tables`` has a fraction of them: vocabularies are learned from these.
     """
 
@@ -44,6 +47,7 @@ class Loaded:
     counts: dict[str, dict[str, int]]
     notes: list[str] = field(default_factory=list)
     whole: "pa.Table | None" = None
+    findings: Findings = field(default_factory=Findings)
 
 
 class Rows:
@@ -65,7 +69,8 @@ class Rows:
             rows are all among a larger one's; validation and test rows, and what all training rows decide (classes,
             vocabularies), stay the same.
         fallback_test_split: Which split tests where the source's test split has no labels; null: it is refused.
-        text: Column of texts. A column inside another is named with a dot, such as ``translation.en``.
+        text: Column of texts. Rows without text are counted, and not used. A column inside another is named with a
+            dot, such as ``translation.en``.
         label: Column of labels: the data set's own classes, texts, or numbers. Missing ones, and -1 where the column
             has named classes or where training has no -1, are rows without a label: counted, and not used.
         tokens: Column of lists of words. Rows without a word are counted, and not used.
@@ -168,28 +173,32 @@ class Rows:
         Raises:
             UserError: The data is not there, not readable, lacks a column, or cannot be used.
         """
-        found, notes, remarks = self._rows()
+        found, said, remarks = self._rows()
+        findings, notes = Findings(remarks=remarks), [*said]
         own_names = self._class_names(found["train"]) if "train" in found else None
         raw, counts = self._usable(found, self._choose(found, self.test_split), own_names, notes)
         if len(raw.get("test", "any")) == 0 and self.fallback_test_split is not None:
             notes[:] = [
+                *said,
                 f"none of the {len(found['test']):,} rows of the source's test split has a label: "
-                f"{self.fallback_test_split} is used for the test"
+                f"{self.fallback_test_split} is used for the test",
             ]
             raw, counts = self._usable(found, self._choose(found, self.fallback_test_split), own_names, notes)
+        if len(raw["train"]) < 2:
+            why = "".join(f" ({note})" for note in notes if " train rows " in note)
+            raise UserError(
+                f"{self._where}: the train split has {len(raw['train'])} {_rows(len(raw['train']))} that can be used"
+                f"{why}; valid: 2 or more"
+            )
         for split in ("valid", "test"):
             if len(raw.get(split, "any")) == 0:
                 others = [name for name in sorted(found) if name not in ("train", split)]
                 raise UserError(
-                    f"{self._where}: no row of the {split} split has {self._answer}; valid: data.{split}_split="
+                    f"{self._where}: no row of the {split} split has {self._answer(counts[split])}; "
+                    f"valid: data.{split}_split="
                     f"{' or '.join([*others, 'train'])} (train: carved from it)"
                 )
         del found
-        if len(raw["train"]) < 2:
-            raise UserError(
-                f"{self._where}: the train split has {len(raw['train'])} {_rows(len(raw['train']))} that can be used; "
-                "valid: 2 or more"
-            )
         content = next(role for role in READ if role in self.columns)
         hashes = {split: content_hashes(contents(table, content)) for split, table in raw.items()}
         lacking = [split for split in ("valid", "test") if split not in raw]
@@ -232,17 +241,22 @@ class Rows:
                 raise UserError(
                     f"data.fraction={self.fraction:g}: {len(kept)} of {before:,} training rows; valid: 2 or more"
                 )
-        known = np.unique(hashes["train"])
         for split in SPLITS:
             counts[split]["rows"] = len(raw[split])
-            if split != "train":
-                counts[split]["also_in_train"] = shared = num_shared(hashes[split], known)
+            for other in SPLITS[: SPLITS.index(split)]:
+                counts[split][f"also_in_{other}"] = shared = num_shared(hashes[split], np.unique(hashes[other]))
                 if shared:
-                    notes.append(f"{shared:,} of {len(raw[split]):,} {split} rows also occur in train; they are kept")
-                if "tags" in self.columns:
-                    assert classes is not None
-                    counts[split]["unseen_tags"] = tags.count_unseen(split, raw[split], raw["train"], classes, notes)
-        return Loaded({split: raw[split].drop_columns([NUMBER]) for split in SPLITS}, classes, counts, notes, every)
+                    notes.append(f"{shared:,} of {len(raw[split]):,} {split} rows also occur in {other}; they are kept")
+            if split != "train" and "tags" in self.columns:
+                assert classes is not None
+                counts[split]["unseen_tags"] = tags.count_unseen(split, raw[split], raw["train"], classes, notes)
+            findings.add_repeats(split, hashes[split])
+            if classes is not None:
+                findings.add_classes(split, _flat_ids(raw[split]), classes)
+        if "label" in self.columns:
+            findings.remarks += class_remarks(findings.classes["train"], self.columns["label"])
+        tables = {split: raw[split].drop_columns([NUMBER]) for split in SPLITS}
+        return Loaded(tables, classes, counts, notes, every, findings)
 
     @property
     def _where(self) -> str:
@@ -268,10 +282,10 @@ class Rows:
 
         return {split: datasets.Dataset.from_list(rows) for split, rows in self._made.items()}
 
-    @property
-    def _answer(self) -> str:
-        """What a row is useless without."""
-        return "both sides" if "target" in self.columns else "a label"
+    def _answer(self, counts: dict[str, int]) -> str:
+        """What the rows of a split lack that are not used."""
+        label = "a text and a label" if counts.get("no_text") else "a label"
+        return "both sides" if "target" in self.columns else label
 
     def _usable(
         self, found: dict[str, Any], chosen: dict[str, str], own_names: list[str] | None, notes: list[str]
@@ -282,12 +296,12 @@ class Rows:
                 raise UserError(f"{self._where}: the {split} split is empty")
         raw = {split: self._select(name, found[name]) for split, name in chosen.items()}
         counts: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
+        if "text" in self.columns or "target" in self.columns:
+            raw = drop_without_text(raw, counts, notes)
         if "tokens" in self.columns and "tags" in self.columns:
             raw = tags.drop_empty(raw, self.columns, self._where, counts, notes)
         if "label" in self.columns or "tags" in self.columns:
             raw = self._drop_unlabeled(raw, own_names, counts, notes)
-        if "target" in self.columns:
-            raw = drop_incomplete(raw, counts, notes)
         return raw, counts
 
     def _choose(self, found: dict[str, Any], test_split: str | None) -> dict[str, str]:
@@ -414,6 +428,13 @@ def _label_lists(table: "pa.Table", role: str) -> list[list[Any]]:
     if role == "label":
         return [[labels.plain(value)] for value in values]
     return [[None] if row is None else [labels.plain(value) for value in row] for row in values]
+
+
+def _flat_ids(table: "pa.Table") -> list[int]:
+    """The class of each row, or of each word."""
+    if "label" in table.column_names:
+        return contents(table, "label")
+    return [tag for row in contents(table, "tags") for tag in row]
 
 
 def _rows(number: int) -> str:

@@ -65,9 +65,8 @@ def find(path: str, columns: Mapping[str, str], asked: str | None, encoding: str
         layout = next(layout for layout in LAYOUTS if layout.name == asked)
         if layout.answer not in columns:
             valid = [one.name for one in LAYOUTS if one.answer in columns]
-            raise UserError(
-                f"data.layout={asked}: it has no {' or '.join(_answers(columns))}; valid: {', '.join(valid)}"
-            )
+            needed = next((role for role in ANSWERS if role in columns), "column")
+            raise UserError(f"data.layout={asked}: it has no {needed}; valid: {', '.join(valid)}")
         found = layout.files(place, columns, encoding) if place.exists() else {}
         if not found:
             raise UserError(f"data.layout={asked}: nothing at data.path={path} is of that layout")
