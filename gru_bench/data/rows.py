@@ -1,5 +1,6 @@
 """Rows with named columns in three splits: what a task for whole rows (not for running text) reads."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,8 +8,9 @@ import numpy as np
 from annotated_types import Gt, Le, Lt
 
 from gru_bench.data import labels, tags
-from gru_bench.data.columns import drop_incomplete, flatten, problem_of
-from gru_bench.data.source import COMMIT, SPLIT_ALIASES, Made, load_splits, made_id, made_splits, source_id
+from gru_bench.data.columns import drop_incomplete, flatten, header_hint, problem_of
+from gru_bench.data.delimited import Reading
+from gru_bench.data.source import COMMIT, SPLIT_ALIASES, Made, is_delimited, load_splits, made_id, made_splits, source_id
 from gru_bench.data.split import carve, content_hashes, fraction_of, near_duplicates, num_shared
 from gru_bench.errors import UserError
 
@@ -73,6 +75,11 @@ class Rows:
         source: Column of texts to translate.
         target: Column of their translations. Rows that lack a side are counted, and not used.
         slice: Column by whose values scores are also shown, or null.
+        separator: What stands between the fields of a file: one character, or ``comma``, ``semicolon``, ``tab``,
+            ``pipe``, ``space``; null: as the file's name ends, or found by looking.
+        quoting: ``double``, ``backslash`` or ``none``; see :class:`gru_bench.data.delimited.Reading`.
+        columns: Names of the columns of files whose first line is a row already; null: the first line names them.
+        encoding: Of files of text that have no byte order mark; null is UTF-8.
     """
 
     def __init__(
@@ -96,6 +103,10 @@ class Rows:
         source: str | None = None,
         target: str | None = None,
         slice: str | None = None,
+        separator: str | None = None,
+        quoting: str | None = None,
+        columns: list[str] | None = None,
+        encoding: str | None = None,
     ) -> None:
         self._made = None if made is None else made_splits(made)
         self.path, self.name, self.revision = path, name, revision
@@ -103,7 +114,8 @@ class Rows:
         self.shares = {"test": test_share, "valid": valid_share}
         self.fraction = fraction
         self.fallback_test_split = fallback_test_split
-        columns = {
+        self.reading = Reading(separator, quoting, None if columns is None else tuple(columns), encoding)
+        roles = {
             "text": text,
             "tokens": tokens,
             "source": source,
@@ -112,7 +124,8 @@ class Rows:
             "tags": tags,
             "slice": slice,
         }
-        self.columns = {role: column for role, column in columns.items() if column is not None}
+        self.columns = {role: column for role, column in roles.items() if column is not None}
+        self._found: list[str] = []  # by _read(), for a reader to know
         if path is None and made is None:
             raise UserError("data.path: name a folder, a file, or a data set on the hub (organization/name)")
 
@@ -148,6 +161,7 @@ class Rows:
         return {
             "content": content,
             "columns": self.columns,
+            "reading": dataclasses.asdict(self.reading),
             "splits": [self.valid_split, self.test_split, self.fallback_test_split],
             "shares": self.shares,
             "fraction": self.fraction,
@@ -161,10 +175,12 @@ class Rows:
         """
         notes: list[str] = []
         found = self._read()
+        notes += self._found
+        read = len(notes)
         own_names = self._class_names(found["train"]) if "train" in found else None
         raw, counts = self._usable(found, self._choose(found, self.test_split), own_names, notes)
         if len(raw.get("test", "any")) == 0 and self.fallback_test_split is not None:
-            notes[:] = [
+            notes[read:] = [
                 f"none of the {len(found['test']):,} rows of the source's test split has a label: "
                 f"{self.fallback_test_split} is used for the test"
             ]
@@ -241,7 +257,8 @@ class Rows:
     def _read(self) -> dict[str, Any]:
         if self._made is None:
             assert self.path is not None
-            return load_splits(self.path, self.name, self.revision)
+            self._found = []
+            return load_splits(self.path, self.name, self.revision, self.reading, self._found)
         import datasets
 
         return {split: datasets.Dataset.from_list(rows) for split, rows in self._made.items()}
@@ -309,7 +326,7 @@ class Rows:
             if column not in table.column_names:
                 raise UserError(
                     f"data.{role}={column}: no such column in the {split} split of {self.path or 'the rows'}; "
-                    f"there are {', '.join(table.column_names)}"
+                    f"there are {', '.join(table.column_names)}{self._header_hint(table)}"
                 )
             kind = table.schema.field(column).type
             problem = problem_of(role, kind)
@@ -317,6 +334,12 @@ class Rows:
                 raise UserError(f"data.{role}={column}: {problem}, and that column holds {kind}")
         number = pa.array(range(1, len(table) + 1), pa.int64())
         return pa.table({NUMBER: number, **{role: table.column(column) for role, column in self.columns.items()}})
+
+    def _header_hint(self, table: "pa.Table") -> str:
+        """What to do where the names of columns look like values."""
+        if self.path is None or self.reading.columns is not None or not is_delimited(self.path):
+            return ""
+        return header_hint(table, list(self.columns))
 
     def _drop_unlabeled(
         self,
