@@ -12,6 +12,8 @@ LOOKED_AT = 200
 """So many rows are looked at to tell a name from a value."""
 MOST_SPACES = 3
 LONGEST_NAME = 60
+MOST_SHOWN = 30
+SHOWN_LENGTH = 40
 
 
 def flatten(table: "pa.Table") -> "pa.Table":
@@ -21,6 +23,13 @@ def flatten(table: "pa.Table") -> "pa.Table":
     while any(pa.types.is_struct(kind) for kind in table.schema.types):
         table = table.flatten()
     return table
+
+
+def some_names(names: list[str]) -> str:
+    """Names of columns for a message: each in part if it is long, and of very many the first ones."""
+    shown = [name if len(name) <= SHOWN_LENGTH else f"{name[:SHOWN_LENGTH].rstrip()}..." for name in names]
+    rest = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
+    return ", ".join(shown[:MOST_SHOWN]) + rest
 
 
 def header_hint(table: "pa.Table", roles: list[str]) -> str:

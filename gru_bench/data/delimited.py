@@ -8,7 +8,7 @@ import csv
 import io
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, get_args
 
@@ -87,6 +87,8 @@ class Form:
 
     separator: str
     quoting: Quoting
+    even: bool = field(default=True, compare=False)
+    """Whether all of the file's first rows have as many fields, and more than one."""
 
     def rows(self, stream: TextIO) -> Any:
         """Python's reader, which raises ``csv.Error`` where a quote is out of place."""
@@ -139,9 +141,10 @@ def find_form(file: Path, reading: Reading, own: str | None, notes: list[str]) -
     fitting = [form for form in (form_of(character, reading) for character in others)
                if width(sample, whole, form, reading) > 1]  # fmt: skip
     if len(fitting) != 1:
-        return form_of(promised, reading)
+        return replace(form_of(promised, reading), even=False)
     if own is not None:
-        notes.append(f"{file.name}: fields are separated by {NAMES[fitting[0].separator]}s, which was found by looking")
+        found = NAMES[fitting[0].separator]
+        notes.append(f"{file.name}: between fields stands a {found}, found by looking (data.separator={found})")
     return fitting[0]
 
 
@@ -320,9 +323,9 @@ class OneFile:
             return head + ways
         if alone and len(widths) == 1:  # each row of this width
             name = "the header" if self.reading.columns is None else "data.columns"
-            return f"{head}a name for each of the {len(row)} columns in {name}"
+            head += f"a name for each of the {len(row)} columns in {name}, or "
         separator = NAMES.get(self.form.separator, self.form.separator)
-        quoted = "" if self.form.quoting == "none" else f"; a field that holds a {separator} stands in double quotes"
+        quoted = "" if self.form.quoting == "none" else f", one that holds a {separator} in double quotes"
         return f"{head}{fields(wanted)} in each row{quoted}"
 
     def _ways(self) -> str:
@@ -363,6 +366,11 @@ def missing_if_empty(column: "pa.Array") -> "pa.Array":
 def drop_nameless(table: "pa.Table", blank: list[str]) -> "pa.Table":
     """Without the columns that have neither a name nor a value, as spreadsheets write them."""
     return table.drop_columns([name for name in blank if table.column(name).null_count == len(table)])
+
+
+def looks_delimited(file: Path, reading: Reading) -> bool:
+    """Whether the first rows of a file are even with some separator."""
+    return find_form(file, reading, None, []).even
 
 
 def duplicate(names: list[str]) -> str | None:

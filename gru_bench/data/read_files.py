@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gru_bench.data.columns import header_hint, some_names
 from gru_bench.data.delimited import Reading, read_delimited
 from gru_bench.data.json_rows import read_json
 from gru_bench.data.read_text import open_text, where
@@ -16,6 +17,7 @@ OWN_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 WHOLE = r"^-?(0|[1-9][0-9]{0,17})$"
 REAL = r"^-?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?$"
 LOOKED_AT = 100
+"""So many values of a column are tried before all of them are."""
 
 
 def read_splits(splits: dict[str, list[Path]], kind: str, reading: Reading, notes: list[str]) -> dict[str, Any]:
@@ -34,19 +36,20 @@ def read_splits(splits: dict[str, list[Path]], kind: str, reading: Reading, note
     import pyarrow as pa
 
     tables: dict[str, pa.Table] = {}
-    first: tuple[Path, list[str]] | None = None
+    first: tuple[Path, pa.Table] | None = None
     for split in sorted(splits, key=lambda split: split != "train"):
         parts = []
         for file in splits[split]:
             part = read_file(file, kind, reading, notes)
             if kind == "csv":
-                first = first or (file, part.column_names)
-                check_columns(file, part.column_names, *first)
+                first = first or (file, part)
+                if reading.columns is None:
+                    check_columns(file, part, *first)
             parts.append(part)
         tables[split] = pa.concat_tables(parts, promote_options="permissive")
     if kind == "csv":
         assert first is not None
-        tables = with_numbers({split: with_columns(table, first[1]) for split, table in tables.items()})
+        tables = with_numbers({split: with_columns(table, first[1].column_names) for split, table in tables.items()})
     # a fingerprint of its own would be a hash of all rows, which nobody asks for
     return {split: datasets.Dataset(table, fingerprint=f"local-{split}") for split, table in tables.items()}
 
@@ -66,19 +69,19 @@ def read_file(file: Path, kind: str, reading: Reading, notes: list[str]) -> "pa.
     return pa.table({"text": pa.array(lines, pa.string())})
 
 
-def check_columns(file: Path, names: list[str], first: Path, wanted: list[str]) -> None:
+def check_columns(file: Path, table: "pa.Table", first_file: Path, first: "pa.Table") -> None:
     """Check that a file has the columns of the first one, or fewer.
 
     Raises:
         UserError: It has others.
     """
-    new = [name for name in names if name not in wanted]
+    new = [name for name in table.column_names if name not in first.column_names]
     if new:
-        lacking = [name for name in wanted if name not in names]
-        instead = f", and lacks {', '.join(lacking)}" if lacking else ""
+        lacking = [name for name in first.column_names if name not in table.column_names]
+        instead = f", and lacks {some_names(lacking)}" if lacking else ""
         raise UserError(
-            f"{where(file)}: its files must have the same columns, but this one has {', '.join(new)}{instead}, unlike "
-            f"{first.name}"
+            f"{where(file)}: its files must have the same columns, but this one has {some_names(new)}{instead}, unlike "
+            f"{first_file.name}{header_hint(table, ['label', 'text'])}"
         )
 
 

@@ -8,9 +8,18 @@ import numpy as np
 from annotated_types import Gt, Le, Lt
 
 from gru_bench.data import labels, tags
-from gru_bench.data.columns import drop_incomplete, flatten, header_hint, problem_of
+from gru_bench.data.columns import drop_incomplete, flatten, header_hint, problem_of, some_names
 from gru_bench.data.delimited import Reading
-from gru_bench.data.source import COMMIT, SPLIT_ALIASES, Made, is_delimited, load_splits, made_id, made_splits, source_id
+from gru_bench.data.source import (
+    COMMIT,
+    SPLIT_ALIASES,
+    Made,
+    is_delimited,
+    load_splits,
+    made_id,
+    made_splits,
+    source_id,
+)
 from gru_bench.data.split import carve, content_hashes, fraction_of, near_duplicates, num_shared
 from gru_bench.errors import UserError
 
@@ -326,7 +335,7 @@ class Rows:
             if column not in table.column_names:
                 raise UserError(
                     f"data.{role}={column}: no such column in the {split} split of {self.path or 'the rows'}; "
-                    f"there are {', '.join(table.column_names)}{self._header_hint(table)}"
+                    f"there are {some_names(table.column_names)}{self._header_hint(table)}"
                 )
             kind = table.schema.field(column).type
             problem = problem_of(role, kind)

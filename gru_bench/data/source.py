@@ -19,7 +19,7 @@ from urllib.request import getproxies
 
 from gru_bench.cache_dir import cache_dir, replace_text
 from gru_bench.data import folders
-from gru_bench.data.delimited import SEPARATORS, Reading
+from gru_bench.data.delimited import SEPARATORS, Reading, looks_delimited
 from gru_bench.data.read_files import read_splits
 from gru_bench.errors import UserError
 
@@ -270,15 +270,15 @@ def chosen_kind(place: Path, files: list[Path], reading: Reading, notes: list[st
             f"data.path={place}: data.columns and data.separator are for files of fields between separators, and this "
             f"is {kind}; valid: null"
         )
-    if reading.delimited:
-        return files, "csv"
-    if kind is None:
+    if kind is None and looks_delimited(place, reading):
+        notes.append(f"{place.name}: read as a table, which its name does not say and its first rows do")
+    elif kind is None and not reading.delimited:
         raise UserError(
             f"data.path={place}: not known by its name, which should end in {', '.join(sorted(FILE_KINDS))}, or in one "
             f"of them and {PACKED}; valid for a file of columns: data.separator={' or '.join(SEPARATORS)}, and "
             "data.columns=[label,text] where its first line is a row already"
         )
-    return files, kind
+    return files, "csv" if kind is None or reading.delimited else kind
 
 
 def has_card(folder: Path) -> bool:

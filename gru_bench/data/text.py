@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from annotated_types import Gt, Le
 
 from gru_bench.data import source
-from gru_bench.data.columns import header_hint
+from gru_bench.data.columns import header_hint, some_names
 from gru_bench.data.delimited import Reading
 from gru_bench.data.source import SPLIT_ALIASES
 from gru_bench.data.vocabulary import keep_ends
@@ -190,9 +190,9 @@ class Text:
             hint = header_hint(rows.with_format("arrow")[:], ["text"])
         if column is None or column not in strings:
             asked = "which column is the text?" if column is None else f"data.text={column} is no column of text."
-            raise UserError(f"data.path={path}: {asked} Text is in: {', '.join(strings) or 'no column'}{hint}")
+            raise UserError(f"data.path={path}: {asked} Text is in: {some_names(strings) or 'no column'}{hint}")
         if hint:  # a row must not get lost as the name of the only column
-            raise UserError(f"data.path={path}: data.text is not set, and {', '.join(strings)} is no name{hint}")
+            raise UserError(f"data.path={path}: data.text is not set, and {some_names(strings)} is no name{hint}")
         return column
 
 
