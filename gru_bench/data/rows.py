@@ -1,5 +1,6 @@
 """Rows with named columns in three splits: what a task for whole rows (not for running text) reads."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,10 +8,20 @@ import numpy as np
 from annotated_types import Gt, Le, Lt
 
 from gru_bench.data import labels, tags
-from gru_bench.data.columns import drop_without_text, flatten, problem_of
+from gru_bench.data.columns import drop_without_text, flatten, header_hint, problem_of, some_names
+from gru_bench.data.delimited import Reading
 from gru_bench.data.findings import Findings, class_remarks
 from gru_bench.data.layouts import find
-from gru_bench.data.source import COMMIT, SPLIT_ALIASES, Made, load_splits, made_id, made_splits, source_id
+from gru_bench.data.source import (
+    COMMIT,
+    SPLIT_ALIASES,
+    Made,
+    is_delimited,
+    load_splits,
+    made_id,
+    made_splits,
+    source_id,
+)
 from gru_bench.data.split import carve, content_hashes, fraction_of, near_duplicates, num_shared
 from gru_bench.errors import UserError
 
@@ -81,6 +92,11 @@ class Rows:
         slice: Column by whose values scores are also shown, or null.
         layout: Of files that are no table: how rows are kept in them (see :mod:`gru_bench.data.layouts`); null: by
             what stands in them.
+        separator: What stands between the fields of a file: one character, or ``comma``, ``semicolon``, ``tab``,
+            ``pipe``, ``space``; null: as the file's name ends, or found by looking.
+        quoting: ``double``, ``backslash`` or ``none``; see :class:`gru_bench.data.delimited.Reading`.
+        columns: Names of the columns of files whose first line is a row already; null: the first line names them.
+        encoding: Of files of text that have no byte order mark; null is UTF-8.
     """
 
     def __init__(
@@ -105,6 +121,10 @@ class Rows:
         target: str | None = None,
         slice: str | None = None,
         layout: find.Name | None = None,
+        separator: str | None = None,
+        quoting: str | None = None,
+        columns: list[str] | None = None,
+        encoding: str | None = None,
     ) -> None:
         self._made = None if made is None else made_splits(made)
         self.path, self.name, self.revision = path, name, revision
@@ -112,8 +132,9 @@ class Rows:
         self.shares = {"test": test_share, "valid": valid_share}
         self.fraction = fraction
         self.fallback_test_split = fallback_test_split
+        self.reading = Reading(separator, quoting, None if columns is None else tuple(columns), encoding)
         self.layout = layout
-        columns = {
+        roles = {
             "text": text,
             "tokens": tokens,
             "source": source,
@@ -122,7 +143,9 @@ class Rows:
             "tags": tags,
             "slice": slice,
         }
-        self.columns = {role: column for role, column in columns.items() if column is not None}
+        self.columns = {role: column for role, column in roles.items() if column is not None}
+        self._found: list[str] = []  # by _read(), for a reader to know
+        self._remarks: list[str] = []  # likewise, to look at
         if path is None and made is None:
             raise UserError("data.path: name a folder, a file, or a data set on the hub (organization/name)")
         if layout is not None and path is None:
@@ -161,6 +184,7 @@ class Rows:
         return {
             "content": content,
             "columns": self.columns,
+            "reading": dataclasses.asdict(self.reading),
             "splits": [self.valid_split, self.test_split, self.fallback_test_split],
             "shares": self.shares,
             "fraction": self.fraction,
@@ -173,13 +197,15 @@ class Rows:
         Raises:
             UserError: The data is not there, not readable, lacks a column, or cannot be used.
         """
-        found, said, remarks = self._rows()
-        findings, notes = Findings(remarks=remarks), [*said]
+        notes: list[str] = []
+        found = self._read()
+        notes += self._found
+        findings = Findings(remarks=[*self._remarks])
+        read = len(notes)
         own_names = self._class_names(found["train"]) if "train" in found else None
         raw, counts = self._usable(found, self._choose(found, self.test_split), own_names, notes)
         if len(raw.get("test", "any")) == 0 and self.fallback_test_split is not None:
-            notes[:] = [
-                *said,
+            notes[read:] = [
                 f"none of the {len(found['test']):,} rows of the source's test split has a label: "
                 f"{self.fallback_test_split} is used for the test",
             ]
@@ -212,7 +238,7 @@ class Rows:
                 raise UserError(
                     f"{self._where}: no {' and no '.join(lacking)} split, and too few different rows to carve "
                     f"{'them' if len(lacking) > 1 else 'it'} from train ({different:,} in {len(hashes['train']):,} "
-                    f"{_rows(len(hashes['train']))})"
+                    f"{_rows(len(hashes['train']))}); valid: 3 or more different rows, or files for each split"
                 )
             whole, whole_hashes = raw["train"], hashes["train"]
             for split, rows in parts.items():
@@ -263,21 +289,20 @@ class Rows:
         return "data" if self.path is None else f"data.path={self.path}"
 
     def _layout(self) -> find.Found | None:
+        """The files of ``path`` where they are in a layout that is no table."""
         assert self.path is not None
-        return find.find(self.path, self.columns, self.layout, None)
-
-    def _rows(self) -> tuple[dict[str, Any], list[str], list[str]]:
-        """The rows by split, notes and remarks."""
-        layout = None if self._made is not None else self._layout()
-        if layout is None:
-            return self._read(), [], []
-        rows, read = layout.read()
-        return rows, read.notes, read.remarks
+        return find.find(self.path, self.columns, self.layout, self.reading)
 
     def _read(self) -> dict[str, Any]:
+        self._found, self._remarks = [], []
         if self._made is None:
             assert self.path is not None
-            return load_splits(self.path, self.name, self.revision)
+            layout = self._layout()
+            if layout is None:
+                return load_splits(self.path, self.name, self.revision, self.reading, self._found)
+            rows, read = layout.read()
+            self._found, self._remarks = read.notes, read.remarks
+            return rows
         import datasets
 
         return {split: datasets.Dataset.from_list(rows) for split, rows in self._made.items()}
@@ -345,7 +370,7 @@ class Rows:
             if column not in table.column_names:
                 raise UserError(
                     f"data.{role}={column}: no such column in the {split} split of {self.path or 'the rows'}; "
-                    f"there are {', '.join(table.column_names)}"
+                    f"there are {some_names(table.column_names)}{self._header_hint(table)}"
                 )
             kind = table.schema.field(column).type
             problem = problem_of(role, kind)
@@ -353,6 +378,12 @@ class Rows:
                 raise UserError(f"data.{role}={column}: {problem}, and that column holds {kind}")
         number = pa.array(range(1, len(table) + 1), pa.int64())
         return pa.table({NUMBER: number, **{role: table.column(column) for role, column in self.columns.items()}})
+
+    def _header_hint(self, table: "pa.Table") -> str:
+        """What to do where the names of columns look like values."""
+        if self.path is None or self.reading.columns is not None or not is_delimited(self.path):
+            return ""
+        return header_hint(table, list(self.columns))
 
     def _drop_unlabeled(
         self,

@@ -1,5 +1,6 @@
 """Running text in three splits: the text that every Python ships, a local folder, or a data set on the hub."""
 
+import dataclasses
 import hashlib
 import itertools
 import math
@@ -10,6 +11,8 @@ from typing import Annotated, Any
 from annotated_types import Gt, Le
 
 from gru_bench.data import source
+from gru_bench.data.columns import header_hint, some_names
+from gru_bench.data.delimited import Reading
 from gru_bench.data.source import SPLIT_ALIASES
 from gru_bench.data.vocabulary import keep_ends
 from gru_bench.errors import UserError
@@ -32,6 +35,11 @@ class Text:
         revision: Branch, tag or commit on the hub. A commit lets prepared data be used without asking the hub.
         fraction: Part of the training text that is used, for learning curves over data size: its head, up to the end
             of a line. A smaller fraction's text is the beginning of a larger one's; validation and test text stay.
+        separator: What stands between the fields of a file: one character, or ``comma``, ``semicolon``, ``tab``,
+            ``pipe``, ``space``; null: as the file's name ends, or found by looking.
+        quoting: ``double``, ``backslash`` or ``none``; see :class:`gru_bench.data.delimited.Reading`.
+        columns: Names of the columns of files whose first line is a row already; null: the first line names them.
+        encoding: Of files of text that have no byte order mark; null is UTF-8.
 
     Attributes:
         notes: What :meth:`load` had to decide and a reader should know, one sentence each.
@@ -48,6 +56,10 @@ class Text:
         text: str | None = None,
         revision: str | None = None,
         fraction: Annotated[float, Gt(0), Le(1)] = 1.0,
+        separator: str | None = None,
+        quoting: str | None = None,
+        columns: list[str] | None = None,
+        encoding: str | None = None,
     ) -> None:
         self._made = None if made is None else {SPLIT_ALIASES.get(split, split): whole for split, whole in made.items()}
         self.path = path
@@ -55,6 +67,7 @@ class Text:
         self.text = text
         self.revision = revision
         self.fraction = fraction
+        self.reading = Reading(separator, quoting, None if columns is None else tuple(columns), encoding)
         self.notes: list[str] = []
         self.whole = ""
         if path is None and (name is not None or text is not None or revision is not None):
@@ -81,7 +94,12 @@ class Text:
         if self.path is not None and content.startswith("hub:") and not source.COMMIT.fullmatch(self.revision or ""):
             rows = source.load_splits(self.path, self.name, self.revision)
             content += ":" + ",".join(f"{split}={rows[split]._fingerprint}" for split in sorted(rows))
-        return {"content": content, "column": self.text, "fraction": self.fraction}
+        return {
+            "content": content,
+            "column": self.text,
+            "reading": dataclasses.asdict(self.reading),
+            "fraction": self.fraction,
+        }
 
     def load(self) -> dict[str, str]:
         """The text of ``train``, ``valid`` and ``test``. Every row of a source ends with a newline, the last too.
@@ -119,7 +137,7 @@ class Text:
         return {split: join(topics) for split, topics in carved.items()}
 
     def _load_columns(self, path: str) -> dict[str, str]:
-        rows = source.load_splits(path, self.name, self.revision)
+        rows = source.load_splits(path, self.name, self.revision, self.reading, self.notes)
         if "train" not in rows:
             raise UserError(f"data.path={path}: no train split; there are {', '.join(sorted(rows))}")
         column = self._column(path, rows["train"])
@@ -166,9 +184,15 @@ class Text:
         column = self.text
         if column is None and ("text" in strings or len(strings) == 1):
             column = "text" if "text" in strings else strings[0]
+        chosen = self.text is None and column != "text"
+        hint = ""
+        if self.reading.columns is None and source.is_delimited(path) and (chosen or column not in strings):
+            hint = header_hint(rows.with_format("arrow")[:], ["text"])
         if column is None or column not in strings:
             asked = "which column is the text?" if column is None else f"data.text={column} is no column of text."
-            raise UserError(f"data.path={path}: {asked} Text is in: {', '.join(strings) or 'no column'}")
+            raise UserError(f"data.path={path}: {asked} Text is in: {some_names(strings) or 'no column'}{hint}")
+        if hint:  # a row must not get lost as the name of the only column
+            raise UserError(f"data.path={path}: data.text is not set, and {some_names(strings)} is no name{hint}")
         return column
 
 

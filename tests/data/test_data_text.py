@@ -243,7 +243,7 @@ def test_too_few_lines_to_carve_from(tmp_path: Path, missing: tuple[str, ...], t
 @pytest.mark.parametrize("name", ["train.txt", "train.csv", "train.jsonl"])
 def test_undecodable_bytes_are_placed(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"text\nfine\nnot \xff fine\n")
-    with pytest.raises(UserError, match=rf"{name} is not UTF-8: byte 0xff at position 14 \(line 3\)"):
+    with pytest.raises(UserError, match=rf"{name}: not UTF-8: byte 0xff at position 14 \(line 3\)"):
         make(tmp_path).load()
 
 

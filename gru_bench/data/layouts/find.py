@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from gru_bench.data.delimited import Reading
 from gru_bench.data.layouts.base import STRUCTURED, Files, Layout, Read, ending, files_id, listed
 from gru_bench.data.layouts.conll import CoNLL
 from gru_bench.data.layouts.conllu import CoNLLU
@@ -48,32 +49,36 @@ class Found:
         return {split: datasets.Dataset.from_dict(columns) for split, columns in read.splits.items()}, read
 
 
-def find(path: str, columns: Mapping[str, str], asked: str | None, encoding: str | None) -> Found | None:
+def find(path: str, columns: Mapping[str, str], asked: str | None, reading: Reading) -> Found | None:
     """The layout of the files at ``path``; None where there is nothing, or another reader is to take it.
 
     Args:
         path: A file or a folder.
         columns: Names of columns by role; a layout is tried where it has the answer that is among them.
         asked: Name of the layout, or None.
-        encoding: What text is in; None is UTF-8.
+        reading: What was asked for about tables and encodings; where it is about a table, no layout is looked for.
 
     Raises:
         UserError: The layout that was named has no file there, or does not have what the task needs.
     """
     place = Path(path).expanduser()
+    of_tables = {"separator": reading.separator, "quoting": reading.quoting, "columns": reading.columns}
+    given = [name for name, value in of_tables.items() if value is not None]
     if asked is not None:
+        if given:
+            raise UserError(f"data.{given[0]} is about tables, and data.layout={asked} is none; valid: one of them")
         layout = next(layout for layout in LAYOUTS if layout.name == asked)
         if layout.answer not in columns:
             valid = [one.name for one in LAYOUTS if one.answer in columns]
             needed = next((role for role in ANSWERS if role in columns), "column")
             raise UserError(f"data.layout={asked}: it has no {needed}; valid: {', '.join(valid)}")
-        found = layout.files(place, columns, encoding) if place.exists() else {}
+        found = layout.files(place, columns, reading.encoding) if place.exists() else {}
         if not found:
             raise UserError(f"data.layout={asked}: nothing at data.path={path} is of that layout")
-        return Found(layout, place, found, encoding)
-    if not place.exists() or any(ending(file) in STRUCTURED for file in listed(place)):
+        return Found(layout, place, found, reading.encoding)
+    if given or not place.exists() or any(ending(file) in STRUCTURED for file in listed(place)):
         return None
     for layout in LAYOUTS:
-        if layout.answer in columns and (found := layout.files(place, columns, encoding)):
-            return Found(layout, place, found, encoding)
+        if layout.answer in columns and (found := layout.files(place, columns, reading.encoding)):
+            return Found(layout, place, found, reading.encoding)
     return None
