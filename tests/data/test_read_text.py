@@ -1,12 +1,12 @@
 """Files of text: encodings, byte order marks, gzip, and what is said of bytes that are none."""
 
-import gzip
 from pathlib import Path
 
 import pytest
 from made_rows import load, refuses
 
 from gru_bench.data import read_text
+
 
 @pytest.mark.parametrize("filler", [10, read_text.CHUNK_BYTES - 8, read_text.CHUNK_BYTES - 2])
 def test_bytes_that_are_no_text_are_found(tmp_path: Path, filler: int) -> None:
