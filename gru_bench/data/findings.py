@@ -22,27 +22,18 @@ class Findings:
     """What data.yaml shows of the rows of each split.
 
     Attributes:
-        classes: Rows (or words) of each class, the most frequent first.
+        classes: Rows of each class, the most frequent first.
+        tags: Likewise words of each tag.
         lengths: Of what is read: median, 95th percentile and longest, before anything is cut.
         repeated: Rows whose content a row before them in the same split has.
         remarks: What a reader should look at, one sentence each.
     """
 
     classes: dict[str, dict[str, int]] = field(default_factory=dict)
+    tags: dict[str, dict[str, int]] = field(default_factory=dict)
     lengths: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
     repeated: dict[str, int] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
-
-    def add_classes(self, split: str, ids: Sequence[int], names: Sequence[str]) -> None:
-        """Count the classes of a split.
-
-        Args:
-            split: Its name.
-            ids: One class a row, or a word.
-            names: Names of all classes.
-        """
-        counted = Counter(ids).most_common()
-        self.classes[split] = {names[one]: number for one, number in counted}
 
     def add_lengths(self, what: str, lengths: Mapping[str, Sequence[int] | np.ndarray]) -> None:
         """Describe lengths by split.
@@ -73,8 +64,9 @@ class Findings:
     def notes(self) -> list[str]:
         """Sentences for a reader, of the training rows where the splits would say the same."""
         notes = []
-        if counted := self.classes.get("train"):
-            notes.append(f"classes (train): {list_counts(counted)}")
+        for what in ("classes", "tags"):
+            if counted := getattr(self, what).get("train"):
+                notes.append(f"{what} (train): {list_counts(counted)}")
         for what, by_split in self.lengths.items():
             if of := by_split.get("train"):
                 notes.append(
@@ -89,6 +81,16 @@ class Findings:
     def as_facts(self) -> dict[str, Any]:
         """What there is, as JSON and YAML hold it."""
         return {name: value for name, value in vars(self).items() if value}
+
+
+def count(ids: Sequence[int], names: Sequence[str]) -> dict[str, int]:
+    """How often each class occurs, the most frequent first.
+
+    Args:
+        ids: Classes, one a row or a word.
+        names: Names of all classes.
+    """
+    return {names[one]: number for one, number in Counter(ids).most_common()}
 
 
 def list_counts(counted: Mapping[str, int]) -> str:

@@ -10,7 +10,7 @@ from annotated_types import Gt, Le, Lt
 from gru_bench.data import labels, tags
 from gru_bench.data.columns import drop_without_text, flatten, header_hint, problem_of, some_names
 from gru_bench.data.delimited import Reading
-from gru_bench.data.findings import Findings, class_remarks
+from gru_bench.data.findings import Findings, class_remarks, count
 from gru_bench.data.layouts import find
 from gru_bench.data.source import (
     COMMIT,
@@ -278,7 +278,8 @@ class Rows:
                 counts[split]["unseen_tags"] = tags.count_unseen(split, raw[split], raw["train"], classes, notes)
             findings.add_repeats(split, hashes[split])
             if classes is not None:
-                findings.add_classes(split, _flat_ids(raw[split]), classes)
+                counted = findings.classes if "label" in self.columns else findings.tags
+                counted[split] = count(_flat_ids(raw[split]), classes)
         if "label" in self.columns:
             findings.remarks += class_remarks(findings.classes["train"], self.columns["label"])
         tables = {split: raw[split].drop_columns([NUMBER]) for split in SPLITS}
