@@ -7,7 +7,7 @@ Source: RFC 4180; IANA's text/tab-separated-values.
 import csv
 import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, get_args
@@ -59,7 +59,7 @@ class Reading:
         check_encoding(self.encoding)
         if self.separator is not None and not (len(self.character) == 1 and self.character not in '"\r\n'):
             raise UserError(
-                f"data.separator={self.separator}: valid: one character, or {', '.join([*SEPARATORS, 'space'])}"
+                f"data.separator={self.separator!r}: valid: one character, or {', '.join([*SEPARATORS, 'space'])}"
             )
         if self.quoting is not None and self.quoting not in QUOTINGS:
             raise UserError(f"data.quoting={self.quoting}: valid: {', '.join(get_args(Quoting))}, null")
@@ -90,15 +90,16 @@ class Form:
     even: bool = field(default=True, compare=False)
     """Whether all of the file's first rows have as many fields, and more than one."""
 
-    def rows(self, stream: TextIO) -> Any:
+    def rows(self, lines: Iterable[str]) -> Any:
         """Python's reader, which raises ``csv.Error`` where a quote is out of place."""
-        return csv.reader(stream, delimiter=self.separator, strict=True, **QUOTINGS[self.quoting])
+        return csv.reader(lines, delimiter=self.separator, strict=True, **QUOTINGS[self.quoting])
 
     @property
     def overrides(self) -> str:
         """The keys that ask for it."""
-        separator = NAMES.get(self.separator, f"'{self.separator}'")
-        return f"data.separator={separator} data.quoting={self.quoting}"
+        usual = form_of(self.separator, Reading()).quoting
+        quoting = "" if self.quoting == usual else f" data.quoting={self.quoting}"
+        return f"data.separator={NAMES[self.separator]}{quoting}"
 
 
 def read_delimited(file: Path, reading: Reading, own: str | None, notes: list[str]) -> "pa.Table":
@@ -341,17 +342,28 @@ class OneFile:
         return " or ".join(by_quoting[:1] or [form.overrides for form in found][:1])
 
     def _even(self, form: Form) -> bool:
-        expected: int | None = None if self.reading.columns is None else len(self.reading.columns)
+        """Whether all rows are as wide as the first, more than a field, with another form."""
+        wanted = None if self.reading.columns is None else len(self.reading.columns)
+        escapes = form.quoting != "backslash"  # a file without \" is not meant so
         with text_stream(self.file, self.reading.encoding) as stream:
+            lines: list[str] = []  # the one that is being read
             try:
-                for row in form.rows(stream):
-                    if row:
-                        expected = len(row) if expected is None else expected
-                        if len(row) != expected or expected < 2:
-                            return False
+                for row in form.rows(seen_lines(stream, lines)):
+                    escapes = escapes or any('\\"' in line for line in lines)
+                    lines.clear()
+                    wanted = len(row) if wanted is None and row else wanted
+                    if row and (len(row) != wanted or len(row) < 2):
+                        return False
             except csv.Error:
                 return False
-        return expected is not None
+        return wanted is not None and escapes
+
+
+def seen_lines(stream: TextIO, seen: list[str]) -> Iterator[str]:
+    """The lines of a stream, each also appended to a list."""
+    for line in stream:
+        seen.append(line)
+        yield line
 
 
 def missing_if_empty(column: "pa.Array") -> "pa.Array":

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 OWN_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 WHOLE = r"^-?(0|[1-9][0-9]{0,17})$"
-REAL = r"^-?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?$"
+REAL = r"^-?((0|[1-9][0-9]{0,14})(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$"
 LOOKED_AT = 100
 """So many values of a column are tried before all of them are."""
 

@@ -115,7 +115,9 @@ def test_a_file_that_is_no_table(tmp_path: Path) -> None:
     refuses(r"ragged\.csv, line 3: 4 fields under a header of 2; valid: 2 fields in each row", lambda: load(ragged))
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"review": "a", "stars": 1}\n{"review": what\n')
-    refuses(r"broken\.jsonl, line 2, column 12: no JSON: Expecting value; valid: one object a line", lambda: load(broken))
+    refuses(
+        r"broken\.jsonl, line 2, column 12: no JSON: Expecting value; valid: one object a line", lambda: load(broken)
+    )
     for name in ("empty.csv", "empty.jsonl", "empty.parquet"):
         (tmp_path / name).write_text("")
         refuses(f"{name} is an empty file", lambda name=name: load(tmp_path / name))  # type: ignore[misc]
