@@ -90,21 +90,29 @@ def problem_of(role: str, kind: Any) -> str | None:
     return "it must hold one value per row" if is_list else None
 
 
-def drop_incomplete(
+def drop_without_text(
     raw: dict[str, "pa.Table"], counts: dict[str, dict[str, int]], notes: list[str]
 ) -> dict[str, "pa.Table"]:
-    """Leave out rows without source or target."""
+    """Leave out rows without text, or of pairs of texts those that lack a side; white space is no text."""
+    roles = [role for role in ("text", "source", "target") if role in next(iter(raw.values())).schema.names]
+    count, lack = ("incomplete", "lack a side") if "target" in roles else ("no_text", "have no text")
     kept: dict[str, pa.Table] = {}
     for split, table in raw.items():
-        sides = [
-            np.asarray(table.column(role).is_valid()) for role in ("source", "target") if role in table.schema.names
-        ]
-        rows = np.flatnonzero(np.logical_and.reduce(sides))
-        counts[split]["incomplete"] = number = len(table) - len(rows)
+        rows = np.flatnonzero(np.logical_and.reduce([_holds_text(table.column(role)) for role in roles]))
+        counts[split][count] = number = len(table) - len(rows)
         if number:
-            notes.append(f"{number:,} of {len(table):,} {split} rows lack a side and are not used")
+            notes.append(f"{number:,} of {len(table):,} {split} rows {lack} and are not used")
         kept[split] = table.take(rows) if number else table
     return kept
+
+
+def _holds_text(column: "pa.ChunkedArray") -> np.ndarray:
+    import pyarrow.compute as pc
+
+    if column.null_count == len(column):  # nothing at all has any type
+        return np.zeros(len(column), dtype=bool)
+    words = pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(column)), 0)
+    return np.asarray(pc.fill_null(words, False))
 
 
 def _is_text(kind: Any) -> bool:

@@ -21,6 +21,10 @@ SPLITS = ("train", "valid", "test")
 CARVED_SHARE = 0.1
 """Part of all characters that goes to each split that the source does not have."""
 
+SPACE = re.compile(r"\s+")
+LONGEST_WORD = 200
+"""Characters; text that has no white space for longer has no words between which it could be cut."""
+
 
 class Text:
     """Running text for language models.
@@ -34,7 +38,8 @@ class Text:
         text: Column that holds the text; None takes ``text``, or the only column of strings.
         revision: Branch, tag or commit on the hub. A commit lets prepared data be used without asking the hub.
         fraction: Part of the training text that is used, for learning curves over data size: its head, up to the end
-            of a line. A smaller fraction's text is the beginning of a larger one's; validation and test text stay.
+            of a line (of a text that is one line, of a word). A smaller fraction's text is the beginning of a larger
+            one's; validation and test text stay.
         separator: What stands between the fields of a file: one character, or ``comma``, ``semicolon``, ``tab``,
             ``pipe``, ``space``; null: as the file's name ends, or found by looking.
         quoting: ``double``, ``backslash`` or ``none``; see :class:`gru_bench.data.delimited.Reading`.
@@ -107,7 +112,8 @@ class Text:
         A source whose split is one row of several lines has that text as it is.
 
         A split that the source does not have is carved from its training text: the text is cut in a hundred runs of
-        lines, and a fixed hash picks the runs.
+        lines, and a fixed hash picks the runs. Of a text whose lines are too long for that, such as one that is a
+        single line, the last tenth is the test text and the tenth before it the validation text.
 
         Raises:
             UserError: No such data, no such column, or a split without text.
@@ -159,17 +165,30 @@ class Text:
         lacking = f"no {' and no '.join(missing)} split in the source"
         runs = runs_of_lines(splits["train"])
         carved = {split: join(pieces) for split, pieces in carve(runs, missing).items()}
+        if all(text.strip() for text in carved.values()):
+            self.notes.append(f"{lacking}: carved from train by a fixed hash")
+            return splits | carved
+        carved = tails(splits["train"], missing)
         if not all(text.strip() for text in carved.values()):
             raise UserError(
-                f"{self._where}: {lacking}, and the train split has too few lines to carve "
-                f"{'them' if len(missing) > 1 else 'it'} from; valid: about twenty, each a tenth of the text at most"
+                f"{self._where}: {lacking}, and the train split has too little text to carve "
+                f"{'them' if len(missing) > 1 else 'it'} from; valid: about twenty words or more"
             )
-        self.notes.append(f"{lacking}: carved from train by a fixed hash")
+        lines = splits["train"].count("\n")
+        told = "one line" if lines < 2 else f"{lines:,} lines, too long to be shared out"
+        places = {"valid": "the tenth before it" if "test" in missing else "the last tenth", "test": "the last tenth"}
+        self.notes.append(
+            f"{lacking}, and the text is {told}: {' and '.join(f'{places[s]} is {s}' for s in reversed(missing))}, "
+            "cut between words where there are any"
+        )
         return splits | carved
 
     def _head(self, text: str) -> str:
         """The part of the training text that ``fraction`` asks for."""
-        stop = text.find("\n", max(math.ceil(self.fraction * len(text)) - 1, 0)) + 1 or len(text)
+        start = max(math.ceil(self.fraction * len(text)) - 1, 0)
+        stop = text.find("\n", start) + 1 or len(text)
+        if "\n" not in text[:-1]:
+            stop = next_word(text, start + 1)
         head = text[:stop]
         if not head.strip():
             raise UserError(f"data.fraction={self.fraction:g}: that much of the training text holds no text")
@@ -242,6 +261,26 @@ def carve(pieces: dict[str, str], splits: tuple[str, ...]) -> dict[str, list[str
         if split in room:
             room[split] -= len(pieces[key])
     return {split: [pieces[key] for key in pieces if chosen[key] == split] for split in ("train", *splits)}
+
+
+def tails(text: str, splits: tuple[str, ...]) -> dict[str, str]:
+    """Cut a text's end off: each of ``splits`` gets a tenth of the characters in their order, ``train`` the head.
+
+    Each part ends with a newline.
+    """
+    starts = [next_word(text, round(len(text) * (1 - CARVED_SHARE * left))) for left in range(len(splits), 0, -1)]
+    edges = [0, *starts, len(text)]
+    parts = [text[start:stop] for start, stop in itertools.pairwise(edges)]
+    return {
+        split: part if part.endswith("\n") else f"{part.rstrip(' ')}\n"
+        for split, part in zip(("train", *splits), parts, strict=True)
+    }
+
+
+def next_word(text: str, start: int) -> int:
+    """Where the first word begins at ``start`` or after; ``start`` itself where there are no words for long."""
+    space = SPACE.search(text, max(start - 1, 0), start + LONGEST_WORD)
+    return start if space is None else space.end()
 
 
 def join(rows: list[str]) -> str:

@@ -78,7 +78,8 @@ class Recorder:
         self.run.params({"data_fingerprint": known.fingerprint, "notes": "; ".join(notes)})
         if self.task.facts:
             self.run.params({f"data.{name}": value for name, value in self.task.facts.items()})
-            self.run.text(DATA_FILE, yaml.safe_dump({"notes": notes, "facts": self.task.facts}, sort_keys=False))
+            found = {"notes": notes, "facts": self.task.facts} | self.task.findings
+            self.run.text(DATA_FILE, yaml.safe_dump(found, sort_keys=False, allow_unicode=True))
         self.trivial = known.trivial
         for name, value in self.trivial.items():
             self._value("test", f"trivial_{name}", value, name)

@@ -121,6 +121,7 @@ class Translation(Translate):
             f"chrF2: {chrf}",
             f"padding is {padding:.1%} of the steps of a training epoch",
         ]
+        self.findings = facts["findings"]
         self.facts = facts["counts"] | {"padding_share": round(padding, 4)}
 
     def _prepare(self) -> Prepared:

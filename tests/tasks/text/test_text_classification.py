@@ -93,7 +93,8 @@ def test_scores_are_in_the_order_of_the_rows() -> None:
     test = [
         {"review": "one two three four five", "stars": "pos"},
         {"review": "one", "stars": "neg"},
-        {"review": "", "stars": "neg"},
+        {"review": " ", "stars": "neg"},
+        {"review": "nine", "stars": "neg"},
         {"review": "one two three four five six seven", "stars": "neg"},
     ]
     task = make({"train": rows(50), "valid": rows(11, 50), "test": test}, batch_size=3)
@@ -104,9 +105,8 @@ def test_scores_are_in_the_order_of_the_rows() -> None:
     assert scores.metrics["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
     assert scores.samples["text"][1:3] == [UNK, UNK]
     assert scores.samples["prediction"] == ["pos", "neg", "neg", "pos"]
-    assert task.facts["test_empty"] == 1
-    assert task.facts["test_cut"] == 1
-    assert "1 test rows hold no word and are read as one <unk>" in task.notes
+    assert (task.facts["test_no_text"], task.facts["test_empty"], task.facts["test_cut"]) == (1, 0, 1)
+    assert "1 of 5 test rows have no text and are not used" in task.notes
     assert "1 of 4 test rows are cut to their first 6 words" in task.notes
 
 
