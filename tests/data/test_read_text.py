@@ -1,5 +1,6 @@
 """Files of text: encodings, byte order marks, gzip, and what is said of bytes that are none."""
 
+import gzip
 from pathlib import Path
 
 import pytest
