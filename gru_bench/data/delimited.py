@@ -339,7 +339,7 @@ class OneFile:
                 found.append(form)
         # another quoting is likelier than another separator, and one of each is enough
         by_quoting = [f"data.quoting={form.quoting}" for form in found if form.separator == self.form.separator]
-        return " or ".join(by_quoting[:1] or [form.overrides for form in found][:1])
+        return " or ".join(by_quoting[:1] or sorted((form.overrides for form in found), key=len)[:1])
 
     def _even(self, form: Form) -> bool:
         """Whether all rows are as wide as the first, more than a field, with another form."""

@@ -20,7 +20,9 @@ LOOKED_AT = 100
 """So many values of a column are tried before all of them are."""
 
 
-def read_splits(splits: dict[str, list[Path]], kind: str, reading: Reading, notes: list[str]) -> dict[str, Any]:
+def read_splits(
+    splits: dict[str, list[Path]], kind: str, reading: Reading, notes: list[str], features: Any = None
+) -> dict[str, Any]:
     """The rows of each split as a ``datasets.Dataset``.
 
     Args:
@@ -28,6 +30,7 @@ def read_splits(splits: dict[str, list[Path]], kind: str, reading: Reading, note
         kind: ``csv``, ``json`` or ``text``.
         reading: How they are written.
         notes: Gets what a reader should know.
+        features: The types of all columns, where a data set's card says them.
 
     Raises:
         UserError: A file that is not what it should be, or whose columns are not those of the others.
@@ -50,8 +53,14 @@ def read_splits(splits: dict[str, list[Path]], kind: str, reading: Reading, note
     if kind == "csv":
         assert first is not None
         tables = with_numbers({split: with_columns(table, first[1].column_names) for split, table in tables.items()})
+    info = datasets.DatasetInfo(features=features)
+    if features is not None:
+        tables = {split: datasets.table.table_cast(table, features.arrow_schema) for split, table in tables.items()}
     # a fingerprint of its own would be a hash of all rows, which nobody asks for
-    return {split: datasets.Dataset(table, fingerprint=f"local-{split}") for split, table in tables.items()}
+    return {
+        split: datasets.Dataset(table, info=info.copy(), fingerprint=f"local-{split}")
+        for split, table in tables.items()
+    }
 
 
 def read_file(file: Path, kind: str, reading: Reading, notes: list[str]) -> "pa.Table":

@@ -16,6 +16,7 @@ from gru_bench.data.source import (
     COMMIT,
     SPLIT_ALIASES,
     Made,
+    check_hub_keys,
     is_delimited,
     load_splits,
     made_id,
@@ -170,6 +171,7 @@ class Rows:
         if self._made is not None:
             return made_id(self._made)
         assert self.path is not None
+        check_hub_keys(self.path, self.name, self.revision)
         found = self._layout()
         return source_id(self.path, self.name, self.revision) if found is None else found.source_id()
 

@@ -5,6 +5,7 @@ Files of text are read by this package, strictly (``delimited.py``, ``json_rows.
 """
 
 import contextlib
+import dataclasses
 import glob
 import hashlib
 import json
@@ -20,7 +21,7 @@ from urllib.request import getproxies
 from gru_bench.cache_dir import cache_dir, replace_text
 from gru_bench.data import folders
 from gru_bench.data.delimited import SEPARATORS, Reading, looks_delimited
-from gru_bench.data.read_files import read_splits
+from gru_bench.data.read_files import OWN_SEPARATORS, read_splits
 from gru_bench.errors import UserError
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -131,6 +132,22 @@ def source_id(path: str, name: str | None, revision: str | None) -> str:
     return f"files:{sha.hexdigest()[:16]}"
 
 
+def check_hub_keys(path: str, name: str | None, revision: str | None) -> None:
+    """Check that no configuration or revision is asked of one file.
+
+    A folder may stand for a data set on the hub, whose keys it then ignores.
+
+    Raises:
+        UserError: One is.
+    """
+    asked = f"data.name={name}" if name is not None else f"data.revision={revision}"
+    if (name is not None or revision is not None) and Path(path).expanduser().is_file():
+        raise UserError(
+            f"{asked}: a configuration or revision is chosen of a data set on the hub, and data.path={path} is a file; "
+            "valid: null"
+        )
+
+
 def made_splits(made: Made) -> dict[str, list[dict[str, Any]]]:
     """Rows made in Python as lists by split.
 
@@ -190,12 +207,7 @@ def load_splits(
     reading, notes = reading or Reading(), [] if notes is None else notes
     local = is_local(path)
     place = Path(path).expanduser()
-    if local and place.is_file() and (name is not None or revision is not None):
-        asked = f"data.name={name}" if name is not None else f"data.revision={revision}"
-        raise UserError(
-            f"{asked}: a configuration or revision is chosen of a data set on the hub, and data.path={path} is a file; "
-            "valid: null"
-        )
+    check_hub_keys(path, name, revision)
     files = data_files(place) if local else []  # a better message than that of datasets
     for file in files:
         if file.stat().st_size == 0:
@@ -242,8 +254,9 @@ def load_local(
         configuration = own_configuration(folder, name)
         if kind == "parquet":
             return datasets.load_dataset(str(folder), configuration)
-        listed = datasets.load_dataset_builder(str(folder), configuration).config.data_files or {}
-        splits = {str(split): [Path(file) for file in chosen] for split, chosen in listed.items()}
+        builder = datasets.load_dataset_builder(str(folder), configuration)
+        splits = {str(split): [Path(file) for file in chosen] for split, chosen in builder.config.data_files.items()}
+        return read_splits(splits, kind, card_reading(builder.config, reading), notes, builder.info.features)
     else:
         splits = folders.splits_of(files, place)
     if kind == "parquet":
@@ -279,6 +292,16 @@ def chosen_kind(place: Path, files: list[Path], reading: Reading, notes: list[st
             "data.columns=[label,text] where its first line is a row already"
         )
     return files, "csv" if kind is None or reading.delimited else kind
+
+
+def card_reading(config: Any, reading: Reading) -> Reading:
+    """How files of fields are written, from a data set's card where the user does not say it."""
+    names = getattr(config, "names", None) if reading.columns is None else reading.columns
+    separator = getattr(config, "sep", None) if reading.separator is None else reading.separator
+    usual = separator in OWN_SEPARATORS.values() and reading.separator is None
+    return dataclasses.replace(
+        reading, columns=None if names is None else tuple(names), separator=None if usual else separator
+    )
 
 
 def has_card(folder: Path) -> bool:
@@ -321,4 +344,4 @@ def reason(error: BaseException) -> str:
     differing = differs[1] if differs else cause.details() if isinstance(cause, datasets.table.CastError) else None
     if differing is not None:
         return f"its files must have the same columns, but {' '.join(differing.split())}"
-    return next(iter(str(cause).splitlines()), type(cause).__name__)
+    return next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)

@@ -280,7 +280,7 @@ def test_numbers_are_numbers_where_nothing_else_is_in_the_column() -> None:
     assert two["train"].to_pydict() == {"a": ["1"]}
 
 
-@hypothesis.settings(max_examples=40)
+@hypothesis.settings(max_examples=40, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 @hypothesis.given(
     rows=st.lists(
         st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), min_size=3, max_size=3),

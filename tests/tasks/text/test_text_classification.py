@@ -246,13 +246,22 @@ def test_own_data(gru_bench: Command, layout: str, capsys: pytest.CaptureFixture
     assert facts.train_rows == (240 if layout == "file" else 270)
 
 
+def test_own_data_without_names_in_another_encoding(gru_bench: Command) -> None:
+    lines = [f"{row['stars']};{row['review']}, à la carte\n" for row in rows(300)]
+    Path("été [1].txt").write_text("".join(lines), encoding="latin-1")
+    keys = ["data.columns=[stars,review]", "data.encoding=latin-1", "data.separator=semicolon", "data.quoting=none"]
+    assert gru_bench("data.path='été [1].txt'", "data.text=review", "data.label=stars", *keys) == 0
+    facts = OmegaConf.load(next(Path("mlartifacts").rglob("data.yaml"))).facts
+    assert facts.train_rows + facts.valid_rows + facts.test_rows == 300
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (["data.path=./nothing"], "data.path=./nothing: no such folder or file"),
         (["data.path=reviews.csv", "data.text=txt", "data.label=stars"], "no such column in the train split"),
         (["data.path=reviews.csv", "data.text=review", "data.label=one"], "have only '1'; valid: two classes or more"),
-        (["data.path=latin.csv", "data.text=review", "data.label=stars"], "latin.csv is not UTF-8: byte 0xe9"),
+        (["data.path=latin.csv", "data.text=review", "data.label=stars"], "latin.csv: not UTF-8: byte 0xe9"),
         (
             ["data.path=reviews.csv", "data.text=review", "data.label=stars", "data.fraction=2"],
             "less than or equal to 1",

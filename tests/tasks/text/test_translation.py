@@ -457,7 +457,8 @@ COLUMNS = ["data.source=en", "data.target=de"]
             ["data.path=pairs.csv", "data.source=en", "data.target=n"],
             "data.target=n: it must hold text, and that column",
         ),
-        (["data.path=latin.csv", *COLUMNS], "latin.csv is not UTF-8: byte 0xfc"),
+        (["data.path=three.tsv", *COLUMNS], "data.path=three.tsv, line 2: 3 fields under a header of 2; valid: a name"),
+        (["data.path=latin.csv", *COLUMNS], "latin.csv: not UTF-8: byte 0xfc"),
         (
             ["data.path=void.csv", *COLUMNS],
             "the train split has 0 rows that can be used (30 of 30 train rows lack a side and are not used); valid:",
@@ -481,6 +482,7 @@ def test_bad_input_is_one_line(
 ) -> None:
     pd.DataFrame([row | {"n": 1} for row in rows(30)]).to_csv("pairs.csv", index=False)
     pd.DataFrame([row | {"de": None} for row in rows(30)]).to_csv("void.csv", index=False)
+    Path("three.tsv").write_text("en\tde\ngreen\tgrün\tby nobody\n", encoding="utf-8")
     Path("latin.csv").write_bytes(b"en,de\ngreen,gr\xfcn\n")
     assert gru_bench(*changes) == 2
     stderr = capsys.readouterr().err
