@@ -24,11 +24,13 @@ class Fitted:
     Attributes:
         empty: Texts without a word: each became one ``<unk>``.
         cut: Texts that were longer than the limit and lost their end.
+        lengths: (R,) words of each text before it was cut.
     """
 
     sequences: Ragged
     empty: int
     cut: int
+    lengths: np.ndarray
 
 
 def make_tokenize(tokenizer: Tokenizer, *, lowercase: bool) -> Tokenize:
@@ -72,14 +74,14 @@ def learn(
     order: defaultdict[str, int] = defaultdict()
     order.default_factory = order.__len__  # ids in order of first sight, until all counts are known
     order[UNK]
-    values, offsets, empty, cut = _collect(texts, tokenize, order.__getitem__, order[UNK], max_length)
+    values, offsets, empty, cut, lengths = _collect(texts, tokenize, order.__getitem__, order[UNK], max_length)
     seen_N = np.frombuffer(values, dtype=np.int32)
     counts = np.bincount(seen_N, minlength=len(order)).tolist()
     vocabulary = Vocabulary.from_counts(
         dict(zip(order, counts, strict=True)), max_size=max_vocab_size, min_count=min_count, specials=specials
     )
     final_V = np.array([vocabulary.index.get(token, vocabulary.unk) for token in order])
-    return vocabulary, Fitted(pack(final_V[seen_N], offsets, len(vocabulary)), empty, cut)
+    return vocabulary, Fitted(pack(final_V[seen_N], offsets, len(vocabulary)), empty, cut, lengths)
 
 
 def learn_and_encode(
@@ -137,8 +139,8 @@ def encode(
     """Sequences over a vocabulary that exists; words that are not in it become ``<unk>``."""
     index, unk = vocabulary.index, vocabulary.unk
     look_up = lambda token: index.get(token, unk)  # noqa: E731
-    values, offsets, empty, cut = _collect(texts, tokenize, look_up, unk, max_length)
-    return Fitted(pack(values, offsets, len(vocabulary)), empty, cut)
+    values, offsets, empty, cut, lengths = _collect(texts, tokenize, look_up, unk, max_length)
+    return Fitted(pack(values, offsets, len(vocabulary)), empty, cut, lengths)
 
 
 def _collect(
@@ -147,11 +149,12 @@ def _collect(
     look_up: Callable[[str], int],
     unk: int,
     max_length: int | None,
-) -> "tuple[array[int], array[int], int, int]":
-    values, offsets = array("i"), array("q", [0])
+) -> "tuple[array[int], array[int], int, int, np.ndarray]":
+    values, offsets, lengths = array("i"), array("q", [0]), array("i")
     empty = cut = 0
     for text in texts:
         tokens = tokenize(text or "")
+        lengths.append(len(tokens))
         if max_length is not None and len(tokens) > max_length:
             tokens = tokens[:max_length]
             cut += 1
@@ -161,4 +164,4 @@ def _collect(
             values.append(unk)
             empty += 1
         offsets.append(len(values))
-    return values, offsets, empty, cut
+    return values, offsets, empty, cut, np.frombuffer(lengths, dtype=np.int32)

@@ -57,7 +57,7 @@ def prepare(loaded: Loaded, limits: Limits) -> tuple[Prepared, Texts]:
 
     Arrays: ``train.source``, ``train.target`` ... are ragged ids, targets with ``<eos>`` at their end; ``valid.words``
     and ``test.words`` (R,) are the number of words of each source. Facts: ``codecs`` by side, ``references`` (the
-    targets' raw texts) of validation and test, ``counts``, ``notes``.
+    targets' raw texts) of validation and test, ``counts``, ``notes``, ``findings``.
 
     Raises:
         UserError: No training row is short enough.
@@ -85,14 +85,22 @@ def prepare(loaded: Loaded, limits: Limits) -> tuple[Prepared, Texts]:
         for split, fit in fitted.items():
             arrays |= ragged_arrays(f"{split}.{side}", fit.sequences)
         counts |= _counts_of(side, fitted, Codec(codecs[side]).vocabulary)
+    found = loaded.findings
+    words = {
+        side: {split: np.array([len(take_apart(text)) for text in texts[split][side]]) for split in SPLITS}
+        for side in SIDES
+    }
+    for side, by_split in words.items():
+        found.add_lengths(f"words a {side}", by_split)
     for split in SPLITS[1:]:
-        words_R = np.array([len(take_apart(text)) for text in texts[split]["source"]])
+        words_R = words["source"][split]
         arrays[f"{split}.words"] = words_R.astype(smallest(int(words_R.max()) + 1))
     facts = {
         "codecs": codecs,
         "references": {split: texts[split]["target"] for split in SPLITS[1:]},
         "counts": counts,
-        "notes": [*loaded.notes, *_notes_of(counts, limits), *notes],
+        "notes": [*loaded.notes, *_notes_of(counts, limits), *notes, *found.notes()],
+        "findings": found.as_facts(),
     }
     return Prepared(arrays, facts), texts
 

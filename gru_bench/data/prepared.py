@@ -80,7 +80,7 @@ def key_of(recipe: dict[str, Any], build: Callable[[], Prepared]) -> str:
 def code_id() -> str:
     """A hash of this room's source files, so that nothing is taken for what other code would have made of it."""
     sha = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
         sha.update(f"{file.name}\0".encode() + file.read_bytes())
     return sha.hexdigest()
 

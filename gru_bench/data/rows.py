@@ -1,5 +1,6 @@
 """Rows with named columns in three splits: what a task for whole rows (not for running text) reads."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,8 +8,21 @@ import numpy as np
 from annotated_types import Gt, Le, Lt
 
 from gru_bench.data import labels, tags
-from gru_bench.data.columns import drop_incomplete, flatten, problem_of
-from gru_bench.data.source import COMMIT, SPLIT_ALIASES, Made, load_splits, made_id, made_splits, source_id
+from gru_bench.data.columns import drop_without_text, flatten, header_hint, problem_of, some_names
+from gru_bench.data.delimited import Reading
+from gru_bench.data.findings import Findings, class_remarks, count
+from gru_bench.data.layouts import find
+from gru_bench.data.source import (
+    COMMIT,
+    SPLIT_ALIASES,
+    Made,
+    check_hub_keys,
+    is_delimited,
+    load_splits,
+    made_id,
+    made_splits,
+    source_id,
+)
 from gru_bench.data.split import carve, content_hashes, fraction_of, near_duplicates, num_shared
 from gru_bench.errors import UserError
 
@@ -32,9 +46,11 @@ class Loaded:
         tables: One table per split; its columns are named by their roles. No row is unlabeled; labels are ids.
         classes: Names of the classes, or None without labels.
         counts: By split: ``rows`` that are used, ``unlabeled`` ones that are not (or, of pairs of texts,
-            ``incomplete`` ones), ``also_in_train``; for ``train`` also ``before_fraction``. With words and tags also
-            ``empty`` rows, which are not used, and words with ``unseen_tags``, which no training row has.
+            ``incomplete`` ones; of texts also ``no_text`` ones), ``also_in_train``, for the test ``also_in_valid``, and
+            for ``train`` ``before_fraction``. With words and tags also ``empty`` rows, which are not used, and words
+            with ``unseen_tags``, which no training row has.
         notes: What was decided and a reader should know, one sentence each.
+        findings: What the rows were, for data.yaml.
         whole: All training rows, where ``tables`` has a fraction of them: vocabularies are learned from these.
     """
 
@@ -43,6 +59,7 @@ class Loaded:
     counts: dict[str, dict[str, int]]
     notes: list[str] = field(default_factory=list)
     whole: "pa.Table | None" = None
+    findings: Findings = field(default_factory=Findings)
 
 
 class Rows:
@@ -64,7 +81,8 @@ class Rows:
             rows are all among a larger one's; validation and test rows, and what all training rows decide (classes,
             vocabularies), stay the same.
         fallback_test_split: Which split tests where the source's test split has no labels; null: it is refused.
-        text: Column of texts. A column inside another is named with a dot, such as ``translation.en``.
+        text: Column of texts. Rows without text are counted, and not used. A column inside another is named with a
+            dot, such as ``translation.en``.
         label: Column of labels: the data set's own classes, texts, or numbers. Missing ones, and -1 where the column
             has named classes or where training has no -1, are rows without a label: counted, and not used.
         tokens: Column of lists of words. Rows without a word are counted, and not used.
@@ -73,6 +91,13 @@ class Rows:
         source: Column of texts to translate.
         target: Column of their translations. Rows that lack a side are counted, and not used.
         slice: Column by whose values scores are also shown, or null.
+        layout: Of files that are no table: how rows are kept in them (see :mod:`gru_bench.data.layouts`); null: by
+            what stands in them.
+        separator: What stands between the fields of a file: one character, or ``comma``, ``semicolon``, ``tab``,
+            ``pipe``, ``space``; null: as the file's name ends, or found by looking.
+        quoting: ``double``, ``backslash`` or ``none``; see :class:`gru_bench.data.delimited.Reading`.
+        columns: Names of the columns of files whose first line is a row already; null: the first line names them.
+        encoding: Of files of text that have no byte order mark; null is UTF-8.
     """
 
     def __init__(
@@ -96,6 +121,11 @@ class Rows:
         source: str | None = None,
         target: str | None = None,
         slice: str | None = None,
+        layout: find.Name | None = None,
+        separator: str | None = None,
+        quoting: str | None = None,
+        columns: list[str] | None = None,
+        encoding: str | None = None,
     ) -> None:
         self._made = None if made is None else made_splits(made)
         self.path, self.name, self.revision = path, name, revision
@@ -103,7 +133,9 @@ class Rows:
         self.shares = {"test": test_share, "valid": valid_share}
         self.fraction = fraction
         self.fallback_test_split = fallback_test_split
-        columns = {
+        self.reading = Reading(separator, quoting, None if columns is None else tuple(columns), encoding)
+        self.layout = layout
+        roles = {
             "text": text,
             "tokens": tokens,
             "source": source,
@@ -112,9 +144,13 @@ class Rows:
             "tags": tags,
             "slice": slice,
         }
-        self.columns = {role: column for role, column in columns.items() if column is not None}
+        self.columns = {role: column for role, column in roles.items() if column is not None}
+        self._found: list[str] = []  # by _read(), for a reader to know
+        self._remarks: list[str] = []  # likewise, to look at
         if path is None and made is None:
             raise UserError("data.path: name a folder, a file, or a data set on the hub (organization/name)")
+        if layout is not None and path is None:
+            raise UserError(f"data.layout={layout} is how the files of data.path are read, and that is null")
 
     def require(self, *roles: str) -> None:
         """Check that the columns that a task needs are named.
@@ -135,7 +171,9 @@ class Rows:
         if self._made is not None:
             return made_id(self._made)
         assert self.path is not None
-        return source_id(self.path, self.name, self.revision)
+        check_hub_keys(self.path, self.name, self.revision)
+        found = self._layout()
+        return source_id(self.path, self.name, self.revision) if found is None else found.source_id()
 
     def recipe(self) -> dict[str, Any]:
         """All that decides which rows :meth:`load` gives, for the key of a cache.
@@ -148,9 +186,11 @@ class Rows:
         return {
             "content": content,
             "columns": self.columns,
+            "reading": dataclasses.asdict(self.reading),
             "splits": [self.valid_split, self.test_split, self.fallback_test_split],
             "shares": self.shares,
             "fraction": self.fraction,
+            "layout": self.layout,
         }
 
     def load(self) -> Loaded:
@@ -161,27 +201,32 @@ class Rows:
         """
         notes: list[str] = []
         found = self._read()
+        notes += self._found
+        findings = Findings(remarks=[*self._remarks])
+        read = len(notes)
         own_names = self._class_names(found["train"]) if "train" in found else None
         raw, counts = self._usable(found, self._choose(found, self.test_split), own_names, notes)
         if len(raw.get("test", "any")) == 0 and self.fallback_test_split is not None:
-            notes[:] = [
+            notes[read:] = [
                 f"none of the {len(found['test']):,} rows of the source's test split has a label: "
-                f"{self.fallback_test_split} is used for the test"
+                f"{self.fallback_test_split} is used for the test",
             ]
             raw, counts = self._usable(found, self._choose(found, self.fallback_test_split), own_names, notes)
+        if len(raw["train"]) < 2:
+            why = "".join(f" ({note})" for note in notes if " train rows " in note)
+            raise UserError(
+                f"{self._where}: the train split has {len(raw['train'])} {_rows(len(raw['train']))} that can be used"
+                f"{why}; valid: 2 or more"
+            )
         for split in ("valid", "test"):
             if len(raw.get(split, "any")) == 0:
                 others = [name for name in sorted(found) if name not in ("train", split)]
                 raise UserError(
-                    f"{self._where}: no row of the {split} split has {self._answer}; valid: data.{split}_split="
+                    f"{self._where}: no row of the {split} split has {self._answer(counts[split])}; "
+                    f"valid: data.{split}_split="
                     f"{' or '.join([*others, 'train'])} (train: carved from it)"
                 )
         del found
-        if len(raw["train"]) < 2:
-            raise UserError(
-                f"{self._where}: the train split has {len(raw['train'])} {_rows(len(raw['train']))} that can be used; "
-                "valid: 2 or more"
-            )
         content = next(role for role in READ if role in self.columns)
         hashes = {split: content_hashes(contents(table, content)) for split, table in raw.items()}
         lacking = [split for split in ("valid", "test") if split not in raw]
@@ -191,9 +236,11 @@ class Rows:
                 hashes["train"], {split: self.shares[split] for split in ("test", "valid") if split in lacking}
             )
             if len(parts["train"]) < 2:
+                different = len(np.unique(hashes["train"]))
                 raise UserError(
                     f"{self._where}: no {' and no '.join(lacking)} split, and too few different rows to carve "
-                    f"{'them' if len(lacking) > 1 else 'it'} from train"
+                    f"{'them' if len(lacking) > 1 else 'it'} from train ({different:,} in {len(hashes['train']):,} "
+                    f"{_rows(len(hashes['train']))}); valid: 3 or more different rows, or files for each split"
                 )
             whole, whole_hashes = raw["train"], hashes["train"]
             for split, rows in parts.items():
@@ -222,34 +269,51 @@ class Rows:
                 raise UserError(
                     f"data.fraction={self.fraction:g}: {len(kept)} of {before:,} training rows; valid: 2 or more"
                 )
-        known = np.unique(hashes["train"])
         for split in SPLITS:
             counts[split]["rows"] = len(raw[split])
-            if split != "train":
-                counts[split]["also_in_train"] = shared = num_shared(hashes[split], known)
+            for other in SPLITS[: SPLITS.index(split)]:
+                counts[split][f"also_in_{other}"] = shared = num_shared(hashes[split], np.unique(hashes[other]))
                 if shared:
-                    notes.append(f"{shared:,} of {len(raw[split]):,} {split} rows also occur in train; they are kept")
-                if "tags" in self.columns:
-                    assert classes is not None
-                    counts[split]["unseen_tags"] = tags.count_unseen(split, raw[split], raw["train"], classes, notes)
-        return Loaded({split: raw[split].drop_columns([NUMBER]) for split in SPLITS}, classes, counts, notes, every)
+                    notes.append(f"{shared:,} of {len(raw[split]):,} {split} rows also occur in {other}; they are kept")
+            if split != "train" and "tags" in self.columns:
+                assert classes is not None
+                counts[split]["unseen_tags"] = tags.count_unseen(split, raw[split], raw["train"], classes, notes)
+            findings.add_repeats(split, hashes[split])
+            if classes is not None:
+                counted = findings.classes if "label" in self.columns else findings.tags
+                counted[split] = count(_flat_ids(raw[split]), classes)
+        if "label" in self.columns:
+            findings.remarks += class_remarks(findings.classes["train"], self.columns["label"])
+        tables = {split: raw[split].drop_columns([NUMBER]) for split in SPLITS}
+        return Loaded(tables, classes, counts, notes, every, findings)
 
     @property
     def _where(self) -> str:
         return "data" if self.path is None else f"data.path={self.path}"
 
+    def _layout(self) -> find.Found | None:
+        """The files of ``path`` where they are in a layout that is no table."""
+        assert self.path is not None
+        return find.find(self.path, self.columns, self.layout, self.reading)
+
     def _read(self) -> dict[str, Any]:
+        self._found, self._remarks = [], []
         if self._made is None:
             assert self.path is not None
-            return load_splits(self.path, self.name, self.revision)
+            layout = self._layout()
+            if layout is None:
+                return load_splits(self.path, self.name, self.revision, self.reading, self._found)
+            rows, read = layout.read()
+            self._found, self._remarks = read.notes, read.remarks
+            return rows
         import datasets
 
         return {split: datasets.Dataset.from_list(rows) for split, rows in self._made.items()}
 
-    @property
-    def _answer(self) -> str:
-        """What a row is useless without."""
-        return "both sides" if "target" in self.columns else "a label"
+    def _answer(self, counts: dict[str, int]) -> str:
+        """What the rows of a split lack that are not used."""
+        label = "a text and a label" if counts.get("no_text") else "a label"
+        return "both sides" if "target" in self.columns else label
 
     def _usable(
         self, found: dict[str, Any], chosen: dict[str, str], own_names: list[str] | None, notes: list[str]
@@ -260,12 +324,12 @@ class Rows:
                 raise UserError(f"{self._where}: the {split} split is empty")
         raw = {split: self._select(name, found[name]) for split, name in chosen.items()}
         counts: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
+        if "text" in self.columns or "target" in self.columns:
+            raw = drop_without_text(raw, counts, notes)
         if "tokens" in self.columns and "tags" in self.columns:
             raw = tags.drop_empty(raw, self.columns, self._where, counts, notes)
         if "label" in self.columns or "tags" in self.columns:
             raw = self._drop_unlabeled(raw, own_names, counts, notes)
-        if "target" in self.columns:
-            raw = drop_incomplete(raw, counts, notes)
         return raw, counts
 
     def _choose(self, found: dict[str, Any], test_split: str | None) -> dict[str, str]:
@@ -309,7 +373,7 @@ class Rows:
             if column not in table.column_names:
                 raise UserError(
                     f"data.{role}={column}: no such column in the {split} split of {self.path or 'the rows'}; "
-                    f"there are {', '.join(table.column_names)}"
+                    f"there are {some_names(table.column_names)}{self._header_hint(table)}"
                 )
             kind = table.schema.field(column).type
             problem = problem_of(role, kind)
@@ -317,6 +381,12 @@ class Rows:
                 raise UserError(f"data.{role}={column}: {problem}, and that column holds {kind}")
         number = pa.array(range(1, len(table) + 1), pa.int64())
         return pa.table({NUMBER: number, **{role: table.column(column) for role, column in self.columns.items()}})
+
+    def _header_hint(self, table: "pa.Table") -> str:
+        """What to do where the names of columns look like values."""
+        if self.path is None or self.reading.columns is not None or not is_delimited(self.path):
+            return ""
+        return header_hint(table, list(self.columns))
 
     def _drop_unlabeled(
         self,
@@ -392,6 +462,13 @@ def _label_lists(table: "pa.Table", role: str) -> list[list[Any]]:
     if role == "label":
         return [[labels.plain(value)] for value in values]
     return [[None] if row is None else [labels.plain(value) for value in row] for row in values]
+
+
+def _flat_ids(table: "pa.Table") -> list[int]:
+    """The class of each row, or of each word."""
+    if "label" in table.column_names:
+        return contents(table, "label")
+    return [tag for row in contents(table, "tags") for tag in row]
 
 
 def _rows(number: int) -> str:

@@ -30,6 +30,8 @@ def _hash(content: Any) -> int:
 def carve(hashes_N: np.ndarray, shares: Mapping[str, float]) -> dict[str, np.ndarray]:
     """Share out rows: each name gets about its share of them, at least one, and ``train`` the rest.
 
+    Rows of equal content count once: else the rows of one text that many repeat would be most of a split.
+
     Args:
         hashes_N: One hash a row.
         shares: Share of each split that is to be made, in the order in which they are served.
@@ -39,9 +41,10 @@ def carve(hashes_N: np.ndarray, shares: Mapping[str, float]) -> dict[str, np.nda
     """
     left = np.ones(len(hashes_N), dtype=bool)
     chosen: dict[str, np.ndarray] = {}
+    num_different = len(np.unique(hashes_N))
     for split, share in shares.items():
-        wanted = max(1, round(share * len(hashes_N)))
-        ranked = np.sort(hashes_N[left])
+        wanted = max(1, round(share * num_different))
+        ranked = np.unique(hashes_N[left])
         threshold = ranked[-min(wanted, len(ranked))] if len(ranked) else 0
         taken = left & (hashes_N >= threshold)
         chosen[split] = np.flatnonzero(taken)

@@ -1,5 +1,6 @@
 """Running text in three splits: the text that every Python ships, a local folder, or a data set on the hub."""
 
+import dataclasses
 import hashlib
 import itertools
 import math
@@ -10,6 +11,8 @@ from typing import Annotated, Any
 from annotated_types import Gt, Le
 
 from gru_bench.data import source
+from gru_bench.data.columns import header_hint, some_names
+from gru_bench.data.delimited import Reading
 from gru_bench.data.source import SPLIT_ALIASES
 from gru_bench.data.vocabulary import keep_ends
 from gru_bench.errors import UserError
@@ -17,6 +20,10 @@ from gru_bench.errors import UserError
 SPLITS = ("train", "valid", "test")
 CARVED_SHARE = 0.1
 """Part of all characters that goes to each split that the source does not have."""
+
+SPACE = re.compile(r"\s+")
+LONGEST_WORD = 200
+"""Characters; text that has no white space for longer has no words between which it could be cut."""
 
 
 class Text:
@@ -31,7 +38,13 @@ class Text:
         text: Column that holds the text; None takes ``text``, or the only column of strings.
         revision: Branch, tag or commit on the hub. A commit lets prepared data be used without asking the hub.
         fraction: Part of the training text that is used, for learning curves over data size: its head, up to the end
-            of a line. A smaller fraction's text is the beginning of a larger one's; validation and test text stay.
+            of a line (of a text that is one line, of a word). A smaller fraction's text is the beginning of a larger
+            one's; validation and test text stay.
+        separator: What stands between the fields of a file: one character, or ``comma``, ``semicolon``, ``tab``,
+            ``pipe``, ``space``; null: as the file's name ends, or found by looking.
+        quoting: ``double``, ``backslash`` or ``none``; see :class:`gru_bench.data.delimited.Reading`.
+        columns: Names of the columns of files whose first line is a row already; null: the first line names them.
+        encoding: Of files of text that have no byte order mark; null is UTF-8.
 
     Attributes:
         notes: What :meth:`load` had to decide and a reader should know, one sentence each.
@@ -48,6 +61,10 @@ class Text:
         text: str | None = None,
         revision: str | None = None,
         fraction: Annotated[float, Gt(0), Le(1)] = 1.0,
+        separator: str | None = None,
+        quoting: str | None = None,
+        columns: list[str] | None = None,
+        encoding: str | None = None,
     ) -> None:
         self._made = None if made is None else {SPLIT_ALIASES.get(split, split): whole for split, whole in made.items()}
         self.path = path
@@ -55,6 +72,7 @@ class Text:
         self.text = text
         self.revision = revision
         self.fraction = fraction
+        self.reading = Reading(separator, quoting, None if columns is None else tuple(columns), encoding)
         self.notes: list[str] = []
         self.whole = ""
         if path is None and (name is not None or text is not None or revision is not None):
@@ -81,7 +99,12 @@ class Text:
         if self.path is not None and content.startswith("hub:") and not source.COMMIT.fullmatch(self.revision or ""):
             rows = source.load_splits(self.path, self.name, self.revision)
             content += ":" + ",".join(f"{split}={rows[split]._fingerprint}" for split in sorted(rows))
-        return {"content": content, "column": self.text, "fraction": self.fraction}
+        return {
+            "content": content,
+            "column": self.text,
+            "reading": dataclasses.asdict(self.reading),
+            "fraction": self.fraction,
+        }
 
     def load(self) -> dict[str, str]:
         """The text of ``train``, ``valid`` and ``test``. Every row of a source ends with a newline, the last too.
@@ -89,7 +112,8 @@ class Text:
         A source whose split is one row of several lines has that text as it is.
 
         A split that the source does not have is carved from its training text: the text is cut in a hundred runs of
-        lines, and a fixed hash picks the runs.
+        lines, and a fixed hash picks the runs. Of a text whose lines are too long for that, such as one that is a
+        single line, the last tenth is the test text and the tenth before it the validation text.
 
         Raises:
             UserError: No such data, no such column, or a split without text.
@@ -119,7 +143,7 @@ class Text:
         return {split: join(topics) for split, topics in carved.items()}
 
     def _load_columns(self, path: str) -> dict[str, str]:
-        rows = source.load_splits(path, self.name, self.revision)
+        rows = source.load_splits(path, self.name, self.revision, self.reading, self.notes)
         if "train" not in rows:
             raise UserError(f"data.path={path}: no train split; there are {', '.join(sorted(rows))}")
         column = self._column(path, rows["train"])
@@ -141,17 +165,30 @@ class Text:
         lacking = f"no {' and no '.join(missing)} split in the source"
         runs = runs_of_lines(splits["train"])
         carved = {split: join(pieces) for split, pieces in carve(runs, missing).items()}
+        if all(text.strip() for text in carved.values()):
+            self.notes.append(f"{lacking}: carved from train by a fixed hash")
+            return splits | carved
+        carved = tails(splits["train"], missing)
         if not all(text.strip() for text in carved.values()):
             raise UserError(
-                f"{self._where}: {lacking}, and the train split has too few lines to carve "
-                f"{'them' if len(missing) > 1 else 'it'} from; valid: about twenty, each a tenth of the text at most"
+                f"{self._where}: {lacking}, and the train split has too little text to carve "
+                f"{'them' if len(missing) > 1 else 'it'} from; valid: about twenty words or more"
             )
-        self.notes.append(f"{lacking}: carved from train by a fixed hash")
+        lines = splits["train"].count("\n")
+        told = "one line" if lines < 2 else f"{lines:,} lines, too long to be shared out"
+        places = {"valid": "the tenth before it" if "test" in missing else "the last tenth", "test": "the last tenth"}
+        self.notes.append(
+            f"{lacking}, and the text is {told}: {' and '.join(f'{places[s]} is {s}' for s in reversed(missing))}, "
+            "cut between words where there are any"
+        )
         return splits | carved
 
     def _head(self, text: str) -> str:
         """The part of the training text that ``fraction`` asks for."""
-        stop = text.find("\n", max(math.ceil(self.fraction * len(text)) - 1, 0)) + 1 or len(text)
+        start = max(math.ceil(self.fraction * len(text)) - 1, 0)
+        stop = text.find("\n", start) + 1 or len(text)
+        if "\n" not in text[:-1]:
+            stop = next_word(text, start + 1)
         head = text[:stop]
         if not head.strip():
             raise UserError(f"data.fraction={self.fraction:g}: that much of the training text holds no text")
@@ -166,9 +203,15 @@ class Text:
         column = self.text
         if column is None and ("text" in strings or len(strings) == 1):
             column = "text" if "text" in strings else strings[0]
+        chosen = self.text is None and column != "text"
+        hint = ""
+        if self.reading.columns is None and source.is_delimited(path) and (chosen or column not in strings):
+            hint = header_hint(rows.with_format("arrow")[:], ["text"])
         if column is None or column not in strings:
             asked = "which column is the text?" if column is None else f"data.text={column} is no column of text."
-            raise UserError(f"data.path={path}: {asked} Text is in: {', '.join(strings) or 'no column'}")
+            raise UserError(f"data.path={path}: {asked} Text is in: {some_names(strings) or 'no column'}{hint}")
+        if hint:  # a row must not get lost as the name of the only column
+            raise UserError(f"data.path={path}: data.text is not set, and {some_names(strings)} is no name{hint}")
         return column
 
 
@@ -218,6 +261,26 @@ def carve(pieces: dict[str, str], splits: tuple[str, ...]) -> dict[str, list[str
         if split in room:
             room[split] -= len(pieces[key])
     return {split: [pieces[key] for key in pieces if chosen[key] == split] for split in ("train", *splits)}
+
+
+def tails(text: str, splits: tuple[str, ...]) -> dict[str, str]:
+    """Cut a text's end off: each of ``splits`` gets a tenth of the characters in their order, ``train`` the head.
+
+    Each part ends with a newline.
+    """
+    starts = [next_word(text, round(len(text) * (1 - CARVED_SHARE * left))) for left in range(len(splits), 0, -1)]
+    edges = [0, *starts, len(text)]
+    parts = [text[start:stop] for start, stop in itertools.pairwise(edges)]
+    return {
+        split: part if part.endswith("\n") else f"{part.rstrip(' ')}\n"
+        for split, part in zip(("train", *splits), parts, strict=True)
+    }
+
+
+def next_word(text: str, start: int) -> int:
+    """Where the first word begins at ``start`` or after; ``start`` itself where there are no words for long."""
+    space = SPACE.search(text, max(start - 1, 0), start + LONGEST_WORD)
+    return start if space is None else space.end()
 
 
 def join(rows: list[str]) -> str:

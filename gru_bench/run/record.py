@@ -75,6 +75,11 @@ class Recorder:
         """What the data's source and the task had to decide, one sentence each; complete after loading."""
         return [*getattr(self.task.data, "notes", []), *self.task.notes]
 
+    def remarks(self) -> list[str]:
+        """What is odd about the data, and where the rest is told; nothing where nothing is odd."""
+        found = [f"remark: {remark}" for remark in self.task.findings.get("remarks", [])]
+        return [*found, f"what else the data is: {DATA_FILE} of each run, and its report"] if found else []
+
     def data(self) -> None:
         """After loading: what the rows were, what a trivial guess scores on them, and what memory is worth."""
         notes = self.notes()
@@ -83,7 +88,8 @@ class Recorder:
         self.run.params({"data_fingerprint": known.fingerprint, "notes": "; ".join(notes)})
         if self.task.facts:
             self.run.params({f"data.{name}": value for name, value in self.task.facts.items()})
-            self.run.text(DATA_FILE, yaml.safe_dump({"notes": notes, "facts": self.task.facts}, sort_keys=False))
+            found = {"notes": notes, "facts": self.task.facts} | self.task.findings
+            self.run.text(DATA_FILE, yaml.safe_dump(found, sort_keys=False, allow_unicode=True))
         self.trivial = known.trivial
         for name, value in self.trivial.items():
             self._value("test", f"trivial_{name}", value, name)

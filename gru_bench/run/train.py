@@ -68,7 +68,8 @@ def trained(asked: Request, print_line: Callable[[str], None]) -> str:
             write_facts(run, prepared.job)
         job = prepared.ready()
         record = Recorder(run, job.task, started, shared=bool(job.facts.get("shared")))
-        for note in record.notes() if asked.alone else ():  # a sweep's would be the same for each run: see its report
+        # a sweep's would be the same for each run: its first says what is odd, its report the rest
+        for note in record.notes() if asked.alone else record.remarks() if asked.number == 0 else ():
             print_line(note)
         every_s = check_running(asked.config).checkpoint_every
         checkpoints = None if every_s is None else Checkpoints(store.uri, job, every_s, print_line)

@@ -204,6 +204,8 @@ class Task(ABC):
     Attributes:
         notes: What a reader of a score must know of how it was made, one sentence each.
         facts: Counts of the data by name (``train_rows``), known after :meth:`load`; each run records them.
+        findings: What the rows of a data set were, as ``data.yaml`` shows it: classes with counts, lengths, repeated
+            contents, remarks. Known after :meth:`load`; nothing for data that a generator makes.
         trained_to: The hardest level that training sees, of a task with levels of difficulty; None for others.
     """
 
@@ -222,6 +224,7 @@ class Task(ABC):
         self.goal = common["goal"]
         self.notes: list[str] = []
         self.facts: dict[str, int | float | str] = {}
+        self.findings: dict[str, Any] = {}
         self.trained_to: int | None = None
 
     @property

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from made_rows import folder, load, refuses, some, write
 
-from gru_bench.data import source
 from gru_bench.data.rows import Rows, contents
 
 pytestmark = pytest.mark.usefixtures("own_caches")
@@ -43,7 +42,7 @@ def test_splits_with_different_columns(tmp_path: Path) -> None:
     )
     write(path / "test.csv", [{"review": "a", "grade": 1}])
     refuses(
-        r"its files must have the same columns, .* 1 new columns .*'grade'.* 1 missing columns .*'stars'",
+        r"test\.csv: its files must have the same columns, but this one has grade, and lacks stars, unlike train\.csv",
         lambda: load(path),
     )
 
@@ -110,41 +109,15 @@ def test_an_empty_split_and_too_few_rows() -> None:
     refuses("1 of 80 training rows; valid: 2 or more", lambda: load(None, some(100), fraction=0.01))
 
 
-@pytest.mark.parametrize("filler", [10, source.CHUNK_BYTES - 8, source.CHUNK_BYTES - 2])
-def test_bytes_that_are_no_text_are_found(tmp_path: Path, filler: int) -> None:
-    file = tmp_path / "set" / "train.csv"
-    file.parent.mkdir()
-    head = b"review,stars\nfine,1\n"
-    body = (
-        head + b"x" * (filler - len(head) - 2) + "é".encode() + b"caf\xe9 y,2\n"
-        if filler > 100
-        else head + b"caf\xe9,2\n"
-    )
-    file.write_bytes(body)
-    at = body.index(b"\xe9", body.index(b"caf"))
-    refuses(rf"train\.csv is not UTF-8: byte 0xe9 at position {at:,} \(line 3\)", lambda: load(file.parent))
-
-
-def test_a_character_across_chunks_is_no_error(tmp_path: Path) -> None:
-    file = tmp_path / "long.txt"
-    for shift in range(4):
-        file.write_bytes(b"x" * (source.CHUNK_BYTES - shift) + "🙂é".encode())
-        source.check_decodes(file, file)
-
-
-def test_a_character_that_breaks_off_at_the_end(tmp_path: Path) -> None:
-    file = tmp_path / "cut.txt"
-    file.write_bytes(b"one\ntwo \xe2\x82")
-    refuses(r"cut\.txt is not UTF-8: byte 0xe2 at position 8 \(line 2\)", lambda: source.check_decodes(file, file))
-
-
 def test_a_file_that_is_no_table(tmp_path: Path) -> None:
     ragged = tmp_path / "ragged.csv"
     ragged.write_text("review,stars\na,1\nb,2,3,4\n")
-    refuses("cannot be read as a data set: .*line 3", lambda: load(ragged))
+    refuses(r"ragged\.csv, line 3: 4 fields under a header of 2; valid: 2 fields in each row", lambda: load(ragged))
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"review": "a", "stars": 1}\n{"review": what\n')
-    refuses("cannot be read as a data set: JSON parse error", lambda: load(broken))
+    refuses(
+        r"broken\.jsonl, line 2, column 12: no JSON: Expecting value; valid: one object a line", lambda: load(broken)
+    )
     for name in ("empty.csv", "empty.jsonl", "empty.parquet"):
         (tmp_path / name).write_text("")
         refuses(f"{name} is an empty file", lambda name=name: load(tmp_path / name))  # type: ignore[misc]

@@ -147,7 +147,12 @@ def test_fractions_are_nested_and_leave_the_other_splits_alone() -> None:
     assert (
         "data.fraction=0.05: 20 of 400 training rows are used, the vocabulary is that of all" in by_fraction[0.05].notes
     )
-    assert by_fraction[0.05].counts["train"] == {"unlabeled": 0, "before_fraction": 400, "rows": 20}
+    assert by_fraction[0.05].counts["train"] == {
+        "no_text": 0,
+        "unlabeled": 0,
+        "before_fraction": 400,
+        "rows": 20,
+    }
 
 
 def test_rows_of_equal_text_stay_together() -> None:
@@ -161,7 +166,13 @@ def test_rows_of_equal_text_stay_together() -> None:
 def test_rows_in_train_and_test_are_counted_and_kept(tmp_path: Path) -> None:
     shared = [{"review": f" {some(1)[0]['review']} ", "stars": 1}]
     loaded = load(folder(tmp_path, train=some(9), validation=some(3, 20), test=some(4, 40) + shared))
-    assert loaded.counts["test"] == {"unlabeled": 0, "rows": 5, "also_in_train": 1}
+    assert loaded.counts["test"] == {
+        "no_text": 0,
+        "unlabeled": 0,
+        "rows": 5,
+        "also_in_train": 1,
+        "also_in_valid": 0,
+    }
     assert loaded.notes == ["1 of 5 test rows also occur in train; they are kept"]
 
 

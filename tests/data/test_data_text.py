@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gru_bench.data import source, text
-from gru_bench.data.text import Text, carve, drop_repeats, join, runs_of_lines
+from gru_bench.data.text import SPLITS, Text, carve, drop_repeats, join, runs_of_lines
 from gru_bench.data.vocabulary import EOS, PAD, UNK, Vocabulary, whitespace, words
 from gru_bench.errors import UserError
 
@@ -195,7 +195,7 @@ def test_a_smaller_fraction_is_the_beginning_of_a_larger_one(lines: list[str], o
     head, longer = smaller.load(), larger.load()
     assert longer["train"].startswith(head["train"])
     assert texts["train"].startswith(longer["train"])
-    assert head["train"].endswith("\n")
+    assert head["train"].endswith("\n") or len(lines) == 1
     whole = len(texts["train"])
     assert smaller.fraction * whole <= len(head["train"]) < smaller.fraction * whole + max(map(len, lines)) + 3
     assert (head["valid"], head["test"]) == ("v\n", "t\n")
@@ -228,22 +228,58 @@ def test_a_branch_on_the_hub_is_asked_and_a_commit_is_not(monkeypatch: pytest.Mo
     assert len(asked) == 1
 
 
+# --- texts that are one line
+
+
+def test_a_text_of_one_line_is_cut_between_words() -> None:
+    words = [f"word{i}" for i in range(1000)]
+    texts = Text({"train": " ".join(words)})
+    parts = texts.load()
+    assert [word for split in SPLITS for word in parts[split].split()] == words
+    assert all(part.endswith("\n") and part.count("\n") == 1 for part in parts.values())
+    assert {split: round(len(part) / 100) for split, part in parts.items()} == {"train": 63, "valid": 8, "test": 8}
+    assert texts.notes == [
+        "no valid and no test split in the source, and the text is one line: the last tenth is test and the tenth "
+        "before it is valid, cut between words where there are any"
+    ]
+    part = Text({"train": " ".join(words)}, fraction=0.5).load()
+    assert parts["train"].startswith(part["train"])
+    assert abs(len(part["train"]) - len(parts["train"]) / 2) < 10
+
+
+def test_a_text_without_words_is_cut_between_characters() -> None:
+    parts = Text({"train": "ACGT" * 1000}).load()
+    assert "".join(part.removesuffix("\n") for part in parts.values()) == "ACGT" * 1000
+    assert [len(part) - 1 for part in parts.values()] == [3200, 400, 400]
+
+
+def test_only_the_split_that_lacks_is_cut_off() -> None:
+    texts = Text({"train": "a b c d e f g h i j " * 10, "valid": "v\n"})
+    assert texts.load()["test"] == "a b c d e f g h i j\n"
+    assert "the text is one line: the last tenth is test, cut" in texts.notes[0]
+
+
+def test_a_byte_order_mark_is_no_character_of_the_text(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_bytes(b"\xef\xbb\xbf" + b"a line\n" * 40)
+    assert set(Text(path=str(tmp_path / "book.txt")).load()["train"]) == set("a line\n")
+
+
 # --- bad input
 
 
 @pytest.mark.parametrize(("missing", "them"), [(("validation", "test"), "them"), (("test",), "it")])
-def test_too_few_lines_to_carve_from(tmp_path: Path, missing: tuple[str, ...], them: str) -> None:
+def test_too_little_text_to_carve_from(tmp_path: Path, missing: tuple[str, ...], them: str) -> None:
     folder = tmp_path / "set"
     for split in {"train", "validation", "test"} - set(missing):
         write_split(folder, split, [{"text": "one"}, {"text": "two"}])
-    with pytest.raises(UserError, match=f"too few lines to carve {them} from"):
+    with pytest.raises(UserError, match=f"too little text to carve {them} from"):
         make(folder).load()
 
 
 @pytest.mark.parametrize("name", ["train.txt", "train.csv", "train.jsonl"])
 def test_undecodable_bytes_are_placed(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"text\nfine\nnot \xff fine\n")
-    with pytest.raises(UserError, match=rf"{name} is not UTF-8: byte 0xff at position 14 \(line 3\)"):
+    with pytest.raises(UserError, match=rf"{name}: not UTF-8: byte 0xff at position 14 \(line 3\)"):
         make(tmp_path).load()
 
 

@@ -111,9 +111,7 @@ class MinimalPairs:
         try:
             splits = source.load_splits(place, None, None)
         except UserError as error:  # it takes what it reads for data.path
-            raise UserError(
-                f"task.minimal_pairs={self.path}: {str(error).removeprefix(f'data.path={place}: ')}"
-            ) from error
+            raise UserError(f"task.minimal_pairs={str(error).removeprefix('data.path=')}") from error
         rows = splits.get("test") or next(iter(splits.values()))
         if missing := [column for column in COLUMNS if column not in rows.column_names]:
             raise UserError(f"task.minimal_pairs={self.path}: no column {', '.join(missing)}")

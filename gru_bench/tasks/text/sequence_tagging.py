@@ -102,6 +102,7 @@ class SequenceTagging(Tag):
         shared = torch.Generator().manual_seed(TRAIN_DATA_SEED)
         padding = buckets.padding_share(self._lengths["train"], self._shuffled(shared))
         self.notes = [*facts["notes"], f"padding is {padding:.1%} of the steps of a training epoch"]
+        self.findings = facts["findings"]
         self.facts = facts["counts"] | {"padding_share": round(padding, 4)}
 
     def _prepare(self) -> Prepared:
@@ -118,6 +119,8 @@ class SequenceTagging(Tag):
             max_vocab_size=self.max_vocab_size,
             min_count=self.min_count,
         )
+        found = loaded.findings
+        found.add_lengths("words a sentence", {split: fit.lengths for split, fit in fitted.items()})
         arrays: dict[str, np.ndarray] = {}
         for split in SPLITS:
             arrays |= ragged_arrays(split, fitted[split].sequences)
@@ -139,9 +142,11 @@ class SequenceTagging(Tag):
                 *loaded.notes,
                 *notes_of(counts, fitted, vocabulary, self.max_length),
                 *notes,
+                *found.notes(),
                 "the most frequent tag of each word in training, given to the test words, scores "
                 + " and ".join(f"{name} {value:.3f}" for name, value in baseline.items()),
             ],
+            "findings": found.as_facts(),
             "shown": {
                 split: {
                     str(row): words[split][row][: self.max_length] for row in spread(len(words[split]), NUM_SAMPLES)

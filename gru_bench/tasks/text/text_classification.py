@@ -38,10 +38,10 @@ class TextClassification(Classify):
 
         it 's a charming and often affecting journey .    ->  positive
 
-    The vocabulary is that of all training texts, whatever part of them is used; other words are ``<unk>``. A text
-    without a word is read as one ``<unk>``; one of more than ``max_length`` words loses its end, in all splits alike,
-    so that no row of the test split is left out. Both are counted and recorded, as are rows
-    without a label (not used) and rows that also occur in the training split (kept); see
+    The vocabulary is that of all training texts, whatever part of them is used; other words are ``<unk>``. A text of
+    more than ``max_length`` words loses its end, in all splits alike, so that no row of the test split is left out for
+    its length. That is counted and recorded, as are rows without a text or a label (not used) and rows that also
+    occur in the training split (kept); see
     :class:`~gru_bench.data.rows.Rows`.
 
     Args:
@@ -86,6 +86,7 @@ class TextClassification(Classify):
         shared = torch.Generator().manual_seed(TRAIN_DATA_SEED)
         padding = buckets.padding_share(self._lengths["train"], self._shuffled(shared))
         self.notes = [*facts["notes"], f"padding is {padding:.1%} of the steps of a training epoch"]
+        self.findings = facts["findings"]
         self.facts = facts["counts"] | {"padding_share": round(padding, 4)}
 
     def _prepare(self) -> Prepared:
@@ -100,6 +101,9 @@ class TextClassification(Classify):
             max_vocab_size=self.max_vocab_size,
             min_count=self.min_count,
         )
+        found = loaded.findings
+        what = "characters" if self.tokenizer == "chars" else "words"
+        found.add_lengths(f"{what} a text", {split: fit.lengths for split, fit in fitted.items()})
         arrays: dict[str, np.ndarray] = {}
         for split in SPLITS:
             arrays |= ragged_arrays(split, fitted[split].sequences)
@@ -109,7 +113,8 @@ class TextClassification(Classify):
             "vocabulary": vocabulary.tokens,
             "classes": loaded.classes,
             "counts": counts_of(loaded, fitted, vocabulary),
-            "notes": [*loaded.notes, *notes_of(fitted, vocabulary, self.max_length), *notes],
+            "notes": [*loaded.notes, *notes_of(fitted, vocabulary, self.max_length), *notes, *found.notes()],
+            "findings": found.as_facts(),
             "slice_values": {},
         }
         content = [part for name in sorted(arrays) for part in (name, arrays[name].tobytes())]

@@ -93,7 +93,8 @@ def test_scores_are_in_the_order_of_the_rows() -> None:
     test = [
         {"review": "one two three four five", "stars": "pos"},
         {"review": "one", "stars": "neg"},
-        {"review": "", "stars": "neg"},
+        {"review": " ", "stars": "neg"},
+        {"review": "nine", "stars": "neg"},
         {"review": "one two three four five six seven", "stars": "neg"},
     ]
     task = make({"train": rows(50), "valid": rows(11, 50), "test": test}, batch_size=3)
@@ -104,9 +105,8 @@ def test_scores_are_in_the_order_of_the_rows() -> None:
     assert scores.metrics["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
     assert scores.samples["text"][1:3] == [UNK, UNK]
     assert scores.samples["prediction"] == ["pos", "neg", "neg", "pos"]
-    assert task.facts["test_empty"] == 1
-    assert task.facts["test_cut"] == 1
-    assert "1 test rows hold no word and are read as one <unk>" in task.notes
+    assert (task.facts["test_no_text"], task.facts["test_empty"], task.facts["test_cut"]) == (1, 0, 1)
+    assert "1 of 5 test rows have no text and are not used" in task.notes
     assert "1 of 4 test rows are cut to their first 6 words" in task.notes
 
 
@@ -246,13 +246,22 @@ def test_own_data(gru_bench: Command, layout: str, capsys: pytest.CaptureFixture
     assert facts.train_rows == (240 if layout == "file" else 270)
 
 
+def test_own_data_without_names_in_another_encoding(gru_bench: Command) -> None:
+    lines = [f"{row['stars']};{row['review']}, à la carte\n" for row in rows(300)]
+    Path("été [1].txt").write_text("".join(lines), encoding="latin-1")
+    keys = ["data.columns=[stars,review]", "data.encoding=latin-1", "data.separator=semicolon", "data.quoting=none"]
+    assert gru_bench("data.path='été [1].txt'", "data.text=review", "data.label=stars", *keys) == 0
+    facts = OmegaConf.load(next(Path("mlartifacts").rglob("data.yaml"))).facts
+    assert facts.train_rows + facts.valid_rows + facts.test_rows == 300
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (["data.path=./nothing"], "data.path=./nothing: no such folder or file"),
         (["data.path=reviews.csv", "data.text=txt", "data.label=stars"], "no such column in the train split"),
         (["data.path=reviews.csv", "data.text=review", "data.label=one"], "have only '1'; valid: two classes or more"),
-        (["data.path=latin.csv", "data.text=review", "data.label=stars"], "latin.csv is not UTF-8: byte 0xe9"),
+        (["data.path=latin.csv", "data.text=review", "data.label=stars"], "latin.csv: not UTF-8: byte 0xe9"),
         (
             ["data.path=reviews.csv", "data.text=review", "data.label=stars", "data.fraction=2"],
             "less than or equal to 1",

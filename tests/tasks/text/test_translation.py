@@ -161,30 +161,22 @@ def test_what_is_empty_missing_or_long_is_counted() -> None:
     test = [{"en": "", "de": ""}, {"en": "word " * 30, "de": "Der Hund."}, {"en": None, "de": "x"}]
     task = make({"train": train, "valid": rows(5), "test": test}, max_length=8)
     expected = {
-        "train_rows": 42,
-        "train_incomplete": 2,
+        "train_rows": 40,
+        "train_incomplete": 4,
         "train_too_long": 2,
-        "train_empty_source": 1,
-        "train_empty_target": 1,
-        "test_rows": 2,
-        "test_incomplete": 1,
-        "test_empty_source": 1,
-        "test_empty_target": 1,
+        "test_rows": 1,
+        "test_incomplete": 2,
         "valid_also_in_train": 5,
     }
     assert {name: task.facts[name] for name in expected} == expected
-    assert texts(task, "train")[40:] == [(UNK, f"nichts . {EOS}"), ("nothing .", EOS)]
-    assert texts(task, "test")[0] == (UNK, EOS)
-    assert task.sources["test"].lengths.tolist() == [1, 30]  # read whole
+    assert task.sources["test"].lengths.tolist() == [30]  # read whole
     assert task.most_words == 7 + 5  # <eos> is one of them
-    assert "2 of 46 train rows lack a side and are not used" in task.notes
-    assert "2 of 44 train rows have a side of more than 8 words and are not used" in task.notes
-    assert "1 train sources hold no word and are read as one <unk>" in task.notes
-    assert "1 test targets hold no word and are <eos> alone" in task.notes
+    assert "4 of 46 train rows lack a side and are not used" in task.notes
+    assert "2 of 42 train rows have a side of more than 8 words and are not used" in task.notes
     with torch.no_grad():
         scores = task.score(Book(task, "test"), "test")
-    assert scores.samples["hypothesis"] == ["", "der hund ."]
-    assert {part.slice_value for part in scores.slices} == {"1-9", "21-30"}
+    assert scores.samples["hypothesis"] == ["der hund ."]
+    assert {part.slice_value for part in scores.slices} == {"21-30"}
 
 
 def test_a_split_whose_targets_are_hidden_is_refused() -> None:
@@ -465,8 +457,12 @@ COLUMNS = ["data.source=en", "data.target=de"]
             ["data.path=pairs.csv", "data.source=en", "data.target=n"],
             "data.target=n: it must hold text, and that column",
         ),
-        (["data.path=latin.csv", *COLUMNS], "latin.csv is not UTF-8: byte 0xfc"),
-        (["data.path=void.csv", *COLUMNS], "the train split has 0 rows that can be used; valid: 2 or more"),
+        (["data.path=three.tsv", *COLUMNS], "data.path=three.tsv, line 2: 3 fields under a header of 2; valid: a name"),
+        (["data.path=latin.csv", *COLUMNS], "latin.csv: not UTF-8: byte 0xfc"),
+        (
+            ["data.path=void.csv", *COLUMNS],
+            "the train split has 0 rows that can be used (30 of 30 train rows lack a side and are not used); valid:",
+        ),
         (["data.path=pairs.csv", *COLUMNS, "task.max_length=2"], "task.max_length=2: each of the 24 training rows has"),
         (["data.path=pairs.csv", *COLUMNS, "task.max_length=0"], "task.max_length=0: must be greater than 0"),
         (
@@ -486,6 +482,7 @@ def test_bad_input_is_one_line(
 ) -> None:
     pd.DataFrame([row | {"n": 1} for row in rows(30)]).to_csv("pairs.csv", index=False)
     pd.DataFrame([row | {"de": None} for row in rows(30)]).to_csv("void.csv", index=False)
+    Path("three.tsv").write_text("en\tde\ngreen\tgrün\tby nobody\n", encoding="utf-8")
     Path("latin.csv").write_bytes(b"en,de\ngreen,gr\xfcn\n")
     assert gru_bench(*changes) == 2
     stderr = capsys.readouterr().err

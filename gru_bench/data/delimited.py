@@ -1,0 +1,400 @@
+"""Tables in files of text with a separator: CSV, TSV and what people call so.
+
+They are read strictly: each row has as many fields as the header has names, and a quote that opens a field closes it.
+Source: RFC 4180; IANA's text/tab-separated-values.
+"""
+
+import csv
+import io
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO, get_args
+
+from gru_bench.data.read_text import check_encoding, text_stream, where
+from gru_bench.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Quoting = Literal["double", "backslash", "none"]
+SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
+"""Those that are looked for, by the names that need no quotes on a command line."""
+NAMES = {character: name for name, character in SEPARATORS.items()} | {" ": "space"}
+QUOTINGS: dict[Quoting, dict[str, Any]] = {
+    "double": {"doublequote": True},
+    "backslash": {"doublequote": True, "escapechar": "\\"},
+    "none": {"quoting": csv.QUOTE_NONE},
+}
+SAMPLE_CHARACTERS = 2**16
+BATCH_ROWS = 20_000
+SWALLOWED_LINES = 5
+"""So many lines within one field that each look like a row of their own are taken for rows that a quote swallowed."""
+LISTED_LINES = 3
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The keys of ``data`` that say how files of text are read.
+
+    Attributes:
+        separator: One character or a name of :data:`SEPARATORS`; None: that of the file's suffix, or the one found.
+        quoting: ``double``: a field in double quotes may hold separators and line ends, and a quote that is written
+            twice; ``backslash``: a backslash takes the meaning from the next character; ``none``: quotes are text.
+            None: ``none`` between tabs, else ``double``.
+        columns: Names of the columns of a file whose first line is a row already; None: the first line names them.
+        encoding: Of files without a byte order mark; None is UTF-8.
+
+    Raises:
+        UserError: A value that is none of these.
+    """
+
+    separator: str | None = None
+    quoting: str | None = None
+    columns: tuple[str, ...] | None = None
+    encoding: str | None = None
+
+    def __post_init__(self) -> None:
+        check_encoding(self.encoding)
+        if self.separator is not None and not (len(self.character) == 1 and self.character not in '"\r\n'):
+            raise UserError(
+                f"data.separator={self.separator!r}: valid: one character, or {', '.join([*SEPARATORS, 'space'])}"
+            )
+        if self.quoting is not None and self.quoting not in QUOTINGS:
+            raise UserError(f"data.quoting={self.quoting}: valid: {', '.join(get_args(Quoting))}, null")
+        if self.columns is not None:
+            if not self.columns or any(not isinstance(name, str) or not name.strip() for name in self.columns):
+                raise UserError("data.columns: valid: a list with a name for each column, such as [label,text]")
+            if double := duplicate(list(self.columns)):
+                raise UserError(f"data.columns: two columns are called {double}; valid: a name of its own for each")
+
+    @property
+    def character(self) -> str:
+        """The separator itself, or nothing."""
+        named = SEPARATORS | {"space": " ", "\\t": "\t"}
+        return "" if self.separator is None else named.get(self.separator, self.separator)
+
+    @property
+    def delimited(self) -> bool:
+        """Whether it says that the file has columns between separators, whatever its name is."""
+        return self.columns is not None or self.separator is not None
+
+
+@dataclass(frozen=True)
+class Form:
+    """How one file is written."""
+
+    separator: str
+    quoting: Quoting
+    even: bool = field(default=True, compare=False)
+    """Whether all of the file's first rows have as many fields, and more than one."""
+
+    def rows(self, lines: Iterable[str]) -> Any:
+        """Python's reader, which raises ``csv.Error`` where a quote is out of place."""
+        return csv.reader(lines, delimiter=self.separator, strict=True, **QUOTINGS[self.quoting])
+
+    @property
+    def overrides(self) -> str:
+        """The keys that ask for it."""
+        usual = form_of(self.separator, Reading()).quoting
+        quoting = "" if self.quoting == usual else f" data.quoting={self.quoting}"
+        return f"data.separator={NAMES[self.separator]}{quoting}"
+
+
+def read_delimited(file: Path, reading: Reading, own: str | None, notes: list[str]) -> "pa.Table":
+    """All rows of a file as columns of text; an empty field is missing.
+
+    Args:
+        file: The file, which may be packed (``.gz``).
+        reading: How the user says it is written.
+        own: The separator that the file's name promises, if any.
+        notes: Gets what was found out and a reader should know.
+
+    Raises:
+        UserError: A row with more or fewer fields than the header, a quote out of place, two columns of one name, or
+            no text in the encoding; with the line and the way on.
+    """
+    csv.field_size_limit(2**31 - 1)  # the default refuses texts of 131,072 characters
+    form = find_form(file, reading, own, notes)
+    with text_stream(file, reading.encoding) as stream:
+        rows = OneFile(file, form, reading, stream)
+        table = rows.table()
+    notes += rows.notes
+    return table
+
+
+def find_form(file: Path, reading: Reading, own: str | None, notes: list[str]) -> Form:
+    """The separator and the quoting of a file: those asked for, else those of its name.
+
+    Where the first rows are uneven with the separator of the name, and even with just one other, it is that one.
+    """
+    asked = reading.character
+    if asked or (reading.columns is not None and len(reading.columns) == 1):
+        return form_of(asked or own or ",", reading)
+    with text_stream(file, reading.encoding) as stream:
+        sample = stream.read(SAMPLE_CHARACTERS)
+        whole = not stream.read(1)
+    promised = own or "\t"
+    if width(sample, whole, form_of(promised, reading), reading) > 1:
+        return form_of(promised, reading)
+    others = [character for character in SEPARATORS.values() if character != promised]
+    fitting = [form for form in (form_of(character, reading) for character in others)
+               if width(sample, whole, form, reading) > 1]  # fmt: skip
+    if len(fitting) != 1:
+        return replace(form_of(promised, reading), even=False)
+    if own is not None:
+        found = NAMES[fitting[0].separator]
+        notes.append(f"{file.name}: between fields stands a {found}, found by looking (data.separator={found})")
+    return fitting[0]
+
+
+def form_of(separator: str, reading: Reading) -> Form:
+    """The form with a separator; quotes mean nothing between tabs, where a stray one would swallow lines."""
+    quoting: Any = reading.quoting or ("none" if separator == "\t" else "double")
+    return Form(separator, quoting)
+
+
+def width(sample: str, whole: bool, form: Form, reading: Reading) -> int:
+    """How many fields all rows of a sample have; 0 where they differ or quotes are out of place."""
+    widths: set[int] = set()
+    lines = io.StringIO(sample, newline="")
+    rows: list[list[str]] = []
+    try:
+        rows.extend(row for row in form.rows(lines) if row)
+    except csv.Error:
+        if whole or lines.read(1):
+            return 0
+    else:
+        rows = rows if whole else rows[:-1]
+    if not rows:
+        return 0
+    widths = {len(row) for row in rows[1:]} or {len(rows[0])}
+    named = len(reading.columns) if reading.columns is not None else len(rows[0])
+    if len(widths) > 1 or (reading.columns is not None and len(rows[0]) not in widths):
+        return 0
+    trailing = widths == {named + 1} and not any(row[-1] for row in rows[1:])
+    return named if widths == {named} or trailing else 0
+
+
+class OneFile:
+    """The rows of one open file.
+
+    Attributes:
+        notes: After :meth:`table`, what a reader should know of the file.
+    """
+
+    def __init__(self, file: Path, form: Form, reading: Reading, stream: TextIO) -> None:
+        self.file, self.form, self.reading = file, form, reading
+        self.reader = form.rows(stream)
+        self.notes: list[str] = []
+        self.names: list[str] = []
+        self._spanning = 0
+        self._longest = (1, 0)  # lines, first line
+
+    def table(self) -> "pa.Table":
+        """All rows, checked."""
+        import pyarrow as pa
+
+        batches: list[pa.Table] = []
+        rows = self._numbered()
+        first = next(rows, None)
+        if first is None:
+            raise UserError(f"{where(self.file)}: no line in it that holds anything")
+        self.names = self._header(first)
+        body = itertools.chain([first], rows) if self.reading.columns is not None else rows
+        second = next(body, None)
+        if second is None:
+            return pa.table({name: pa.array([], pa.string()) for name in self.names})
+        # a separator at the end of every row, which the header lacks, holds nothing: else a field is one too many
+        trailing = len(second[1]) == len(self.names) + 1 and second[1][-1] == ""
+        wanted = len(self.names) + trailing
+        body = itertools.chain([second], body)
+        while batch := [row for _, row in itertools.islice(self._checked(body, wanted, trailing), BATCH_ROWS)]:
+            columns = list(zip(*batch, strict=True))[: len(self.names)]
+            batches.append(pa.table([missing_if_empty(pa.array(column, pa.string())) for column in columns],
+                                    names=self.names))  # fmt: skip
+        if trailing:
+            self.notes.append(f"{self.file.name}: each row ends with a separator that the header lacks; it is left out")
+        if self._spanning:
+            lines, at = self._longest
+            self.notes.append(
+                f"{self.file.name}: {self._spanning:,} rows span several lines, the longest {lines:,} (from line {at:,}"
+                ")"
+            )
+        return drop_nameless(pa.concat_tables(batches), self.blank)
+
+    def _numbered(self) -> Iterator[tuple[int, list[str]]]:
+        """Rows that hold anything, with the line on which each begins."""
+        reader, line = self.reader, 0
+        while True:
+            try:
+                row = next(reader, None)
+            except csv.Error as error:
+                raise UserError(self._out_of_place(line + 1, reader.line_num, str(error))) from error
+            if row is None:
+                return
+            if row:
+                if reader.line_num - line > 1:
+                    self._spans(row, line + 1, reader.line_num - line)
+                yield line + 1, row
+            line = reader.line_num
+
+    def _header(self, first: tuple[int, list[str]]) -> list[str]:
+        line, row = first
+        self.blank: list[str] = []
+        if self.reading.columns is not None:
+            if [field.strip() for field in row] == list(self.reading.columns):
+                raise UserError(
+                    f"{where(self.file)}, line {line}: these are the names of data.columns, which is for files without "
+                    "them; valid: data.columns=null"
+                )
+            return list(self.reading.columns)
+        names = [field.strip() for field in row]
+        if double := duplicate([name for name in names if name]):
+            raise UserError(
+                f"{where(self.file)}, line {line}: two columns are called {double}; valid: a name of its own for each"
+                f", or, if the first line is a row: {example_columns(len(names))}"
+            )
+        for place, name in enumerate(names):
+            if not name:
+                names[place] = f"column_{place + 1}"
+                self.blank.append(names[place])
+        return names
+
+    def _checked(
+        self, rows: Iterator[tuple[int, list[str]]], wanted: int, trailing: bool
+    ) -> Iterator[tuple[int, list[str]]]:
+        good = False
+        for line, row in rows:
+            if len(row) != wanted or (trailing and row[-1]):
+                raise UserError(self._uneven(line, row, rows, wanted - trailing, alone=not good))
+            good = True
+            yield line, row
+
+    def _spans(self, row: list[str], line: int, lines: int) -> None:
+        """A row of several lines: right where a field holds line ends, and wrong where a stray quote swallows rows."""
+        self._spanning += 1
+        self._longest = max(self._longest, (lines, line))
+        if lines < SWALLOWED_LINES or self.reading.quoting is not None or not self.names:
+            return
+        inner = max(row, key=lambda field: field.count("\n")).splitlines()[1:-1]
+        alike = sum(text.count(self.form.separator) == len(self.names) - 1 for text in inner)
+        if len(self.names) > 1 and len(inner) >= SWALLOWED_LINES - 1 and alike >= 0.9 * len(inner):
+            raise UserError(
+                f"{where(self.file)}, line {line:,}: a quote opens a field of {lines:,} lines, which look like rows of "
+                f"their own; valid: {self._ways() or 'data.quoting=none'} if quotes are text, data.quoting=double if "
+                "that is one field"
+            )
+
+    def _out_of_place(self, line: int, last: int, error: str) -> str:
+        """What to say of a quote that Python's reader refuses."""
+        if "unexpected end" in error:
+            what = f"a quote opens a field and none closes it before the end of the file (line {last:,})"
+        elif "expected after" in error:
+            closes = f"in line {last:,}" if last > line else "there"
+            what = f"a quote opens a field, and text follows the quote that closes it {closes}"
+        else:
+            what = error
+        return (
+            f"{where(self.file)}, line {line:,}: {what}; valid: "
+            f"{self._ways() or 'fields in double quotes, a quote within them written twice'}"
+        )
+
+    def _uneven(
+        self, line: int, row: list[str], rows: Iterator[tuple[int, list[str]]], wanted: int, *, alone: bool
+    ) -> str:
+        """What to say of a row with too many or too few fields, and of those after it; ``alone``: it is the first."""
+        lines: list[str] = []
+        widths, more = {len(row)}, 0
+        try:
+            for number, other in rows:
+                widths.add(len(other))
+                if len(other) != wanted:
+                    more += 1
+                    if len(lines) < LISTED_LINES:
+                        lines.append(f"{number:,}")
+        except UserError:
+            pass  # of a quote further down; this line comes first
+        under = f"a header of {wanted}" if self.reading.columns is None else f"the {wanted} names of data.columns"
+        rest = f" and {more - len(lines):,} more rows" if more > len(lines) else ""
+        also = f" (also lines {', '.join(lines)}{rest})" if more else ""
+        head = f"{where(self.file)}, line {line:,}: {fields(len(row))} under {under}{also}; valid: "
+        if ways := self._ways():
+            return head + ways
+        if alone and len(widths) == 1:  # each row of this width
+            name = "the header" if self.reading.columns is None else "data.columns"
+            head += f"a name for each of the {len(row)} columns in {name}, or "
+        separator = NAMES.get(self.form.separator, self.form.separator)
+        quoted = "" if self.form.quoting == "none" else f", one that holds a {separator} in double quotes"
+        return f"{head}{fields(wanted)} in each row{quoted}"
+
+    def _ways(self) -> str:
+        """The keys with which the whole file is even, if there are any."""
+        separators = dict.fromkeys([self.form.separator, *SEPARATORS.values()])
+        found = []
+        for separator, quoting in itertools.product(separators, QUOTINGS):
+            form = Form(separator, quoting)
+            if form != self.form and self._even(form):
+                found.append(form)
+        # another quoting is likelier than another separator, and one of each is enough
+        by_quoting = [f"data.quoting={form.quoting}" for form in found if form.separator == self.form.separator]
+        return " or ".join(by_quoting[:1] or sorted((form.overrides for form in found), key=len)[:1])
+
+    def _even(self, form: Form) -> bool:
+        """Whether all rows are as wide as the first, more than a field, with another form."""
+        wanted = None if self.reading.columns is None else len(self.reading.columns)
+        escapes = form.quoting != "backslash"  # a file without \" is not meant so
+        with text_stream(self.file, self.reading.encoding) as stream:
+            lines: list[str] = []  # the one that is being read
+            try:
+                for row in form.rows(seen_lines(stream, lines)):
+                    escapes = escapes or any('\\"' in line for line in lines)
+                    lines.clear()
+                    wanted = len(row) if wanted is None and row else wanted
+                    if row and (len(row) != wanted or len(row) < 2):
+                        return False
+            except csv.Error:
+                return False
+        return wanted is not None and escapes
+
+
+def seen_lines(stream: TextIO, seen: list[str]) -> Iterator[str]:
+    """The lines of a stream, each also appended to a list."""
+    for line in stream:
+        seen.append(line)
+        yield line
+
+
+def missing_if_empty(column: "pa.Array") -> "pa.Array":
+    """Only an empty field is missing: the words ``NA``, ``None`` and ``null`` are words."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    empty = pc.equal(column, "")
+    return pc.if_else(empty, pa.scalar(None, pa.string()), column) if pc.any(empty).as_py() else column
+
+
+def drop_nameless(table: "pa.Table", blank: list[str]) -> "pa.Table":
+    """Without the columns that have neither a name nor a value, as spreadsheets write them."""
+    return table.drop_columns([name for name in blank if table.column(name).null_count == len(table)])
+
+
+def looks_delimited(file: Path, reading: Reading) -> bool:
+    """Whether the first rows of a file are even with some separator."""
+    return find_form(file, reading, None, []).even
+
+
+def duplicate(names: list[str]) -> str | None:
+    """A name that stands twice among ``names``."""
+    return next((name for place, name in enumerate(names) if name in names[:place]), None)
+
+
+def fields(number: int) -> str:
+    """A number of fields in words."""
+    return "1 field" if number == 1 else f"{number} fields"
+
+
+def example_columns(number: int) -> str:
+    """The key that names so many columns, as an example."""
+    return f"data.columns=[{','.join(f'column{place + 1}' for place in range(number))}]"
