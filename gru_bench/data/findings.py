@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-MOST_LISTED = 10
+MOST_LISTED, LONGEST_NAME = 10, 40
 PLACEHOLDERS = {"-", "--", "?", ".", "_", "n/a", "na", "nan", "none", "null", "nil", "unknown", "undefined", "tbd"}
 """What people write where there is no label, in lower case."""
 HEADERS = {"label", "labels", "class", "category", "target", "tag", "tags"}
@@ -95,8 +95,14 @@ def count(ids: Sequence[int], names: Sequence[str]) -> dict[str, int]:
 
 def list_counts(counted: Mapping[str, int]) -> str:
     """Classes with their counts; of very many the first ones."""
-    shown = ", ".join(f"{name} ({number:,})" for name, number in list(counted.items())[:MOST_LISTED])
+    shown = ", ".join(f"{short(name)} ({number:,})" for name, number in list(counted.items())[:MOST_LISTED])
     return shown if len(counted) <= MOST_LISTED else f"{shown} and {len(counted) - MOST_LISTED:,} more"
+
+
+def short(name: str) -> str:
+    """A class's name as a line can hold it."""
+    clean = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)
+    return clean if len(clean) <= LONGEST_NAME else f"{clean[:LONGEST_NAME]}..."
 
 
 def percentiles(lengths: Sequence[int] | np.ndarray) -> list[int]:
@@ -120,7 +126,7 @@ def class_remarks(counted: Mapping[str, int], column: str) -> list[str]:
     for names in alike(counted):
         remarks.append(f"{_named(names)} differ by case or spaces alone, and count as {len(names)} classes")
     for name in odd:
-        what = f"the class {name!r} ({counted[name]:,} training {'row' if counted[name] == 1 else 'rows'})"
+        what = f"the class {short(name)!r} ({counted[name]:,} training {'row' if counted[name] == 1 else 'rows'})"
         if name.strip().lower() in PLACEHOLDERS:
             remarks.append(f"{what} may stand for no label; it is learned like any other")
         else:
@@ -128,7 +134,7 @@ def class_remarks(counted: Mapping[str, int], column: str) -> list[str]:
     most = max(counted, key=lambda name: counted[name])
     total = sum(counted.values())
     if len(counted) > 1 and counted[most] > MAJORITY * total:
-        remarks.append(f"{counted[most] / total:.1%} of the training rows have the class {most!r}")
+        remarks.append(f"{counted[most] / total:.1%} of the training rows have the class {short(most)!r}")
     return remarks
 
 
@@ -142,5 +148,5 @@ def alike(names: Mapping[str, int]) -> list[list[str]]:
 
 def _named(names: Sequence[str]) -> str:
     several = "the classes" if len(names) > 1 else "the class"
-    shown = ", ".join(repr(name) for name in names[:MOST_LISTED])
+    shown = ", ".join(repr(short(name)) for name in names[:MOST_LISTED])
     return f"{several} {shown}" + (f" and {len(names) - MOST_LISTED:,} more" if len(names) > MOST_LISTED else "")

@@ -70,6 +70,11 @@ class Recorder:
         """What the data's source and the task had to decide, one sentence each; complete after loading."""
         return [*getattr(self.task.data, "notes", []), *self.task.notes]
 
+    def remarks(self) -> list[str]:
+        """What is odd about the data, and where the rest is told; nothing where nothing is odd."""
+        found = [f"remark: {remark}" for remark in self.task.findings.get("remarks", [])]
+        return [*found, f"what else the data is: {DATA_FILE} of each run, and its report"] if found else []
+
     def data(self) -> None:
         """After loading: what the rows were, what a trivial guess scores on them, and what memory is worth."""
         notes = self.notes()

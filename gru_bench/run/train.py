@@ -58,7 +58,8 @@ def trained(asked: Request, print_line: Callable[[str], None]) -> str:
             write_facts(run, prepared.job)
         job = prepared.ready()
         record = Recorder(run, job.task, started, shared=bool(job.facts.get("shared")))
-        for note in record.notes() if asked.alone else ():  # a sweep's would be the same for each run: see its report
+        # a sweep's would be the same for each run: its first says what is odd, its report the rest
+        for note in record.notes() if asked.alone else record.remarks() if asked.number == 0 else ():
             print_line(note)
         fit_and_score(job, record, f"{asked.choices['cell']} {asked.choices['task']}", quiet=not asked.alone)
     return record.summary()

@@ -80,3 +80,13 @@ def test_a_machine_that_others_use_later_is_shared_too(
     monkeypatch.setattr(record, "core_time", lambda: CoreTime(100.0, 100.0, busy_s))
     Recorder(cast(Run, run), task, 0.0, already).company(CoreTime(0.0, 0.0, 0.0))
     assert [facts["shared"] for facts in run.sent] == sent  # MLflow takes a param once
+
+
+def test_what_is_odd_about_the_data_is_told_with_where_the_rest_is(task: Adding) -> None:
+    recorder = Recorder(cast(Run, Calls()), task, 0.0)
+    assert recorder.remarks() == []
+    task.findings = {"classes": {"train": {"a": 1}}, "remarks": ["one class is odd"]}
+    assert recorder.remarks() == [
+        "remark: one class is odd",
+        "what else the data is: data.yaml of each run, and its report",
+    ]

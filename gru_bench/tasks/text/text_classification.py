@@ -38,10 +38,10 @@ class TextClassification(Classify):
 
         it 's a charming and often affecting journey .    ->  positive
 
-    The vocabulary is that of all training texts, whatever part of them is used; other words are ``<unk>``. A text
-    without a word is read as one ``<unk>``; one of more than ``max_length`` words loses its end, in all splits alike,
-    so that no row of the test split is left out. Both are counted and recorded, as are rows
-    without a label (not used) and rows that also occur in the training split (kept); see
+    The vocabulary is that of all training texts, whatever part of them is used; other words are ``<unk>``. A text of
+    more than ``max_length`` words loses its end, in all splits alike, so that no row of the test split is left out for
+    its length. That is counted and recorded, as are rows without a text or a label (not used) and rows that also
+    occur in the training split (kept); see
     :class:`~gru_bench.data.rows.Rows`.
 
     Args:
