@@ -251,6 +251,10 @@ class OneFile:
                 )
             return list(self.reading.columns)
         names = [field.strip() for field in row]
+        if any("\0" in name for name in names):
+            raise UserError(
+                f"{where(self.file)}, line {line}: zero bytes; valid for UTF-16: data.encoding=utf-16-le or -be"
+            )
         if double := duplicate([name for name in names if name]):
             raise UserError(
                 f"{where(self.file)}, line {line}: two columns are called {double}; valid: a name of its own for each"

@@ -13,6 +13,7 @@ from gru_bench.errors import UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+SPLIT_ALIASES = {"validation": "valid", "val": "valid", "dev": "valid"}
 OWN_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 WHOLE = r"^-?(0|[1-9][0-9]{0,17})$"
 REAL = r"^-?((0|[1-9][0-9]{0,14})(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$"
@@ -50,6 +51,9 @@ def read_splits(
                     check_columns(file, part, *first)
             parts.append(part)
         tables[split] = pa.concat_tables(parts, promote_options="permissive")
+        if len(tables[split]) == 0:
+            name = SPLIT_ALIASES.get(split, split)
+            raise UserError(f"{where(splits[split][0])}: the {name} split is empty: no row below the line of names")
     if kind == "csv":
         assert first is not None
         tables = with_numbers({split: with_columns(table, first[1].column_names) for split, table in tables.items()})

@@ -23,6 +23,7 @@ HEAD_BYTES = 4096
 CHUNK_BYTES = 2**20
 WINDOWS_ONLY = frozenset(range(0x80, 0xA0))
 """Bytes that are letters and quotes in cp1252, and control characters, which no text holds, in latin-1."""
+NOT_WINDOWS = frozenset({0x81, 0x8D, 0x8F, 0x90, 0x9D})
 
 
 def check_encoding(encoding: str | None) -> str | None:
@@ -33,6 +34,7 @@ def check_encoding(encoding: str | None) -> str | None:
     """
     try:
         "".encode(encoding or "utf-8")
+        codecs.getincrementaldecoder(encoding or "utf-8")
     except (LookupError, ValueError) as error:
         raise UserError(f"data.encoding={encoding}: no such encoding; valid: latin-1, cp1252, utf-16, ...") from error
     return encoding
@@ -126,11 +128,15 @@ def undecodable(path: Path, encoding: str) -> str:
                         done - pending + error.start,
                         line + chunk.count(b"\n", 0, max(error.start - pending, 0)),
                     )
+                except UnicodeError:  # of a mark that is not there
+                    first = (chunk[0], done, line)
             done, line = done + len(chunk), line + chunk.count(b"\n")
             if not chunk:
                 break
     byte, at, line = first or (0, 0, 1)
     name = "UTF-8" if encoding in ("utf-8", "utf-8-sig") else encoding
-    likely = "cp1252" if seen & WINDOWS_ONLY and not seen & {0x81, 0x8D, 0x8F, 0x90, 0x9D} else "latin-1"
-    way = f"; valid if it is Western European text: data.encoding={likely}" if encoding != likely else ""
-    return f"{where(path)}: not {name}: byte 0x{byte:02x} at position {at:,} (line {line:,}){way}"
+    what = f"{where(path)}: not {name}: byte 0x{byte:02x} at position {at:,} (line {line:,})"
+    if 0 in seen:  # no text of one byte a character holds it
+        return what if encoding.startswith("utf-16-") else f"{what}; valid for UTF-16: data.encoding=utf-16-le or -be"
+    likely = "cp1252" if seen & WINDOWS_ONLY and not seen & NOT_WINDOWS else "latin-1"
+    return what if encoding == likely else f"{what}; valid if it is Western European text: data.encoding={likely}"

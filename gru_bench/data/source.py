@@ -21,7 +21,7 @@ from urllib.request import getproxies
 from gru_bench.cache_dir import cache_dir, replace_text
 from gru_bench.data import folders
 from gru_bench.data.delimited import SEPARATORS, Reading, looks_delimited
-from gru_bench.data.read_files import OWN_SEPARATORS, read_splits
+from gru_bench.data.read_files import OWN_SEPARATORS, SPLIT_ALIASES, read_splits
 from gru_bench.errors import UserError
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -43,7 +43,6 @@ NO_DATA = {"config.json", "dataset_info.json", "dataset_infos.json", "dataset_di
 """What lies beside data in the hub's folders."""
 HUB_WITHIN_S = 4.0
 """How long the hub has to answer."""
-SPLIT_ALIASES = {"validation": "valid", "val": "valid", "dev": "valid"}
 Made = Iterable[Mapping[str, Any]] | Mapping[str, Iterable[Mapping[str, Any]]]
 """Rows made in Python: dictionaries, all of them training data, or such rows by the name of their split."""
 
