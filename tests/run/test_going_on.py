@@ -1,5 +1,6 @@
 """The same command again: it does the rest, in the same sweep, and what it gives is what an undisturbed one gives."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -7,10 +8,11 @@ import pytest
 from conftest import Command
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import DictConfig
 from runs import TINY, URI
 
-import gru_bench.commands.train
-import gru_bench.run.train
+from gru_bench.run import plan, train
+from gru_bench.run.job import Request
 from gru_bench.run.known import Known
 from gru_bench.store.read import read
 
@@ -30,36 +32,38 @@ def test_an_interrupted_sweep_and_its_repetition(
     gru_bench: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[str] = []
-    real = gru_bench_train = gru_bench_module().train
+    real = train.train
 
-    def stops_in_the_third(asked, print_line):  # type: ignore[no-untyped-def]
+    def stops_in_the_third(asked: Request, print_line: Callable[[str], None]) -> str:
         begun.append(asked.label)
         if len(begun) == 3:
             raise KeyboardInterrupt
         return real(asked, print_line)
 
-    monkeypatch.setattr(gru_bench_module(), "train", stops_in_the_third)
+    monkeypatch.setattr(train, "train", stops_in_the_third)
     assert gru_bench("train", *SWEEP) == 130
     said = capsys.readouterr().out
     assert "2 finished, 2 missing" in said
     assert "to go on: the same command" in said
-    monkeypatch.setattr(gru_bench_module(), "train", gru_bench_train)
+    monkeypatch.setattr(train, "train", real)
 
     assert gru_bench("train", *SWEEP) == 0
     said = capsys.readouterr().out
     assert "adhoc: 2 of 4 runs are done; 2 to run (2 missing); only=all runs all again" in said
-    assert "[3/4] rnn adding seed 1" in said and "[4/4] gru adding seed 1" in said
+    assert "[3/4] rnn adding seed 1" in said
+    assert "[4/4] gru adding seed 1" in said
     assert "[1/4]" not in said
     assert "4 finished" in said
     runs = read(URI, experiment="adhoc").runs
-    assert runs["sweep"].nunique() == 1 and sorted(runs["job"]) == [0, 1, 2, 3]
+    assert runs["sweep"].nunique() == 1
+    assert sorted(runs["job"]) == [0, 1, 2, 3]
     assert f"sweep={runs['sweep'][0]}" in said
 
     for _ in range(2):
         assert gru_bench("train", *SWEEP) == 0
-        said = capsys.readouterr().out.splitlines()
-        assert said[0] == "adhoc: 4 of 4 runs are done; none to run; only=all runs all again"
-        assert said[1] == f"its report: gru-bench report sweep={runs['sweep'][0]}"
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "adhoc: 4 of 4 runs are done; none to run; only=all runs all again"
+        assert lines[1] == f"its report: gru-bench report sweep={runs['sweep'][0]}"
     assert len(read(URI, experiment="adhoc").runs) == 4
 
     disturbed = table(sweep=runs["sweep"][0])
@@ -67,11 +71,6 @@ def test_an_interrupted_sweep_and_its_repetition(
     undisturbed = table()
     for one, other in zip(disturbed, undisturbed, strict=True):
         pd.testing.assert_frame_equal(one, other, check_exact=True)
-
-
-def gru_bench_module():  # type: ignore[no-untyped-def]
-    """Where the command finds what trains a job."""
-    return gru_bench.run.train
 
 
 def test_seeds_that_are_added_share_what_has_run(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,11 +107,14 @@ def test_what_only_does_not_take(
 
 def composed_by(gru_bench: Command, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """How many configs a sweep composed to see what is done."""
-    import gru_bench.run.plan as plan
-
-    counted: list[object] = []
+    counted: list[plan.Choices] = []
     real = plan.composed_key
-    monkeypatch.setattr(plan, "composed_key", lambda *a: counted.append(a) or real(*a))
+
+    def counting(config: DictConfig, job: plan.Choices, known: Known) -> str | None:
+        counted.append(job)
+        return real(config, job, known)
+
+    monkeypatch.setattr(plan, "composed_key", counting)
     assert gru_bench("train", "-m", *arguments) == 0
     monkeypatch.setattr(plan, "composed_key", real)
     return len(counted)
@@ -151,12 +153,14 @@ def test_data_that_changes_gives_other_keys(gru_bench: Command, capsys: pytest.C
 def test_what_is_drawn_by_the_seed_has_a_key_of_its_own(
     gru_bench: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    drawn = "trainer.learning_rate=${drawn:${seed},rate,0.001,0.01}"
-    sweep = ["seed=0,1", drawn, *TINY, "trainer.max_steps=1"]
+    Path("own/experiment").mkdir(parents=True)
+    rate = "trainer:\n  learning_rate: ${drawn:${seed},rate,0.001,0.01}\n"
+    Path("own/experiment/drawn.yaml").write_text(f"# @package _global_\n# drawn rates\n{rate}")
+    sweep = ["--config-dir=own", "experiment=drawn", "seed=0,1", *TINY, "trainer.max_steps=1"]
     assert composed_by(gru_bench, monkeypatch, *sweep) == 0
     assert composed_by(gru_bench, monkeypatch, *sweep) == 0
     assert "2 of 2 runs are done" in capsys.readouterr().out
-    assert read(URI, experiment="adhoc").runs["learning_rate"].nunique() == 2
+    assert read(URI, experiment="drawn").runs["learning_rate"].nunique() == 2
 
 
 @settings(max_examples=30)
