@@ -109,7 +109,7 @@ def close_sweep(launch: Launch, code: int) -> int:
     uri = sweep.store.uri
     print_report(uri, f"experiment={sweep.experiment}" if launch.went_on else f"sweep={sweep.sweep_id}")
     if counts["missing"] or counts["killed"] or (launch.growing is not None and not launch.ended):
-        print("to go on: the same command; it runs what has no result yet, and keeps what has")
+        print("to go on: the same command goes on where this one ended; runs that have finished are kept")
     sys.stdout.flush()
     bad = sum(number for status, number in counts.items() if status != "finished")
     return code or (1 if bad else 0)
