@@ -130,8 +130,9 @@ class Courier:
 
     def say_away(self, why: str) -> None:
         """Say it once, until the store answers again."""
-        if not self._is_away:
-            self._is_away = True
+        self._is_away = True
+        if self.uri not in _told:
+            _told.add(self.uri)
             say(f"the store does not answer ({why}); results are kept in {spool_folder(self.uri)} and delivered later")
 
     def deliver(self) -> int:
@@ -161,8 +162,9 @@ class Courier:
             package.remove()
             number += 1
         self._left = [package for package in self._left if package.folder.exists()]
-        if self._is_away:
-            self._is_away = False
+        self._is_away = False
+        if self.uri in _told:
+            _told.discard(self.uri)
             say("the store answers again; what was kept has been delivered")
         return number
 
@@ -245,6 +247,10 @@ class Courier:
             self.open_ids.discard(package.about.run_id)
         package.remove()
         self._catch_up()
+
+
+_told: set[str] = set()
+"""The stores of which this process has said that they do not answer."""
 
 
 def say(text: str) -> None:

@@ -10,6 +10,7 @@ Files are not synced: they survive the end of the process, not that of the machi
 """
 
 import json
+import re
 import shutil
 import tempfile
 import time
@@ -42,6 +43,7 @@ QUIET_S = 900.0
 """A run whose owner cannot be looked up from here is taken for dead when it wrote nothing for so long."""
 
 TRIES = 10
+LONGEST_REASON = 120
 
 Experiments = Callable[["MlflowClient", str], str]
 """Gives the id of an experiment by its name, and makes it if there is none."""
@@ -331,8 +333,17 @@ def said_plainly() -> Iterator[None]:
         raise
     except Exception as error:
         if is_away(error):
-            raise StoreAway(one_line(getattr(error, "orig", None) or error)) from error
+            raise StoreAway(plainly(error)) from error
         raise
+
+
+def plainly(error: Exception) -> str:
+    """Why a store does not answer, in a few words: MLflow and urllib3 tell it in several hundred letters."""
+    text = one_line(getattr(error, "orig", None) or error)
+    if "Max retries exceeded" in text or "NewConnectionError" in text:
+        return "cannot connect"
+    text = re.sub(r"^\(sqlite3\.\w+\) |\(Background on this error at: .*$|\[SQL: .*$", "", text)
+    return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 1]}…"
 
 
 def left_packages(uri: str, experiments: Experiments) -> Iterator[Package]:
