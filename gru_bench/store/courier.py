@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 from gru_bench.errors import UserError
 from gru_bench.store.connect import LOCK_WITHIN_S, check_still_there, connect, one_line, without_password
 from gru_bench.store.experiments import find_experiment
+from gru_bench.store.left import left_packages
 from gru_bench.store.line import Line, StoreAway
 from gru_bench.store.schema import BEAT
-from gru_bench.store.spool import Package, is_deleted, left_packages, said_plainly, spool_folder
+from gru_bench.store.spool import Package, is_deleted, said_plainly, spool_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

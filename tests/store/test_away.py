@@ -14,10 +14,11 @@ from stores import ENVIRONMENT, copy_store, one_run, plan, score
 from gru_bench.errors import UserError
 from gru_bench.store import courier as courier_module
 from gru_bench.store.experiments import deleted_experiments
+from gru_bench.store.left import number_kept
 from gru_bench.store.line import StoreAway
 from gru_bench.store.read import read
 from gru_bench.store.schema import BEAT, ERROR, OWNER
-from gru_bench.store.spool import number_kept, spool_folder
+from gru_bench.store.spool import spool_folder
 from gru_bench.store.write import Store
 
 # MLflow 3.17 uses a loader strategy that SQLAlchemy 2.1 has deprecated
