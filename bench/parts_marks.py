@@ -22,6 +22,7 @@ from gru_bench.models.pooling import AttentionPooling
 from gru_bench.run import build, loaded, preflight, probing, record
 from gru_bench.run import job as jobs
 from gru_bench.run import train as story
+from gru_bench.store.courier import Courier
 from gru_bench.store.write import Run, Store
 from gru_bench.tasks.base import Batch, Task
 from gru_bench.training.trainer import Trainer
@@ -188,7 +189,7 @@ def watch_runs(ledger: Ledger) -> Iterator[tuple[Any, str, Any]]:
         *((record.Recorder, name, "tracking") for name in ("data", "kernel", "memory", "arithmetic")),
         *((record.Recorder, name, "tracking") for name in ("curves", "test", "end")),
         *((Run, name, "tracking") for name in ("params", "value", "flush", "close")),
-        (Store, "_end", "tracking"),
+        (Courier, "end", "tracking"),
         (Store, "open", "tracking"),
         (Trainer, "step", "step"),
     ):

@@ -91,8 +91,9 @@ def close_sweep(launch: Launch, code: int) -> int:
         if launch.growing is not None and launch.went_on:
             print_report(launch.growing.store.uri, f"experiment={launch.growing.plan.experiment}")
         return code
+    from gru_bench.store.left import number_kept
     from gru_bench.store.line import StoreAway  # pandas and more: a sweep with nothing left to do never gets here
-    from gru_bench.store.spool import number_kept, spool_folder
+    from gru_bench.store.spool import spool_folder
 
     stopped = {130: "interrupted", SIGTERM_EXIT_CODE: "SIGTERM"}.get(code)
     try:
@@ -109,7 +110,7 @@ def close_sweep(launch: Launch, code: int) -> int:
     uri = sweep.store.uri
     print_report(uri, f"experiment={sweep.experiment}" if launch.went_on else f"sweep={sweep.sweep_id}")
     if counts["missing"] or counts["killed"] or (launch.growing is not None and not launch.ended):
-        print("to go on: the same command; it runs what has no result yet, and keeps what has")
+        print("to go on: the same command goes on where this one ended; runs that have finished are kept")
     sys.stdout.flush()
     bad = sum(number for status, number in counts.items() if status != "finished")
     return code or (1 if bad else 0)

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 
 from gru_bench.errors import UserError
-from gru_bench.store.connect import absolute_uri, artifact_root, connect, without_password
+from gru_bench.store.connect import absolute_uri, artifact_root, connect, to_serve, without_password
 from gru_bench.store.signals import raise_on_signals
 from gru_bench.store.ui_view import ui_url_path
 
@@ -35,6 +35,7 @@ def ui(arguments: list[str]) -> int:
             connect(uri, create=False)
             print(f"{without_password(uri)} is a server with a UI of its own: open it in a browser")
             return 0
+        uri = to_serve(uri)
         paths = experiment_paths(uri)
         check_free(options.host, options.port)
     except UserError as error:

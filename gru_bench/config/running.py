@@ -15,7 +15,9 @@ class Running:
     Attributes:
         only: Which jobs of a sweep are run. ``missing``: those without a result. A result is a run that finished, that
             the cell or backend refused (unsupported), or whose loss was lost (diverged). ``failed``: those whose latest
-            run failed or diverged. ``stale``: those whose result another version of the code made. ``all``: every one.
+            run, as a report shows it, failed or diverged. ``stale``: those whose result another commit made, or, where
+            neither commit is known, another version; code that differed from its commit, then or now, counts as another
+            one. ``all``: every one.
         checkpoint_every: Seconds between checkpoints of a run in training; null for none.
         run_timeout: Seconds after which a run is ended; null for no limit.
         stall_timeout: Seconds without a sign of life after which a run is ended; null for no limit.

@@ -107,9 +107,9 @@ def fit_and_score(
     record.parity(parity)
     beat()
     parity.require(str(job.facts["backend"]), str(job.facts["cell"]))  # red: nothing of it is timed
-    audit = preflight.audit_kernel(model, backend, batch, place)
+    audit, memory = preflight.look(job.keys[1], model, trainer, task, backend, batch, place)
     record.kernel(audit)
-    record.memory(preflight.memory_of_a_step(model, trainer, task, batch))
+    record.memory(memory)
     record.arithmetic(builder.flops_a_token(make_cell, hidden_size))
     beat()
     record.run.flush()  # on record even if the process is killed in the hours that training may take

@@ -21,7 +21,16 @@ from filelock import Timeout
 from gru_bench.cache_dir import cache_dir
 from gru_bench.errors import UserError
 from gru_bench.store.database import alone_at_first, reach
-from gru_bench.store.sqlite_file import ARTIFACTS, LOCK_WITHIN_S, bring_home, is_older, locked, make_whole, to_read
+from gru_bench.store.sqlite_file import (
+    ARTIFACTS,
+    LOCK_WITHIN_S,
+    bring_home,
+    copied,
+    is_older,
+    locked,
+    make_whole,
+    to_read,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -198,15 +207,35 @@ def open_sqlite(uri: str, file: Path) -> "MlflowClient":
     return first_call(uri)
 
 
+def to_serve(uri: str) -> str:
+    """The store for a server that shows it: a copy of the database where nothing can be written, since MLflow writes.
+
+    Raises:
+        UserError: It cannot be copied.
+    """
+    file = sqlite_file(uri)
+    if file is None or not file.is_file() or (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
+        return uri
+    try:
+        copy = copied(file)
+        bring_home(copy, file.parent / ARTIFACTS)
+    except (OSError, sqlite3.Error) as error:
+        raise UserError(f"tracking.uri={uri}: cannot be read: {one_line(error)}") from error
+    print(
+        f"gru-bench: {file} cannot be written; a copy is shown, and what is changed there is not kept", file=sys.stderr
+    )
+    return absolute_uri(f"sqlite:///{copy}")
+
+
 def check_sqlite(uri: str, file: Path) -> None:
     """Refuse a SQLite file that does not exist or holds no MLflow store. Waits for a process that is making it.
 
     Raises:
         UserError: There is no such file, it cannot be read, or it holds no runs.
     """
-    if not file.is_file():
-        raise UserError(f"tracking.uri={uri}: there is no such file; `gru-bench train` makes it")
     try:
+        if not file.is_file():
+            raise UserError(f"tracking.uri={uri}: there is no such file; `gru-bench train` makes it")
         # another process may be in the middle of making it; a folder that cannot be written has no such process
         with locked(file) if os.access(file.parent, os.W_OK) else nullcontext():
             with closing(sqlite3.connect(to_read(file), uri=True, timeout=5)) as connection:

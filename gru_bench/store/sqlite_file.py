@@ -107,15 +107,19 @@ def is_older(revision: str) -> bool | None:
     return True if revision in {script.revision for script in scripts.walk_revisions()} else None
 
 
-def bring_home(file: Path) -> None:
+def bring_home(file: Path, root: Path | None = None) -> None:
     """Let a store that was moved or copied find its artifacts beside it, and write new ones there.
 
     MLflow keeps absolute places. Runs whose artifacts are not here, but still where they were, keep theirs.
 
+    Args:
+        file: The store's.
+        root: Where its artifacts are; None is ``mlartifacts`` beside the file.
+
     Raises:
         OSError, sqlite3.Error: The file cannot be read or written.
     """
-    root = file.parent / ARTIFACTS
+    root = root or file.parent / ARTIFACTS
     with closing(sqlite3.connect(file, timeout=5)) as connection:
         experiments = connection.execute("SELECT experiment_id, artifact_location FROM experiments").fetchall()
         moved = [(root.as_uri(), id_) for id_, place in experiments if is_elsewhere(local_path(place), root)]

@@ -14,10 +14,11 @@ from stores import ENVIRONMENT, copy_store, one_run, plan, score
 from gru_bench.errors import UserError
 from gru_bench.store import courier as courier_module
 from gru_bench.store.experiments import deleted_experiments
+from gru_bench.store.left import number_kept
 from gru_bench.store.line import StoreAway
 from gru_bench.store.read import read
 from gru_bench.store.schema import BEAT, ERROR, OWNER
-from gru_bench.store.spool import number_kept, spool_folder
+from gru_bench.store.spool import spool_folder
 from gru_bench.store.write import Store
 
 # MLflow 3.17 uses a loader strategy that SQLAlchemy 2.1 has deprecated
@@ -134,25 +135,25 @@ with store.run("quick", "child", sweep_id=None, tags={}) as run:
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
 def test_a_process_that_ends_while_its_run_is_sent(sent: int, store: Store, tmp_path: Path) -> None:
-    child = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", CHILD, store.uri],
         env=ENVIRONMENT | {"GRU_BENCH_CACHE": str(tmp_path / "cache")},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-    )
-    assert child.stdout is not None
-    assert child.stdin is not None
-    run_id = child.stdout.readline().strip()
-    with held(tmp_path / "store" / "mlflow.db"):
-        child.stdin.write("\n")
-        child.stdin.flush()
-        assert child.stdout.readline() == "ending\n"
-        while number_kept(store.uri) == 0:
-            assert child.poll() is None
-        child.send_signal(sent)
-        child.wait(timeout=60)  # SQLite would wait for longer than the other writer lets go
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdin is not None
+        run_id = child.stdout.readline().strip()
+        with held(tmp_path / "store" / "mlflow.db"):
+            child.stdin.write("\n")
+            child.stdin.flush()
+            assert child.stdout.readline() == "ending\n"
+            while number_kept(store.uri) == 0:
+                assert child.poll() is None
+            child.send_signal(sent)
+            child.wait(timeout=60)  # SQLite would wait for longer than the other writer lets go
     store.recover()
     run = store.client.get_run(run_id)
     assert run.info.status == "FINISHED"

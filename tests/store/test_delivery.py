@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
 
 from gru_bench.store import courier as courier_module
-from gru_bench.store import spool
+from gru_bench.store import left, spool
 from gru_bench.store.courier import Courier
 from gru_bench.store.line import Call, StoreAway
 from gru_bench.store.run import Run
@@ -124,7 +124,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
     monkeypatch.setattr(courier_module, "END_WITHIN_S", -1.0)
     monkeypatch.setattr(courier_module, "FLUSH_WITHIN_S", -1.0)
     monkeypatch.setattr(courier_module, "AGAIN_AFTER_S", 0.0)
-    monkeypatch.setattr(spool, "is_alive", lambda _: False)  # who is killed here goes on as a process
+    monkeypatch.setattr(left, "is_alive", lambda _: False)  # who is killed here goes on as a process
     monkeypatch.setenv("GRU_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 

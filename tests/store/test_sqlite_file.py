@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,7 @@ from stores import ENVIRONMENT, copy_store, one_run, same, score
 
 from gru_bench.errors import UserError
 from gru_bench.store import connect as connect_module
+from gru_bench.store.connect import to_serve
 from gru_bench.store.read import read
 from gru_bench.store.sqlite_file import ARTIFACTS, to_read
 from gru_bench.store.write import Store
@@ -169,32 +171,46 @@ except OSError:
 
 
 @pytest.mark.parametrize("logged", [False, True])
-def test_a_folder_where_nothing_can_be_written(
-    logged: bool, store: Store, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_folder_where_nothing_can_be_written(logged: bool, store: Store, tmp_path: Path) -> None:
     one_run(store, "a", score(0.5))
-    file = tmp_path / "old" / "mlflow.db"
-    with closing(sqlite3.connect(file)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.execute("UPDATE runs SET status = 'FAILED'")
-        connection.commit()
-        shutil.copytree(tmp_path / "old", tmp_path / "shelf")
-    shelf = tmp_path / "shelf"
-    (shelf / "mlflow.db-shm").unlink()
-    if not logged:
-        (shelf / "mlflow.db-wal").unlink()
-    for path in (*shelf.rglob("*"), shelf):
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(folder.stat().st_mode | 0o055)
-    home = tmp_path_factory.mktemp("home")
-    home.chmod(0o777)
-    environment = ENVIRONMENT | {"HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-c", READER, f"sqlite:///{shelf / 'mlflow.db'}", store.uri]
-    done = subprocess.run(command, env=environment, cwd=shelf, capture_output=True, text=True)
-    for folder in (shelf, *(path for path in shelf.rglob("*") if path.is_dir())):
-        folder.chmod(0o755)
+    # not below the tests' own folder, which no other user may enter
+    with tempfile.TemporaryDirectory() as public, closing(sqlite3.connect(tmp_path / "old" / "mlflow.db")) as writer:
+        writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        writer.execute("UPDATE runs SET status = 'FAILED'")
+        writer.commit()
+        shelf = Path(public, "shelf")
+        shutil.copytree(tmp_path / "old", shelf)
+        (shelf / "mlflow.db-shm").unlink()
+        if not logged:
+            (shelf / "mlflow.db-wal").unlink()
+        for path in (Path(public, "home"), Path(public, "home", "tmp")):
+            path.mkdir()
+            path.chmod(0o777)
+        for path in (*shelf.rglob("*"), shelf, Path(public)):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        home = {"HOME": f"{public}/home", "TMPDIR": f"{public}/home/tmp", "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-c", READER, f"sqlite:///{shelf / 'mlflow.db'}", store.uri]
+        done = subprocess.run(command, env=ENVIRONMENT | home, cwd=shelf, capture_output=True, text=True)
+        for path in (Path(public), shelf, *(path for path in shelf.rglob("*") if path.is_dir())):
+            path.chmod(0o755)
     assert done.stdout.splitlines() == ["failed" if logged else "finished", "nothing can be written"], done.stderr
+
+
+def test_what_cannot_be_written_is_shown_as_a_copy(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = one_run(store, "a", score(0.5))
+    assert to_serve(store.uri) == store.uri
+    (tmp_path / "old").rename(tmp_path / "shelf")
+    before = files(tmp_path / "shelf")
+    with monkeypatch.context() as patched:
+        patched.setattr(connect_module.os, "access", lambda *_: False)
+        shown = Store(uri=to_serve(store_at(tmp_path / "shelf").uri))
+    assert "a copy is shown" in capsys.readouterr().err
+    place = shown.client.get_run(run_id).info.artifact_uri
+    assert place == f"{(tmp_path / 'shelf' / ARTIFACTS).as_uri()}/{run_id}/artifacts"
+    shown.client.set_tag(run_id, "mlflow.note.content", "written here")
+    assert files(tmp_path / "shelf") == before
 
 
 def test_a_file_that_cannot_be_read_is_said_to_be(tmp_path: Path) -> None:
