@@ -35,6 +35,7 @@ def die_once(folder: str, number: int) -> str:
 
 
 def die(number: int) -> None:
+    begin()
     os.kill(os.getpid(), number)
     time.sleep(60)
 

@@ -145,7 +145,7 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
             with closing(code) if code in (INTERRUPTED_EXIT_CODE, SIGTERM_EXIT_CODE) else nullcontext():
                 if launch.error is not None:
                     code = refuse_sweep(launch.error)
-                if launch.opened is not None or launch.ended:
+                if launch.opened is not None or launch.ended or launch.nothing_left is not None:
                     from gru_bench.commands.train import close_sweep
 
                     code = close_sweep(launch, code)

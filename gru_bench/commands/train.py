@@ -8,13 +8,10 @@ from omegaconf import DictConfig
 
 from gru_bench.commands import messages
 from gru_bench.errors import Unsupported, UserError
-from gru_bench.run.job import request
 from gru_bench.run.launch import Launch, Sweep
-from gru_bench.run.train import train
 from gru_bench.store import signals
 from gru_bench.store.connect import absolute_uri, without_password
 from gru_bench.store.signals import SIGTERM_EXIT_CODE, TimedOut, raise_on_signals
-from gru_bench.store.write import Store
 
 
 class Train:
@@ -39,6 +36,9 @@ class Train:
         Raises:
             KeyboardInterrupt: Also before a job of a sweep that is to begin none any more.
         """
+        from gru_bench.run.job import request  # torch: a sweep with nothing left to do never gets here
+        from gru_bench.run.train import train
+
         if self.sweep is not None:
             raise_on_signals()  # workers of a parallel launcher are processes of their own
         if signals.finishing:
@@ -82,35 +82,44 @@ def close_sweep(launch: Launch, code: int) -> int:
         The exit code: 1 where a job did not finish.
     """
     sweep, launch.opened = launch.opened, None
+    if launch.nothing_left is not None:
+        print_report(*launch.nothing_left)
+        return code
     if launch.ended and launch.plan is not None:
         print(f"sweep {launch.plan.experiment} ended: {launch.ended}")
     if sweep is None:
         if launch.growing is not None and launch.went_on:
-            print_report(launch.growing.store, f"experiment={launch.growing.plan.experiment}")
+            print_report(launch.growing.store.uri, f"experiment={launch.growing.plan.experiment}")
         return code
+    from gru_bench.store.line import StoreAway  # pandas and more: a sweep with nothing left to do never gets here
+    from gru_bench.store.spool import number_kept, spool_folder
+
     stopped = {130: "interrupted", SIGTERM_EXIT_CODE: "SIGTERM"}.get(code)
-    counts = sweep.close(lost=stopped and f"{stopped}: the whole sweep was ended")
-    listed = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
-    print(f"sweep {sweep.experiment}: {listed or 'no runs'}")
-    print_report(sweep.store, f"experiment={sweep.experiment}" if launch.went_on else f"sweep={sweep.sweep_id}")
-    if launch.growing is not None and not (launch.ended and not counts["missing"] and not counts["killed"]):
-        print("to go on: the same command goes on where this one ended; runs that have finished are kept")
-    elif counts["missing"] or counts["killed"]:
-        print(
-            "to go on: the same command runs all of its jobs again; "
-            f"gru-bench report experiment={sweep.experiment}{where(sweep.store)} then takes the latest finished run of "
-            "each"
+    try:
+        counts = sweep.close(lost=stopped and f"{stopped}: the whole sweep was ended")
+    except StoreAway as error:
+        kept = number_kept(sweep.store.uri)
+        complain(
+            f"sweep {sweep.experiment}: the store does not answer ({error}); {kept} of its runs are kept in "
+            f"{spool_folder(sweep.store.uri)}: the next gru-bench train{where(sweep.store.uri)} delivers them"
         )
+        return code or 1
+    listed = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
+    print(f"sweep {sweep.experiment} ({sweep.sweep_id}): {listed or 'no runs'}")
+    uri = sweep.store.uri
+    print_report(uri, f"experiment={sweep.experiment}" if launch.went_on else f"sweep={sweep.sweep_id}")
+    if counts["missing"] or counts["killed"] or (launch.growing is not None and not launch.ended):
+        print("to go on: the same command; it runs what has no result yet, and keeps what has")
     sys.stdout.flush()
     bad = sum(number for status, number in counts.items() if status != "finished")
     return code or (1 if bad else 0)
 
 
-def print_report(store: Store, selected: str) -> None:
-    """The command that makes the report."""
-    print(f"its report: gru-bench report {selected}{where(store)}", flush=True)
+def print_report(uri: str, selected: str) -> None:
+    """The command that makes the report; the store is a part of it where it is not the default one."""
+    print(f"its report: gru-bench report {selected}{where(uri)}", flush=True)
 
 
-def where(store: Store) -> str:
+def where(uri: str) -> str:
     """The store as a key of a command; nothing for the default one."""
-    return "" if store.uri == absolute_uri(None) else f" tracking.uri={without_password(store.uri)}"
+    return "" if uri == absolute_uri(None) else f" tracking.uri={without_password(uri)}"

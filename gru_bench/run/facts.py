@@ -1,5 +1,6 @@
 """What is known of a run before its data is loaded."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,18 @@ from gru_bench.store.schema import TRIAL
 from gru_bench.tasks.base import Task
 
 
+@functools.cache
+def code_of_this_process() -> tuple[str | None, bool | None]:
+    """As :func:`git_state`, of the code that this process imported: asked once, about when it did."""
+    return git_state(Path(gru_bench.__file__).parent)
+
+
+@functools.cache
+def environment_of_this_process() -> dict[str, str]:
+    """As :func:`environment`, asked once."""
+    return environment()
+
+
 def facts_before(
     settings: Settings, node: Node, choices: dict[str, str], task: Task, threads: int, workers: int
 ) -> dict[str, Any]:
@@ -20,7 +33,7 @@ def facts_before(
     A machine that is shared already is on record at once. One that is not may be so later: that waits for the end of
     training, :meth:`gru_bench.run.record.Recorder.company`.
     """
-    commit, dirty = git_state(Path(gru_bench.__file__).parent)
+    commit, dirty = code_of_this_process()
     metric = task.primary_metric
     return {
         "cell": choices["cell"],
@@ -54,7 +67,7 @@ def facts_before(
         "generated": task.generated,
         "git_commit": commit or "",
         "dirty": "" if dirty is None else dirty,
-        **{f"env_{name}": value for name, value in environment().items()},
+        **{f"env_{name}": value for name, value in environment_of_this_process().items()},
     }
 
 

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from gru_bench.run.launch import Launch, Opened, Sweep
 from gru_bench.run.plan import Choices, Plan, as_overrides, varied
-from gru_bench.store import signals
 from gru_bench.store.write import Store
 
 Launched = Callable[..., Sequence[Any]]
@@ -85,11 +84,9 @@ class Growing(ABC):
             quiet=quiet,
         )
         self.launch.hand_over(self.described(sweep, jobs))
-        self.launch.tally.expect(self.launched, jobs, self.workers)
+        self.launch.tally.expect(self.launched, jobs, self.varied, self.workers)
         returned = launch_batch([as_overrides(job) for job in jobs], initial_job_idx=self.launched)
         self.launched += len(jobs)
-        if signals.finishing:
-            raise KeyboardInterrupt
         began = [job.return_value for job in returned]  # raises what a job raised
         if not all(began) and not (self.round == 1 and self.keeps_first_round):
             late = {job["job"] for job, did in zip(numbered, began, strict=True) if not did}

@@ -6,18 +6,18 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gru_bench.run.board import Board
 from gru_bench.run.plan import Choices, Plan
-from gru_bench.run.pool import Pool
 from gru_bench.run.rounds import Look
 from gru_bench.run.search import Read
-from gru_bench.run.sweep_board import SweepBoard
 from gru_bench.run.tally import Tally
 from gru_bench.store.reap import lose_job
-from gru_bench.store.write import Store
 
 if TYPE_CHECKING:
+    from gru_bench.run.board import Board
     from gru_bench.run.growing import Growing
+    from gru_bench.run.pool import Pool
+    from gru_bench.run.sweep_board import SweepBoard
+    from gru_bench.store.write import Store
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,13 @@ class Sweep:
 class Opened:
     """A sweep's parent run, opened by this process and to be closed by it."""
 
-    store: Store
+    store: "Store"
     sweep_id: str
     experiment: str
 
     def lose(self, job: int, owner: str, reason: str) -> None:
         """Mark the row that a job has left open whose process is gone; see :func:`lose_job`."""
+        self.store.deliver()
         lose_job(self.store, self.experiment, self.sweep_id, job, owner, reason)
 
     def close(self, *, lost: str | None) -> dict[str, int]:
@@ -82,10 +83,10 @@ class Launch:
         read: Reads how runs went; for sweeps that search.
         plan: What the sweep will run, once that has been checked.
         todo: The jobs of the plan that are launched: those that are not done yet, in the plan's order.
+        nothing_left: Of a sweep whose jobs are all done: its store's URI, and what its report is asked for by.
         growing: The sweep, where it adds jobs.
         went_on: Whether runs of earlier calls stand for some of its jobs.
         ended: Why a sweep that adds jobs ended by itself.
-        workers: Runs at once.
         tally: How far it has come, where the launcher tells: the default one, and ``workers``.
         board: Shows that.
         pool: The workers of ``hydra/launcher=workers``.
@@ -98,13 +99,13 @@ class Launch:
     read: Read | None = None
     plan: Plan | None = None
     todo: list[Choices] = field(default_factory=list)
+    nothing_left: tuple[str, str] | None = None
     growing: "Growing | None" = None
     went_on: bool = False
     ended: str = ""
-    workers: int = 1
     tally: Tally = field(default_factory=Tally)
-    board: SweepBoard | Board[Any] | None = None
-    pool: Pool | None = None
+    board: "SweepBoard | Board[Any] | None" = None
+    pool: "Pool | None" = None
     hand_over: Callable[[Sweep], None] = field(default=lambda _: None)
     opened: Opened | None = None
     error: Exception | None = None

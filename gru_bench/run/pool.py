@@ -26,6 +26,8 @@ KILL_AFTER_S = 10.0
 """A run that is over its time limit, or that SIGTERM asked to end, is given so long to write how it stands."""
 INTERRUPT_AFTER_S = 1.5
 """The same after the second Ctrl-C."""
+START_WITHIN_S = 120.0
+"""A run has at least so long to begin: a cold worker first imports what takes tens of seconds on a loaded machine."""
 MOST_STARTS = 3
 """So often a job is handed out whose worker was gone before it began."""
 
@@ -316,7 +318,7 @@ class _Batch:
         run, stall = self.limits.run_timeout, self.limits.stall_timeout
         if run is not None and sign.begun and now - sign.begun > run + KILL_AFTER_S:
             return f"run_timeout={run:g}: the run took longer, and did not end when it was asked to"
-        if stall is not None and now - sign.beat > stall:
+        if stall is not None and now - sign.beat > (stall if sign.begun else max(stall, START_WITHIN_S)):
             return f"stall_timeout={stall:g}: no sign of life for {now - sign.beat:.0f} s"
         return ""
 

@@ -113,6 +113,32 @@ def memory_of_a_step(model: nn.Module, trainer: Trainer, task: Task, batch: Batc
         )
 
 
+_looked: dict[tuple[object, ...], tuple[Audit, Split]] = {}
+"""What this process has found, so that the runs of a warm worker that differ in the seed alone look once."""
+
+
+def look(
+    group_key: str, model: nn.Module, trainer: Trainer, task: Task, backend: Backend, batch: Batch, place: Place
+) -> tuple[Audit, Split]:
+    """The kernel that runs, and the memory of a step: both follow from shapes, settings and threads, not from a seed.
+
+    Args:
+        group_key: Of the run.
+        model: As it will be trained.
+        trainer: Of the run.
+        task: With its data loaded.
+        backend: Of the model.
+        batch: The largest of the first ones.
+        place: Where it runs.
+    """
+    shapes = (tuple(batch.inputs.shape), batch.lengths is not None, num_parameters(model))
+    key = (group_key, *shapes, torch.get_num_threads())
+    if key not in _looked:
+        found = audit_kernel(model, backend, batch, place), memory_of_a_step(model, trainer, task, batch)
+        _looked[key] = found
+    return _looked[key]
+
+
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Put weights, gradients and random state back as they were. The copy lies on the CPU, where it is not counted."""

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gru_bench.run.rounds import minutes
@@ -28,20 +28,21 @@ class Tally:
     ended: dict[int, str] = field(default_factory=dict)
     took: dict[int, float] = field(default_factory=dict)
 
-    def expect(self, first: int, jobs: list[Mapping[str, str]], workers: int) -> None:
+    def expect(self, first: int, jobs: Sequence[Mapping[str, str]], varied: Collection[str], workers: int) -> None:
         """Jobs are launched next.
 
         Args:
             first: Number of the first one.
             jobs: Their choices, by key.
-            workers: Runs at once.
+            varied: The keys in which jobs differ, besides cell, task and seed.
+            workers: Runs at once, as far as that is known.
         """
         self.workers = workers
         for number, job in enumerate(jobs, first):
             choices = dict(job)
             seed = choices.pop("seed", "")
             kind = " ".join(choices.pop(name) for name in ("cell", "task") if name in choices)
-            kind = " ".join([kind, *(f"{key}={value}" for key, value in choices.items())]).strip()
+            kind = " ".join([kind, *(f"{key}={value}" for key, value in choices.items() if key in varied)]).strip()
             self.kinds[number] = kind
             self.names[number] = f"{kind} seed {seed}".strip() if seed else kind or f"job {number + 1}"
 

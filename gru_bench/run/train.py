@@ -57,7 +57,9 @@ def trained(asked: Request, print_line: Callable[[str], None]) -> str:
     if asked.alone:  # before there is a row; what probes do is no part of the run's cost
         probing.refuse(job.node, job.settings, job.task, job.place)
         raise_on_signals()  # until here nothing was open that would have to be closed
-    store.open()
+    store.open(later=asked.sweep is not None)
+    if asked.alone:
+        store.recover()
     started = time.perf_counter() - prepared_s  # opening a store is no part of the run's cost; the first is slow
     sweep_id = asked.sweep.sweep_id if asked.sweep else None
     # a checkpoint is there until the run's end is on record
@@ -104,9 +106,9 @@ def fit_and_score(
     record.parity(parity)
     beat()
     parity.require(str(job.facts["backend"]), str(job.facts["cell"]))  # red: nothing of it is timed
-    audit = preflight.audit_kernel(model, backend, batch, place)
+    audit, memory = preflight.look(job.keys[1], model, trainer, task, backend, batch, place)
     record.kernel(audit)
-    record.memory(preflight.memory_of_a_step(model, trainer, task, batch))
+    record.memory(memory)
     record.arithmetic(builder.flops_a_token(make_cell, hidden_size))
     beat()
     record.run.flush()  # on record even if the process is killed in the hours that training may take

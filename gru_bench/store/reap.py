@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from gru_bench.store.write import Store
 
 LOST = "the process ended without giving a reason (killed hard, out of memory, or the machine went down)"
+GONE = "its process is gone without giving a reason"
+"""Shown for a run of which nobody has written yet that it was killed."""
 SILENT_AFTER_S = 15 * 60
 """A process that cannot be seen from here, on another machine or in another container, is taken for over after so many
 seconds without a sign of life."""
@@ -57,6 +59,8 @@ def reap(
 def lose_job(store: "Store", experiment: str, sweep_id: str, job: int, owner: str, reason: str) -> None:
     """Mark as killed what one job of a sweep has left RUNNING, since its process is gone.
 
+    Another process may have seen that first, and marked it without knowing why: then the reason is put right.
+
     Args:
         store: Open, and written to.
         experiment: Name of the sweep's experiment.
@@ -67,10 +71,14 @@ def lose_job(store: "Store", experiment: str, sweep_id: str, job: int, owner: st
     """
     source = open_source(store.uri)
     ids = [id_ for id_, name in source.experiments().items() if name == experiment]
-    for run in source.sketched(ids, tags=(JOB, OWNER, SWEEP), statuses=UNFINISHED):
+    for run in source.sketched(ids, tags=(ERROR, JOB, OWNER, SWEEP), statuses=(*UNFINISHED, "KILLED")):
         of_job = (run.tags.get(SWEEP), run.tags.get(JOB)) == (sweep_id, str(job))
-        if of_job and run.tags.get(OWNER, owner) == owner:
+        if not of_job or run.tags.get(OWNER, owner) != owner:
+            continue
+        if run.status in UNFINISHED:
             kill(store, run.run_id, reason)
+        elif run.tags.get(ERROR) == LOST:
+            store.client.set_tag(run.run_id, ERROR, reason)
 
 
 def kill(store: "Store", run_id: str, reason: str) -> None:

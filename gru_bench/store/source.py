@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gru_bench.errors import UserError
 from gru_bench.store.connect import check_sqlite, connect, one_line, sqlite_file, without_password
+from gru_bench.store.sqlite_file import to_read
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -294,7 +295,7 @@ class Database:
             if file is None:
                 self._engine = create_engine(self.uri, poolclass=NullPool)
             else:
-                path = f"{file.as_uri()}?mode=ro"
+                path = to_read(file)
                 self._engine = create_engine(
                     "sqlite://", creator=lambda: sqlite3.connect(path, uri=True, timeout=20), poolclass=NullPool
                 )
