@@ -53,7 +53,7 @@ def test_a_run_that_is_ended_by_signals_goes_on_and_ends_as_if_nothing_had_happe
     gru_bench: Command, own_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     signals = {2: signal.SIGINT, 6: signal.SIGTERM}
-    probes = ["probe=[gates,gradient_reach]"]
+    probes = ["probe=[gates]"]
     curves = Recorder.curves
 
     def stopping(recorder: Recorder, event: Event) -> None:

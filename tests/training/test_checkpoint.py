@@ -28,6 +28,9 @@ ALIKE = (
     *("ag_news", "imdb", "rotten_tomatoes", "sst2", "sst5", "trec"),  # as text_classification
     *("ptb", "wikitext2", "wikitext2_small", "agreement"),  # as language_modeling
     *("conll2000", "ud_pos", "multi30k_de", "multi30k_fr", "dyck1", "anbn", "tiny_shakespeare"),
+    # as word_problem
+    *("cycle_navigation", "delayed_recall", "even_pairs", "modular_arithmetic", "noisy_recall", "parity"),
+    "selective_copy",
 )
 """Tasks whose training data comes from the same code as another one's."""
 
@@ -184,7 +187,7 @@ def test_with_every_schedule(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", yaml_names("stopping"))
 def test_with_every_stopping_rule(name: str, tmp_path: Path) -> None:
     # more than a rule waits for: it ends some of these runs
-    run = lines(max_steps=400, eval_every=4, stopping=part("stopping", name), learning_rate=0.3)
+    run = lines(max_steps=150, eval_every=4, stopping=part("stopping", name), learning_rate=0.3)
     whole = run(None)
     check_resumed(run, tmp_path / "one", 4, whole.fit.steps - 1, whole.fit.steps)
 
