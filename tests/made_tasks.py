@@ -36,10 +36,22 @@ def row_of(i: int, columns: dict[str, str]) -> dict[str, Any]:
     return row
 
 
-def loaded(name: str, folder: Path) -> tuple[Task, Any]:
-    """The task of a yaml with its data, and its config."""
+SMALL = {"num_eval": 16, "num_train": 96, "num_valid": 24, "num_test": 24}
+"""Numbers of examples of generated tasks, where a test looks at no score."""
+
+
+def loaded(name: str, folder: Path, *, small: bool = False) -> tuple[Task, Any]:
+    """The task of a yaml with its data, and its config.
+
+    Args:
+        name: Of the yaml.
+        folder: For its data.
+        small: Whether a generator makes only a few examples.
+    """
     overrides = [f"task={name}"]
-    data = composed(*overrides).data
+    config = composed(*overrides)
+    data = config.data
+    overrides += [f"task.{key}={value}" for key, value in SMALL.items() if small and key in config.task]
     if data and "path" in data and name not in ("language_modeling", "language_modeling_char"):
         roles = ("text", "tokens", "source", "target", "label", "tags", "slice")
         columns = {role: str(data[role]) for role in roles if role in data and data[role] is not None}

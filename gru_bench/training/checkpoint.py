@@ -4,7 +4,10 @@ A session that goes on from a checkpoint ends with bitwise the weights and score
 same kind of machine with the same software. So a checkpoint holds the weights, now and of the best validation step; the
 states of optimizer, schedule and random generators; how far the pass over the training data has come; and the losses
 and times so far. Of the data it holds the generator's state at the beginning of the pass and the number of batches
-taken: the pass is begun again, and so many batches are drawn and dropped.
+taken: the pass is begun again, and so many batches are drawn and dropped, which takes a hundredth of training on them.
+
+Not bitwise: on CUDA, dropout between several layers of the vendor's own module, as cuDNN keeps the state of its random
+numbers to itself; and whatever is not bitwise from one undisturbed run to the next.
 """
 
 import hashlib

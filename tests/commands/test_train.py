@@ -192,7 +192,7 @@ def test_another_store_is_part_of_the_command_for_the_report(
 
 
 @pytest.mark.parametrize(
-    ("sent", "code", "reason"), [(signal.SIGTERM, 143, "preempted, checkpoint"), (signal.SIGINT, 130, "interrupted")]
+    ("sent", "code", "reason"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "interrupted")]
 )
 @pytest.mark.parametrize("mode", ["single", "sweep"])
 def test_a_stopped_run_is_killed_with_its_reason(

@@ -53,7 +53,7 @@ def test_a_run_that_is_ended_by_signals_goes_on_and_ends_as_if_nothing_had_happe
     gru_bench: Command, own_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     signals = {2: signal.SIGINT, 6: signal.SIGTERM}
-    probes = ["probe=[gates,gradient_reach]"]
+    probes = ["probe=[gates]"]
     curves = Recorder.curves
 
     def stopping(recorder: Recorder, event: Event) -> None:
@@ -221,15 +221,14 @@ def test_what_was_written_goes_along(make: Make) -> None:
     one.after_step(4, session(4))
     leave(one)
     other, said, written = make()
-    started = other.record and other.record.started
+    assert other.record is not None
+    started = other.record.started
     assert other.load() is not None
     other.goes_on()
     assert said == ["goes on from step 4 of run first"]
     assert written.params_ == {"resumed_at": 4, "resumed_from": "first"}
     assert written.points == [("train/loss", 2, 0.5), ("train/loss", 4, 0.25)]
     assert written.values == {"open_start": 0.5, "probe_s": 3.0}
-    assert other.record is not None
-    assert started is not None
     assert other.record.started < started  # seconds add up
     with other:
         pass

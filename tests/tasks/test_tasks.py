@@ -47,6 +47,42 @@ def test_a_task_keeps_its_contract(name: str, tmp_path: Path) -> None:
     assert scores == scored(task, node, "test"), "the order of evaluation is not fixed"
 
 
+MOST_CONSTANTS = 4
+"""Answers of the constant models that are tried on each task."""
+
+
+def constants(task: Task, node: Any) -> list[float]:
+    """What models score on the test split, in the primary metric, that give one answer whatever they read."""
+    builder = ModelBuilder(node, task.sizes(), Place(torch.device("cpu"), torch.float32))
+    model = builder.build(make_cell(node), Vendor(), 2, seed=0).eval()
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear) and module.bias is not None]
+    bias, scores = layers[-1].bias.data, []  # of the output layer
+    for answer in range(min(len(bias), MOST_CONSTANTS)):
+        bias.zero_()
+        bias[answer] = 1.0
+        with torch.no_grad():
+            scores.append(task.score(model, "test").metrics[task.primary])
+    return scores
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.usefixtures("hydra_conf")
+def test_no_constant_answer_beats_the_trivial_guess(name: str, tmp_path: Path) -> None:
+    """Else a cell that answers like a coin, and has learned nothing, would beat the guess."""
+    task, node = loaded(name, tmp_path, small=True)
+    sign = 1 if task.primary_metric.higher_is_better else -1
+    assert max(sign * score for score in constants(task, node)) <= sign * task.trivial()[task.primary] + 1e-6
+
+
+@pytest.mark.usefixtures("hydra_conf")
+@pytest.mark.parametrize("name", ["parity", "sst2", "event_order"])
+def test_the_best_constant_answer_is_the_trivial_guess(name: str, tmp_path: Path) -> None:
+    task, node = loaded(name, tmp_path, small=True)
+    assert max(constants(task, node)) == pytest.approx(task.trivial()["accuracy"])
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.usefixtures("hydra_conf")
 def test_the_training_stream_is_the_seeds_alone(name: str, tmp_path: Path) -> None:
