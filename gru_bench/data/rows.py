@@ -9,8 +9,8 @@ from annotated_types import Gt, Le, Lt
 
 from gru_bench.data import labels, tags
 from gru_bench.data.columns import drop_without_text, flatten, header_hint, problem_of, some_names
-from gru_bench.data.delimited import Reading
 from gru_bench.data.findings import Findings, class_remarks, count
+from gru_bench.data.forms import Reading
 from gru_bench.data.layouts import find
 from gru_bench.data.source import (
     COMMIT,
@@ -95,7 +95,7 @@ class Rows:
             what stands in them.
         separator: What stands between the fields of a file: one character, or ``comma``, ``semicolon``, ``tab``,
             ``pipe``, ``space``; null: as the file's name ends, or found by looking.
-        quoting: ``double``, ``backslash`` or ``none``; see :class:`gru_bench.data.delimited.Reading`.
+        quoting: ``double``, ``backslash`` or ``none``; see :class:`gru_bench.data.forms.Reading`.
         columns: Names of the columns of files whose first line is a row already; null: the first line names them.
         encoding: Of files of text that have no byte order mark; null is UTF-8.
     """

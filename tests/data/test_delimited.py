@@ -10,7 +10,8 @@ import pytest
 from hypothesis import strategies as st
 from made_rows import load, refuses, some, texts
 
-from gru_bench.data.delimited import SEPARATORS, Reading, read_delimited
+from gru_bench.data.delimited import read_delimited
+from gru_bench.data.forms import SEPARATORS, Reading
 from gru_bench.data.read_files import OWN_SEPARATORS, with_numbers
 from gru_bench.data.rows import SPLITS, Rows, contents
 from gru_bench.data.text import Text

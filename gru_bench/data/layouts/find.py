@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from gru_bench.data.delimited import Reading
+from gru_bench.data.forms import Reading
 from gru_bench.data.layouts.base import STRUCTURED, Files, Layout, Read, ending, files_id, listed
 from gru_bench.data.layouts.conll import CoNLL
 from gru_bench.data.layouts.conllu import CoNLLU
