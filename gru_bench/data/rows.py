@@ -371,9 +371,11 @@ class Rows:
         table = flatten(rows.with_format("arrow")[:])
         for role, column in self.columns.items():
             if column not in table.column_names:
+                is_lines = self.path is not None and table.column_names == ["text"]
+                hint = f"; {find.ways_on(self.columns)}" if is_lines else self._header_hint(table)
                 raise UserError(
                     f"data.{role}={column}: no such column in the {split} split of {self.path or 'the rows'}; "
-                    f"there are {some_names(table.column_names)}{self._header_hint(table)}"
+                    f"there are {some_names(table.column_names)}{hint}"
                 )
             kind = table.schema.field(column).type
             problem = problem_of(role, kind)
