@@ -36,7 +36,6 @@ def read_delimited(file: Path, reading: Reading, own: str | None, notes: list[st
         UserError: A row with more or fewer fields than the header, a quote out of place, two columns of one name, or
             no text in the encoding; with the line and the way on.
     """
-    csv.field_size_limit(2**31 - 1)  # the default refuses texts of 131,072 characters
     form = find_form(file, reading, own, notes)
     with text_stream(file, reading.encoding) as stream:
         rows = OneFile(file, form, reading, stream)
@@ -86,10 +85,8 @@ class OneFile:
             self.notes.append(f"{self.file.name}: each row ends with a separator that the header lacks; it is left out")
         if self._spanning:
             lines, at = self._longest
-            self.notes.append(
-                f"{self.file.name}: {self._spanning:,} rows span several lines, the longest {lines:,} (from line {at:,}"
-                ")"
-            )
+            many = "1 row spans" if self._spanning == 1 else f"{self._spanning:,} rows span"
+            self.notes.append(f"{self.file.name}: {many} several lines, the longest {lines:,} (from line {at:,})")
         return drop_nameless(pa.concat_tables(batches), self.blank)
 
     def _numbered(self) -> Iterator[tuple[int, list[str]]]:

@@ -80,6 +80,7 @@ class Form:
 
     def rows(self, lines: Iterable[str]) -> Any:
         """Python's reader, which raises ``csv.Error`` where a quote is out of place."""
+        csv.field_size_limit(2**31 - 1)  # the default refuses texts of 131,072 characters
         return csv.reader(lines, delimiter=self.separator, strict=True, **QUOTINGS[self.quoting])
 
     @property
