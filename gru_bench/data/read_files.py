@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gru_bench.data.columns import header_hint, some_names
-from gru_bench.data.delimited import Reading, read_delimited
+from gru_bench.data.delimited import read_delimited
+from gru_bench.data.forms import Reading
 from gru_bench.data.json_rows import read_json
 from gru_bench.data.read_text import open_text, where
 from gru_bench.errors import UserError

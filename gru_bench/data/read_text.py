@@ -114,9 +114,11 @@ def undecodable(path: Path, encoding: str) -> str:
     done, line = 0, 1
     first: tuple[int, int, int] | None = None
     seen: set[int] = set()
+    marked = False
     with byte_stream(path) as stream:
         while True:
             chunk = stream.read(CHUNK_BYTES)
+            marked = marked or (done == 0 and chunk.startswith(tuple(MARKS)))
             seen.update(chunk)
             if first is None:
                 pending = len(decoder.getstate()[0])
@@ -137,6 +139,10 @@ def undecodable(path: Path, encoding: str) -> str:
     name = "UTF-8" if encoding in ("utf-8", "utf-8-sig") else encoding
     what = f"{where(path)}: not {name}: byte 0x{byte:02x} at position {at:,} (line {line:,})"
     if 0 in seen:  # no text of one byte a character holds it
-        return what if encoding.startswith("utf-16-") else f"{what}; valid for UTF-16: data.encoding=utf-16-le or -be"
+        return (
+            what
+            if marked or encoding.startswith("utf-16-")
+            else f"{what}; valid for UTF-16: data.encoding=utf-16-le or -be"
+        )
     likely = "cp1252" if seen & WINDOWS_ONLY and not seen & NOT_WINDOWS else "latin-1"
     return what if encoding == likely else f"{what}; valid if it is Western European text: data.encoding={likely}"

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from annotated_types import Gt, Le, Lt
 
-from gru_bench.data import labels, tags
+from gru_bench.data import tags
 from gru_bench.data.columns import drop_without_text, flatten, header_hint, problem_of, some_names
-from gru_bench.data.delimited import Reading
 from gru_bench.data.findings import Findings, class_remarks, count
+from gru_bench.data.forms import Reading
+from gru_bench.data.label_columns import NUMBER, SPLITS, drop_unlabeled, encode_labels, flat_ids
 from gru_bench.data.layouts import find
 from gru_bench.data.source import (
     COMMIT,
@@ -29,12 +30,8 @@ from gru_bench.errors import UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SPLITS = ("train", "valid", "test")
 READ = ("text", "tokens", "source")
 """Roles of columns that a model reads; the first of them that a data set has is the content that rows are known by."""
-NUMBER = "number"
-"""Column of a row's number in the source, from 1, which messages name; rows before it may have been left out."""
-
 Share = Annotated[float, Gt(0), Lt(1)]
 
 
@@ -95,7 +92,7 @@ class Rows:
             what stands in them.
         separator: What stands between the fields of a file: one character, or ``comma``, ``semicolon``, ``tab``,
             ``pipe``, ``space``; null: as the file's name ends, or found by looking.
-        quoting: ``double``, ``backslash`` or ``none``; see :class:`gru_bench.data.delimited.Reading`.
+        quoting: ``double``, ``backslash`` or ``none``; see :class:`gru_bench.data.forms.Reading`.
         columns: Names of the columns of files whose first line is a row already; null: the first line names them.
         encoding: Of files of text that have no byte order mark; null is UTF-8.
     """
@@ -254,7 +251,7 @@ class Rows:
                 notes += near_duplicates(split, contents(raw[split], content), contents(raw["train"], content))
         classes = None
         if "label" in self.columns or "tags" in self.columns:
-            raw, classes = self._encode_labels(raw, sources_train, own_names, lacking)
+            raw, classes = encode_labels(raw, sources_train, own_names, lacking, self.columns)
         every: pa.Table | None = None
         if self.fraction < 1:
             every, before = raw["train"], len(raw["train"])
@@ -281,7 +278,7 @@ class Rows:
             findings.add_repeats(split, hashes[split])
             if classes is not None:
                 counted = findings.classes if "label" in self.columns else findings.tags
-                counted[split] = count(_flat_ids(raw[split]), classes)
+                counted[split] = count(flat_ids(raw[split]), classes)
         if "label" in self.columns:
             findings.remarks += class_remarks(findings.classes["train"], self.columns["label"])
         tables = {split: raw[split].drop_columns([NUMBER]) for split in SPLITS}
@@ -329,7 +326,7 @@ class Rows:
         if "tokens" in self.columns and "tags" in self.columns:
             raw = tags.drop_empty(raw, self.columns, self._where, counts, notes)
         if "label" in self.columns or "tags" in self.columns:
-            raw = self._drop_unlabeled(raw, own_names, counts, notes)
+            raw = drop_unlabeled(raw, own_names, counts, notes)
         return raw, counts
 
     def _choose(self, found: dict[str, Any], test_split: str | None) -> dict[str, str]:
@@ -371,9 +368,11 @@ class Rows:
         table = flatten(rows.with_format("arrow")[:])
         for role, column in self.columns.items():
             if column not in table.column_names:
+                is_lines = self.path is not None and table.column_names == ["text"]
+                hint = f"; {find.ways_on(self.columns)}" if is_lines else self._header_hint(table)
                 raise UserError(
                     f"data.{role}={column}: no such column in the {split} split of {self.path or 'the rows'}; "
-                    f"there are {some_names(table.column_names)}{self._header_hint(table)}"
+                    f"there are {some_names(table.column_names)}{hint}"
                 )
             kind = table.schema.field(column).type
             problem = problem_of(role, kind)
@@ -388,87 +387,10 @@ class Rows:
             return ""
         return header_hint(table, list(self.columns))
 
-    def _drop_unlabeled(
-        self,
-        raw: dict[str, "pa.Table"],
-        own_names: list[str] | None,
-        counts: dict[str, dict[str, int]],
-        notes: list[str],
-    ) -> dict[str, "pa.Table"]:
-        role = "label" if "label" in self.columns else "tags"
-        lists = {split: _label_lists(table, role) for split, table in raw.items()}
-        # -1 in plain numbers may be a class of its own: then training has it
-        trained = {value for row in lists["train"] for value in row} if own_names is None else set()
-        minus_one = -1 not in trained
-        kept: dict[str, pa.Table] = {}
-        for split, table in raw.items():
-            flat = [value for row in lists[split] for value in row]
-            absent = labels.missing(flat, minus_one=minus_one)
-            row_of = np.arange(len(table)).repeat([len(row) for row in lists[split]]) if role == "tags" else None
-            unlabeled = absent if row_of is None else np.bincount(row_of[absent], minlength=len(table)) > 0
-            number = int(unlabeled.sum())
-            counts[split]["unlabeled"] = number
-            if number:
-                notes.append(f"{number:,} of {len(table):,} {split} rows have no label and are not used")
-            kept[split] = table.take(np.flatnonzero(~unlabeled)) if number else table
-        return kept
-
-    def _encode_labels(
-        self,
-        raw: dict[str, "pa.Table"],
-        sources_train: "pa.Table",
-        own_names: list[str] | None,
-        carved: list[str],
-    ) -> tuple[dict[str, "pa.Table"], list[str]]:
-        import pyarrow as pa
-
-        role = "label" if "label" in self.columns else "tags"
-        lists = {split: _label_lists(table, role) for split, table in raw.items()}
-        # one rare tag must not cost a whole data set because its row was carved; a rare class is for its owner to see
-        known = lists["train"] if role == "label" else _label_lists(sources_train, role)
-        classes = labels.class_names((value for row in known for value in row), own_names)
-        encoded: dict[str, pa.Table] = {}
-        present: set[int | None] = set()
-        for split in SPLITS:
-            ids = [labels.encode(row, classes, own_names=own_names is not None) for row in lists[split]]
-            if split == "train":
-                present = {value for row in ids for value in row}
-                names = [classes[value] for value in sorted(v for v in present if v is not None)]
-                labels.check_classes(role, self.columns[role], names, sum(map(len, ids)))
-            for row, (values, given) in enumerate(zip(ids, lists[split], strict=True)):
-                for value, label in zip(values, given, strict=True):
-                    if value is None or (role == "label" and value not in present):
-                        shown = classes[value] if value is not None else label
-                        listed = labels.list_some([classes[v] for v in sorted(v for v in present if v is not None)])
-                        number = raw[split].column(NUMBER)[row].as_py()
-                        place = f"train split, which was carved for {split}," if split in carved else f"{split} split"
-                        raise UserError(
-                            f"data.{role}={self.columns[role]}: row {number:,} of the {place} has the "
-                            f"{role.removesuffix('s')} {shown!r}, which no training row has; training has {listed}"
-                        )
-            column = pa.array([row[0] for row in ids] if role == "label" else ids)
-            encoded[split] = raw[split].set_column(raw[split].column_names.index(role), role, column)
-        return encoded, classes
-
 
 def contents(table: "pa.Table", role: str) -> list[Any]:
     """One column as Python values."""
     return table.column(role).to_pylist()
-
-
-def _label_lists(table: "pa.Table", role: str) -> list[list[Any]]:
-    """Labels of each row; a row of a column ``label`` has one."""
-    values = contents(table, role)
-    if role == "label":
-        return [[labels.plain(value)] for value in values]
-    return [[None] if row is None else [labels.plain(value) for value in row] for row in values]
-
-
-def _flat_ids(table: "pa.Table") -> list[int]:
-    """The class of each row, or of each word."""
-    if "label" in table.column_names:
-        return contents(table, "label")
-    return [tag for row in contents(table, "tags") for tag in row]
 
 
 def _rows(number: int) -> str:

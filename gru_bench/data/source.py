@@ -20,7 +20,7 @@ from urllib.request import getproxies
 
 from gru_bench.cache_dir import cache_dir, replace_text
 from gru_bench.data import folders
-from gru_bench.data.delimited import SEPARATORS, Reading, looks_delimited
+from gru_bench.data.forms import SEPARATORS, Reading, looks_delimited
 from gru_bench.data.read_files import OWN_SEPARATORS, SPLIT_ALIASES, read_splits
 from gru_bench.errors import UserError
 

@@ -12,7 +12,7 @@ from annotated_types import Gt, Le
 
 from gru_bench.data import source
 from gru_bench.data.columns import header_hint, some_names
-from gru_bench.data.delimited import Reading
+from gru_bench.data.forms import Reading
 from gru_bench.data.source import SPLIT_ALIASES
 from gru_bench.data.vocabulary import keep_ends
 from gru_bench.errors import UserError
@@ -42,7 +42,7 @@ class Text:
             one's; validation and test text stay.
         separator: What stands between the fields of a file: one character, or ``comma``, ``semicolon``, ``tab``,
             ``pipe``, ``space``; null: as the file's name ends, or found by looking.
-        quoting: ``double``, ``backslash`` or ``none``; see :class:`gru_bench.data.delimited.Reading`.
+        quoting: ``double``, ``backslash`` or ``none``; see :class:`gru_bench.data.forms.Reading`.
         columns: Names of the columns of files whose first line is a row already; null: the first line names them.
         encoding: Of files of text that have no byte order mark; null is UTF-8.
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import strategies as st
 from made_rows import load, refuses, some, texts
 
-from gru_bench.data.delimited import SEPARATORS, Reading, read_delimited
+from gru_bench.data.delimited import read_delimited
+from gru_bench.data.forms import SEPARATORS, Reading
 from gru_bench.data.read_files import OWN_SEPARATORS, with_numbers
 from gru_bench.data.rows import SPLITS, Rows, contents
 from gru_bench.data.text import Text
@@ -115,7 +116,7 @@ def test_a_stray_quote_never_swallows_rows(tmp_path: Path) -> None:
         r"data\.quoting=none if quotes are text, data\.quoting=double if that is one field",
         lambda: load(file),
     )
-    notes = ["b.csv: 1 rows span several lines, the longest 27 (from line 6)"]
+    notes = ["b.csv: 1 row spans several lines, the longest 27 (from line 6)"]
     assert read(file, quoting="double")[1] == notes
     file = file_of(tmp_path, "c.csv", ["review,stars", *rows[:20]])
     refuses(
@@ -131,7 +132,13 @@ def test_texts_of_several_lines_are_read_and_said(tmp_path: Path) -> None:
         csv.writer(stream).writerows([("review", "stars"), *rows])
     loaded = load(file)
     assert poem in all_texts(loaded)
-    assert "a.csv: 1 rows span several lines, the longest 7 (from line 5)" in loaded.notes
+    assert "a.csv: 1 row spans several lines, the longest 7 (from line 5)" in loaded.notes
+
+
+def test_long_texts_are_read(tmp_path: Path) -> None:
+    csv.field_size_limit(131_072)
+    file = file_of(tmp_path, "a.csv", ["text,label", f'"{"word, " * 50_000}",1', "short,2"])
+    assert [len(text or "") for text in read(file)[0]["text"]] == [300_000, 5]
 
 
 def test_backslashes_before_quotes_are_asked_for(tmp_path: Path) -> None:

@@ -277,6 +277,25 @@ def test_the_named_layout_is_taken(tmp_path: Path) -> None:
     )
 
 
+def test_a_named_layout_is_believed(tmp_path: Path) -> None:
+    """A file that does not look like it is read all the same, so that a message names the line."""
+    file = put(tmp_path / "words.tsv", "Marla NNP\nsails VBZ now\n")
+    refuses(r"words\.tsv, line 2: 3 columns", lambda: load(file, TAGGED, layout="conll"))
+
+
+def test_files_that_are_not_known_name_what_they_can_become(tmp_path: Path) -> None:
+    put(tmp_path / "set" / "a.xml", "<a/>\n")
+    refuses(
+        r"set: no data there that is known; valid: CSV, TSV, JSON lines or parquet with these columns, or one of "
+        r"fasttext \(__label__NAME and a text, a row a line\), folders",
+        lambda: load(tmp_path / "set", LABELED),
+    )
+    file = put(tmp_path / "prose.txt", "just a line\nand another\n")
+    refuses(
+        r"there are text; valid: JSON lines or parquet with these columns, or one of conllu", lambda: load(file, TAGGED)
+    )
+
+
 def test_what_was_read_before_is_read_as_before(tmp_path: Path) -> None:
     """A folder with JSON lines in it is read by them, whatever lies beside."""
     write(tmp_path / "set" / "train.jsonl", some(50))

@@ -13,7 +13,7 @@ from gru_bench.cache_dir import cache_dir, replace_text
 from gru_bench.data.read_text import byte_stream, encoding_of, text_stream
 from gru_bench.errors import UserError
 
-STRUCTURED = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
+STRUCTURED = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 """Suffixes of what ``datasets`` and the reader of delimited files take; where one is there, no layout is looked for."""
 SPLIT_WORDS = {
     "train": "train",
@@ -61,6 +61,10 @@ class Layout(ABC):
     """What ``data.layout`` calls it."""
     answer: ClassVar[str]
     """The role of the column that it has and a task needs: ``label``, ``tags`` or ``target``."""
+    shape: ClassVar[str]
+    """What a message says that it looks like."""
+    in_one_file: ClassVar[bool] = True
+    """Whether one file can be all of it."""
 
     @abstractmethod
     def files(self, place: Path, columns: Mapping[str, str], encoding: str | None) -> Files:

@@ -31,6 +31,7 @@ class CoNLL(Layout):
 
     name = "conll"
     answer = "tags"
+    shape = "a word a line, its tags behind it, a blank line after each sentence"
 
     def files(self, place: Path, columns: Mapping[str, str], encoding: str | None) -> Files:
         return by_split(

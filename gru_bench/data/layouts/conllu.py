@@ -26,6 +26,7 @@ class CoNLLU(Layout):
 
     name = "conllu"
     answer = "tags"
+    shape = "ten columns with tabs between, a word a line"
 
     def files(self, place: Path, columns: Mapping[str, str], encoding: str | None) -> Files:
         found = [

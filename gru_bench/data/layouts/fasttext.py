@@ -28,6 +28,7 @@ class FastText(Layout):
 
     name = "fasttext"
     answer = "label"
+    shape = "__label__NAME and a text, a row a line"
 
     def files(self, place: Path, columns: Mapping[str, str], encoding: str | None) -> Files:
         return by_split(

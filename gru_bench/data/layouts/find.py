@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from gru_bench.data.delimited import Reading
+from gru_bench.data.forms import Reading
 from gru_bench.data.layouts.base import STRUCTURED, Files, Layout, Read, ending, files_id, listed
 from gru_bench.data.layouts.conll import CoNLL
 from gru_bench.data.layouts.conllu import CoNLLU
 from gru_bench.data.layouts.fasttext import FastText
 from gru_bench.data.layouts.folders import Folders
 from gru_bench.data.layouts.pairs import Pairs
+from gru_bench.data.source import kind_of
 from gru_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -72,13 +73,30 @@ def find(path: str, columns: Mapping[str, str], asked: str | None, reading: Read
             valid = [one.name for one in LAYOUTS if one.answer in columns]
             needed = next((role for role in ANSWERS if role in columns), "column")
             raise UserError(f"data.layout={asked}: it has no {needed}; valid: {', '.join(valid)}")
-        found = layout.files(place, columns, reading.encoding) if place.exists() else {}
+        if not place.exists():
+            raise UserError(f"data.layout={asked} reads local files, and there is no data.path={path}")
+        if place.is_file() and layout.in_one_file:
+            return Found(layout, place, {"train": [place]}, reading.encoding)
+        found = layout.files(place, columns, reading.encoding)
         if not found:
-            raise UserError(f"data.layout={asked}: nothing at data.path={path} is of that layout")
+            raise UserError(f"data.layout={asked}: nothing at data.path={path} is of that layout ({layout.shape})")
         return Found(layout, place, found, reading.encoding)
     if given or not place.exists() or any(ending(file) in STRUCTURED for file in listed(place)):
         return None
     for layout in LAYOUTS:
         if layout.answer in columns and (found := layout.files(place, columns, reading.encoding)):
             return Found(layout, place, found, reading.encoding)
+    if place.is_dir() and all(kind_of(file) is None for file in listed(place)):
+        raise UserError(f"data.path={path}: no data there that is known; {ways_on(columns)}")
     return None
+
+
+def ways_on(columns: Mapping[str, str]) -> str:
+    """Into what lines of text, or files of an unknown kind, can be turned.
+
+    Args:
+        columns: Names of columns by role.
+    """
+    fitting = [f"{layout.name} ({layout.shape})" for layout in LAYOUTS if layout.answer in columns]
+    table = "JSON lines or parquet" if "tags" in columns else "CSV, TSV, JSON lines or parquet"
+    return f"valid: {table} with these columns, or one of {', '.join(fitting)}; see data.layout"

@@ -20,6 +20,8 @@ class Folders(Layout):
 
     name = "folders"
     answer = "label"
+    shape = "a folder a class, a file a text"
+    in_one_file = False
 
     def files(self, place: Path, columns: Mapping[str, str], encoding: str | None) -> Files:
         if place.is_file():

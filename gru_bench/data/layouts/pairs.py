@@ -30,6 +30,8 @@ class Pairs(Layout):
 
     name = "pairs"
     answer = "target"
+    shape = "train.de and train.en: a file a language"
+    in_one_file = False
 
     def files(self, place: Path, columns: Mapping[str, str], encoding: str | None) -> Files:
         if place.is_file():

@@ -50,8 +50,8 @@ class Translation(Translate):
     vocabularies.
 
     Training rows with more than ``max_length`` words on either side are left out; those of validation and test are all
-    kept and read whole. Each of these is counted and recorded, as are rows that lack a side (not used) and rows whose source also occurs
-    in the training split (kept); see :class:`~gru_bench.data.rows.Rows`.
+    kept and read whole. Each of these is counted and recorded, as are rows that lack a side (not used) and rows whose
+    source also occurs in the training split (kept); see :class:`~gru_bench.data.rows.Rows`.
 
     The trivial guess is always the same training target, for each score the best of 30; see :func:`best_constants`.
 

@@ -458,7 +458,7 @@ def test_bad_input_is_one_line(gru_bench: Command, capsys: pytest.CaptureFixture
         ("data.path=good.jsonl",): "data.tokens=tokens: no such column in the train split of good.jsonl; there are",
         ("data.path=good.jsonl", "data.tokens=words", "data.tags=text"): "data.tags=text: it must hold lists",
         ("data.path=good.jsonl", "data.tokens=text", "data.tags=pos"): "data.tokens=text: it must hold lists of words",
-        ("data.path=tagged.csv", *columns): "(JSON lines and parquet can), and that column holds large_string",
+        ("data.path=tagged.csv", *columns): "(JSON lines and parquet can), and that column holds string",
         ("data.path=unequal.jsonl", *columns): (
             "data.tokens=words, data.tags=pos: row 31 of the train split has 3 tokens and 1 tags; valid: one tag for "
             "each token"
