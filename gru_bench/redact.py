@@ -3,7 +3,7 @@
 Three things are hidden: what stands before the ``@`` of a URI; the value of a key that is named like a secret, in a
 URI's query or as ``key=value``; and the values of secrets themselves wherever they occur, which are those of the
 environment by the variable's name and those of the URIs that :func:`remember` was given. Where a password makes the end
-of a URI doubtful (RFC 3986 forbids ``/``, ``@`` and ``?`` in one, and people have them) more is hidden rather than less.
+of a URI doubtful (RFC 3986 forbids ``/``, ``@`` and ``?`` in one, and people have them) more is hidden, not less.
 """
 
 import os
@@ -53,14 +53,14 @@ def without_secrets(text: str) -> str:
         if secret in text:
             text = text.replace(secret, HIDDEN)
     if "://" in text:
-        text = BEFORE_AT.sub(f"//{HIDDEN}@", text)
         text = IN_QUERY.sub(rf"\1{HIDDEN}", text)
+        text = BEFORE_AT.sub(f"//{HIDDEN}@", text)
     text = AS_KEY.sub(rf"\1{HIDDEN}", text)
     return HEADER.sub(rf"\1{HIDDEN}", text)
 
 
 def redacted(value: Any) -> Any:
-    """The same for every text in dictionaries, lists and tuples; the value of a key that is named like a secret goes."""
+    """The same for every text in dictionaries, lists and tuples; what a key like ``password`` holds goes too."""
     if isinstance(value, str):
         return without_secrets(value)
     if isinstance(value, Mapping):
@@ -80,8 +80,8 @@ def is_secret_key(key: object) -> bool:
 
 def remember(uri: str) -> None:
     """Take the secrets of a URI for ones from now on: drivers repeat a password without the URI around it."""
-    scheme, separator, rest = uri.partition("://")
-    if not separator or rest.startswith("/") and "?" not in rest:
+    _, separator, rest = uri.partition("://")
+    if not separator or (rest.startswith("/") and "?" not in rest):
         return
     before, at, _ = rest.rpartition("@")
     found = [before, before.partition(":")[2]] if at else []

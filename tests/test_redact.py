@@ -66,8 +66,8 @@ AROUND = [
 @pytest.mark.parametrize("uri", URIS)
 def test_no_password_survives_in_any_form_of_a_uri(uri: str, around: str) -> None:
     for password in PASSWORDS:
-        if uri == "https://{}@host" and password.startswith("p/"):
-            continue  # to every reader of URLs this is the host p and a path
+        if uri == "https://{}@host" and password[1] in "/?":
+            continue  # to every reader of URLs the host ends there
         shown = without_secrets(around.format(uri.format(password)))
         assert "sEcrEt" not in shown, (password, shown)
         assert "***" in shown
