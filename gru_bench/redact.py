@@ -29,7 +29,7 @@ IN_QUERY = re.compile(
 )
 AS_KEY = re.compile(
     # "tokens=5" and "model.input=token" are no secrets: so a token needs a word before it, and = comes next
-    r"((?<![\w.])[\w.-]*?(?:passwd|password|passphrase|pwd|secret|[_-]token|api[_-]?key|access[_-]?key|account[_-]?key"
+    r"((?<![\w.-])[\w.-]*?(?:passwd|password|passphrase|pwd|secret|[_-]token|api[_-]?key|access[_-]?key|account[_-]?key"
     r"|private[_-]?key|secret[_-]?key)[\"']?(?:=|%3D|:\s)\s*)(?![\s=])(\"[^\"]*\"|'[^']*'|[^\s;,&\"')\]}`]+)",
     re.IGNORECASE,
 )

@@ -1,5 +1,7 @@
 """No form of a password or token survives."""
 
+import re
+
 import pytest
 
 from gru_bench import redact
@@ -66,7 +68,7 @@ AROUND = [
 @pytest.mark.parametrize("uri", URIS)
 def test_no_password_survives_in_any_form_of_a_uri(uri: str, around: str) -> None:
     for password in PASSWORDS:
-        if uri == "https://{}@host" and password[1] in "/?":
+        if uri == "https://{}@host" and re.match("[^:@]*[/?]", password):
             continue  # to every reader of URLs the host ends there
         shown = without_secrets(around.format(uri.format(password)))
         assert "sEcrEt" not in shown, (password, shown)
