@@ -8,10 +8,12 @@ of a URI doubtful (RFC 3986 forbids ``/``, ``@`` and ``?`` in one, and people ha
 
 import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, unquote_plus
 
 HIDDEN = "***"
@@ -30,7 +32,7 @@ IN_QUERY = re.compile(
 AS_KEY = re.compile(
     # "tokens=5" and "model.input=token" are no secrets: so a token needs a word before it, and = comes next
     r"((?<![\w.-])[\w.-]*?(?:passwd|password|passphrase|pwd|secret|[_-]token|api[_-]?key|access[_-]?key|account[_-]?key"
-    r"|private[_-]?key|secret[_-]?key)[\"']?(?:=|%3D|:\s)\s*)(?![\s=])(\"[^\"]*\"|'[^']*'|[^\s;,&\"')\]}`]+)",
+    r"|private[_-]?key|secret[_-]?key)[\"']?(?:=|%3D|:\s)\s*)(?![\s=]|[\"']?\*\*\*)(\"[^\"]*\"|'[^']*'|[^\s;,&\"')\]}`]+)",
     re.IGNORECASE,
 )
 HEADER = re.compile(r"(authorization[\"']?\s*[:=]\s*[\"']?(?:\w+\s+)?|\bbearer\s+)[\w.~+/=-]{6,}", re.IGNORECASE)
@@ -112,3 +114,34 @@ def is_path(value: str) -> bool:
         return os.path.isabs(value) and Path(value).exists()
     except (OSError, ValueError):
         return False
+
+
+class Redacting:
+    """A stream of text that hides secrets in what is written to it; all else is the stream's own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write the text without secrets; returns the length that was given."""
+        self.stream.write(without_secrets(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write each line without secrets."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Hide secrets in all that Python prints inside the block: messages, warnings, tables, tracebacks, logs."""
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (one if isinstance(one, Redacting) else Redacting(one) for one in streams)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams

@@ -112,6 +112,7 @@ ALLOWED: dict[str, set[str]] = {
         "gru_bench.run",
         "gru_bench.config",
         "gru_bench.store.write",
+        "gru_bench.store.private",
         "gru_bench.store.signals",
         "gru_bench.store.schema",
         "gru_bench.training",

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from gru_bench.commands import messages
 from gru_bench.errors import UserError
+from gru_bench.redact import printing
 from gru_bench.run.job import request
 from gru_bench.run.launch import Launch, Sweep
 from gru_bench.run.train import train
@@ -29,6 +30,7 @@ class Train:
         self.sweep: Sweep | None = None
         self.code = 0  # stays 0 where Hydra never calls this, as for --cfg, or for jobs in other processes
 
+    @printing()  # once more for the workers of a launcher
     def __call__(self, config: DictConfig) -> bool:
         """Run one job and print how it ended; never raises for a failed run, so that a sweep goes on.
 

@@ -7,13 +7,14 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gru_bench.config.check import check_until, construct, to_node
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import num_workers
+from gru_bench.redact import without_secrets
 from gru_bench.run.launch import Launch, Opened, Sweep, current_launch
-from gru_bench.run.plan import OWN_SWEEPER, as_overrides, make_plan, varied
+from gru_bench.run.plan import BASIC_SWEEPER, OWN_SWEEPER, as_overrides, make_plan, varied
 from gru_bench.run.searching import Searching
 from gru_bench.run.until import Deciding
 from gru_bench.store.write import Store
@@ -61,6 +62,8 @@ def plan_sweep(config: DictConfig, launch: Launch) -> None:
     until = check_until(config)
     if until.until is not None and not config.hydra.sweeper._target_.endswith(OWN_SWEEPER):
         raise UserError(f"until={until.until}: not with hydra/sweeper={config.hydra.sweeper._target_}; valid: rounds")
+    if config.hydra.sweeper._target_.endswith(BASIC_SWEEPER):
+        refuse_secrets(config)
     plan = launch.plan = make_plan(config, adds_seeds=until.until == "decided")
     store: Store = construct(to_node(config.tracking))
     overrides = " ".join(str(override) for override in config.hydra.overrides.task)
@@ -74,6 +77,20 @@ def plan_sweep(config: DictConfig, launch: Launch) -> None:
     planned = plan.numbered(plan.jobs)
     launch.opened = Opened(store, store.open_sweep(plan.experiment, planned, params), plan.experiment)
     launch.hand_over(Sweep(launch.opened.sweep_id, len(planned), varied(plan.jobs)))
+
+
+def refuse_secrets(config: DictConfig) -> None:
+    """Hydra's basic sweeper writes the whole config to ``multirun.yaml``; ours does not.
+
+    Raises:
+        UserError: There is a password or token in it.
+    """
+    for line in OmegaConf.to_yaml(config).splitlines():
+        if without_secrets(line) != line:
+            raise UserError(
+                f"hydra/sweeper=basic: would write a secret to {config.hydra.sweep.dir}/multirun.yaml "
+                f"({without_secrets(line.strip())}); valid: hydra/sweeper=rounds, or the secret in the environment"
+            )
 
 
 def launch_jobs(launcher: Launcher) -> Sequence[Any]:

@@ -3,7 +3,6 @@
 import logging
 import os
 import queue
-import re
 import socket
 import sqlite3
 import threading
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from gru_bench.errors import UserError
+from gru_bench.redact import remember, without_secrets
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -52,6 +52,7 @@ def absolute_uri(uri: str | None) -> str:
     """
     if uri is None:
         uri = f"sqlite:///{DEFAULT_FILE}"
+    remember(uri)
     scheme, separator, rest = uri.partition("://")
     if separator and rest and scheme.split("+")[0] in SERVERS:
         return uri.rstrip("/")
@@ -98,7 +99,7 @@ def artifact_root(uri: str) -> Path | None:
 
 def without_password(uri: str) -> str:
     """The URI without a password, for messages."""
-    return re.sub(r"://[^/]*@", "://***@", uri)
+    return without_secrets(uri)
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:
@@ -252,5 +253,5 @@ def first_call(uri: str) -> "MlflowClient":
             raise UserError(
                 f"{where}: written by another version of MLflow; make a copy of it, then run `mlflow db upgrade` on it"
             ) from error
-        raise UserError(f"{where}: {one_line(error).replace(uri, without_password(uri))}") from error
+        raise UserError(f"{where}: {one_line(error)}") from error
     return client

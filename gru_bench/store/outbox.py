@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gru_bench.store.facts import as_params_and_tags
+from gru_bench.store.private import clean
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -61,6 +62,11 @@ class Outbox:
     def forget(self, key: str) -> None:
         """Drop the unsent points of a metric."""
         self._points = [point for point in self._points if point.key != key]
+
+    def text(self, name: str, text: str) -> None:
+        """Keep a text as an artifact, without secrets and private paths."""
+        kept = clean(text)
+        self._files[name] = lambda path: path.write_text(kept, encoding="utf-8", newline="\n")
 
     def file(self, name: str, write: Write) -> None:
         """Keep an artifact, to be written when it is sent."""

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from gru_bench.errors import UserError
 from gru_bench.store.connect import absolute_uri, artifact_root, connect, one_line, without_password
-from gru_bench.store.ending import how_it_ended, without_private_paths
+from gru_bench.store.ending import how_it_ended
 from gru_bench.store.facts import log_facts
 from gru_bench.store.find import local_folder, read_planned, run_status, sweep_runs
 from gru_bench.store.outbox import Outbox, Write
+from gru_bench.store.private import clean, for_people
 from gru_bench.store.schema import (
     BEST,
     CURVE_COLUMNS,
@@ -129,7 +130,7 @@ class Store:
                 name = f"{experiment} sweep"
                 tags = {KIND: SWEEP_KIND}
                 sweep_id = self.client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
-                self.client.log_text(sweep_id, json.dumps(planned, indent=1), PLANNED_FILE)
+                self.client.log_text(sweep_id, json.dumps(clean(planned), indent=1), PLANNED_FILE)
                 log_facts(self.client, sweep_id, params, SWEEP_KIND)
                 self.client.set_experiment_tag(experiment_id, UI_VIEW_TAG, view_state(group_params(planned)))
         except BaseException:
@@ -141,7 +142,7 @@ class Store:
     def extend_sweep(self, sweep_id: str, planned: list[dict[str, str]]) -> None:
         """Put another plan in the place of the one that :meth:`open_sweep` kept."""
         with deferred_signals():
-            self.client.log_text(sweep_id, json.dumps(planned, indent=1), PLANNED_FILE)
+            self.client.log_text(sweep_id, json.dumps(clean(planned), indent=1), PLANNED_FILE)
 
     def end_sweep_because(self, sweep_id: str, why: str) -> None:
         """Keep why a sweep ended that had added seeds."""
@@ -203,10 +204,10 @@ class Store:
         run: Run | None = None
         try:
             with deferred_signals():
-                all_tags = dict(tags) | {KIND: kind}
+                all_tags = clean(tags) | {KIND: kind}
                 if sweep_id is not None:
                     all_tags |= {SWEEP: sweep_id, PARENT: sweep_id}
-                created = self.client.create_run(self.experiment_id(experiment), tags=all_tags, run_name=name)
+                created = self.client.create_run(self.experiment_id(experiment), tags=all_tags, run_name=clean(name))
                 run = Run(self, created.info.run_id, kind)
             yield run
         except BaseException as error:
@@ -223,7 +224,7 @@ class Store:
     def _end(self, run_id: str, status: str, tag: str, reason: str) -> None:
         self.client.set_tag(run_id, STATUS, tag)
         if reason:
-            self.client.set_tag(run_id, ERROR, reason)
+            self.client.set_tag(run_id, ERROR, clean(reason))
         self.client.set_terminated(run_id, status)
 
 
@@ -305,7 +306,7 @@ class Run:
 
     def text(self, name: str, text: str) -> None:
         """A text file as an artifact."""
-        self._outbox.file(name, lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+        self._outbox.text(name, text)
 
     def file(self, name: str, write: Write) -> None:
         """Any file as an artifact: ``write`` is given the path to write to when it is sent."""
@@ -322,7 +323,7 @@ class Run:
         self.table(Path(CURVES_FILE).stem, in_columns(self._curves, CURVE_COLUMNS))
         self.table(Path(VALUES_FILE).stem, in_columns(values, VALUE_COLUMNS))
         if error is not None:
-            self.text(TRACEBACK_FILE, without_private_paths("".join(traceback.format_exception(error))))
+            self.text(TRACEBACK_FILE, for_people("".join(traceback.format_exception(error))))
         problem: Exception | None = None
         try:
             self._outbox.send()
@@ -330,6 +331,6 @@ class Run:
             problem = caught
             if error is None:
                 status, tag, reason = "FAILED", "failed", f"could not be stored: {one_line(problem)}"
-        self._store._end(self.run_id, status, tag, without_private_paths(reason))
+        self._store._end(self.run_id, status, tag, for_people(reason))
         if problem is not None:
             raise problem
