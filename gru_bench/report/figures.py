@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from gru_bench.report.given import plain_figure
 from gru_bench.report.groups import distinct, first_known
 from gru_bench.report.scores import typical
 from gru_bench.report.view import View
@@ -72,6 +73,7 @@ def style() -> Iterator[None]:
                 "figure.constrained_layout.use": True,
                 "svg.hashsalt": "gru_bench",
                 "svg.fonttype": "path",
+                "text.parse_math": False,
                 "grid.linewidth": 0.6,
             }
         )
@@ -81,6 +83,7 @@ def style() -> Iterator[None]:
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write ``NAME.svg`` and ``NAME.png`` without a date or a version in them."""
     paths = [folder / f"{name}.svg", folder / f"{name}.png"]
+    plain_figure(figure)
     with style():
         figure.savefig(paths[0], metadata={"Date": None, "Creator": None})
         figure.savefig(paths[1], dpi=DPI, metadata={"Software": None})

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from gru_bench.report.figures import save
+from gru_bench.report.given import as_cells
 from gru_bench.report.header import Made
 from gru_bench.report.html import html
 from gru_bench.report.pages import FIRST, Pages, Placed, pages
@@ -53,7 +54,9 @@ def write(folder: Path, results: Results, view: View, made: Made, placed: Placed
         write_results(new / "results.csv", results)
         if len(results.timings):
             columns = [column for column in TIMED_BY if column in results.timings]
-            write_text(new / "timings.csv", results.timings.sort_values(columns, kind="stable").to_csv(index=False))
+            write_text(
+                new / "timings.csv", as_cells(results.timings).sort_values(columns, kind="stable").to_csv(index=False)
+            )
         move(new, folder)
 
 
@@ -92,7 +95,7 @@ def write_results(path: Path, results: Results) -> None:
     taken_apart = (results.values["split"] == "probe") & (results.values["slice"] != "")
     runs, values = (
         table.sort_values([column for column in SORTED_BY if column in table], kind="stable")
-        for table in (results.runs, results.values[~taken_apart])
+        for table in map(as_cells, (results.runs, results.values[~taken_apart]))
     )
     run_names, *facts = csv_lines(runs)
     value_names, *numbers = csv_lines(values.drop(columns="run_id"))

@@ -1,0 +1,137 @@
+"""Texts that are given, by data or a store, as themselves: no name, label or error becomes markup or a formula.
+
+Sections build markdown of their own words and of such texts. So that none of them can forget to escape, each character
+that could mean something is taken out of the texts before the sections see them: a placeholder of Unicode's private
+use area stands for it. Each format puts it back once, in its own way: :func:`as_markdown` (from which HTML, LaTeX and
+the tables' CSV are made), :func:`as_text` for figures, and :func:`as_cells` for the tables that are written as they are.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pandas as pd
+from matplotlib.category import StrCategoryFormatter
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter, Formatter, FuncFormatter
+
+from gru_bench.redact import without_secrets
+from gru_bench.spreadsheet import as_cell
+from gru_bench.store.read import Results
+
+SPECIAL = re.compile(
+    r"[\\`*\[\]<>&!|~$#@^{}]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.|^[-+=](?![\d.∞])", re.IGNORECASE
+)
+"""What is or begins markup of CommonMark, its tables, or GitHub's: an underscore within a word is none."""
+FIRST = 0xE000
+HIDDEN = re.compile(r"[\uE000-\uE07F]")
+INVISIBLE = {code: chr(0x2400 + code) for code in range(0x20)} | {0x7F: "\u2421"}
+"""Control characters by their pictures: a line break would end a heading."""
+INVISIBLE |= {code: f"U+{code:04X}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x85, 0x2028, 0x2029)}
+"""Likewise what turns the direction of writing, or breaks a line elsewhere."""
+INVISIBLE |= dict.fromkeys(range(0xE000, 0xE080), "\ufffd")
+KEPT = {"run_id", "sweep", "config_key", "group_key", "search_key", "higher_is_better", "status", "role", "split"}
+"""Columns of words of our own, and of keys that sections look up."""
+CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
+
+
+def given(results: Results) -> Results:
+    """The results with placeholders in all texts, and without secrets, for sections."""
+    tables = {
+        name: changed(getattr(results, name), lambda text: hide(without_secrets(text)))
+        for name in ("runs", "values", "curves", "bench", "timings")
+    }
+    return replace(results, **tables)
+
+
+def changed(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """The table with every text changed; each different one once."""
+    new: dict[str, pd.Series] = {}
+    for name in table.columns:
+        column = table[name]
+        if name in KEPT or not (pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)):
+            continue
+        texts = {text: change(text) for text in column.dropna().unique() if isinstance(text, str)}
+        different = {text: to for text, to in texts.items() if to != text}
+        if different:
+            values = [different.get(value, value) if isinstance(value, str) else value for value in column]
+            new[name] = pd.Series(values, index=column.index, dtype=column.dtype)
+    return table.assign(**new) if new else table
+
+
+def hide(text: str) -> str:
+    """The text with placeholders."""
+    return SPECIAL.sub(lambda found: chr(FIRST + ord(found[0])), text.translate(INVISIBLE))
+
+
+def as_text(text: str) -> str:
+    """With the characters themselves."""
+    return HIDDEN.sub(lambda found: chr(ord(found[0]) - FIRST), text)
+
+
+def as_markdown(text: str) -> str:
+    """Markdown that shows the characters; within code, where nothing is escaped, another mark stands for a backtick."""
+    if not HIDDEN.search(text):
+        return text
+    lines, fenced = [], False
+    for line in text.split("\n"):
+        fenced ^= line.startswith("```")
+        if fenced:
+            line = as_text(line)
+        elif HIDDEN.search(line):
+            bar = r"\|" if line.startswith("|") else "|"
+            end, parts = 0, []
+            for code in CODE.finditer(line):
+                parts.append(escaped(line[end : code.start()]))
+                parts.append(as_text(code[0].replace(chr(FIRST + ord("`")), "ˋ").replace(chr(FIRST + ord("|")), bar)))
+                end = code.end()
+            line = "".join([*parts, escaped(line[end:])])
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def escaped(text: str) -> str:
+    """Outside code: a backslash before each."""
+    return HIDDEN.sub(lambda found: "\\" + chr(ord(found[0]) - FIRST), text)
+
+
+def as_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for a CSV file, without secrets."""
+    return changed(table, lambda text: as_cell(without_secrets(text)))
+
+
+class PlainTicks(Formatter):
+    """The labels of another formatter with the characters themselves: ticks are labelled anew whenever one draws."""
+
+    def __init__(self, other: Formatter) -> None:
+        self.other = other
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return as_text(self.other(x, pos))
+
+    def format_ticks(self, values: list[float]) -> list[str]:
+        """All labels of an axis."""
+        return [as_text(text) for text in self.other.format_ticks(values)]
+
+    def set_locs(self, locs: list[float]) -> None:
+        """Where the ticks are."""
+        self.other.set_locs(locs)
+
+    def get_offset(self) -> str:
+        """What stands at the end of the axis."""
+        return self.other.get_offset()
+
+
+def plain_figure(figure: Figure) -> None:
+    """Put the characters back in all texts of a figure, none of which is mathematics."""
+    for artist in figure.findobj(Text):
+        assert isinstance(artist, Text)
+        artist.set_parse_math(False)
+        if HIDDEN.search(artist.get_text()):
+            artist.set_text(as_text(artist.get_text()))
+    for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
+        if isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter | StrCategoryFormatter):
+            ticks = PlainTicks(axis.get_major_formatter())
+            ticks.set_axis(axis)
+            axis.set_major_formatter(ticks)
