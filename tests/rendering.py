@@ -11,6 +11,7 @@ import yaml
 from conftest import REPOSITORY, yaml_names
 
 from gru_bench.report import files
+from gru_bench.report.given import given
 from gru_bench.report.header import Made
 from gru_bench.report.markdown import Section
 from gru_bench.report.pages import DETAILS, PAGES
@@ -39,11 +40,11 @@ def render(name: str, results: Results, **changed: Any) -> Section:
 
 def write(folder: Path, results: Results) -> None:
     """A whole report, as the command writes it."""
-    names = sorted(NAMES, key=lambda name: node(name)["order"])
+    names, seen = sorted(NAMES, key=lambda name: node(name)["order"]), given(results)
     placed: dict[str, list[Section]] = {page: [] for page in PAGES}
     for name in names:
-        placed[node(name).get("page", DETAILS)].append(render(name, results))
-    files.write(folder, results, View(results), Made(SELECT), placed)
+        placed[node(name).get("page", DETAILS)].append(render(name, seen))
+    files.write(folder, results, View(seen), Made(SELECT), placed)
 
 
 def with_facts(results: Results, **facts: Any) -> Results:

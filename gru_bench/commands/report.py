@@ -91,7 +91,7 @@ def make(config: DictConfig) -> Path:
     made = Made(select, keys.accept, [without_password(store) for store in keys.also])
     try:
         write(folder, results, view, made, placed)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+    except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
         raise UserError(f"output={folder}: cannot be written to ({error.strerror}); choose another") from error
     if keys.publish and len(results.runs) and (why := publish(uri, results, folder, as_markdown(sentence(view)))):
         print(f"gru-bench report: {why}", file=sys.stderr)

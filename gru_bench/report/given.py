@@ -3,7 +3,7 @@
 Sections build markdown of their own words and of such texts. So that none of them can forget to escape, each character
 that could mean something is taken out of the texts before the sections see them: a placeholder of Unicode's private
 use area stands for it. Each format puts it back once, in its own way: :func:`as_markdown` (from which HTML, LaTeX and
-the tables' CSV are made), :func:`as_text` for figures, and :func:`as_cells` for the tables that are written as they are.
+the tables' CSV are made), :func:`as_text` for figures, and :func:`as_cells` for tables that are written as they are.
 """
 
 import re
@@ -38,11 +38,8 @@ CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 
 def given(results: Results) -> Results:
     """The results with placeholders in all texts, and without secrets, for sections."""
-    tables = {
-        name: changed(getattr(results, name), lambda text: hide(without_secrets(text)))
-        for name in ("runs", "values", "curves", "bench", "timings")
-    }
-    return replace(results, **tables)
+    tables = {name: getattr(results, name) for name in ("runs", "values", "curves", "bench", "timings")}
+    return replace(results, **{name: changed(table, shown) for name, table in tables.items()})
 
 
 def changed(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
@@ -63,6 +60,11 @@ def changed(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
 def hide(text: str) -> str:
     """The text with placeholders."""
     return SPECIAL.sub(lambda found: chr(FIRST + ord(found[0])), text.translate(INVISIBLE))
+
+
+def shown(text: str) -> str:
+    """What sections are given of a text."""
+    return hide(without_secrets(text))
 
 
 def as_text(text: str) -> str:

@@ -17,7 +17,9 @@ def safe_name(text: str) -> str:
     """
     name = re.sub(r"[^\w.-]|(?<=\.)\.+", "-", unicodedata.normalize("NFC", text))
     name = name.strip(".-") if not re.fullmatch(r"[\w].*[\w-]|[\w]", name) else name
-    if name == text and len(name) <= LONGEST and not RESERVED.fullmatch(name):
+    if name and name == text and len(name) <= LONGEST and not RESERVED.fullmatch(name):
         return name
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{name[:LONGEST].strip('.-') or 'name'}-{digest}" if not RESERVED.fullmatch(name) else f"_{name}-{digest}"
+    return (
+        f"{name[: LONGEST - 9].strip('.-') or 'name'}-{digest}" if not RESERVED.fullmatch(name) else f"_{name}-{digest}"
+    )

@@ -13,6 +13,7 @@ from gru_bench.report.parsed import Table, plain, tables
 from gru_bench.spreadsheet import as_cell
 
 LONGEST_NAME = 80
+BOOKTABS = r"needs \usepackage{booktabs}"
 NUMBER = re.compile(r"[-+]?(\d+|\d{1,3}(,\d{3})+)?(\.\d+)?(e[-+]?\d+)?", re.IGNORECASE)
 
 SPECIAL = {
@@ -107,7 +108,7 @@ def as_latex(table: Table, caption: str) -> str:
     comment = " ".join(caption.split())
     return "\n".join(
         [
-            rf"% {comment}; needs \usepackage{{booktabs}}",
+            f"% {comment}; {BOOKTABS}",
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             line(table.columns),
