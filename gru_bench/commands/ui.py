@@ -56,7 +56,7 @@ def ui(arguments: list[str]) -> int:
     raise_on_signals()
     if not is_loopback(options.host):
         print(
-            f"gru-bench ui: --host {options.host}: anyone on the network can read and delete the runs; there is no login",
+            f"gru-bench ui: --host {options.host}: anyone on the network can read and delete the runs (no login)",
             file=sys.stderr,
         )
     return serve(uri, options.host, options.port, paths, options.allowed_hosts)

@@ -20,6 +20,6 @@ def safe_name(text: str) -> str:
     if name and name == text and len(name) <= LONGEST and not RESERVED.fullmatch(name):
         return name
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return (
-        f"{name[: LONGEST - 9].strip('.-') or 'name'}-{digest}" if not RESERVED.fullmatch(name) else f"_{name}-{digest}"
-    )
+    if RESERVED.fullmatch(name):
+        return f"_{name}-{digest}"
+    return f"{name[: LONGEST - 9].strip('.-') or 'name'}-{digest}"

@@ -256,7 +256,8 @@ def test_the_ui_answers_and_leaves_on_ctrl_c(empty_folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_server_of_the_ui_ends_with_it_and_answers_by_name(empty_folder: Path) -> None:
+@pytest.mark.usefixtures("empty_folder")
+def test_the_server_of_the_ui_ends_with_it_and_answers_by_name() -> None:
     store = Store()
     with store.run("quick", "a run", sweep_id=None, tags={"cell": "gru"}):
         pass

@@ -1,12 +1,14 @@
 """A store whose every text is hostile: the report is made, and shows the texts themselves, in each format."""
 
 import csv
+import dataclasses
 import io
 import string
 from html.parser import HTMLParser
 from pathlib import Path
 
 import frames
+import pandas as pd
 import pytest
 from hypothesis import given as drawn
 from hypothesis import settings
@@ -59,8 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs["env_cpu"] = HOSTILE
     values["unit"] = HOSTILE
     cut = values.iloc[:2].assign(slice=HOSTILE, slice_value="$$ " + HOSTILE)
-    object.__setattr__(results, "values", type(values)(values._append(cut, ignore_index=True)))
-    write(folder, results)
+    write(folder, dataclasses.replace(results, values=pd.concat([values, cut], ignore_index=True)))
     return folder
 
 
