@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from gru_bench.report.given import plain_figure
+from gru_bench.report.given import in_figures
 from gru_bench.report.groups import distinct, first_known
 from gru_bench.report.scores import typical
 from gru_bench.report.view import View
@@ -59,7 +59,7 @@ class Look:
 @contextmanager
 def style() -> Iterator[None]:
     """Matplotlib's own defaults and seaborn's theme, whatever the user's settings are; put back afterwards."""
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), in_figures():
         matplotlib.rcdefaults()
         sns.set_theme(context="paper", style="whitegrid", palette="colorblind", font="DejaVu Sans")
         matplotlib.rcParams.update(
@@ -83,7 +83,6 @@ def style() -> Iterator[None]:
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write ``NAME.svg`` and ``NAME.png`` without a date or a version in them."""
     paths = [folder / f"{name}.svg", folder / f"{name}.png"]
-    plain_figure(figure)
     with style():
         figure.savefig(paths[0], metadata={"Date": None, "Creator": None})
         figure.savefig(paths[1], dpi=DPI, metadata={"Software": None})

@@ -7,14 +7,12 @@ the tables' CSV are made), :func:`as_text` for figures, and :func:`as_cells` for
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pandas as pd
-from matplotlib.category import StrCategoryFormatter
-from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter, Formatter, FuncFormatter
 
 from gru_bench.redact import without_secrets
 from gru_bench.spreadsheet import as_cell
@@ -103,37 +101,16 @@ def as_cells(table: pd.DataFrame) -> pd.DataFrame:
     return changed(table, lambda text: as_cell(without_secrets(text)))
 
 
-class PlainTicks(Formatter):
-    """The labels of another formatter with the characters themselves: ticks are labelled anew whenever one draws."""
+@contextmanager
+def in_figures() -> Iterator[None]:
+    """Put the characters back in whatever matplotlib writes inside the block; ticks are labelled anew at each drawing."""
+    before = Text.set_text
 
-    def __init__(self, other: Formatter) -> None:
-        self.other = other
+    def set_text(self: Text, s: object) -> None:
+        before(self, as_text(s) if isinstance(s, str) else s)  # type: ignore[arg-type]
 
-    def __call__(self, x: float, pos: int | None = None) -> str:
-        return as_text(self.other(x, pos))
-
-    def format_ticks(self, values: list[float]) -> list[str]:
-        """All labels of an axis."""
-        return [as_text(text) for text in self.other.format_ticks(values)]
-
-    def set_locs(self, locs: list[float]) -> None:
-        """Where the ticks are."""
-        self.other.set_locs(locs)
-
-    def get_offset(self) -> str:
-        """What stands at the end of the axis."""
-        return self.other.get_offset()
-
-
-def plain_figure(figure: Figure) -> None:
-    """Put the characters back in all texts of a figure, none of which is mathematics."""
-    for artist in figure.findobj(Text):
-        assert isinstance(artist, Text)
-        artist.set_parse_math(False)
-        if HIDDEN.search(artist.get_text()):
-            artist.set_text(as_text(artist.get_text()))
-    for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
-        if isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter | StrCategoryFormatter):
-            ticks = PlainTicks(axis.get_major_formatter())
-            ticks.set_axis(axis)
-            axis.set_major_formatter(ticks)
+    Text.set_text = set_text  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Text.set_text = before  # type: ignore[method-assign]

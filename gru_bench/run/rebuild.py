@@ -59,7 +59,7 @@ def refuse_foreign(node: object, path: str = "config.yaml") -> None:
     """Refuse a config that names anything but parts of an experiment: whoever wrote the store could run any function.
 
     Raises:
-        UserError: A ``_target_`` that is neither of this package, nor a class derived from one of it, nor of torch.optim.
+        UserError: A ``_target_`` that is neither of this package or torch.optim, nor derived from a class of it.
     """
     if isinstance(node, dict | list):
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):

@@ -226,7 +226,11 @@ def knock(uri: str) -> None:
     try:
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError as error:
-        raise UserError(f"tracking.uri={without_password(uri)}: {error}; valid: {VALID_URIS}") from error
+        # not in the error's words, which quote what may be a part of a password
+        raise UserError(
+            f"tracking.uri={without_password(uri)}: its host and port cannot be read; valid: http://HOST:PORT; "
+            "in a password / is written %2F, @ %40, : %3A"
+        ) from error
     if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
         return  # only the proxy can reach it
     try:
