@@ -103,7 +103,7 @@ def as_cells(table: pd.DataFrame) -> pd.DataFrame:
 
 @contextmanager
 def in_figures() -> Iterator[None]:
-    """Put the characters back in whatever matplotlib writes inside the block; ticks are labelled anew at each drawing."""
+    """Put the characters back in whatever matplotlib writes in the block; it labels ticks anew at each drawing."""
     before = Text.set_text
 
     def set_text(self: Text, s: object) -> None:
