@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,9 @@ def render(name: str, results: Results, **changed: Any) -> Section:
     return section
 
 
-def write(folder: Path, results: Results) -> None:
-    """A whole report, as the command writes it."""
-    names, seen = sorted(NAMES, key=lambda name: node(name)["order"]), given(results)
+def write(folder: Path, results: Results, only: Sequence[str] | None = None) -> None:
+    """A whole report, as the command writes it, or one of some sections."""
+    names, seen = sorted(NAMES if only is None else only, key=lambda name: node(name)["order"]), given(results)
     placed: dict[str, list[Section]] = {page: [] for page in PAGES}
     for name in names:
         placed[node(name).get("page", DETAILS)].append(render(name, seen))

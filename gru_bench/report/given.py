@@ -24,10 +24,11 @@ SPECIAL = re.compile(
 """What is or begins markup of CommonMark, its tables, or GitHub's: an underscore within a word is none."""
 FIRST = 0xE000
 HIDDEN = re.compile(r"[\uE000-\uE07F]")
-INVISIBLE = {code: chr(0x2400 + code) for code in range(0x20)} | {0x7F: "\u2421"}
-"""Control characters by their pictures: a line break would end a heading."""
-INVISIBLE |= {code: f"U+{code:04X}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x85, 0x2028, 0x2029)}
-"""Likewise what turns the direction of writing, or breaks a line elsewhere."""
+INVISIBLE = {
+    code: repr(chr(code))[1:-1]
+    for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+"""What breaks a line, which would end a heading, or turns the direction of writing, is told: ``\\n``, ``\\u202e``."""
 INVISIBLE |= dict.fromkeys(range(0xE000, 0xE080), "\ufffd")
 KEPT = {"run_id", "sweep", "config_key", "group_key", "search_key", "higher_is_better", "status", "role", "split"}
 """Columns of words of our own, and of keys that sections look up."""

@@ -3,7 +3,9 @@
 import csv
 import dataclasses
 import io
+import re
 import string
+import warnings
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -61,7 +63,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs["env_cpu"] = HOSTILE
     values["unit"] = HOSTILE
     cut = values.iloc[:2].assign(slice=HOSTILE, slice_value="$$ " + HOSTILE)
-    write(folder, dataclasses.replace(results, values=pd.concat([values, cut], ignore_index=True)))
+    with warnings.catch_warnings():  # the labels are longer than the figure is wide
+        warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)
+        write(folder, dataclasses.replace(results, values=pd.concat([values, cut], ignore_index=True)))
     return folder
 
 
@@ -86,7 +90,7 @@ def test_markdown_shows_the_texts_themselves(folder: Path, name: str) -> None:
         if token.type == "image":
             assert str(token.attrGet("src")).startswith("figures/")
     assert "<script>" in "".join(token.content for token in tokens if token.type == "text")
-    assert not any("second" in line for line in text.splitlines() if line.startswith("# "))
+    assert [token.tag for token in tokens if token.type == "heading_open"].count("h1") == 1
 
 
 def test_no_cell_of_a_spreadsheet_is_a_formula(folder: Path) -> None:
@@ -106,7 +110,7 @@ def test_results_csv_gives_the_texts_back(folder: Path) -> None:
 
 def test_all_files_stay_in_the_folder(folder: Path) -> None:
     names = {path.name for path in folder.rglob("*")}
-    assert all(safe_name(name) == name for name in names)
+    assert all(re.fullmatch(r"\w[\w.-]*", name) for name in names)
 
 
 @drawn(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Co", "Cc", "Zs", "Zl", "Zp"]), min_size=1))
@@ -167,7 +171,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_report_that_fails_leaves_the_earlier_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaks: str
 ) -> None:
-    write(tmp_path, frames.small())
+    write(tmp_path, frames.small(), ["summary", "environment"])
     before = contents(tmp_path)
     if breaks == "replace":
         real, calls = files.os.replace, iter(range(1000))
@@ -181,18 +185,18 @@ def test_a_report_that_fails_leaves_the_earlier_one(
     else:
         monkeypatch.setattr(files, breaks, lambda *_: (_ for _ in ()).throw(OSError("no space left")))
     with pytest.raises(OSError, match="no space"):
-        write(tmp_path, frames.realistic(1))
+        write(tmp_path, frames.small(), ["summary"])
     assert contents(tmp_path) == before
 
 
 def test_only_files_of_a_report_are_replaced_or_deleted(tmp_path: Path) -> None:
     mine = {"figures/mine.png": b"x", "tables/mine.csv": b"y", "notes.txt": b"z"}
-    write(tmp_path, frames.realistic(1))
+    write(tmp_path, frames.small(), ["summary", "environment"])
     old = contents(tmp_path)
     for name, content in mine.items():
         (tmp_path / name).write_bytes(content)
-    write(tmp_path, frames.small())
-    write(tmp_path / "fresh", frames.small())
+    write(tmp_path, frames.small(), ["environment"])
+    write(tmp_path / "fresh", frames.small(), ["environment"])
     fresh = contents(tmp_path / "fresh")
     now = {name: content for name, content in contents(tmp_path).items() if not name.startswith("fresh")}
     assert now == fresh | mine
@@ -202,5 +206,5 @@ def test_only_files_of_a_report_are_replaced_or_deleted(tmp_path: Path) -> None:
 def test_a_file_that_is_not_of_a_report_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "results.csv").write_text("mine")
     with pytest.raises(UserError, match=r"results\.csv that is not of a report"):
-        write(tmp_path, frames.small())
+        write(tmp_path, frames.small(), ["environment"])
     assert contents(tmp_path) == {"results.csv": b"mine"}
