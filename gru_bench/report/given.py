@@ -38,7 +38,7 @@ CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 def given(results: Results) -> Results:
     """The results with placeholders in all texts, and without secrets, for sections."""
     tables = {name: getattr(results, name) for name in ("runs", "values", "curves", "bench", "timings")}
-    return replace(results, **{name: changed(table, shown) for name, table in tables.items()})
+    return replace(results, **{name: changed(table, shown) for name, table in tables.items()})  # type: ignore[arg-type]
 
 
 def changed(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
@@ -108,7 +108,7 @@ def in_figures() -> Iterator[None]:
     before = Text.set_text
 
     def set_text(self: Text, s: object) -> None:
-        before(self, as_text(s) if isinstance(s, str) else s)  # type: ignore[arg-type]
+        before(self, as_text(s) if isinstance(s, str) else s)
 
     Text.set_text = set_text  # type: ignore[method-assign]
     try:
