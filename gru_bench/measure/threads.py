@@ -77,6 +77,9 @@ def _quota_v1(folder: Path) -> float | None:
 def num_workers(launcher: Any) -> int:
     """How many jobs a Hydra launcher runs at once on this machine.
 
+    Raises:
+        UserError: ``n_jobs`` is 0, or no number.
+
     Args:
         launcher: The launcher's config node. Joblib's ``n_jobs`` counts backwards from the cores when negative;
             launchers without it run one job at a time, or give each job a machine of its own.
@@ -84,6 +87,8 @@ def num_workers(launcher: Any) -> int:
     asked = launcher.get("n_jobs", 1)
     if asked is None:
         return 1
+    if not isinstance(asked, int) or asked == 0:
+        raise UserError(f"hydra.launcher.n_jobs={asked}: no number of workers; valid: 1, 2 ..., or -1 for all cores")
     return int(asked) if asked > 0 else max(1, usable_cores() + 1 + int(asked))
 
 

@@ -192,7 +192,7 @@ def test_another_store_is_part_of_the_command_for_the_report(
 
 
 @pytest.mark.parametrize(
-    ("sent", "code", "reason"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "interrupted")]
+    ("sent", "code", "reason"), [(signal.SIGTERM, 143, "preempted, checkpoint"), (signal.SIGINT, 130, "interrupted")]
 )
 @pytest.mark.parametrize("mode", ["single", "sweep"])
 def test_a_stopped_run_is_killed_with_its_reason(
@@ -208,6 +208,10 @@ def test_a_stopped_run_is_killed_with_its_reason(
         time.sleep(0.2)
     time.sleep(1.0)
     process.send_signal(sent)
+    if mode == "sweep" and sent == signal.SIGINT:  # the first one lets the running job finish
+        assert process.stderr is not None
+        assert any(b"once more to stop now" in line for line in process.stderr)
+        process.send_signal(sent)
     try:
         out, _ = process.communicate(timeout=60)
     finally:
