@@ -320,7 +320,7 @@ def end_run(client: "MlflowClient", run_id: str, end: End) -> None:
     """Write how a run or a sweep ended."""
     client.set_tag(run_id, STATUS, end.tag)
     if end.reason:
-        client.set_tag(run_id, ERROR, end.reason)
+        client.set_tag(run_id, ERROR, clean(end.reason))
     client.set_terminated(run_id, end.status, end_time=end.ended)
 
 
