@@ -129,7 +129,6 @@ def test_a_sweep_on_a_server_with_a_password(
         # a password that a URL can hold as it is: the client must be able to read it
         uri = f"tracking.uri=http://me:sEcrEt-tOkEn@127.0.0.1:{port}"
         assert gru_bench("train", "-m", "cell=gru,rnn", uri, *TINY, *STEPS) == 0
-        assert gru_bench("train", "-m", "cell=gru,rnn", uri, *TINY, *STEPS, "trainer.diverged_above=0") == 1
         assert gru_bench("report", "experiment=adhoc", uri) == 0
     finally:
         os.killpg(server.pid, 15)
