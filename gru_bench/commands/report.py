@@ -90,8 +90,8 @@ def make(config: DictConfig) -> Path:
     made = Made(select, keys.accept, [without_password(store) for store in keys.also])
     try:
         write(folder, results, view, made, placed)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise UserError(f"output={folder}: cannot be written to ({error.strerror}); choose another") from error
+    except OSError as error:
+        raise UserError(f"output={str(folder)[:200]}: cannot be written to ({error.strerror}); choose another") from error
     if keys.publish and len(results.runs) and (why := publish(uri, results, folder, sentence(view))):
         print(f"gru-bench report: {why}", file=sys.stderr)
     return folder

@@ -4,9 +4,11 @@ import sys
 import time
 import traceback
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from gru_bench.commands import messages
+from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
 from gru_bench.run.job import request
 from gru_bench.run.launch import Launch, Sweep
@@ -27,6 +29,7 @@ class Train:
 
     def __init__(self) -> None:
         self.sweep: Sweep | None = None
+        self.begun = False
         self.code = 0  # stays 0 where Hydra never calls this, as for --cfg, or for jobs in other processes
 
     def __call__(self, config: DictConfig) -> bool:
@@ -36,6 +39,13 @@ class Train:
             Whether it was begun: False where the sweep's time was over.
         """
         raise_on_signals()  # workers of a parallel launcher are processes of their own
+        self.begun = True
+        try:
+            check_shape(config, "train", HydraConfig.get())
+        except UserError as error:
+            complain(messages.line("train", error))
+            self.code = 2
+            return True
         asked = request(config, self.sweep)
         if self.sweep is not None and self.sweep.deadline is not None and time.time() > self.sweep.deadline:
             return False
@@ -44,10 +54,12 @@ class Train:
             if self.sweep is None or not self.sweep.quiet:
                 print(f"{asked.label}: {ended}", flush=True)
             code = 0
-        except UserError as error:
-            complain(messages.line("train", error) if asked.alone else f"{asked.label}: {error}")
-            code = 2
         except Exception as error:
+            if messages.is_bad_input(error):
+                text = messages.explain(error)
+                complain(f"gru-bench train: {text}" if asked.alone else f"{asked.label}: {text}")
+                self.code = 0 if asked.sweep is not None else 2
+                return True
             if not isinstance(error, messages.FAILED_RUN):
                 traceback.print_exc()
             complain(f"{asked.label}: failed: {type(error).__name__}: {error}")

@@ -80,10 +80,15 @@ def num_workers(launcher: Any) -> int:
     Args:
         launcher: The launcher's config node. Joblib's ``n_jobs`` counts backwards from the cores when negative;
             launchers without it run one job at a time, or give each job a machine of its own.
+
+    Raises:
+        UserError: No number of jobs.
     """
     asked = launcher.get("n_jobs", 1)
     if asked is None:
         return 1
+    if not isinstance(asked, int) or isinstance(asked, bool) or asked == 0:
+        raise UserError(f"hydra.launcher.n_jobs={asked}: must be a number of workers; valid: 1, 2 ..., or -1 for a core each")
     return int(asked) if asked > 0 else max(1, usable_cores() + 1 + int(asked))
 
 

@@ -186,6 +186,10 @@ def prepare(asked: Request) -> Prepared:
     try:
         job = plan(asked)
         job.load()
+    except OSError as error:
+        if error.filename is None:
+            return Prepared(job, error)
+        return Prepared(job, UserError(f"{str(error.filename)[:200]}: {error.strerror}"))
     except Exception as error:
         return Prepared(job, error)
     return Prepared(job, None)

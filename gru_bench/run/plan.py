@@ -1,7 +1,9 @@
 """What a sweep will run: its jobs in their order, how many seeds each cell gets, and what is checked beforehand."""
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Gt
@@ -9,10 +11,13 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from gru_bench.config.check import SWEEP_KEYS, Settings, adapter_of, check, first_line
 from gru_bench.config.keys import run_keys
+from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import num_workers, resolve_threads
 from gru_bench.run.build import make_place, make_task
@@ -79,7 +84,10 @@ def make_plan(config: DictConfig, *, adds_seeds: bool) -> Plan:
     Raises:
         UserError: A value that does not fit, or a sweeper that cannot be planned.
     """
+    check_folder(str(config.hydra.sweep.dir))
     jobs = planned_jobs(config)
+    if not jobs:
+        raise UserError(f"-m {' '.join(config.hydra.overrides.task)}: lists no job; valid: at least one value for each key")
     choices = config.hydra.runtime.choices
     keys = {}
     if adds_seeds:
@@ -93,6 +101,20 @@ def make_plan(config: DictConfig, *, adds_seeds: bool) -> Plan:
             check_job(config, job)
     shared = {key: str(choices[key]) for key in ("cell", "backend", "task", "budget")} | {"seed": str(config.seed)}
     return Plan(choices.get("experiment") or ADHOC, jobs, shared, keys)
+
+
+def check_folder(folder: str) -> None:
+    """Make the folder in which Hydra notes its sweep: where it cannot be made, no sweep is opened.
+
+    Raises:
+        UserError: It cannot be made, or nothing can be written there.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"hydra.sweep.dir={folder}: cannot be written to ({error.strerror}); choose another") from error
 
 
 def as_overrides(job: Choices) -> list[str]:
@@ -138,10 +160,13 @@ def planned_jobs(config: DictConfig) -> list[Choices]:
         raise UserError("experiment: one at a time; each names a sweep of its own")
     if lists := [
         o.key_or_group
-        for o in parser.parse_overrides(list(config.hydra.overrides.task))
-        if o.key_or_group in SWEEP_KEYS and o.is_sweep_override()
+        for o in [*parser.parse_overrides(list(config.hydra.overrides.task)), *params]
+        if o.is_sweep_override() and (o.key_or_group in SWEEP_KEYS or o.key_or_group.split(".")[0] == "tracking")
     ]:
         raise UserError(f"{lists[0]}: one value for the whole sweep")
+    batch = sweeper.get("max_batch_size")
+    if batch is not None and not (isinstance(batch, int) and batch > 0):
+        raise UserError(f"hydra.sweeper.max_batch_size={batch}: must be a number of jobs, at least 1, or null for all")
     seeds = sweeper.get("seeds")
     if seeds is not None and any(override.key_or_group == "seed" for override in params):
         raise UserError("hydra.sweeper: has both params.seed, which seeds, and seeds, how many; valid: one of them")
@@ -220,8 +245,11 @@ def check_job(config: DictConfig, job: Choices) -> str:
     """
     try:
         composed = GlobalHydra.instance().config_loader().load_sweep_config(config, as_overrides(job))
-    except ValueError as error:  # such as cell=null, which Hydra does not refuse as a config error
+    except (HydraException, OmegaConfBaseException):
+        raise
+    except Exception as error:  # such as cell=null, which Hydra does not refuse as a config error, or a yaml's OSError
         raise UserError(f"{' '.join(as_overrides(job))}: {first_line(error)}") from error
+    check_shape(composed, "train")
     choices = {key: str(value) for key, value in composed.hydra.runtime.choices.items() if value is not None}
     settings, node = check(composed, choices["cell"])
     check_place(settings, config)

@@ -10,6 +10,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
 from gru_bench.config.check import check_until, construct, to_node
+from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import num_workers
 from gru_bench.run.launch import Launch, Opened, Sweep, current_launch
@@ -58,6 +59,7 @@ def plan_sweep(config: DictConfig, launch: Launch) -> None:
     Raises:
         UserError: A value that does not fit, or a store that cannot be written.
     """
+    check_shape(config, "train")
     until = check_until(config)
     if until.until is not None and not config.hydra.sweeper._target_.endswith(OWN_SWEEPER):
         raise UserError(f"until={until.until}: not with hydra/sweeper={config.hydra.sweeper._target_}; valid: rounds")
