@@ -180,8 +180,34 @@ def folders(arguments: list[str], conf: Path) -> list[Path]:
     return found
 
 
+def for_each_job(arguments: list[str], key: str) -> list[str]:
+    """The arguments with one key given to each job of the sweep, and not to the config that they all begin with.
+
+    Hydra applies fixed keys to that config too, which has the default task and not those that are swept:
+    ``task=adding,copy_memory task.num_eval=50`` would be refused for a key that only the two have.
+
+    Args:
+        arguments: As Hydra was given them.
+        key: Which one.
+
+    Returns:
+        The same arguments where none of them sets the key.
+    """
+    given = [argument for argument in arguments if argument.startswith(f"{key}=")]
+    if not given:
+        return arguments
+    value = given[-1].partition("=")[2]
+    moved = f"++hydra.sweeper.params={{{key}: {in_quotes(value)}}}"
+    return [argument for argument in arguments if argument not in given] + [moved]
+
+
 def quoted(key: str, value: str) -> str:
     """An override as bash and Hydra both take it literally, whatever the value holds."""
+    return shlex.quote(f"{key}={in_quotes(value)}")
+
+
+def in_quotes(value: str) -> str:
+    """A text as Hydra's grammar takes it literally."""
     escaped = re.sub(r'(\\*)(")', lambda found: found[1] * 2 + '\\"', value)
     escaped += "\\" * (len(escaped) - len(escaped.rstrip("\\")))  # one before the closing quote would escape it
-    return shlex.quote(f'{key}="{escaped}"')
+    return f'"{escaped}"'

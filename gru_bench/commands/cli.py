@@ -11,6 +11,7 @@ from gru_bench.commands import arguments as words
 from gru_bench.errors import UserError
 
 if TYPE_CHECKING:
+    from gru_bench.run.launch import Launch
     from gru_bench.run.rounds import Looked
     from gru_bench.run.search import Read, Stored, Went
 
@@ -77,7 +78,9 @@ def usage() -> str:
 def run_hydra(verb: str, arguments: list[str]) -> int:
     """Run a verb as a Hydra application over ``conf/VERB.yaml``; print bad input in a line or two."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions reach us instead of Hydra's own printing and exit
-    logging.getLogger("hydra").setLevel(logging.CRITICAL)  # it logs what it also raises
+    asked = any(argument.startswith(("--info", "-i", "hydra.verbose=")) for argument in arguments)
+    # it logs what it also raises; but --info is shown through its log
+    logging.getLogger("hydra").setLevel(logging.NOTSET if asked else logging.CRITICAL)
     import hydra
 
     from gru_bench.commands import messages
@@ -98,8 +101,7 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
     code = 1
     with launching(look, reader()) as launch:
         try:
-            sys.argv = [f"gru-bench {verb}", *arguments]
-            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(task)()
+            run_composed(verb, task, launch, arguments, conf_dir())
             code = task.code
         except messages.BAD_INPUT as error:
             print(messages.line(verb, error), file=sys.stderr)
@@ -108,7 +110,7 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
             if task.begun or launch.plan is not None:
                 raise
             # until then all that happened is that Hydra read what the user gave it
-            print(messages.line(verb, messages.unread(error, sources)), file=sys.stderr)
+            print(messages.line(verb, messages.unread(error, sources, arguments)), file=sys.stderr)
             code = 2
         except SystemExit as left:  # SIGTERM, or a sweep that was refused
             code = left.code if isinstance(left.code, int) else 1
@@ -123,6 +125,33 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
 
                 code = close_sweep(launch, code)
     return code
+
+
+def run_composed(verb: str, task: Any, launch: "Launch", arguments: list[str], conf: Path) -> None:
+    """Let Hydra compose the config and call the task; a sweep's own keys reach its jobs alone.
+
+    Raises:
+        Exception: What is wrong with the arguments, or what the task raised.
+    """
+    import hydra
+    from hydra.errors import ConfigCompositionException
+
+    from gru_bench.commands import messages
+
+    while True:
+        sys.argv = [f"gru-bench {verb}", *arguments]
+        try:
+            hydra.main(version_base="1.3", config_path=str(conf), config_name=verb)(task)()
+            return
+        except ConfigCompositionException as error:
+            key = messages.unknown_key(error)
+            sweeps = any(argument in words.SWEEPS or argument.startswith("experiment=") for argument in arguments)
+            if verb != "train" or not sweeps or key is None or task.begun or launch.plan is not None:
+                raise
+            moved = words.for_each_job(arguments, key)
+            if moved == arguments:
+                raise
+            arguments, task.for_sweeps_alone = moved, task.for_sweeps_alone or error
 
 
 def prepare(verb: str, arguments: list[str], sources: list[Path]) -> list[str]:

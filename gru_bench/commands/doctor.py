@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gru_bench.commands import messages
-from gru_bench.commands.cell_table import print_cells, read_shapes
+from gru_bench.commands.cell_table import chosen, print_cells, read_shapes
 from gru_bench.config.check import Node, Settings, check_arguments, check_node, construct, to_node
 from gru_bench.errors import UserError
 from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, environment, machine_id
@@ -28,6 +28,8 @@ Dtype = Literal["float32", "float64", "bfloat16"]
 class Asked:
     """The plain keys of ``conf/doctor.yaml``."""
 
+    cells: Literal["all"] | list[str]
+    backends: Literal["all"] | list[str]
     device: str
     dtype: Literal["float32", "float64", "bfloat16", "all"]
     shape: str | int | list[str | int]  # a number is wrong too, but read_shapes says what would be right
@@ -66,6 +68,7 @@ def diagnose(config: DictConfig) -> int:
     asked = Asked(**plain)
     check_node(node["tracking"], "tracking")
     shapes = read_shapes(asked.shape)
+    cells, backends = chosen("cell", asked.cells), chosen("backend", asked.backends)
     found = Diagnosis(Console(highlight=False))
     print_machine(found, asked)
     print_store(found, node["tracking"])
@@ -78,8 +81,14 @@ def diagnose(config: DictConfig) -> int:
         found.line("device", f"{asked.device}, {', '.join(places)}", "green")
         # as every run does
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-        found.red += print_cells(found.console, places, shapes)
+        found.red += print_cells(found.console, places, shapes, cells, backends)
     found.console.print()
+    if "all" not in (asked.cells, asked.backends):
+        found.console.print(
+            f"tried {', '.join(name for name, _ in cells)} on {', '.join(name for name, _ in backends)}; all cells on "
+            "all backends (minutes the first time): gru-bench doctor cells=all backends=all",
+            soft_wrap=True,
+        )
     if found.red:
         found.console.print(f"[red]red: {escape(', '.join(found.red))}[/]", soft_wrap=True)
     else:

@@ -46,15 +46,17 @@ def is_bad_input(error: BaseException) -> bool:
     )
 
 
-def unread(error: Exception, folders: list[Path]) -> Exception:
+def unread(error: Exception, folders: list[Path], arguments: list[str]) -> Exception:
     """The error as bad input, where Hydra could not read what it was given: names the yaml file that is to blame.
 
     Args:
         error: Whatever Hydra, or what it called, raised.
         folders: Where yaml files are looked for.
+        arguments: What it was given; a file that they name is looked at first.
     """
     if isinstance(error, UnicodeDecodeError | OSError):
-        for path in sorted(path for folder in folders for path in folder.rglob("*.yaml")):
+        files = [path for folder in folders for path in folder.rglob("*.yaml")]
+        for path in sorted(files, key=lambda path: f"{path.parent.name}={path.stem}" not in arguments):
             try:
                 path.read_text(encoding="utf-8")
             except UnicodeDecodeError as found:
@@ -72,7 +74,12 @@ def line(verb: str, error: BaseException) -> str:
 
 
 def explain(error: BaseException, verb: str = "train") -> str:
-    """What is wrong, where, and what would be valid for that verb."""
+    """What is wrong, where, and what would be valid for that verb; where in a sweep, if a note says so."""
+    return "; ".join([explain_alone(error, verb), *getattr(error, "__notes__", ())])
+
+
+def explain_alone(error: BaseException, verb: str) -> str:
+    """The same without the notes."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
@@ -94,18 +101,24 @@ def explain(error: BaseException, verb: str = "train") -> str:
     if ambiguous:
         key, _, value = ambiguous[1].partition("=")
         return f"{ambiguous[1]}: several values are a sweep, which needs -m; one value with a comma: {quoted(key, value)}"
-    unknown = re.match(r"Could not override '([^']+)'", text)
-    if unknown and isinstance(error.__cause__, OmegaConfBaseException):
+    unknown = unknown_key(error)
+    if unknown is not None and isinstance(error.__cause__, OmegaConfBaseException):
         parent = error.__cause__.parent_node
         siblings = parent if isinstance(parent, DictConfig) else {}
         keys = sorted(str(key) for key in siblings if key != "hydra" and not str(key).startswith("_"))
-        if unknown[1] in GIVEN_ELSEWHERE or unknown[1] in MOVED:
-            return no_such_key(unknown[1], "")
-        meant = did_you_mean(unknown[1].rpartition(".")[2], keys)
-        return f"{unknown[1]}: no such key{meant}; valid: {', '.join(keys) or 'none here'}"
+        if unknown in GIVEN_ELSEWHERE or unknown in MOVED:
+            return no_such_key(unknown, "")
+        meant = did_you_mean(unknown.rpartition(".")[2], keys)
+        return f"{unknown}: no such key{meant}; valid: {', '.join(keys) or 'none here'}"
     if error.__cause__ is not None:
         text = f"{text} ({str(error.__cause__).strip()})"
     return " ".join(part.strip() for part in text.splitlines()[:2] if part.strip())
+
+
+def unknown_key(error: BaseException) -> str | None:
+    """The key that a config does not have, if that is what Hydra complains of."""
+    found = re.match(r"Could not override '([^']+)'", str(error).strip())
+    return found[1] if found else None
 
 
 def explain_parse(error: OverrideParseException) -> str:

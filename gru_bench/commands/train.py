@@ -5,11 +5,11 @@ import time
 import traceback
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gru_bench.commands import messages
 from gru_bench.config.shape import check_shape
-from gru_bench.errors import UserError
 from gru_bench.run.job import request
 from gru_bench.run.launch import Launch, Sweep
 from gru_bench.run.train import train
@@ -23,6 +23,8 @@ class Train:
 
     Attributes:
         sweep: Set by the sweep's callback, in the job's process, before each job; None for a single run.
+        begun: Whether a job was.
+        for_sweeps_alone: Why keys were given to the jobs of a sweep alone: without a sweep, the error that it was.
         code: Exit code of a single run. That of a sweep comes from the store when the sweep is closed: its jobs may
             run in other processes.
     """
@@ -30,6 +32,7 @@ class Train:
     def __init__(self) -> None:
         self.sweep: Sweep | None = None
         self.begun = False
+        self.for_sweeps_alone: Exception | None = None
         self.code = 0  # stays 0 where Hydra never calls this, as for --cfg, or for jobs in other processes
 
     def __call__(self, config: DictConfig) -> bool:
@@ -42,7 +45,9 @@ class Train:
         self.begun = True
         try:
             check_shape(config, "train", HydraConfig.get())
-        except UserError as error:
+            if self.for_sweeps_alone is not None and HydraConfig.get().mode != RunMode.MULTIRUN:
+                raise self.for_sweeps_alone
+        except messages.BAD_INPUT as error:
             complain(messages.line("train", error))
             self.code = 2
             return True

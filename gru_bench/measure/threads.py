@@ -32,10 +32,13 @@ def cpu_quota(mount: Path = MOUNT, own: Path = OWN) -> float | None:
     return min(quotas, default=None)
 
 
-def control_groups(mount: Path = MOUNT, own: Path = OWN) -> list[Path]:
-    """The folders of this process's control group for CPU time and of all above, version 1 or 2; empty elsewhere.
+def control_groups(mount: Path = MOUNT, own: Path = OWN, controller: str = "cpu") -> list[Path]:
+    """The folders of this process's control group and of all above, version 1 or 2; empty elsewhere.
 
-    Args: see :func:`cpu_quota`.
+    Args:
+        mount: See :func:`cpu_quota`.
+        own: Likewise.
+        controller: What the groups limit, which version 1 keeps apart: ``cpu`` or ``memory``.
     """
     found: list[Path] = []
     try:
@@ -46,8 +49,8 @@ def control_groups(mount: Path = MOUNT, own: Path = OWN) -> list[Path]:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
             root = mount
-        elif "cpu" in controllers.split(","):
-            root = mount / "cpu"
+        elif controller in controllers.split(","):
+            root = mount / controller
         else:
             continue
         group = root / path.strip("/")

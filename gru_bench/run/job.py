@@ -12,7 +12,7 @@ from gru_bench.config.check import Node, Settings, check, construct, to_node
 from gru_bench.config.keys import run_keys
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import num_workers, resolve_threads, set_threads
-from gru_bench.run import build, loaded
+from gru_bench.run import build, fits, loaded
 from gru_bench.run.facts import facts_before, facts_of_sweep
 from gru_bench.run.launch import Sweep
 from gru_bench.run.plan import ADHOC
@@ -118,7 +118,7 @@ class Job:
     keys: tuple[str, str]
 
     def load(self) -> None:
-        """Check for the user's other mistakes: limits, whether the backend takes the cell, the data itself, the probes.
+        """Check for the user's other mistakes: limits, whether the backend takes the cell, memory, the data itself.
 
         Raises:
             UserError: One of these is wrong; names what would be valid.
@@ -135,7 +135,9 @@ class Job:
                 "ends, and this schedule counts epochs; valid: schedule=constant, warmup, plateau, or cosine in steps"
             )
         build.check_backend(build.make_cell(self.node), construct(self.node["backend"]), self.place)
+        fits.check_data(self.task, self.node, self.settings, self.place)
         loaded.load(self.task, self.node)
+        fits.check_model(self.task, self.node, self.settings, self.place)
 
 
 def plan(asked: Request) -> Job:

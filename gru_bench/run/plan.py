@@ -1,7 +1,9 @@
 """What a sweep will run: its jobs in their order, how many seeds each cell gets, and what is checked beforehand."""
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +18,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from gru_bench.config.check import SWEEP_KEYS, Settings, adapter_of, check, first_line
-from gru_bench.config.keys import run_keys
+from gru_bench.config.keys import CHOICES, run_keys
 from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import num_workers, resolve_threads
@@ -97,8 +99,10 @@ def make_plan(config: DictConfig, *, adds_seeds: bool) -> Plan:
                 check_job(config, job)
         keys = {combination(job): check_job(config, job) for job in by_combination(jobs)}
     else:
+        several = {key for key in CHOICES if len({job.get(key) for job in jobs}) > 1}
         for job in covering(jobs):
-            check_job(config, job)
+            with in_job(job, several):
+                check_job(config, job)
     shared = {key: str(choices[key]) for key in ("cell", "backend", "task", "budget")} | {"seed": str(config.seed)}
     return Plan(choices.get("experiment") or ADHOC, jobs, shared, keys)
 
@@ -235,6 +239,26 @@ def covering(jobs: list[Choices]) -> list[Choices]:
         chosen.append(jobs[most])
         left -= values[most]
     return chosen
+
+
+@contextmanager
+def in_job(job: Choices, several: set[str]) -> Iterator[None]:
+    """Add to an error for which of a sweep's choices it came up, and the way on where only some have the key.
+
+    Args:
+        job: Its overrides.
+        several: Groups of which the sweep takes several choices.
+    """
+    try:
+        yield
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        key = re.match(r"(?:Could not override ')?([a-z_]+)\.", str(error))
+        group = key[1] if key and key[1] in CHOICES else "task"  # whose yaml sets model, data and trainer too
+        if key and group in several & job.keys():
+            error.add_note(f"in this sweep with {group}={job[group]}")
+            if str(error).startswith("Could not override") or "no such key" in str(error):
+                error.add_note(f"for a key that only some have: a yaml for each variant in --config-dir, or one {group} at a time")
+        raise
 
 
 def check_job(config: DictConfig, job: Choices) -> str:
