@@ -16,7 +16,8 @@ from gru_bench.commands.cell_table import chosen, print_cells, read_shapes
 from gru_bench.config.check import Node, Settings, check_arguments, check_node, construct, to_node
 from gru_bench.errors import UserError
 from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, environment, machine_id
-from gru_bench.measure.threads import resolve_threads, usable_cores
+from gru_bench.measure.threads import usable_cores
+from gru_bench.run.cores import decide_threads
 from gru_bench.run.build import Place, make_place
 from gru_bench.store.connect import sqlite_file, without_password
 from gru_bench.store.write import Store
@@ -109,9 +110,11 @@ def print_machine(found: Diagnosis, asked: Asked) -> None:
     found.line("machine", f"{facts['cpu']}, {facts['memory_gib']} GiB, {facts['os']} (id {machine_id()})")
     found.line("gpu", f"{facts['gpu']}, CUDA {facts['cuda']}" if "gpu" in facts else "none that torch sees")
     found.line("cuDNN", facts.get("cudnn", "none: this build of torch has no cuDNN"))
-    threads = resolve_threads(asked.threads, 1)
+    decided = decide_threads(asked.threads, 1)
     torch.set_num_threads(1)  # the layers tried here are tiny: more threads would only wait for each other
-    found.line("threads", f"{threads} per run (threads={asked.threads}), {usable_cores()} usable cores")
+    found.line("threads", f"{decided.number} per run (threads={asked.threads}), {usable_cores()} usable cores")
+    if decided.remark:
+        found.line("", decided.remark, "yellow")
     others = cores_used_by_others()
     load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     if others > OTHERS_ABOVE:

@@ -11,8 +11,9 @@ from omegaconf import DictConfig
 from gru_bench.config.check import Node, Settings, check, construct, to_node
 from gru_bench.config.keys import run_keys
 from gru_bench.errors import UserError
-from gru_bench.measure.threads import num_workers, resolve_threads, set_threads
+from gru_bench.measure.threads import num_workers, set_threads
 from gru_bench.run import build, fits, loaded
+from gru_bench.run.cores import Threads, decide_threads
 from gru_bench.run.facts import facts_before, facts_of_sweep
 from gru_bench.run.launch import Sweep
 from gru_bench.run.plan import ADHOC
@@ -108,7 +109,17 @@ def request(config: DictConfig, sweep: Sweep | None) -> Request:
 
 @dataclass(frozen=True)
 class Job:
-    """What one run will be: known before its data is loaded, so that a run that then fails is still on record."""
+    """What one run will be: known before its data is loaded, so that a run that then fails is still on record.
+
+    Attributes:
+        settings: The plain keys.
+        node: The checked config.
+        task: With its data once :meth:`load` has been called.
+        place: Where it computes.
+        facts: What is known of it beforehand, for its row.
+        keys: ``config_key`` and ``group_key``.
+        remark: On its threads, for the user of a single run.
+    """
 
     settings: Settings
     node: Node
@@ -116,6 +127,7 @@ class Job:
     place: build.Place
     facts: dict[str, object]
     keys: tuple[str, str]
+    remark: str = ""
 
     def load(self) -> None:
         """Check for the user's other mistakes: limits, whether the backend takes the cell, memory, the data itself.
@@ -151,7 +163,11 @@ def plan(asked: Request) -> Job:
         raise UserError(f"until={asked.config.until}: adds runs to a sweep; valid: with -m or experiment=NAME")
     settings, node = check(asked.config, choices["cell"])
     workers = num_workers(HydraConfig.get().launcher)
-    threads = resolve_threads(settings.threads, workers)
+    if asked.sweep is not None and asked.sweep.threads is not None and settings.threads == "auto":
+        decided = Threads(asked.sweep.threads)
+    else:
+        decided = decide_threads(settings.threads, workers)
+    threads = decided.number
     set_threads(threads)
     place = build.make_place(settings)
     # float32 is float32 on every backend: cuDNN alone would otherwise round to TF32
@@ -160,7 +176,7 @@ def plan(asked: Request) -> Job:
     facts = facts_before(settings, node, choices, task, threads, workers)
     if asked.sweep is not None:
         facts |= facts_of_sweep(asked.sweep, asked.number)
-    return Job(settings, node, task, place, facts, run_keys(node, choices, task.source_id()))
+    return Job(settings, node, task, place, facts, run_keys(node, choices, task.source_id()), decided.remark)
 
 
 @dataclass(frozen=True)

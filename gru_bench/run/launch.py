@@ -32,6 +32,7 @@ class Sweep:
         round: Which round of a sweep that adds jobs, from 1; None where all jobs are planned at once.
         deadline: When no job is started any more, in seconds of ``time.time()``; None for no limit.
         quiet: Whether a table on the terminal stands for the line that each finished job prints.
+        threads: Of each run with ``threads=auto``; None where that was not asked for.
     """
 
     sweep_id: str
@@ -46,6 +47,7 @@ class Sweep:
     round: int | None = None
     deadline: float | None = None
     quiet: bool = False
+    threads: int | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from gru_bench.config.check import check_until, construct, to_node
 from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import num_workers
+from gru_bench.run.cores import decide_threads
 from gru_bench.run.launch import Launch, Opened, Sweep, current_launch
 from gru_bench.run.plan import OWN_SWEEPER, as_overrides, make_plan, varied
 from gru_bench.run.searching import Searching
@@ -28,6 +30,7 @@ class SweepCallback(Callback):
 
     def __init__(self) -> None:
         self.sweep: Sweep | None = None
+        self.threads: int | None = None
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check every value that the sweep takes, then open the parent run with the planned matrix.
@@ -39,6 +42,7 @@ class SweepCallback(Callback):
         launch = current_launch()
         launch.hand_over = self.take
         try:
+            self.threads = threads_of(config)
             plan_sweep(config, launch)
         except Exception as error:
             launch.error = error
@@ -46,11 +50,26 @@ class SweepCallback(Callback):
 
     def take(self, sweep: Sweep) -> None:
         """Keep the sweep for the jobs that are launched next."""
-        self.sweep = sweep
+        self.sweep = replace(sweep, threads=self.threads)
 
     def on_job_start(self, config: DictConfig, *, task_function: Any, **_: Any) -> None:
         """In the job's process: put the sweep where the job finds it, on the object that Hydra is about to call."""
         task_function.sweep = self.sweep
+
+
+def threads_of(config: DictConfig) -> int | None:
+    """Threads of each run of the sweep, decided once and said if other work has a part in it; None if not auto.
+
+    Raises:
+        UserError: A config without its nodes, or workers that are no number.
+    """
+    check_shape(config, "train")
+    if config.get("threads") != "auto":
+        return None
+    decided = decide_threads("auto", num_workers(config.hydra.launcher))
+    if decided.remark:
+        print(decided.remark, file=sys.stderr, flush=True)
+    return decided.number
 
 
 def plan_sweep(config: DictConfig, launch: Launch) -> None:
@@ -59,7 +78,6 @@ def plan_sweep(config: DictConfig, launch: Launch) -> None:
     Raises:
         UserError: A value that does not fit, or a store that cannot be written.
     """
-    check_shape(config, "train")
     until = check_until(config)
     if until.until is not None and not config.hydra.sweeper._target_.endswith(OWN_SWEEPER):
         raise UserError(f"until={until.until}: not with hydra/sweeper={config.hydra.sweeper._target_}; valid: rounds")
