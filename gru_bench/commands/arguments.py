@@ -137,8 +137,16 @@ def refuse_keyless(verb: str, arguments: list[str]) -> None:
 
 
 def verbose(arguments: list[str]) -> list[str]:
-    """The arguments with a place for what libraries log, where ``hydra.verbose`` asks for it."""
-    asked = any(argument.lstrip("+").startswith("hydra.verbose=") for argument in arguments)
+    """The arguments with a place for what libraries log, where ``hydra.verbose`` asks for it.
+
+    Raises:
+        UserError: It asks for a number.
+    """
+    given = [argument for argument in arguments if argument.lstrip("+").startswith("hydra.verbose=")]
+    for argument in given:
+        if not re.search(r"=(\[.*\]|[A-Za-z_][\w.]*)$", argument):
+            raise UserError(f"{argument}: must be true, false, or the name of a library whose log is shown")
+    asked = any(not argument.endswith("=false") for argument in given)
     chosen = any(argument.startswith("hydra/job_logging=") for argument in arguments)
     return [*arguments, LOGS] if asked and not chosen else arguments
 

@@ -81,7 +81,6 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
     asked = any(argument.startswith(("--info", "-i", "hydra.verbose=")) for argument in arguments)
     # it logs what it also raises; but --info is shown through its log
     logging.getLogger("hydra").setLevel(logging.NOTSET if asked else logging.CRITICAL)
-    import hydra
 
     from gru_bench.commands import messages
     from gru_bench.config.check import conf_dir
@@ -210,8 +209,6 @@ def refuse_sweep(error: Exception) -> int:
     return 1
 
 
-
-
 class Verb:
     """A verb as the object that Hydra calls: hydra.main returns nothing, so the exit code is kept here."""
 
@@ -297,7 +294,3 @@ def report_mode(arguments: list[str], report: Callable[[Any], int]) -> tuple[lis
 
     rules, results = [*names, "default"][0], names[1] if len(names) > 1 else None
     return left, reading(lambda config: check(config, rules, results))
-
-
-
-

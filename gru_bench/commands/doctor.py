@@ -17,8 +17,8 @@ from gru_bench.config.check import Node, Settings, check_arguments, check_node, 
 from gru_bench.errors import UserError
 from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, environment, machine_id
 from gru_bench.measure.threads import usable_cores
-from gru_bench.run.cores import decide_threads
 from gru_bench.run.build import Place, make_place
+from gru_bench.run.cores import decide_threads
 from gru_bench.store.connect import sqlite_file, without_password
 from gru_bench.store.write import Store
 

@@ -92,7 +92,7 @@ def explain_alone(error: BaseException, verb: str) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{short(str(error.filename))}: {error.strerror or type(error).__name__}"
     if isinstance(error, RecursionError):
-        return "the yaml files lead back to themselves: look at the defaults list of the one that you named"
+        return "the yaml files lead back to themselves: look at the defaults list, and the anchors, of the one that you named"
     text = str(error).strip() or type(error).__name__
     ambiguous = re.match(r"Ambiguous value for argument '([^']+)'", text)
     if ambiguous and verb != "train":
@@ -100,7 +100,9 @@ def explain_alone(error: BaseException, verb: str) -> str:
         return f"{ambiguous[1]}: several values are a list; valid: {key}=[{values}]"
     if ambiguous:
         key, _, value = ambiguous[1].partition("=")
-        return f"{ambiguous[1]}: several values are a sweep, which needs -m; one value with a comma: {quoted(key, value)}"
+        return (
+            f"{ambiguous[1]}: several values are a sweep, which needs -m; one value with a comma: {quoted(key, value)}"
+        )
     unknown = unknown_key(error)
     if unknown is not None and isinstance(error.__cause__, OmegaConfBaseException):
         parent = error.__cause__.parent_node
@@ -110,6 +112,11 @@ def explain_alone(error: BaseException, verb: str) -> str:
             return no_such_key(unknown, "")
         meant = did_you_mean(unknown.rpartition(".")[2], keys)
         return f"{unknown}: no such key{meant}; valid: {', '.join(keys) or 'none here'}"
+    if "LauncherConf'" in text:
+        text += (
+            "; its keys are those of the launcher that is chosen: with hydra/launcher=NAME, or in the defaults of a "
+        )
+        text += "yaml, '- override /hydra/launcher: NAME'"
     if error.__cause__ is not None:
         text = f"{text} ({str(error.__cause__).strip()})"
     return " ".join(part.strip() for part in text.splitlines()[:2] if part.strip())
@@ -124,6 +131,8 @@ def unknown_key(error: BaseException) -> str | None:
 def explain_parse(error: OverrideParseException) -> str:
     """What Hydra's grammar does not take: mostly a path with spaces, brackets, accents or an =, which need quotes."""
     given = str(error.override)
+    if len(given.splitlines()) > 1:
+        return f"{given!r}: a line break; valid: a text of one line"
     key, separator, value = given.partition("=")
     if not separator or not re.fullmatch(r"(\+{0,2}|~)[\w.@/]+", key):
         return f"{given or repr(given)}: not a key with a value; valid: KEY=VALUE"

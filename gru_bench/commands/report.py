@@ -91,7 +91,9 @@ def make(config: DictConfig) -> Path:
     try:
         write(folder, results, view, made, placed)
     except OSError as error:
-        raise UserError(f"output={str(folder)[:200]}: cannot be written to ({error.strerror}); choose another") from error
+        raise UserError(
+            f"output={str(folder)[:200]}: cannot be written to ({error.strerror}); choose another"
+        ) from error
     if keys.publish and len(results.runs) and (why := publish(uri, results, folder, sentence(view))):
         print(f"gru-bench report: {why}", file=sys.stderr)
     return folder

@@ -151,9 +151,36 @@ def check(config: DictConfig, cell: str | None = None) -> tuple[Settings, Node]:
             raise UserError(f"{name}: its yaml has no _target_, the class to build")
         if name != "trainer":
             check_node(part, name)
+        check_kind(part, name)
+    for path in CHOSEN_AS_GROUPS:
+        name = path.rpartition(".")[2]
+        if name not in node["trainer"]:
+            raise UserError(f"~{path}: a run needs it; valid: {name}=NAME, whichever fits")
     check_probes(node)
     with_own_rate(config, node, cell)
     return Settings(**plain), node
+
+
+KINDS = {
+    "backend": "gru_bench.backends.base.Backend",
+    "task": "gru_bench.tasks.base.Task",
+    "budget": "gru_bench.models.budgets.Budget",
+    "tracking": "gru_bench.store.write.Store",
+}
+"""What the classes of some nodes must be kinds of."""
+
+
+def check_kind(part: Node, name: str) -> None:
+    """Refuse a node whose class is of another kind: ``backend._target_`` that names a cell.
+
+    Raises:
+        UserError: It is.
+    """
+    if name not in KINDS:
+        return
+    named, kind = get_object(part["_target_"]), get_object(KINDS[name])
+    if not (inspect.isclass(named) and issubclass(named, kind)):
+        raise UserError(f"{name}._target_={part['_target_']}: must be a {KINDS[name]}")
 
 
 def check_probes(node: Node) -> None:
@@ -246,6 +273,9 @@ def check_node(node: Any, path: str) -> None:
     if not isinstance(node, dict):
         return
     target = node.get("_target_")
+    for key in node:
+        if not isinstance(key, str):
+            raise UserError(f"{path}.{key}: no such key; keys are names")
     given = {key: value for key, value in node.items() if not (key.startswith("_") and key.endswith("_"))}
     for key, value in given.items():
         for index, part in enumerate(value if isinstance(value, list) else [value]):
@@ -319,9 +349,7 @@ def check_arguments(factory: Callable[..., Any], given: Node, prefix: str, owner
 def adapter_of(hint: Any) -> pydantic.TypeAdapter[Any]:
     """What holds a value against an annotation."""
     try:
-        return pydantic.TypeAdapter(
-            hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
-        )
+        return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
     except pydantic.PydanticUserError:  # a dataclass brings a configuration of its own
         return pydantic.TypeAdapter(hint)
 

@@ -91,7 +91,9 @@ def num_workers(launcher: Any) -> int:
     if asked is None:
         return 1
     if not isinstance(asked, int) or isinstance(asked, bool) or asked == 0:
-        raise UserError(f"hydra.launcher.n_jobs={asked}: must be a number of workers; valid: 1, 2 ..., or -1 for a core each")
+        raise UserError(
+            f"hydra.launcher.n_jobs={asked}: must be a number of workers; valid: 1, 2 ..., or -1 for a core each"
+        )
     return int(asked) if asked > 0 else max(1, usable_cores() + 1 + int(asked))
 
 

@@ -45,7 +45,7 @@ def check_data(task: Task, node: Node, settings: Settings, place: Place) -> None
     refuse(
         [
             Part("the evaluation data", SPLITS * steps * max(examples, default=0), ("task.num_eval", *_lengths(node))),
-            _batch(task, node, settings, steps * (task.batch_size if task.endless else 1)),
+            _batch(node, settings, steps * (task.batch_size if task.endless else 1)),
         ],
         place,
     )
@@ -62,8 +62,12 @@ def check_model(task: Task, node: Node, settings: Settings, place: Place) -> Non
     size = 8 if place.parameters is torch.float64 else 4
     refuse(
         [
-            Part("the model and its optimizer", size * count * (2 + averages), ("hidden_size", "num_layers", "model.embedding_size")),
-            _batch(task, node, settings, tokens(task)),
+            Part(
+                "the model and its optimizer",
+                size * count * (2 + averages),
+                ("hidden_size", "num_layers", "model.embedding_size"),
+            ),
+            _batch(node, settings, tokens(task)),
         ],
         place,
     )
@@ -124,7 +128,7 @@ def shown(nbytes: int) -> str:
     return f"{nbytes / 2**30:.1f} GiB" if nbytes < 2**40 else f"{nbytes / 2**40:,.1f} TiB"
 
 
-def _batch(task: Task, node: Node, settings: Settings, steps: int) -> Part:
+def _batch(node: Node, settings: Settings, steps: int) -> Part:
     # and the gradient of one of them
     outputs = settings.hidden_size * (settings.num_layers + 1) if construct(node["budget"]).resizes is False else 1
     keys = ("task.batch_size", *_lengths(node), "hidden_size", "num_layers")

@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from gru_bench.config.check import Node, Settings, check, construct, to_node
+from gru_bench.config.check import Node, Settings, check, check_kind, check_node, construct, to_node
 from gru_bench.config.keys import run_keys
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import num_workers, set_threads
@@ -81,7 +81,10 @@ class Request:
         Raises:
             UserError: Not a URI that can be a store.
         """
-        store: Store = construct(to_node(self.config.tracking))
+        node = to_node(self.config.tracking)
+        check_node(node, "tracking")
+        check_kind(node, "tracking")
+        store: Store = construct(node)
         if self.sweep is None:
             return store
         return _stores.setdefault((self.sweep.sweep_id, store.uri), store)

@@ -89,7 +89,9 @@ def make_plan(config: DictConfig, *, adds_seeds: bool) -> Plan:
     check_folder(str(config.hydra.sweep.dir))
     jobs = planned_jobs(config)
     if not jobs:
-        raise UserError(f"-m {' '.join(config.hydra.overrides.task)}: lists no job; valid: at least one value for each key")
+        raise UserError(
+            f"-m {' '.join(config.hydra.overrides.task)}: lists no job; valid: at least one value for each key"
+        )
     choices = config.hydra.runtime.choices
     keys = {}
     if adds_seeds:
@@ -181,8 +183,15 @@ def planned_jobs(config: DictConfig) -> list[Choices]:
 
 
 def product(overrides: list[Override]) -> list[Choices]:
-    """Every combination of the values that the overrides list, as Hydra's basic sweeper has it."""
-    batches = BasicSweeper.split_arguments(overrides, None)
+    """Every combination of the values that the overrides list, as Hydra's basic sweeper has it.
+
+    Raises:
+        UserError: Values that cannot be listed.
+    """
+    try:
+        batches = BasicSweeper.split_arguments(overrides, None)
+    except ValueError as error:  # such as of range(0,3,0)
+        raise UserError(f"-m {' '.join(str(o.input_line) for o in overrides)}: {first_line(error)}") from error
     return [dict(pair.split("=", 1) for pair in job) for batch in batches for job in batch]
 
 
@@ -257,7 +266,9 @@ def in_job(job: Choices, several: set[str]) -> Iterator[None]:
         if key and group in several & job.keys():
             error.add_note(f"in this sweep with {group}={job[group]}")
             if str(error).startswith("Could not override") or "no such key" in str(error):
-                error.add_note(f"for a key that only some have: a yaml for each variant in --config-dir, or one {group} at a time")
+                error.add_note(
+                    f"for a key that only some have: a yaml for each variant in --config-dir, or one {group} at a time"
+                )
         raise
 
 

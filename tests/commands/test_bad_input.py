@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,11 @@ NODES = [
     (["cell._target_=null"], "cell._target_=null: must name a class"),
     (["cell._target_=os.getcwd"], "cell.init: no such key; getcwd takes no keys"),
     (["cell._target_=os.sep"], "cell._target_=os.sep: cannot be imported"),
+    (["backend._target_=gru_bench.cells.gru.GRU"], "must be a gru_bench.backends.base.Backend"),
+    (["tracking._target_=os.getcwd"], "tracking._target_"),
+    (["tracking.uri=3"], "tracking.uri=3: must be a valid string"),
+    (["~trainer.schedule"], "~trainer.schedule: a run needs it; valid: schedule=NAME"),
+    (["hydra.verbose=3"], "hydra.verbose=3: must be true, false"),
     (["+cell._args_=[1]"], "cell._args_: no such key"),
     (["+cell._partial_=3"], "cell._partial_=3: must be true or false"),
     (["-m", "cell=gru,lstm", "trainer=3"], "trainer=3: must be a node"),
@@ -58,10 +63,17 @@ FLAGS = [
 ]
 SWEEPS = [
     (["-m", "seed=range(0)"], "lists no job"),
+    (["-m", "seed=range(0,3,0)"], "range() arg 3 must not be zero"),
     (["-m", "tracking.uri=sqlite:///a.db,sqlite:///b.db"], "tracking.uri: one value for the whole sweep"),
-    (["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0: must be a number of workers"),
+    (
+        ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"],
+        "hydra.launcher.n_jobs=0: must be a number of workers",
+    ),
     (["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=two"], "hydra.launcher.n_jobs"),
-    (["-m", "hydra/sweeper=basic", "hydra.sweeper.max_batch_size=0"], "hydra.sweeper.max_batch_size=0: must be a number"),
+    (
+        ["-m", "hydra/sweeper=basic", "hydra.sweeper.max_batch_size=0"],
+        "hydra.sweeper.max_batch_size=0: must be a number",
+    ),
     (["-m", "hydra.sweep.dir=/proc/x"], "hydra.sweep.dir=/proc/x: cannot be written to"),
     (["-m", "experiment=a,b"], "experiment: one at a time"),
     (["-m", "cell=mgu,gru", "cell.leak=0.5,1"], "in this sweep with cell=mgu; for a key that only some have: a yaml"),
@@ -88,7 +100,7 @@ NUMBERS = [
 
 
 @pytest.fixture
-def only_line(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> Iterator[object]:
+def only_line(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """``only_line(verb, ...)``: what a refused command prints, which is one line and leaves nothing in the store."""
 
     def refused(verb: str, *arguments: str) -> str:
@@ -102,7 +114,7 @@ def only_line(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> Iterato
             stored()
         return line
 
-    yield refused
+    return refused
 
 
 @pytest.mark.parametrize(
@@ -110,7 +122,7 @@ def only_line(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> Iterato
     [*NODES, *NAMES, *FLAGS, *SWEEPS, *PATHS, *NUMBERS],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
-def test_training_refuses_it_in_a_line(only_line, arguments: list[str], message: str) -> None:  # type: ignore[no-untyped-def]
+def test_training_refuses_it_in_a_line(only_line: Callable[..., str], arguments: list[str], message: str) -> None:
     Path("loop.csv").symlink_to("loop.csv")
     # flags whose values follow stand where they were given
     small = [] if CLASSIFY[0] in arguments or "~model" in arguments else TINY
@@ -130,7 +142,7 @@ def test_training_refuses_it_in_a_line(only_line, arguments: list[str], message:
         (["doctor", "hydra.run.dir=/proc/x"], "/proc/x: No such file"),
     ],
 )
-def test_other_commands_refuse_it_in_a_line(only_line, command: list[str], message: str) -> None:  # type: ignore[no-untyped-def]
+def test_other_commands_refuse_it_in_a_line(only_line: Callable[..., str], command: list[str], message: str) -> None:
     assert message in only_line(*command)
 
 
@@ -138,6 +150,7 @@ def test_other_commands_refuse_it_in_a_line(only_line, command: list[str], messa
     ("name", "content", "message"),
     [
         ("experiment/binary", bytes(range(256)), "experiment/binary.yaml: no text: byte 128 is not UTF-8"),
+        ("cell/number", b"_target_: gru_bench.cells.gru.GRU\n3: 4\n", "cell.3: no such key; keys are names"),
         ("cell/marked", b"\xff\xfe_\x00t\x00", "cell/marked.yaml: no text: byte 0 is not UTF-8"),
         (
             "experiment/itself",
@@ -146,7 +159,7 @@ def test_other_commands_refuse_it_in_a_line(only_line, command: list[str], messa
         ),
     ],
 )
-def test_a_yaml_of_ones_own_that_cannot_be_read_is_named(only_line, name: str, content: bytes, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_yaml_of_ones_own_that_cannot_be_read_is_named(only_line: Callable[..., str], name: str, content: bytes, message: str) -> None:
     path = Path("own", f"{name}.yaml")
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
@@ -155,7 +168,7 @@ def test_a_yaml_of_ones_own_that_cannot_be_read_is_named(only_line, name: str, c
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every file")
-def test_a_yaml_that_may_not_be_read_is_named(only_line) -> None:  # type: ignore[no-untyped-def]
+def test_a_yaml_that_may_not_be_read_is_named(only_line: Callable[..., str]) -> None:
     Path("own/cell").mkdir(parents=True)
     Path("own/cell/secret.yaml").write_text("_target_: gru_bench.cells.gru.GRU\n")
     Path("own/cell/secret.yaml").chmod(0)
@@ -165,7 +178,19 @@ def test_a_yaml_that_may_not_be_read_is_named(only_line) -> None:  # type: ignor
 
 @pytest.mark.parametrize(
     "value",
-    ["reviews (1).csv", "été.csv", "x=y.csv", "it's.csv", 'say "so".csv', "a\\", 'b\\"', "[1].csv", "{a}.csv", "a,b", ""],
+    [
+        "reviews (1).csv",
+        "été.csv",
+        "x=y.csv",
+        "it's.csv",
+        'say "so".csv',
+        "a\\",
+        'b\\"',
+        "[1].csv",
+        "{a}.csv",
+        "a,b",
+        "",
+    ],
 )
 def test_the_quoted_override_is_read_as_the_text(value: str) -> None:
     """By bash, and then by Hydra's parser."""
@@ -178,9 +203,7 @@ def test_the_quoted_override_is_read_as_the_text(value: str) -> None:
     assert override.value() == value
 
 
-def test_a_key_of_the_swept_tasks_reaches_each_of_them(
-    gru_bench: Command, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_key_of_the_swept_tasks_reaches_each_of_them(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:
     """The default task, of which the sweep's own config is composed, has no such key."""
     sweep = ["-m", "task=adding,copy_memory", "task.lengths=[5]", "task.beyond=[]", "hidden_size=4", "threads=1"]
     assert gru_bench("train", *sweep, "task.num_eval=9", "trainer.max_steps=1") == 0
@@ -203,6 +226,8 @@ def test_output_that_nobody_reads_is_no_traceback(empty_folder: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
     for verb in ("train --help", "--help"):
         script = f"{sys.executable} -m gru_bench {verb} 2>err | true; cat err"
-        shown = subprocess.run(["bash", "-c", script], cwd=empty_folder, env=environment, capture_output=True, text=True)
+        shown = subprocess.run(
+            ["bash", "-c", script], cwd=empty_folder, env=environment, capture_output=True, text=True
+        )
         assert shown.stdout == ""
         assert not re.search("Error|Traceback", shown.stderr)

@@ -212,9 +212,9 @@ def test_bad_input_is_a_line(ask: Ask, override: str, message: str) -> None:
 def test_a_loud_machine_is_yellow_and_not_red(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "cores_used_by_others", lambda: 1.7)
     found = Diagnosis(get_console())
-    doctor.print_machine(found, doctor.Asked(
-        cells="all", backends="all", device="cpu", dtype="float32", shape="1x1x1", threads=1
-    ))
+    doctor.print_machine(
+        found, doctor.Asked(cells="all", backends="all", device="cpu", dtype="float32", shape="1x1x1", threads=1)
+    )
     assert not found.red
 
 

@@ -100,7 +100,10 @@ def test_the_limit_of_a_control_group_counts(tmp_path: Path, version: int) -> No
     group.mkdir(parents=True)
     own.write_text("0::/box/inner\n" if version == 2 else "3:cpu,cpuacct:/other\n4:memory:/box/inner\n")
     names = ("memory.max", "memory.current") if version == 2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
-    for folder, limit, used in ((root / "box", "1000", "700"), (group, "max" if version == 2 else str(2**63 - 4096), "5")):
+    for folder, limit, used in (
+        (root / "box", "1000", "700"),
+        (group, "max" if version == 2 else str(2**63 - 4096), "5"),
+    ):
         (folder / names[0]).write_text(limit)
         (folder / names[1]).write_text(used)
         (folder / "memory.stat").write_text("inactive_file 50\ntotal_inactive_file 50\n")
