@@ -1,4 +1,4 @@
-"""The words of a command line before Hydra reads them: flags, names and paths that it would not take, or take wrongly."""
+"""The words of a command line before Hydra reads them: flags, names and paths that it takes wrongly or not at all."""
 
 import re
 import shlex
@@ -42,7 +42,7 @@ def flags_first(verb: str, arguments: list[str]) -> list[str]:
             topic = value if has_value else left.pop(0) if left and left[0] in TOPICS else "all"
             one_of(flag, topic, TOPICS)
             flags.append(f"--info={topic}")
-        elif flag in WITH_VALUE and (has_value or left):
+        elif flag in WITH_VALUE and (value or (left and not has_value)):
             value = value if has_value else left.pop(0)
             if flag in ("--cfg", "-c"):
                 one_of(flag, value, CONFIGS)

@@ -49,6 +49,8 @@ def run(arguments: list[str]) -> int:
 
         print(f"gru-bench {__version__}")
         return 0
+    if arguments[0] in words.COMPLETION:
+        return complete(arguments[1:])
     verb, rest = arguments[0], arguments[1:]
     if verb not in VERBS:
         print(f"gru-bench: {verb}: no such verb; valid: {', '.join(VERBS)}", file=sys.stderr)
@@ -73,6 +75,25 @@ def usage() -> str:
     return "\n".join(
         ["usage: gru-bench VERB [key=value ...]", "", *lines, "", "gru-bench VERB --help lists its keys and choices."]
     )
+
+
+def complete(asked: list[str]) -> int:
+    """What a shell asks for with ``gru-bench -sc``: the script to install, or how a command line may go on.
+
+    Args:
+        asked: ``install=bash``, ``uninstall=bash``, or ``query=bash`` with what is typed in ``COMP_LINE``.
+    """
+    typed = os.environ.get("COMP_LINE", "").split()
+    if asked != ["query=bash"]:
+        return run_hydra("train", ["-sc", *asked])
+    if len(typed) < 2 or (len(typed) == 2 and not os.environ["COMP_LINE"].endswith(" ")):
+        print(" ".join(verb for verb in VERBS if verb.startswith("".join(typed[1:]))))
+        return 0
+    verb = typed[1]
+    if verb not in VERBS or verb == "ui":
+        return 0
+    os.environ["COMP_LINE"] = os.environ["COMP_LINE"].replace(f" {verb}", "", 1)  # Hydra knows a command, not its verb
+    return run_hydra(verb, ["-sc", "query=bash"])
 
 
 def run_hydra(verb: str, arguments: list[str]) -> int:
@@ -138,7 +159,8 @@ def run_composed(verb: str, task: Any, launch: "Launch", arguments: list[str], c
     from gru_bench.commands import messages
 
     while True:
-        sys.argv = [f"gru-bench {verb}", *arguments]
+        # a shell completes the words of the command itself
+        sys.argv = ["gru-bench" if words.COMPLETION & {*arguments} else f"gru-bench {verb}", *arguments]
         try:
             hydra.main(version_base="1.3", config_path=str(conf), config_name=verb)(task)()
             return

@@ -92,7 +92,7 @@ def explain_alone(error: BaseException, verb: str) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{short(str(error.filename))}: {error.strerror or type(error).__name__}"
     if isinstance(error, RecursionError):
-        return "the yaml files lead back to themselves: look at the defaults list, and the anchors, of the one that you named"
+        return "the yaml files lead back to themselves: look at the defaults list and the anchors of the one you named"
     text = str(error).strip() or type(error).__name__
     ambiguous = re.match(r"Ambiguous value for argument '([^']+)'", text)
     if ambiguous and verb != "train":

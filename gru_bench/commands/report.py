@@ -116,6 +116,8 @@ def take_sections(node: dict[str, Any]) -> list[Chosen]:
     sections: dict[str, dict[str, Any]] = node.pop("sections")
     placed = []
     for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise UserError(f"sections.{name}={section!r}: must be a node; ~sections.{name} leaves it out")
         page, order = section.pop("page", DETAILS), section.pop("order", 1000)
         if page not in PAGES:
             raise UserError(f"sections.{name}.page={page!r}: must be {' or '.join(PAGES)}")

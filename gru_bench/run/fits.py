@@ -1,8 +1,8 @@
 """Whether a run can fit into memory at all, before anything large is made.
 
 What is counted is less than any run needs: parameters with their gradients and the optimizer's averages, one number a
-step, sequence and unit for each layer's output and one gradient of these, and the data that a generator makes. So nothing is refused that fits,
-while a slip such as ``task.batch_size=1000000000`` does not take the machine down.
+step, sequence and unit for each layer's output and for one gradient of these, and the data that a generator makes. So
+nothing is refused that fits, while a slip such as ``task.batch_size=1000000000`` does not take the machine down.
 """
 
 from dataclasses import dataclass
@@ -89,9 +89,9 @@ def refuse(parts: list[Part], place: Place) -> None:
     alone = [part for part in parts if part.nbytes > free] or parts
     keys = ", ".join(dict.fromkeys(key for part in alone for key in part.keys))
     where = "this machine" if place.device.type == "cpu" else str(place.device)
+    needed, what = shown(sum(part.nbytes for part in alone)), " and ".join(part.what for part in alone)
     raise UserError(
-        f"{keys}: at least {shown(sum(part.nbytes for part in alone))} for {' and '.join(part.what for part in alone)}, "
-        f"and {where} has {shown(free)} of memory free; valid: smaller values"
+        f"{keys}: at least {needed} for {what}, and {where} has {shown(free)} of memory free; valid: smaller values"
     )
 
 

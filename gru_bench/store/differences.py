@@ -40,9 +40,7 @@ def differing(configs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
 
 def in_labels(key: str) -> bool:
     """Whether a key may stand in a label: not if it is a column, or follows from one."""
-    return (
-        key not in FACTS_OF_THEIR_OWN and not key.startswith("budget.") and not key.endswith("_partial_")
-    )
+    return key not in FACTS_OF_THEIR_OWN and not key.startswith("budget.") and not key.endswith("_partial_")
 
 
 def value(config: Mapping[str, str], key: str) -> str | None:

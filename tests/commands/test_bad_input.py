@@ -37,7 +37,7 @@ NODES = [
     (["cell._target_=os.getcwd"], "cell.init: no such key; getcwd takes no keys"),
     (["cell._target_=os.sep"], "cell._target_=os.sep: cannot be imported"),
     (["backend._target_=gru_bench.cells.gru.GRU"], "must be a gru_bench.backends.base.Backend"),
-    (["tracking._target_=os.getcwd"], "tracking._target_"),
+    (["tracking._target_=os.getcwd"], "tracking.uri: no such key; getcwd takes no keys"),
     (["tracking.uri=3"], "tracking.uri=3: must be a valid string"),
     (["~trainer.schedule"], "~trainer.schedule: a run needs it; valid: schedule=NAME"),
     (["hydra.verbose=3"], "hydra.verbose=3: must be true, false"),
@@ -135,6 +135,7 @@ def test_training_refuses_it_in_a_line(only_line: Callable[..., str], arguments:
     [
         (["report", "~sections"], "~sections: gru-bench report needs it"),
         (["report", "sections=3"], "sections=3: must be a node"),
+        (["report", "sections.summary=3"], "sections.summary=3: must be a node; ~sections.summary leaves it out"),
         (["report", "select=3"], "select=3: must be a node"),
         (["doctor", "~tracking"], "~tracking: gru-bench doctor needs it"),
         (["time", "~select"], "~select: gru-bench time needs it"),
@@ -159,7 +160,9 @@ def test_other_commands_refuse_it_in_a_line(only_line: Callable[..., str], comma
         ),
     ],
 )
-def test_a_yaml_of_ones_own_that_cannot_be_read_is_named(only_line: Callable[..., str], name: str, content: bytes, message: str) -> None:
+def test_a_yaml_of_ones_own_that_cannot_be_read_is_named(
+    only_line: Callable[..., str], name: str, content: bytes, message: str
+) -> None:
     path = Path("own", f"{name}.yaml")
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
@@ -220,6 +223,38 @@ def test_hydras_own_flags_are_passed_on(gru_bench: Command, capsys: pytest.Captu
     assert "cell" in capsys.readouterr().out
     assert gru_bench("train", "--cfg=job", "--resolve", *TINY) == 0
     assert "hidden_size: 6" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("gru-bench ", {"train", "report", "doctor"}),
+        ("gru-bench re", {"report"}),
+        ("gru-bench train cell=gru_", {"cell=gru_article", "cell=gru_chrono"}),
+        ("gru-bench train task=adding hidden_", {"hidden_size="}),
+        ("gru-bench doctor dev", {"device="}),
+    ],
+)
+def test_a_shell_completes_verbs_keys_and_choices(
+    gru_bench: Command,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    typed: str,
+    offered: set[str],
+) -> None:
+    monkeypatch.setenv("COMP_LINE", typed)
+    assert gru_bench("-sc", "query=bash") == 0
+    found = set(capsys.readouterr().out.split())
+    assert offered <= found
+    assert all(word.startswith(typed.rpartition(" ")[2]) for word in found)
+
+
+def test_the_script_that_installs_completion_names_the_command(
+    gru_bench: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (["-sc", "install=bash"], ["train", "-sc", "install=bash"]):
+        assert gru_bench(*arguments) == 0
+        assert capsys.readouterr().out.splitlines()[-1].endswith("-F hydra_bash_completion gru-bench")
 
 
 def test_output_that_nobody_reads_is_no_traceback(empty_folder: Path) -> None:
