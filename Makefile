@@ -14,24 +14,24 @@ SPREAD ?= -n auto --maxprocesses 4 --dist worksteal
 .PHONY: demo article claims real-quick test test-slow gpu gpu-wheels check format lock clean
 
 demo: $(VENV)/.installed
-	$(BIN)/gru-bench train experiment=quick hydra/launcher=joblib; \
+	$(BIN)/gru-bench train experiment=quick hydra/launcher=workers; \
 	  code=$$?; \
 	  $(BIN)/gru-bench report experiment=quick output=$(REPORTS)/quick && \
 	  echo "MLflow UI: $(BIN)/gru-bench ui" && exit $$code
 
 article: $(VENV)/.installed
-	$(BIN)/gru-bench train experiment=article hydra/launcher=joblib; \
+	$(BIN)/gru-bench train experiment=article hydra/launcher=workers; \
 	  code=$$?; \
 	  $(BIN)/gru-bench report experiment=article output=$(REPORTS)/article && exit $$code
 
 claims: $(VENV)/.installed
-	$(BIN)/gru-bench train experiment=claims hydra/launcher=joblib; \
+	$(BIN)/gru-bench train experiment=claims hydra/launcher=workers; \
 	  code=$$?; \
 	  $(BIN)/gru-bench report experiment=claims output=$(REPORTS)/claims && exit $$code
 
 # data sets come from the folder that GRU_BENCH_DATA names, else from the hub
 real-quick: $(VENV)/.installed
-	$(BIN)/gru-bench train experiment=real_quick hydra/launcher=joblib; \
+	$(BIN)/gru-bench train experiment=real_quick hydra/launcher=workers; \
 	  code=$$?; \
 	  $(BIN)/gru-bench report experiment=real_quick output=$(REPORTS)/real_quick && exit $$code
 

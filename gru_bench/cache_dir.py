@@ -28,8 +28,13 @@ def cache_dir() -> Path:
     return base / "gru_bench"
 
 
-def replace_file(path: Path, pieces: Iterable[bytes]) -> None:
+def replace_file(path: Path, pieces: Iterable[bytes | memoryview], *, lasting: bool = False) -> None:
     """Write a file so that other processes see the old one, the new one, or none, but never a part.
+
+    Args:
+        path: Its folder is made if need be.
+        pieces: The content.
+        lasting: Whether it must also outlast a machine that goes down; that takes the disk some milliseconds.
 
     Raises:
         OSError: It cannot be written; nothing is left behind.
@@ -39,6 +44,9 @@ def replace_file(path: Path, pieces: Iterable[bytes]) -> None:
     try:
         with open(handle, "wb") as file:
             file.writelines(pieces)
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(name, path)
     except BaseException:
         with suppress(OSError):

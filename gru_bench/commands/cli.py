@@ -2,13 +2,25 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gru_bench.commands import arguments as words
 from gru_bench.errors import UserError
+from gru_bench.store import signals
+from gru_bench.store.signals import (
+    INTERRUPTED_EXIT_CODE,
+    SIGTERM_EXIT_CODE,
+    closing,
+    exit_code,
+    leave_at_once,
+    raise_on_signals,
+    say,
+)
 
 if TYPE_CHECKING:
     from gru_bench.run.launch import Launch
@@ -27,12 +39,18 @@ VERBS = {
 
 def main() -> None:
     """Entry point of ``gru-bench``."""
+    what = " ".join(["gru-bench", *sys.argv[1:2]])
+    leave_at_once(what)
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        say(f"{what}: interrupted")
+        code = INTERRUPTED_EXIT_CODE
     except BrokenPipeError:  # whatever read the output has ended, as ``head`` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be flushed at exit
         code = 1
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left takes no time, and has nothing to say
     sys.exit(code)
 
 
@@ -106,10 +124,10 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
     from gru_bench.commands import messages
     from gru_bench.config.check import conf_dir
     from gru_bench.run.launch import launching
-    from gru_bench.store.write import raise_on_signals
 
-    raise_on_signals()
     task = load(verb)
+    if verb != "train":  # which does so itself, once there is something to close
+        raise_on_signals()
     try:
         if verb == "report":
             arguments, task.function = report_mode(arguments, task.function)
@@ -126,24 +144,27 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
         except messages.BAD_INPUT as error:
             print(messages.line(verb, error), file=sys.stderr)
             code = 2
-        except Exception as error:
-            if task.begun or launch.plan is not None:
-                raise
-            # until then all that happened is that Hydra read what the user gave it
-            print(messages.line(verb, messages.unread(error, sources, arguments)), file=sys.stderr)
-            code = 2
         except SystemExit as left:  # SIGTERM, or a sweep that was refused
             code = left.code if isinstance(left.code, int) else 1
         except KeyboardInterrupt:
-            print(f"gru-bench {verb}: interrupted", file=sys.stderr)
-            code = 130
+            say(f"gru-bench {verb}: interrupted")
+            code = INTERRUPTED_EXIT_CODE
+        except Exception as error:
+            if signals.received is not None:
+                code = exit_code(signals.received)  # what it cut into took the interruption for an error of its own
+            elif task.begun or launch.plan is not None:
+                raise
+            else:  # until then all that happened is that Hydra read what the user gave it
+                print(messages.line(verb, messages.unread(error, sources, arguments)), file=sys.stderr)
+                code = 2
         finally:
-            if launch.error is not None:
-                code = refuse_sweep(launch.error)
-            if launch.opened is not None or launch.ended:
-                from gru_bench.commands.train import close_sweep
+            with closing(code) if code in (INTERRUPTED_EXIT_CODE, SIGTERM_EXIT_CODE) else nullcontext():
+                if launch.error is not None:
+                    code = refuse_sweep(launch.error)
+                if launch.opened is not None or launch.ended or launch.nothing_left is not None:
+                    from gru_bench.commands.train import close_sweep
 
-                code = close_sweep(launch, code)
+                    code = close_sweep(launch, code)
     return code
 
 

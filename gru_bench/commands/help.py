@@ -6,7 +6,7 @@ USAGE = {
     "train": (
         "gru-bench train [cell=gru] [task=language_modeling] [key=value ...]   one run\n"
         "       gru-bench train -m cell=rnn,lstm,gru seed=0,1,2                       a sweep\n"
-        "       gru-bench train experiment=quick [hydra/launcher=joblib]              a named sweep"
+        "       gru-bench train experiment=quick [hydra/launcher=workers]             a named sweep"
     ),
     "report": (
         "gru-bench report [experiment=NAME | sweep=ID] [output=FOLDER]   default: the latest sweep\n"
@@ -74,8 +74,10 @@ def help_text(verb: str, folders: list[Path]) -> str:
             lines.append("  (what a task's keys mean: see the yaml files in conf/kind, which these extend)")
         lines.append("")
     if verb == "train":
-        lines += ["hydra/launcher:", "  basic   one run after the other (default)"]
-        lines += ["  joblib  one worker per core; set it on the command line, not in an experiment file", ""]
+        lines += ["hydra/launcher, on the command line, not in an experiment file:"]
+        lines += ["  basic    one run after the other (default)"]
+        lines += ["  workers  hydra.launcher.n_jobs runs at once (-1: one a core); a worker that dies costs one run"]
+        lines += ["  joblib   likewise; a worker that dies ends the sweep", ""]
     lines += ["keys:", *(f"  {line}" for line in plain_keys(conf / f"{verb}.yaml")), ""]
     if verb == "train":
         lines.append("GRU_BENCH_DATA=FOLDER in the environment: its data sets take precedence over the hub's.")

@@ -65,6 +65,6 @@ def measure(config: DictConfig) -> int:
             measuring.models(models)
         else:
             measuring.layers()
-    stored = f"gru-bench report experiment={measuring.experiment}{where(store)}"
+    stored = f"gru-bench report experiment={measuring.experiment}{where(store.uri)}"
     print(f"{measuring.summary()}; stored in experiment {measuring.experiment}: {stored}")
     return 1 if measuring.counted.get("failed") else 0

@@ -10,12 +10,11 @@ from omegaconf import DictConfig
 
 from gru_bench.commands import messages
 from gru_bench.config.shape import check_shape
-from gru_bench.run.job import request
+from gru_bench.errors import Unsupported
 from gru_bench.run.launch import Launch, Sweep
-from gru_bench.run.train import train
+from gru_bench.store import signals
 from gru_bench.store.connect import absolute_uri, without_password
-from gru_bench.store.signals import SIGTERM_EXIT_CODE, raise_on_signals
-from gru_bench.store.write import Store
+from gru_bench.store.signals import SIGTERM_EXIT_CODE, TimedOut, raise_on_signals
 
 
 class Train:
@@ -35,14 +34,23 @@ class Train:
         self.for_sweeps_alone: Exception | None = None
         self.code = 0  # stays 0 where Hydra never calls this, as for --cfg, or for jobs in other processes
 
-    def __call__(self, config: DictConfig) -> bool:
+    def __call__(self, config: DictConfig) -> str:
         """Run one job and print how it ended; never raises for a failed run, so that a sweep goes on.
 
         Returns:
-            Whether it was begun: False where the sweep's time was over.
+            How it ended, in a word; nothing where it was not begun, since the sweep's time was over.
+
+        Raises:
+            KeyboardInterrupt: Also before a job of a sweep that is to begin none any more.
         """
-        raise_on_signals()  # workers of a parallel launcher are processes of their own
+        from gru_bench.run.job import request  # torch: a sweep with nothing left to do never gets here
+        from gru_bench.run.train import train
+
         self.begun = True
+        if self.sweep is not None:
+            raise_on_signals()  # workers of a parallel launcher are processes of their own
+        if signals.finishing:
+            raise KeyboardInterrupt
         try:
             check_shape(config, "train", HydraConfig.get())
             if self.for_sweeps_alone is not None and HydraConfig.get().mode != RunMode.MULTIRUN:
@@ -50,27 +58,30 @@ class Train:
         except messages.BAD_INPUT as error:
             complain(messages.line("train", error))
             self.code = 2
-            return True
+            return "failed"
         asked = request(config, self.sweep)
         if self.sweep is not None and self.sweep.deadline is not None and time.time() > self.sweep.deadline:
-            return False
+            return ""
         try:
             ended = train(asked, lambda text: complain(f"{asked.label}: {text}"))
             if self.sweep is None or not self.sweep.quiet:
                 print(f"{asked.label}: {ended}", flush=True)
-            code = 0
+            code, how = 0, "finished"
+        except TimedOut as error:
+            complain(f"{asked.label}: killed: {error.reason}")
+            code, how = 1, "killed"
         except Exception as error:
             if messages.is_bad_input(error):
                 text = messages.explain(error)
                 complain(f"gru-bench train: {text}" if asked.alone else f"{asked.label}: {text}")
                 self.code = 0 if asked.sweep is not None else 2
-                return True
+                return "unsupported" if isinstance(error, Unsupported) else "failed"
             if not isinstance(error, messages.FAILED_RUN):
                 traceback.print_exc()
             complain(f"{asked.label}: failed: {type(error).__name__}: {error}")
-            code = 1
+            code, how = 1, "failed"
         self.code = 0 if asked.sweep is not None else code
-        return True
+        return how
 
 
 def complain(text: str) -> None:
@@ -89,35 +100,44 @@ def close_sweep(launch: Launch, code: int) -> int:
         The exit code: 1 where a job did not finish.
     """
     sweep, launch.opened = launch.opened, None
+    if launch.nothing_left is not None:
+        print_report(*launch.nothing_left)
+        return code
     if launch.ended and launch.plan is not None:
         print(f"sweep {launch.plan.experiment} ended: {launch.ended}")
     if sweep is None:
         if launch.growing is not None and launch.went_on:
-            print_report(launch.growing.store, f"experiment={launch.growing.plan.experiment}")
+            print_report(launch.growing.store.uri, f"experiment={launch.growing.plan.experiment}")
         return code
+    from gru_bench.store.line import StoreAway  # pandas and more: a sweep with nothing left to do never gets here
+    from gru_bench.store.spool import number_kept, spool_folder
+
     stopped = {130: "interrupted", SIGTERM_EXIT_CODE: "SIGTERM"}.get(code)
-    counts = sweep.close(lost=stopped and f"{stopped}: the whole sweep was ended")
-    listed = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
-    print(f"sweep {sweep.experiment}: {listed or 'no runs'}")
-    print_report(sweep.store, f"experiment={sweep.experiment}" if launch.went_on else f"sweep={sweep.sweep_id}")
-    if launch.growing is not None and not (launch.ended and not counts["missing"] and not counts["killed"]):
-        print("to go on: the same command goes on where this one ended; runs that have finished are kept")
-    elif counts["missing"] or counts["killed"]:
-        print(
-            "to go on: the same command runs all of its jobs again; "
-            f"gru-bench report experiment={sweep.experiment}{where(sweep.store)} then takes the latest finished run of "
-            "each"
+    try:
+        counts = sweep.close(lost=stopped and f"{stopped}: the whole sweep was ended")
+    except StoreAway as error:
+        kept = number_kept(sweep.store.uri)
+        complain(
+            f"sweep {sweep.experiment}: the store does not answer ({error}); {kept} of its runs are kept in "
+            f"{spool_folder(sweep.store.uri)}: the next gru-bench train{where(sweep.store.uri)} delivers them"
         )
+        return code or 1
+    listed = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
+    print(f"sweep {sweep.experiment} ({sweep.sweep_id}): {listed or 'no runs'}")
+    uri = sweep.store.uri
+    print_report(uri, f"experiment={sweep.experiment}" if launch.went_on else f"sweep={sweep.sweep_id}")
+    if counts["missing"] or counts["killed"] or (launch.growing is not None and not launch.ended):
+        print("to go on: the same command; it runs what has no result yet, and keeps what has")
     sys.stdout.flush()
     bad = sum(number for status, number in counts.items() if status != "finished")
     return code or (1 if bad else 0)
 
 
-def print_report(store: Store, selected: str) -> None:
-    """The command that makes the report."""
-    print(f"its report: gru-bench report {selected}{where(store)}", flush=True)
+def print_report(uri: str, selected: str) -> None:
+    """The command that makes the report; the store is a part of it where it is not the default one."""
+    print(f"its report: gru-bench report {selected}{where(uri)}", flush=True)
 
 
-def where(store: Store) -> str:
+def where(uri: str) -> str:
     """The store as a key of a command; nothing for the default one."""
-    return "" if store.uri == absolute_uri(None) else f" tracking.uri={without_password(store.uri)}"
+    return "" if uri == absolute_uri(None) else f" tracking.uri={without_password(uri)}"

@@ -5,6 +5,9 @@ form (``canonical.py``), which leaves out what equals a default. Plain settings,
 ``Settings``, are left out likewise.
 """
 
+import hashlib
+import json
+from collections.abc import Callable
 from typing import Any
 
 from gru_bench.config.canonical import digest, without_defaults, without_judgement
@@ -13,6 +16,9 @@ from gru_bench.config.check import Node, Settings
 KEY_VERSION = 2
 """Raise it when the canonical form changes: all keys change with it, and no old run passes for a new one."""
 
+SEED = "<the seed>"
+"""Stands for the seed in text that is hashed for many of them."""
+
 NO_INFLUENCE = ("hydra", "tracking", "tuning", "probes", "keep_model")
 """Parts of a config that do not affect the result."""
 CHOICES = ("cell", "backend", "task", "budget")
@@ -20,12 +26,19 @@ CHOICES = ("cell", "backend", "task", "budget")
 
 
 def run_keys(node: Node, choices: dict[str, str], source_id: str) -> tuple[str, str]:
-    """``config_key`` and ``group_key`` of a run.
+    """``config_key`` and ``group_key`` of a run: digests of :func:`decisive`.
 
-    The key is the SHA-256 (first 16 digits) of the canonical config and the names chosen, without what does not
-    affect the result: experiment, tracking, launcher, how the learning rate was chosen, the task's goal, and where the
-    data lies (the source's id is there instead). The group key leaves the seed out too: only runs of one group may be
-    averaged.
+    The group key leaves the seed out: only runs of one group may be averaged.
+    """
+    kept = decisive(node, choices, source_id)
+    return digest(kept), digest({name: value for name, value in kept.items() if name != "seed"})
+
+
+def decisive(node: Node, choices: dict[str, str], source_id: str) -> dict[str, Any]:
+    """All that decides a run's result, in canonical form: the config and the names chosen.
+
+    What does not affect the result is left out: experiment, tracking, launcher, how the learning rate was chosen, the
+    task's goal, and where the data lies (the source's id is there instead).
     """
     parts = {key: value for key, value in node.items() if key not in NO_INFLUENCE}
     parts["data"] = {key: value for key, value in (node.get("data") or {}).items() if key != "path"}
@@ -33,7 +46,13 @@ def run_keys(node: Node, choices: dict[str, str], source_id: str) -> tuple[str, 
     kept = without_defaults(parts, Settings)
     kept |= {"data_source": source_id, "choices": {key: choices[key] for key in CHOICES if key in choices}}
     kept["key_version"] = KEY_VERSION
-    return digest(kept), digest({name: value for name, value in kept.items() if name != "seed"})
+    return kept
+
+
+def keys_by_seed(kept: dict[str, Any]) -> Callable[[int], str]:
+    """Gives ``config_key`` of the run that is the same as this one but for its seed; for thousands of them."""
+    before, after = json.dumps(kept | {"seed": SEED}, sort_keys=True).split(json.dumps(SEED))
+    return lambda seed: hashlib.sha256(f"{before}{seed}{after}".encode()).hexdigest()[:16]
 
 
 def flatten(node: Node, prefix: str = "") -> dict[str, Any]:

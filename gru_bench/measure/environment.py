@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import torch
 
+import gru_bench
 from gru_bench.measure.threads import usable_cores
 
 LIBRARIES = ("numpy", "hydra-core", "mlflow", "datasets", "pandas", "scipy", "sacrebleu")
@@ -27,6 +28,7 @@ GIT_WITHIN_S = 5
 def environment() -> dict[str, str]:
     """Versions and hardware, as text; what is not there is left out."""
     facts = {
+        "gru_bench": gru_bench.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         **{name.replace("-", "_"): version for name in LIBRARIES if (version := _version(name))},

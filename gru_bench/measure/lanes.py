@@ -55,14 +55,15 @@ def folder() -> Path:
 
 
 @contextmanager
-def shared(what: str, say: Say) -> Iterator[None]:
+def shared(what: str, say: Say, meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold the lane beside other training jobs, for the time of the block.
 
     Args:
         what: What runs, in a few words, for those who wait for it.
         say: Is told in a line what is waited for, if anything.
+        meanwhile: Called several times a second while it waits.
     """
-    with held("shared", what, say):
+    with held("shared", what, say, meanwhile):
         yield
 
 
@@ -74,7 +75,7 @@ def alone(what: str, say: Say) -> Iterator[None]:
 
 
 @contextmanager
-def held(mode: Mode, what: str, say: Say) -> Iterator[None]:
+def held(mode: Mode, what: str, say: Say, meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold the lane in one of the two ways."""
 
     def tell(text: str) -> None:
@@ -87,7 +88,7 @@ def held(mode: Mode, what: str, say: Say) -> Iterator[None]:
             (place / HOLDERS).mkdir(parents=True, exist_ok=True)
             gate = stack.enter_context(opened(place / GATE))
             lane = stack.enter_context(opened(place / LANE))
-            waiting = Waiting(mode, what, place / HOLDERS, tell)
+            waiting = Waiting(mode, what, place / HOLDERS, tell, meanwhile)
             take(gate, mode, waiting)
             take(lane, mode, waiting)
             waiting.over()
@@ -130,12 +131,15 @@ def take(file: IO[str], mode: Mode, waiting: "Waiting") -> None:
 class Waiting:
     """Says once what is waited for, and once when that is over."""
 
-    def __init__(self, mode: Mode, what: str, holders: Path, say: Say) -> None:
-        self.mode, self.what, self.holders, self.say = mode, what, holders, say
+    def __init__(
+        self, mode: Mode, what: str, holders: Path, say: Say, meanwhile: Callable[[], None] = lambda: None
+    ) -> None:
+        self.mode, self.what, self.holders, self.say, self.meanwhile = mode, what, holders, say, meanwhile
         self.since: float | None = None
 
     def go_on(self) -> None:
         """To be called while something is waited for."""
+        self.meanwhile()
         if self.since is not None:
             return
         self.since = time.monotonic()

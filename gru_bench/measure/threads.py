@@ -80,6 +80,9 @@ def _quota_v1(folder: Path) -> float | None:
 def num_workers(launcher: Any) -> int:
     """How many jobs a Hydra launcher runs at once on this machine.
 
+    Raises:
+        UserError: ``n_jobs`` is 0, or no number.
+
     Args:
         launcher: The launcher's config node. Joblib's ``n_jobs`` counts backwards from the cores when negative;
             launchers without it run one job at a time, or give each job a machine of its own.

@@ -13,7 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from gru_bench.run.rounds import FIRST, SECOND, Looked, Pair, minutes
+from gru_bench.run.tally import Tally
 
+LOG_EVERY_S = 60.0
+"""Least time between two lines of a log about what runs, besides those that each finished run prints."""
 LOG_WIDTH = 140
 """Columns of a log, which has no width of its own."""
 
@@ -26,6 +29,7 @@ class Board(ABC, Generic[Seen]):
 
     Attributes:
         live: Whether the table is drawn in place, on a terminal.
+        tally: Of the jobs of all rounds, where the launcher tells how they go.
     """
 
     def __init__(self) -> None:
@@ -35,6 +39,8 @@ class Board(ABC, Generic[Seen]):
             self.console = Console(file=sys.stdout, width=LOG_WIDTH, color_system=None)
         self._rounds, self._doing, self._ends = 0, "", (0.0, 0.0)
         self._seen: Seen | None = None
+        self.tally: Tally | None = None
+        self._printed = time.monotonic()
         self._live = Live(console=self.console, get_renderable=self._drawn, refresh_per_second=1) if self.live else None
 
     @abstractmethod
@@ -77,6 +83,13 @@ class Board(ABC, Generic[Seen]):
             self.console.print(f"after round {self._rounds}{self.about()}{left}", highlight=False)
             self.console.print(self.table(seen))
 
+    def update(self) -> None:
+        """Between two jobs, or where others run them: a line in a log, if the last one was long ago."""
+        now = time.monotonic()
+        if not self.live and self.tally is not None and now >= self._printed + LOG_EVERY_S:
+            self._printed = now
+            self.console.print("; ".join([self.tally.line(), *self.tally.doing(3)]), highlight=False)
+
     def headed(self, columns: Sequence[str]) -> Table:
         """A table without rows."""
         table = Table(box=None, pad_edge=False, header_style="bold" if self.live else "")
@@ -91,6 +104,8 @@ class Board(ABC, Generic[Seen]):
             left = f", about {minutes(round_ends)} left" if round_ends > 0 else ""
             whole = f"; max_hours ends in {minutes(ends)}" if ends > 0 else ""
             parts.append(Text(f"{self._doing}{left}{whole}"))
+            if self.tally is not None and self.tally.names:
+                parts += [Text(self.tally.line()), *(Text(text) for text in self.tally.doing(3))]
         return Group(*parts)
 
 

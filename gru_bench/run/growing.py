@@ -84,6 +84,7 @@ class Growing(ABC):
             quiet=quiet,
         )
         self.launch.hand_over(self.described(sweep, jobs))
+        self.launch.tally.expect(self.launched, jobs, self.varied, self.workers)
         returned = launch_batch([as_overrides(job) for job in jobs], initial_job_idx=self.launched)
         self.launched += len(jobs)
         began = [job.return_value for job in returned]  # raises what a job raised

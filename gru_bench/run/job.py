@@ -9,12 +9,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gru_bench.config.check import Node, Settings, check, check_kind, check_node, construct, to_node
-from gru_bench.config.keys import run_keys
+from gru_bench.config.keys import decisive, run_keys
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import num_workers, set_threads
 from gru_bench.run import build, fits, loaded
 from gru_bench.run.cores import Threads, decide_threads
 from gru_bench.run.facts import facts_before, facts_of_sweep
+from gru_bench.run.known import Known
 from gru_bench.run.launch import Sweep
 from gru_bench.run.plan import ADHOC
 from gru_bench.store.schema import JOB, ROUND
@@ -107,7 +108,8 @@ def request(config: DictConfig, sweep: Sweep | None) -> Request:
         return Request(config, choices)
     varied = sweep.varied if sweep else frozenset()
     overrides = [text for text in hydra.overrides.task if text.split("=")[0] in varied]
-    return Request(config, choices, overrides, hydra.job.num, sweep)
+    number = hydra.job.num
+    return Request(config, choices, overrides, sweep.numbers.get(number, number) if sweep else number, sweep)
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,10 @@ def plan(asked: Request) -> Job:
     facts = facts_before(settings, node, choices, task, threads, workers)
     if asked.sweep is not None:
         facts |= facts_of_sweep(asked.sweep, asked.number)
+    kept = decisive(node, choices, task.source_id())
+    if not asked.alone:
+        runtime, job = HydraConfig.get().runtime, dict(text.split("=", 1) for text in HydraConfig.get().overrides.task)
+        Known(runtime.config_sources).remember(job, asked.config, node, kept)
     return Job(settings, node, task, place, facts, run_keys(node, choices, task.source_id()), decided.remark)
 
 

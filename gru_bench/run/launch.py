@@ -4,15 +4,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gru_bench.run.plan import Plan
+from gru_bench.run.plan import Choices, Plan
 from gru_bench.run.rounds import Look
 from gru_bench.run.search import Read
-from gru_bench.store.write import Store
+from gru_bench.run.tally import Tally
+from gru_bench.store.reap import lose_job
 
 if TYPE_CHECKING:
+    from gru_bench.run.board import Board
     from gru_bench.run.growing import Growing
+    from gru_bench.run.pool import Pool
+    from gru_bench.run.sweep_board import SweepBoard
+    from gru_bench.store.write import Store
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Sweep:
         deadline: When no job is started any more, in seconds of ``time.time()``; None for no limit.
         quiet: Whether a table on the terminal stands for the line that each finished job prints.
         threads: Of each run with ``threads=auto``; None where that was not asked for.
+        numbers: The planned number of each job that is launched, by the one that Hydra gives it: a sweep that goes on
+            launches only what is left to do, and Hydra counts that from 0. A job that is not in it keeps its number.
     """
 
     sweep_id: str
@@ -48,15 +55,21 @@ class Sweep:
     deadline: float | None = None
     quiet: bool = False
     threads: int | None = None
+    numbers: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Opened:
     """A sweep's parent run, opened by this process and to be closed by it."""
 
-    store: Store
+    store: "Store"
     sweep_id: str
     experiment: str
+
+    def lose(self, job: int, owner: str, reason: str) -> None:
+        """Mark the row that a job has left open whose process is gone; see :func:`lose_job`."""
+        self.store.deliver()
+        lose_job(self.store, self.experiment, self.sweep_id, job, owner, reason)
 
     def close(self, *, lost: str | None) -> dict[str, int]:
         """End the parent run; see :meth:`Store.close_sweep`."""
@@ -71,9 +84,14 @@ class Launch:
         look: Reads the verdicts so far; for sweeps that add seeds until it is decided.
         read: Reads how runs went; for sweeps that search.
         plan: What the sweep will run, once that has been checked.
+        todo: The jobs of the plan that are launched: those that are not done yet, in the plan's order.
+        nothing_left: Of a sweep whose jobs are all done: its store's URI, and what its report is asked for by.
         growing: The sweep, where it adds jobs.
         went_on: Whether runs of earlier calls stand for some of its jobs.
         ended: Why a sweep that adds jobs ended by itself.
+        tally: How far it has come, where the launcher tells: the default one, and ``workers``.
+        board: Shows that.
+        pool: The workers of ``hydra/launcher=workers``.
         hand_over: Gives a sweep to the jobs that are launched next.
         opened: The sweep, once its parent run is there.
         error: Why no sweep could be opened.
@@ -82,12 +100,27 @@ class Launch:
     look: Look | None = None
     read: Read | None = None
     plan: Plan | None = None
+    todo: list[Choices] = field(default_factory=list)
+    nothing_left: tuple[str, str] | None = None
     growing: "Growing | None" = None
     went_on: bool = False
     ended: str = ""
+    tally: Tally = field(default_factory=Tally)
+    board: "SweepBoard | Board[Any] | None" = None
+    pool: "Pool | None" = None
     hand_over: Callable[[Sweep], None] = field(default=lambda _: None)
     opened: Opened | None = None
     error: Exception | None = None
+
+    def over(self, number: int, how: str, *, again: bool = False) -> None:
+        """A job is over, as Hydra numbers it; see :meth:`Tally.over`."""
+        self.tally.over(number, how, again=again)
+        self.update()
+
+    def update(self) -> None:
+        """Let the board write a log, if it is time for that."""
+        if self.board is not None:
+            self.board.update()
 
 
 _launch: ContextVar[Launch] = ContextVar("launch")
@@ -95,13 +128,23 @@ _launch: ContextVar[Launch] = ContextVar("launch")
 
 @contextmanager
 def launching(look: Look | None = None, read: Read | None = None) -> Iterator[Launch]:
-    """Let Hydra's callback find the launch inside the block: Hydra makes it from text and passes it nothing."""
+    """Let Hydra's callback find the launch inside the block: Hydra makes it from text and passes it nothing.
+
+    At its end the workers are ended.
+    """
     launch = Launch(look, read)
     token = _launch.set(launch)
     try:
         yield launch
     finally:
         _launch.reset(token)
+        if launch.pool is not None:
+            launch.pool.close()
+
+
+def launch_here() -> Launch | None:
+    """The launch of the enclosing block; None in a process that only runs jobs."""
+    return _launch.get(None)
 
 
 def current_launch() -> Launch:

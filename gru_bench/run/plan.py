@@ -2,9 +2,9 @@
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,12 +17,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from gru_bench.config.check import SWEEP_KEYS, Settings, adapter_of, check, first_line
-from gru_bench.config.keys import CHOICES, run_keys
+from gru_bench.config.canonical import digest
+from gru_bench.config.check import SWEEP_KEYS, Node, Settings, adapter_of, check, first_line
+from gru_bench.config.keys import CHOICES, decisive, run_keys
 from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
-from gru_bench.measure.threads import num_workers, resolve_threads
-from gru_bench.run.build import make_place, make_task
+from gru_bench.run.known import Known
 from gru_bench.run.rounds import FIRST, SECOND, Pair
 
 ADHOC = "adhoc"
@@ -33,12 +33,17 @@ Choices = dict[str, str]
 Combination = frozenset[tuple[str, str]]
 """The overrides of a job without its seed."""
 
+MANY = 30
+"""Configs that take some seconds to compose."""
+BAD_CONFIG = (UserError, HydraException, OmegaConfBaseException)
+"""What a config raises that cannot be composed or does not fit."""
+
 OWN_SWEEPER, BASIC_SWEEPER = ".RoundsSweeper", ".BasicSweeper"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep will run, checked.
+    """What a sweep will run.
 
     Attributes:
         jobs: In the order in which they are launched.
@@ -76,6 +81,22 @@ class Plan:
         return found
 
 
+def list_plan(config: DictConfig) -> Plan:
+    """Plan a sweep without a look at the values that it takes.
+
+    Raises:
+        UserError: A sweeper that cannot be planned, no job at all, or a folder that cannot be written to.
+    """
+    check_shape(config, "train")
+    check_folder(str(config.hydra.sweep.dir))
+    jobs, choices = planned_jobs(config), config.hydra.runtime.choices
+    if not jobs:
+        given = " ".join(config.hydra.overrides.task)
+        raise UserError(f"-m {given}: lists no job; valid: at least one value for each key")
+    shared = {key: str(choices[key]) for key in ("cell", "backend", "task", "budget")} | {"seed": str(config.seed)}
+    return Plan(choices.get("experiment") or ADHOC, jobs, shared, {})
+
+
 def make_plan(config: DictConfig, *, adds_seeds: bool) -> Plan:
     """Plan a sweep, and check every value that it takes.
 
@@ -86,14 +107,8 @@ def make_plan(config: DictConfig, *, adds_seeds: bool) -> Plan:
     Raises:
         UserError: A value that does not fit, or a sweeper that cannot be planned.
     """
-    check_folder(str(config.hydra.sweep.dir))
-    jobs = planned_jobs(config)
-    if not jobs:
-        raise UserError(
-            f"-m {' '.join(config.hydra.overrides.task)}: lists no job; valid: at least one value for each key"
-        )
-    choices = config.hydra.runtime.choices
-    keys = {}
+    plan = list_plan(config)
+    jobs, keys = plan.jobs, {}
     if adds_seeds:
         jobs = [job if "seed" in job else job | {"seed": str(config.seed)} for job in jobs]
         for job in jobs:
@@ -101,12 +116,20 @@ def make_plan(config: DictConfig, *, adds_seeds: bool) -> Plan:
                 check_job(config, job)
         keys = {combination(job): check_job(config, job) for job in by_combination(jobs)}
     else:
-        several = {key for key in CHOICES if len({job.get(key) for job in jobs}) > 1}
-        for job in covering(jobs):
-            with in_job(job, several):
-                check_job(config, job)
-    shared = {key: str(choices[key]) for key in ("cell", "backend", "task", "budget")} | {"seed": str(config.seed)}
-    return Plan(choices.get("experiment") or ADHOC, jobs, shared, keys)
+        check_values(config, jobs)
+    return replace(plan, jobs=jobs, keys=keys)
+
+
+def check_values(config: DictConfig, jobs: list[Choices]) -> None:
+    """Compose and check a few jobs that have every value of the sweep among them.
+
+    Raises:
+        UserError: A value that does not fit.
+    """
+    several = {key for key in CHOICES if len({job.get(key) for job in jobs}) > 1}
+    for job in covering(jobs):
+        with in_job(job, several):
+            check_job(config, job)
 
 
 def check_folder(folder: str) -> None:
@@ -130,8 +153,8 @@ def as_overrides(job: Choices) -> list[str]:
 
 def varied(jobs: list[Choices]) -> frozenset[str]:
     """The keys that vary between jobs besides cell, task and seed."""
-    keys = {key for job in jobs for key in job if len({other.get(key) for other in jobs}) > 1}
-    return frozenset(keys - {"cell", "task", "seed"})
+    keys = {key for job in jobs for key in job} - {"cell", "task", "seed"}
+    return frozenset(key for key in keys if len({job.get(key) for job in jobs}) > 1)
 
 
 def combination(job: Choices) -> Combination:
@@ -228,8 +251,8 @@ def seed_by_seed(jobs: list[Choices]) -> list[Choices]:
 
     So pairs of cells are complete early, and an experiment that lists its long tasks first ends on short ones.
     """
-    seeds = list(dict.fromkeys(job.get("seed") for job in jobs))
-    return sorted(jobs, key=lambda job: seeds.index(job.get("seed")))
+    places = {seed: place for place, seed in enumerate(dict.fromkeys(job.get("seed") for job in jobs))}
+    return sorted(jobs, key=lambda job: places[job.get("seed")])
 
 
 def covering(jobs: list[Choices]) -> list[Choices]:
@@ -278,6 +301,42 @@ def check_job(config: DictConfig, job: Choices) -> str:
     Raises:
         UserError: A value that does not fit.
     """
+    found = compose_job(config, job)
+    check_place(found.settings, config)
+    return run_keys(found.node, found.choices, found.source_id())[1]
+
+
+@dataclass(frozen=True)
+class Composed:
+    """One job's config, composed and checked, with the choice in each config group."""
+
+    config: DictConfig
+    settings: Settings
+    node: Node
+    choices: dict[str, str]
+
+    def source_id(self) -> str:
+        """What its data will be.
+
+        Raises:
+            UserError: The task or its data cannot be made.
+        """
+        from gru_bench.run.build import make_task  # torch: a second that a sweep with nothing left to do is spared
+
+        try:
+            return make_task(self.node).source_id()
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"task={self.choices['task']}: {first_line(error)}") from error
+
+
+def compose_job(config: DictConfig, job: Choices) -> Composed:
+    """Compose and check one job.
+
+    Raises:
+        UserError: A value that does not fit.
+    """
     try:
         composed = GlobalHydra.instance().config_loader().load_sweep_config(config, as_overrides(job))
     except (HydraException, OmegaConfBaseException):
@@ -287,16 +346,43 @@ def check_job(config: DictConfig, job: Choices) -> str:
     check_shape(composed, "train")
     choices = {key: str(value) for key, value in composed.hydra.runtime.choices.items() if value is not None}
     settings, node = check(composed, choices["cell"])
-    check_place(settings, config)
+    return Composed(composed, settings, node, choices)
+
+
+def keys_of(config: DictConfig, jobs: list[Choices], say: Callable[[str], None]) -> list[str | None]:
+    """``config_key`` of each job; None where its config does not compose, which its row will say.
+
+    Args:
+        config: As composed for the whole sweep.
+        jobs: In any order.
+        say: Told how many configs are to be composed, where that takes seconds.
+    """
+    known = Known(config.hydra.runtime.config_sources)
+    keys = [known.key(job) for job in jobs]
+    unknown = len({combination(job) for job, key in zip(jobs, keys, strict=True) if key is None})
+    if unknown >= MANY:
+        say(f"composing {unknown} configs, to see which runs are done: about {unknown / 10:.0f} s")
+    for number, job in enumerate(jobs):
+        if keys[number] is None:
+            keys[number] = known.key(job) or composed_key(config, job, known)
+    return keys
+
+
+def composed_key(config: DictConfig, job: Choices, known: Known) -> str | None:
+    """``config_key`` of a job by composing it; it is known from then on."""
     try:
-        return run_keys(node, choices, make_task(node).source_id())[1]
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"task={choices['task']}: {first_line(error)}") from error
+        found = compose_job(config, job)
+        kept = decisive(found.node, found.choices, found.source_id())
+    except BAD_CONFIG:
+        return None
+    known.remember(job, found.config, found.node, kept)
+    return digest(kept)
 
 
 def check_place(settings: Settings, config: DictConfig) -> None:
     """Whether the device and the threads are there."""
+    from gru_bench.measure.threads import num_workers, resolve_threads
+    from gru_bench.run.build import make_place
+
     make_place(settings)
     resolve_threads(settings.threads, num_workers(config.hydra.launcher))

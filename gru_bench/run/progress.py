@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from gru_bench.run.alive import beat
 from gru_bench.store.signals import check_signals
 from gru_bench.training.fit import Progress
 from gru_bench.training.trainer import Trainer
@@ -17,11 +18,16 @@ from gru_bench.training.trainer import Trainer
 def show_progress(title: str, trainer: Trainer, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     """Give a callback for ``Trainer.fit``. It draws nothing without a terminal, or where several runs would share it.
 
-    It is called every few steps, so it also looks for a signal to end.
+    It is called every few steps, so it also looks for a signal to end, and is the run's sign of life.
     """
     console = Console(file=sys.stderr)
     if quiet or not console.is_terminal:
-        yield lambda _: check_signals()
+
+        def look(_: Progress) -> None:
+            beat()
+            check_signals()
+
+        yield look
         return
     columns = (
         TextColumn("{task.description}"),

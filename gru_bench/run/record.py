@@ -1,10 +1,12 @@
 """What is written about one run: its facts as params, curves, scores, speed and memory. It measures nothing itself."""
 
+import dataclasses
 import math
 import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import yaml
@@ -15,7 +17,7 @@ from gru_bench.measure.environment import CoreTime, core_time, had_company
 from gru_bench.measure.memory_split import Split
 from gru_bench.measure.parity import Parity
 from gru_bench.measure.trace import Audit
-from gru_bench.probes.base import Findings
+from gru_bench.probes.base import Finding, Findings
 from gru_bench.run import loaded
 from gru_bench.run.job import Job
 from gru_bench.store.schema import (
@@ -65,6 +67,9 @@ class Recorder:
         self.units = {metric.name: metric for metric in task.metrics}
         self.tested: Scores | None = None
         self.probe_s = 0.0
+        self.began = core_time()
+        self.drawn: list[tuple[str, int, float]] = []  # the points of curves so far
+        self.found: list[tuple[str, Findings]] = []  # what probes found so far
 
     def notes(self) -> list[str]:
         """What the data's source and the task had to decide, one sentence each; complete after loading."""
@@ -117,7 +122,7 @@ class Recorder:
         with self.clock_stopped():
             yield
         self.probe_s += time.perf_counter() - started
-        self.run.value("probe", "probe_s", self.probe_s, unit="s", higher_is_better=None)
+        self._probe_seconds()
 
     def kernel(self, found: Audit) -> None:
         """Before training: the kernel that runs."""
@@ -144,13 +149,14 @@ class Recorder:
         if event.kind != "evaluation" or event.scores is None:
             return
         if event.train_loss is not None:
-            self.run.curve("train/loss", event.step, event.train_loss)
+            self._point("train/loss", event.step, event.train_loss)
         for name, value in event.scores.metrics.items():
-            self.run.curve(f"valid/{name}", event.step, value)
+            self._point(f"valid/{name}", event.step, value)
         self.run.flush(least_s=SEND_EVERY_S)
 
     def findings(self, probe: str, found: Findings) -> None:
         """After a probe has measured. No number of it is better or worse."""
+        self.found.append((probe, found))
         for one in found.values:
             self.run.value(
                 "probe",
@@ -200,17 +206,53 @@ class Recorder:
             self._speed("train_tokens_per_s", fit.per_second(fit.step_tokens), "tokens/s", True)
             self._speed("train_examples_per_s", fit.per_second(fit.step_examples), "examples/s", True)
 
-    def company(self, before: CoreTime) -> None:
-        """At the end, however training ended: whether other work ran on the machine since training began.
+    def training(self) -> None:
+        """As training begins."""
+        self.began = core_time()
+
+    def company(self) -> None:
+        """At the end, however training ended: whether other work ran on the machine since :meth:`training`.
 
         That is an average: what ran beside a tenth of the training counts as a tenth. A run that was killed without a
         chance to write has no answer, unless the machine was shared from the start.
-
-        Args:
-            before: As training began.
         """
         if not self.shared:
-            self.run.params({"shared": had_company(before, core_time())})
+            self.run.params({"shared": had_company(self.began, core_time())})
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint: what training has written so far, and what it has taken."""
+        now, began = dataclasses.astuple(core_time()), dataclasses.astuple(self.began)
+        return {
+            "curves": list(self.drawn),
+            "found": [
+                (probe, [dataclasses.astuple(one) for one in found.values], plain(found.tables))
+                for probe, found in self.found
+            ],
+            "probe_s": self.probe_s,
+            "wall_s": time.perf_counter() - self.started,
+            "core_time": [later - earlier for later, earlier in zip(now, began, strict=True)],
+        }
+
+    def resumed(self, step: int, began_as: str, state: dict[str, Any]) -> None:
+        """Where training goes on from a checkpoint: as if this run had done all of it.
+
+        Args:
+            step: Optimizer steps that were taken before.
+            began_as: Id of the run that began.
+            state: What :meth:`state` gave there.
+        """
+        self.run.params({"resumed_at": step, "resumed_from": began_as})
+        for point in state["curves"]:
+            self._point(*point)
+        for probe, values, tables in state["found"]:
+            self.findings(probe, Findings([Finding(*one) for one in values], tables))
+        self.probe_s = state["probe_s"]
+        if self.found:
+            self._probe_seconds()
+        self.started -= state["wall_s"]
+        earlier = zip(dataclasses.astuple(self.began), state["core_time"], strict=True)
+        self.began = CoreTime(*(now - spent for now, spent in earlier))
+        self.run.flush()
 
     def summary(self) -> str:
         """One line for the terminal."""
@@ -219,6 +261,13 @@ class Recorder:
         trivial = self.trivial.get(name, math.nan)
         seconds = time.perf_counter() - self.started
         return f"test {name} {score:.4g} (trivial guess {trivial:.4g}), {seconds:.1f} s, run {self.run.run_id}"
+
+    def _point(self, metric: str, step: int, value: float) -> None:
+        self.drawn.append((metric, step, float(value)))
+        self.run.curve(metric, step, value)
+
+    def _probe_seconds(self) -> None:
+        self.run.value("probe", "probe_s", self.probe_s, unit="s", higher_is_better=None)
 
     def _value(self, split: str, name: str, value: float, metric_name: str) -> None:
         metric = self.units[metric_name]
@@ -252,3 +301,12 @@ class Recorder:
 
     def _speed(self, name: str, value: float, unit: str, higher_is_better: bool) -> None:
         self.run.value("speed", name, value, unit=unit, higher_is_better=higher_is_better)
+
+
+def plain(nested: Any) -> Any:
+    """Nested dictionaries, lists and tuples with numbers of numpy and torch as Python's own."""
+    if isinstance(nested, dict):
+        return {key: plain(part) for key, part in nested.items()}
+    if isinstance(nested, list | tuple):
+        return type(nested)(plain(part) for part in nested)
+    return nested.tolist() if hasattr(nested, "tolist") else nested

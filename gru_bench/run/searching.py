@@ -185,6 +185,7 @@ class Searching(Growing):
         self.launch.went_on = any(standing.num_known for standing in standings)
         all_returned = []
         with SearchBoard(self.horizon is not None) as board:
+            self.launch.board, board.tally = board, self.launch.tally
             if not any(standing.wanted for standing in standings):
                 board.look(standings, self.seconds_left())
             while wanted := self.in_order(standings):

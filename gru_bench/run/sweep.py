@@ -1,25 +1,36 @@
 """Opens the sweep's parent run before the first job, and gives each job, in whichever process, its sweep."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
-from gru_bench.config.check import check_until, construct, to_node
+from gru_bench.config.check import Until, check_running, check_until, construct, to_node
+from gru_bench.config.running import Only
 from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
-from gru_bench.measure.threads import num_workers
-from gru_bench.run.cores import decide_threads
-from gru_bench.run.launch import Launch, Opened, Sweep, current_launch
-from gru_bench.run.plan import OWN_SWEEPER, as_overrides, make_plan, varied
-from gru_bench.run.searching import Searching
-from gru_bench.run.until import Deciding
-from gru_bench.store.write import Store
+from gru_bench.run.launch import Launch, Opened, Sweep, current_launch, launch_here
+from gru_bench.run.plan import OWN_SWEEPER, as_overrides, check_values, keys_of, list_plan, make_plan, varied
+from gru_bench.run.resume import Left, alone, code_now, left_of, sweep_key, to_go_on_with
+from gru_bench.run.rounds import FIRST, SECOND, Looked
+from gru_bench.store import signals
+from gru_bench.store.connect import absolute_uri, is_waiting, sqlite_file
+from gru_bench.store.done import Ledger, read_ledger
+from gru_bench.store.signals import finish_first, raise_on_signals
+from gru_bench.store.source import StoredRun, open_source
+
+if TYPE_CHECKING:
+    from gru_bench.store.write import Store
+
+OWN_STORE = "gru_bench.store.write.Store"
+"""Of ``conf/tracking/mlflow.yaml``: its URI is known without making it, which takes a second."""
 
 
 class SweepCallback(Callback):
@@ -40,32 +51,45 @@ class SweepCallback(Callback):
                 goes on, but lets an exit through.
         """
         launch = current_launch()
-        launch.hand_over = self.take
+        launch.hand_over = partial(self.take, config)
         try:
-            self.threads = threads_of(config)
+            check_shape(config, "train")
             plan_sweep(config, launch)
         except Exception as error:
             launch.error = error
             sys.exit(2)
 
-    def take(self, sweep: Sweep) -> None:
+    def take(self, config: DictConfig, sweep: Sweep) -> None:
         """Keep the sweep for the jobs that are launched next."""
+        if self.sweep is None:  # a later round gets what the first one got
+            self.threads = threads_of(config)
         self.sweep = replace(sweep, threads=self.threads)
 
     def on_job_start(self, config: DictConfig, *, task_function: Any, **_: Any) -> None:
         """In the job's process: put the sweep where the job finds it, on the object that Hydra is about to call."""
         task_function.sweep = self.sweep
+        launch = launch_here()
+        if launch is not None and self.sweep is not None:
+            launch.tally.began(config.hydra.job.num)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        """Likewise, where jobs run in the process that launched them."""
+        launch = launch_here()
+        if launch is not None and self.sweep is not None and job_return.status == JobStatus.COMPLETED:
+            launch.over(config.hydra.job.num, str(job_return.return_value))
 
 
 def threads_of(config: DictConfig) -> int | None:
     """Threads of each run of the sweep, decided once and said if other work has a part in it; None if not auto.
 
     Raises:
-        UserError: A config without its nodes, or workers that are no number.
+        UserError: Workers that are no number.
     """
-    check_shape(config, "train")
     if config.get("threads") != "auto":
         return None
+    from gru_bench.measure.threads import num_workers
+    from gru_bench.run.cores import decide_threads
+
     decided = decide_threads("auto", num_workers(config.hydra.launcher))
     if decided.remark:
         print(decided.remark, file=sys.stderr, flush=True)
@@ -77,23 +101,119 @@ def plan_sweep(config: DictConfig, launch: Launch) -> None:
 
     Raises:
         UserError: A value that does not fit, or a store that cannot be written.
+        SystemExit: All jobs are done.
     """
-    until = check_until(config)
-    if until.until is not None and not config.hydra.sweeper._target_.endswith(OWN_SWEEPER):
+    until, only = check_until(config), check_running(config).only
+    own = config.hydra.sweeper._target_.endswith(OWN_SWEEPER)
+    if until.until is not None and not own:
         raise UserError(f"until={until.until}: not with hydra/sweeper={config.hydra.sweeper._target_}; valid: rounds")
+    if only != "missing" and until.until is not None:
+        raise UserError(f"only={only}: not with until={until.until}, which goes on by itself; valid: only=missing")
+    if only not in ("missing", "all") and not own:
+        raise UserError(f"only={only}: not with hydra/sweeper=basic, which runs all of its jobs; valid: rounds")
+    if until.until is not None:
+        plan_growing(config, launch, until)
+    elif own:
+        plan_rest(config, launch, only)
+    else:
+        launch.plan = make_plan(config, adds_seeds=False)
+        open_parent(config, launch, Left(list(range(len(launch.plan.jobs)))))
+
+
+def plan_growing(config: DictConfig, launch: Launch, until: Until) -> None:
+    """Plan a sweep that adds jobs."""
+    from gru_bench.measure.threads import num_workers
+    from gru_bench.run.searching import Searching
+    from gru_bench.run.until import Deciding
+
     plan = launch.plan = make_plan(config, adds_seeds=until.until == "decided")
     store: Store = construct(to_node(config.tracking))
+    kind = Deciding if until.until == "decided" else partial(Searching, config)
+    launch.growing = kind(launch, plan, until, store, facts_of(config), num_workers(config.hydra.launcher))
+    raise_on_signals()
+    store.recover()
+
+
+def plan_rest(config: DictConfig, launch: Launch, only: Only) -> None:
+    """Plan what is left to do of a sweep, and go on with the parent run of an earlier call where there is one."""
+    plan = launch.plan = list_plan(config)
+    uri = uri_of(config)
+    if uri is None:
+        check_values(config, plan.jobs)  # which says what is wrong with it
+    uri = uri or ""
+    key = sweep_key(plan, only)
+    with alone(uri, key):
+        ledger = what_ran(uri, plan.experiment, with_code=only == "stale")
+        if ledger.lost or is_waiting(uri):
+            raise_on_signals()
+            store: Store = construct(to_node(config.tracking))
+            store.recover()
+            ledger = what_ran(uri, plan.experiment, with_code=only == "stale")
+        keys: list[str | None] = [None] * len(plan.jobs)
+        if any(run.key for run in ledger.runs):
+            keys = keys_of(config, plan.jobs, say=lambda text: print(text, flush=True))
+        parent = to_go_on_with(ledger, key, keys, only)
+        left = left_of(keys, ledger, only, parent, code_now() if only == "stale" else ())
+        if left.said:
+            print(f"{plan.experiment}: {left.said}", flush=True)
+        if not left.todo and is_told(parent, left):
+            launch.nothing_left = uri, f"sweep={parent.run_id}" if parent else f"experiment={plan.experiment}"
+            sys.exit(0)
+        check_values(config, [plan.jobs[number] for number in left.todo])
+        open_parent(config, launch, left, parent, key)
+
+
+def is_told(parent: StoredRun | None, left: Left) -> bool:
+    """Whether the parent run of a sweep with nothing left to do says so already: nothing is to be written."""
+    if parent is None or parent.status == "FINISHED":
+        return True
+    return parent.status == "FAILED" and not left.stand_ins
+
+
+def open_parent(config: DictConfig, launch: Launch, left: Left, parent: StoredRun | None = None, key: str = "") -> None:
+    """Open the parent run, or that of an earlier call again, and hand the sweep to its jobs."""
+    plan = launch.plan
+    assert plan is not None
+    store: Store = construct(to_node(config.tracking))
+    raise_on_signals()  # from here on something is open
+    store.recover()
+    planned = left.planned(plan)
+    if parent is None:
+        sweep_id = store.open_sweep(plan.experiment, planned, facts_of(config), key=key)
+    else:
+        sweep_id = parent.run_id
+        store.reopen_sweep(sweep_id, planned)
+    launch.opened = Opened(store, sweep_id, plan.experiment)
+    launch.todo = [plan.jobs[number] for number in left.todo]
+    numbers = dict(enumerate(left.todo))
+    launch.hand_over(Sweep(sweep_id, len(planned), varied(plan.jobs), numbers=numbers))
+
+
+def facts_of(config: DictConfig) -> dict[str, str]:
+    """What the parent run says of the command."""
     overrides = " ".join(str(override) for override in config.hydra.overrides.task)
-    params = {"overrides": overrides, "launcher": str(config.hydra.runtime.choices["hydra/launcher"])}
-    if until.until is not None:
-        kind = Deciding if until.until == "decided" else partial(Searching, config)
-        launch.growing = kind(launch, plan, until, store, params, num_workers(config.hydra.launcher))
-        store.open()
-        return
-    store.open()
-    planned = plan.numbered(plan.jobs)
-    launch.opened = Opened(store, store.open_sweep(plan.experiment, planned, params), plan.experiment)
-    launch.hand_over(Sweep(launch.opened.sweep_id, len(planned), varied(plan.jobs)))
+    return {"overrides": overrides, "launcher": str(config.hydra.runtime.choices["hydra/launcher"])}
+
+
+def uri_of(config: DictConfig) -> str | None:
+    """The absolute URI of the store; None where what is given cannot be one."""
+    node = to_node(config.tracking) if isinstance(config.get("tracking"), DictConfig) else {}
+    if node.get("_target_") != OWN_STORE or not isinstance(node.get("uri"), str | None):
+        return None
+    return absolute_uri(node.get("uri"))
+
+
+def what_ran(uri: str, experiment: str, *, with_code: bool) -> Ledger:
+    """How the jobs of an experiment went so far; nothing where the store is still to be made."""
+    file = sqlite_file(uri)
+    if not uri or (file is not None and not file.is_file()):
+        return Ledger([], [])
+    try:
+        return read_ledger(open_source(uri), experiment, with_code=with_code)
+    except UserError:
+        if file is None:
+            raise
+        return Ledger([], [])  # whether it can become a store is for the writer to say
 
 
 def launch_jobs(launcher: Launcher) -> Sequence[Any]:
@@ -103,10 +223,45 @@ def launch_jobs(launcher: Launcher) -> Sequence[Any]:
         Exception: What a job raised.
     """
     launch = current_launch()
+    finish_first("Ctrl-C: the running jobs finish, and no further one is begun; once more to stop now")
     if launch.growing is not None:
-        return launch.growing.run(launcher.launch)
+        return launch.growing.run(surviving(launcher))
+    if not launch.todo:  # all is done, and the parent run is to say so
+        return []
+    from gru_bench.run.sweep_board import SweepBoard
+
     assert launch.plan is not None
-    returned = launcher.launch([as_overrides(job) for job in launch.plan.jobs], initial_job_idx=0)
+    launch.tally.expect(0, launch.todo, varied(launch.plan.jobs), workers=1)
+    with SweepBoard(launch.tally, looking(launch)) as launch.board:
+        returned = surviving(launcher)([as_overrides(job) for job in launch.todo], initial_job_idx=0)
     for job in returned:
         _ = job.return_value  # raises what the job raised
     return [returned]
+
+
+def surviving(launcher: Launcher) -> Callable[..., Sequence[Any]]:
+    """What launches jobs: the launcher, with a line where the loss of a worker ends all of it."""
+
+    def launch(*arguments: Any, **named: Any) -> Sequence[Any]:
+        try:
+            returned: Sequence[Any] = launcher.launch(*arguments, **named)
+        except BrokenExecutor as error:
+            signals.say(
+                "a worker was lost, and with this launcher the whole sweep ends; with hydra/launcher=workers one "
+                "run is lost, and the sweep goes on"
+            )
+            raise SystemExit(1) from error
+        if signals.finishing:
+            raise KeyboardInterrupt
+        return returned
+
+    return launch
+
+
+def looking(launch: Launch) -> Callable[[], Looked] | None:
+    """How the verdicts so far are read; None where the sweep does not have both cells."""
+    assert launch.plan is not None
+    cells = {job.get("cell", launch.plan.shared["cell"]) for job in launch.plan.jobs}
+    if launch.look is None or launch.opened is None or not {FIRST, SECOND} <= cells:
+        return None
+    return partial(launch.look, launch.opened.store.uri, launch.plan.experiment, 1)

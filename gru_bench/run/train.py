@@ -2,18 +2,21 @@
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import torch
 
-from gru_bench.config.check import construct
+from gru_bench.config.check import check_running, construct
 from gru_bench.measure import lanes
-from gru_bench.measure.environment import core_time
 from gru_bench.measure.timing import StepClock
 from gru_bench.models.encoder import num_parameters, state_size
-from gru_bench.run import build, preflight, probing
+from gru_bench.run import alive, build, preflight, probing
+from gru_bench.run.alive import beat
+from gru_bench.run.checkpoints import Checkpoints
 from gru_bench.run.job import Job, Request, prepare
 from gru_bench.run.progress import show_progress
 from gru_bench.run.record import Recorder, write_facts
+from gru_bench.store.signals import raise_on_signals, time_limit
 from gru_bench.training.fit import Fit
 from gru_bench.training.trainer import Trainer
 
@@ -36,8 +39,11 @@ def train(asked: Request, print_line: Callable[[str], None]) -> str:
     """
     if asked.sweep is None and not asked.alone:
         raise RuntimeError("this job belongs to a sweep whose parent run could not be opened")
-    with lanes.shared(f"train {asked.name}", print_line):  # no second of the run passes while it waits
-        return trained(asked, print_line)
+    limit = check_running(asked.config).run_timeout
+    with lanes.shared(f"train {asked.name}", print_line, beat):  # no second of the run passes while it waits
+        alive.begin()
+        with time_limit(limit, f"run_timeout={limit}: the run took longer"):
+            return trained(asked, print_line)
 
 
 def trained(asked: Request, print_line: Callable[[str], None]) -> str:
@@ -52,24 +58,36 @@ def trained(asked: Request, print_line: Callable[[str], None]) -> str:
     prepared_s = time.perf_counter() - started
     if asked.alone:  # before there is a row; what probes do is no part of the run's cost
         probing.refuse(job.node, job.settings, job.task, job.place)
-    store.open()
+        raise_on_signals()  # until here nothing was open that would have to be closed
+    store.open(later=asked.sweep is not None)
+    if asked.alone:
+        store.recover()
     started = time.perf_counter() - prepared_s  # opening a store is no part of the run's cost; the first is slow
     sweep_id = asked.sweep.sweep_id if asked.sweep else None
-    with store.run(asked.experiment, asked.name, sweep_id=sweep_id, tags=asked.tags) as run:
+    # a checkpoint is there until the run's end is on record
+    with ExitStack() as around, store.run(asked.experiment, asked.name, sweep_id=sweep_id, tags=asked.tags) as run:
         if prepared.job is not None:
             write_facts(run, prepared.job)
         job = prepared.ready()
         record = Recorder(run, job.task, started, shared=bool(job.facts.get("shared")))
         for note in record.notes() if asked.alone else ():  # a sweep's would be the same for each run: see its report
             print_line(note)
-        fit_and_score(job, record, f"{asked.choices['cell']} {asked.choices['task']}", quiet=not asked.alone)
+        every_s = check_running(asked.config).checkpoint_every
+        checkpoints = None if every_s is None else Checkpoints(store.uri, job, every_s, print_line)
+        if checkpoints is not None:
+            around.enter_context(checkpoints)
+        title = f"{asked.choices['cell']} {asked.choices['task']}"
+        fit_and_score(job, record, title, checkpoints, quiet=not asked.alone)
     return record.summary()
 
 
-def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> None:
+def fit_and_score(
+    job: Job, record: Recorder, title: str, checkpoints: Checkpoints | None = None, *, quiet: bool
+) -> None:
     """From data to score: data, model, a look before training, training, and one look at the test split."""
     settings, node, task, place = job.settings, job.node, job.task, job.place
     record.data()
+    beat()
 
     make_cell, backend = build.make_cell(node), construct(node["backend"])
     trainer: Trainer = construct(node["trainer"], place.autocast)
@@ -88,24 +106,28 @@ def fit_and_score(job: Job, record: Recorder, title: str, *, quiet: bool) -> Non
     with record.clock_stopped():
         parity = preflight.check_parity(model, task, make_cell, backend, batch, place)
     record.parity(parity)
+    beat()
     parity.require(str(job.facts["backend"]), str(job.facts["cell"]))  # red: nothing of it is timed
-    record.kernel(preflight.audit_kernel(model, backend, batch, place))
+    audit = preflight.audit_kernel(model, backend, batch, place)
+    record.kernel(audit)
     record.memory(preflight.memory_of_a_step(model, trainer, task, batch))
     record.arithmetic(builder.flops_a_token(make_cell, hidden_size))
+    beat()
     record.run.flush()  # on record even if the process is killed in the hours that training may take
 
     fit = Fit()
     generator, clock = torch.Generator().manual_seed(build.data_seed(settings.seed)), StepClock(place.device)
-    before = core_time()
+    record.training()
+    if checkpoints is not None:
+        checkpoints.begin(record, audit.kernel)
     try:
         with show_progress(title, trainer, quiet=quiet) as progress:
-            trainer.fit(
-                model, task, generator, clock, hooks=(record.curves, probes.hook), progress=progress, result=fit
-            )
+            hooks = (record.curves, probes.hook)
+            trainer.fit(model, task, generator, clock, hooks=hooks, progress=progress, result=fit, keeper=checkpoints)
         if settings.keep_model:
             record.weights(model)
         probes.at("end")
         record.test(trainer.evaluate(model, task, "test"))
     finally:
-        record.company(before)
+        record.company()
         record.end(fit)

@@ -67,6 +67,7 @@ class Deciding(Growing):
         jobs = self.first_jobs(looked)
         all_returned = []
         with PairBoard(self.pairs, self.schedule, self.workers) as board:
+            self.launch.board, board.tally = board, self.launch.tally
             while True:
                 if jobs:
                     board.round(looked, len(jobs), self.seconds(jobs, looked), self.seconds_left())

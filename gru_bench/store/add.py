@@ -15,7 +15,7 @@ import pyarrow.parquet
 from gru_bench.errors import UserError
 from gru_bench.store.connect import one_line, without_password
 from gru_bench.store.find import fetched, local_folder, run_status
-from gru_bench.store.outbox import Outbox
+from gru_bench.store.outbox import Outbox, send_now
 from gru_bench.store.schema import CONFIG_FILE, KIND, MODEL_FILE, RUN_KIND, VALUES_FILE
 from gru_bench.store.signals import deferred_signals
 from gru_bench.store.source import Source, StoredRun
@@ -91,7 +91,7 @@ def add(source: Source, run: StoredRun, values: Sequence[Value], tables: Mapping
     Raises:
         UserError: The run's values cannot be read, or the store cannot be written.
     """
-    outbox = Outbox(source.client, run.run_id, RUN_KIND)
+    outbox = Outbox(run.run_id, RUN_KIND)
     for value in values:
         if not value.slice:
             outbox.point(f"{value.split}/{value.metric}", 0, value.value)
@@ -108,7 +108,7 @@ def add(source: Source, run: StoredRun, values: Sequence[Value], tables: Mapping
                 for name, columns in tables.items():
                     write_parquet(files[0].with_name(f"{name}.parquet"), dict(columns))
                 replace(files[0], together)
-            outbox.send()
+            send_now(source.client, run.run_id, outbox.take())
         except OSError as error:
             raise UserError(f"run={run.run_id}: cannot be added to ({one_line(error)})") from error
 

@@ -1,21 +1,26 @@
 """The tracking store: where it is, and whether it answers. Writer and reader share it."""
 
+import hashlib
 import logging
 import os
 import queue
 import re
+import shlex
 import socket
 import sqlite3
+import sys
 import threading
 import urllib.parse
 import urllib.request
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from gru_bench.cache_dir import cache_dir
 from gru_bench.errors import UserError
+from gru_bench.store.sqlite_file import ARTIFACTS, LOCK_WITHIN_S, bring_home, is_older, locked, make_whole, to_read
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,11 +28,7 @@ if TYPE_CHECKING:
 ANSWER_WITHIN_S = 4.0
 """Longest wait for a server's first answer. MLflow's own retries run for minutes."""
 CONNECT_WITHIN_S = 2.0
-LOCK_WITHIN_S = 120.0
-"""Longest wait for other processes that use a new store for the first time; each holds the lock for seconds."""
-
 DEFAULT_FILE = "mlflow.db"
-ARTIFACTS = "mlartifacts"
 SERVERS = ("http", "https", "postgresql", "mysql", "mssql", "databricks")
 VALID_URIS = "sqlite:///FILE.db, http://HOST:PORT, https://..., postgresql://..., mysql://..., mssql://..."
 
@@ -37,9 +38,9 @@ for _name, _value in {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    # a server that restarts while a run trains is waited for, about a minute
+    # a server that is away is asked again by us, while the run goes on
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }.items():
     os.environ.setdefault(_name, _value)
 
@@ -96,6 +97,16 @@ def artifact_root(uri: str) -> Path | None:
     return None if file is None else file.parent / ARTIFACTS
 
 
+def spool_folder(uri: str) -> Path:
+    """Where the runs of a store are kept until it has them."""
+    return cache_dir() / "spool" / hashlib.sha256(uri.encode()).hexdigest()[:16]
+
+
+def is_waiting(uri: str) -> bool:
+    """Whether anything is kept for a store, of whichever process; quick."""
+    return any(any(path.iterdir()) for path in spool_folder(uri).glob("*") if path.is_dir())
+
+
 def without_password(uri: str) -> str:
     """The URI without a password, for messages."""
     return re.sub(r"://[^/]*@", "://***@", uri)
@@ -140,21 +151,49 @@ def create_sqlite(uri: str, file: Path) -> "MlflowClient":
 
     try:
         with locked(file):
+            unfinished = make_whole(file, make_tables)
             # by hand before MLflow, which tries a file that it cannot open ten times over
             with closing(sqlite3.connect(file, timeout=5)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")  # kept in the file; one writer blocks no reader
                 connection.execute("BEGIN IMMEDIATE")
                 connection.rollback()
-            return first_call(uri)
+            with suppress(sqlite3.Error):  # tables of another version, of which MLflow speaks
+                bring_home(file)
+            client = first_call(uri)
     except Timeout as error:
         raise UserError(f"tracking.uri={uri}: {file}.lock has been held for {LOCK_WITHIN_S:.0f} s") from error
     except (OSError, sqlite3.Error) as error:
         raise UserError(f"tracking.uri={uri}: cannot be written: {one_line(error)}") from error
+    if unfinished is not None:
+        print(
+            f"gru-bench: {file} was left half-made by a start that was interrupted; it is made anew, and the old one, "
+            f"without any run, is now {unfinished}",
+            file=sys.stderr,
+        )
+    return client
+
+
+def make_tables(file: Path) -> None:
+    """Let MLflow make its tables in a new file, and close it.
+
+    Raises:
+        OSError: That did not work.
+    """
+    from sqlalchemy import URL
+
+    try:
+        client = first_call(URL.create("sqlite", database=str(file)).render_as_string())
+    except UserError as error:
+        raise OSError(str(error).partition(": ")[2] or str(error)) from error
+    client._tracking_client.store.engine.dispose()
 
 
 def open_sqlite(uri: str, file: Path) -> "MlflowClient":
     """MLflow's client on a SQLite file that exists and is an MLflow store. Never makes one."""
     check_sqlite(uri, file)
+    if os.access(file, os.W_OK) and os.access(file.parent, os.W_OK):
+        with suppress(OSError, sqlite3.Error):
+            bring_home(file)
     return first_call(uri)
 
 
@@ -169,7 +208,7 @@ def check_sqlite(uri: str, file: Path) -> None:
     try:
         # another process may be in the middle of making it; a folder that cannot be written has no such process
         with locked(file) if os.access(file.parent, os.W_OK) else nullcontext():
-            with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+            with closing(sqlite3.connect(to_read(file), uri=True, timeout=5)) as connection:
                 tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
             if "experiments" not in tables:
                 raise UserError(f"tracking.uri={uri}: the file holds no runs; `gru-bench train` writes some")
@@ -179,15 +218,30 @@ def check_sqlite(uri: str, file: Path) -> None:
         raise UserError(f"tracking.uri={uri}: cannot be read: {one_line(error)}") from error
 
 
-def locked(file: Path) -> FileLock:
-    """The lock of a SQLite file, shared by all processes that make or open it.
+def check_still_there(uri: str, client: "MlflowClient") -> None:
+    """Refuse a SQLite file that is gone, and open anew where another lies in its place.
+
+    The driver keeps a file open that was deleted, and would write to it as if nothing had happened; and it would make
+    a new one without tables.
 
     Raises:
-        OSError: The folder cannot be written; filelock by itself would wait for that to change.
+        UserError: There is no such file any more.
     """
-    lock = Path(f"{file}.lock")
-    lock.touch()
-    return FileLock(lock, timeout=LOCK_WITHIN_S)
+    file = sqlite_file(uri)
+    if file is None:
+        return
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise UserError(f"tracking.uri={uri}: {file} is gone") from error
+    identity = (found.st_dev, found.st_ino)
+    if _opened.setdefault(uri, identity) != identity:
+        client._tracking_client.store.engine.dispose()
+        _opened[uri] = identity
+
+
+_opened: dict[str, tuple[int, int]] = {}
+"""Which file this process has open, by the store's URI."""
 
 
 def connect_server(uri: str) -> "MlflowClient":
@@ -241,7 +295,12 @@ def first_call(uri: str) -> "MlflowClient":
     """MlflowClient without its chatter, after the one call that builds tables, checks versions and permissions."""
     from mlflow import MlflowClient
 
-    for name, level in {"mlflow": logging.WARNING, "alembic": logging.WARNING, "urllib3": logging.ERROR}.items():
+    for name, level in {
+        "mlflow": logging.WARNING,
+        "mlflow.store.db": logging.CRITICAL,
+        "alembic": logging.WARNING,
+        "urllib3": logging.ERROR,
+    }.items():
         logging.getLogger(name).setLevel(level)
     try:
         client = MlflowClient(tracking_uri=uri)
@@ -249,8 +308,28 @@ def first_call(uri: str) -> "MlflowClient":
     except Exception as error:  # SQLAlchemy and the drivers have errors of their own
         where = f"tracking.uri={without_password(uri)}"
         if "out-of-date database schema" in str(error):
-            raise UserError(
-                f"{where}: written by another version of MLflow; make a copy of it, then run `mlflow db upgrade` on it"
-            ) from error
+            raise UserError(f"{where}: {of_another_version(uri, str(error))}") from error
         raise UserError(f"{where}: {one_line(error).replace(uri, without_password(uri))}") from error
     return client
+
+
+def of_another_version(uri: str, problem: str) -> str:
+    """What to do with tables that another version of MLflow made, in a line."""
+    import mlflow
+
+    found = re.search(r"found version (\w+)", problem)
+    if found is None or is_older(found[1]) is None:
+        return (
+            f"written by a newer version of MLflow than the one here ({mlflow.__version__}); install the version that "
+            "wrote it, or choose another store"
+        )
+    copy = "sqlite:///COPY.db" if uri.startswith("sqlite:") else "the URI of that copy"
+    return (
+        f"written by an older version of MLflow than the one here ({mlflow.__version__}); copy it, run "
+        f"`{python_command()} -m mlflow db upgrade {copy}`, and give the copy as tracking.uri"
+    )
+
+
+def python_command() -> str:
+    """The Python that runs this, as a shell finds it without anything on its PATH."""
+    return shlex.quote(sys.executable or "python")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gru_bench.errors import Unsupported, UserError
 from gru_bench.store.connect import one_line
-from gru_bench.store.signals import SIGTERM_EXIT_CODE
+from gru_bench.store.signals import SIGTERM_EXIT_CODE, Leave
 
 
 def how_it_ended(error: BaseException | None) -> tuple[str, str, str]:
@@ -14,8 +14,10 @@ def how_it_ended(error: BaseException | None) -> tuple[str, str, str]:
     if error is None:
         return "FINISHED", "finished", ""
     if isinstance(error, KeyboardInterrupt):
-        return "KILLED", "killed", "interrupted"
+        return "KILLED", "killed", one_line(error) if error.args else "interrupted"
     if isinstance(error, SystemExit):
+        if isinstance(error, Leave):
+            return "KILLED", "killed", error.reason
         return "KILLED", "killed", "SIGTERM" if error.code == SIGTERM_EXIT_CODE else f"SystemExit: {error.code}"
     if isinstance(error, Unsupported):
         return "FAILED", "unsupported", one_line(error)

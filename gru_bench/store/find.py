@@ -10,14 +10,38 @@ from pathlib import Path
 
 from gru_bench.errors import UserError
 from gru_bench.store.connect import artifact_root, one_line, without_password
-from gru_bench.store.schema import PLANNED_FILE, STATUS, SWEEP
+from gru_bench.store.reap import GONE, is_over
+from gru_bench.store.schema import DIVERGED, ERROR, PLANNED_FILE, STATUS, SWEEP
 from gru_bench.store.source import Source, StoredRun
 
 
 def run_status(run: StoredRun) -> str:
-    """How a run ended. MLflow has no status for unsupported: there our tag counts, otherwise MLflow's status."""
+    """How a run ended. MLflow has no status for unsupported: there our tag counts, otherwise MLflow's status.
+
+    One that MLflow has as running, but whose process is over, was killed, though nobody has written that yet.
+    """
     status = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "killed"}.get(run.status, "running")
+    if status == "running" and is_over(run):
+        return "killed"
     return "unsupported" if status == "failed" and run.tags.get(STATUS) == "unsupported" else status
+
+
+def run_error(run: StoredRun) -> str:
+    """Why a run did not finish, in a line; empty where it did, or still runs."""
+    return run.tags.get(ERROR, "") or (GONE if run.status != "KILLED" and run_status(run) == "killed" else "")
+
+
+def is_result(status: str, error: str) -> bool:
+    """Whether such a run is an answer, which running it again would only repeat.
+
+    That is one that finished, one that the cell or the backend refused, and one whose loss was lost.
+    """
+    return status in ("finished", "unsupported") or (status == "failed" and error.startswith(DIVERGED))
+
+
+def standing(status: str, error: str) -> int:
+    """Which of two runs of one job counts, before the later one does: finished, else a result, else any."""
+    return 2 if status == "finished" else int(is_result(status, error))
 
 
 def sweep_runs(source: Source, parent: StoredRun) -> list[StoredRun]:
@@ -46,7 +70,7 @@ def fetched(source: Source, run: StoredRun, names: tuple[str, ...]) -> Iterator[
             yield downloaded(source, run, names, folder)
         return
     # a SQLite file may have been moved together with the artifacts beside it
-    places = [local] if root is None else [local, root / run.run_id / "artifacts"]
+    places = [local] if root is None else [root / run.run_id / "artifacts", local]
     found = ([place / name for name in names] for place in places)
     yield next((files for files in found if all(file.is_file() for file in files)), None)
 
@@ -74,7 +98,11 @@ def local_folder(artifact_uri: str) -> Path | None:
 
 
 def read_planned(source: Source, parent: StoredRun) -> list[dict[str, str]]:
-    """The planned matrix of a sweep; empty if its parent died before writing it."""
+    """The planned matrix of a sweep; empty if its parent died before writing it.
+
+    A job has its number as ``job``, and as ``run`` the id of the run that stands for it, where another sweep had a
+    result for it already.
+    """
     with fetched(source, parent, (PLANNED_FILE,)) as files:
         planned: list[dict[str, str]] = json.loads(files[0].read_text(encoding="utf-8")) if files else []
     return planned

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from gru_bench.errors import UserError
-from gru_bench.store.find import run_status
+from gru_bench.store.find import run_status, standing
 from gru_bench.store.schema import FAMILIES, NAMED_BY_CONFIG, RUN_FACTS
 from gru_bench.store.source import StoredRun
 from gru_bench.store.tables import typed
@@ -27,9 +27,9 @@ def check_fingerprints(rows: Iterable[dict[str, Any]]) -> None:
 
 
 def latest_by_key(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row per run key: the latest that finished, or else the latest."""
+    """One row per run key: the latest that finished, or else the latest result, or else the latest."""
     best: dict[str, dict[str, Any]] = {}
-    for row in sorted(rows, key=lambda row: (row["status"] == "finished", row["started"], row["run_id"])):
+    for row in sorted(rows, key=lambda row: (standing(row["status"], row["error"]), row["started"], row["run_id"])):
         best[row["config_key"] or row["run_id"]] = row
     return list(best.values())
 
@@ -37,19 +37,32 @@ def latest_by_key(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 def not_superseded(rows: list[dict[str, Any]], planned: dict[str, list[dict[str, str]]]) -> list[dict[str, Any]]:
     """Drop runs that did not finish, where another run of the very same command and job did.
 
-    Their keys may differ: data that could not be used has another source than the data that replaced it.
+    Their keys may differ: data that could not be used has another source than the data that replaced it. A run that
+    ended before it had a key, as one does that was killed early, is dropped wherever the same job ran again.
     """
-    choices = {
-        (sweep, job["job"]): frozenset((name, value) for name, value in job.items() if name != "job")
-        for sweep, jobs in planned.items()
-        for job in jobs
-    }
-    finished = {choices.get((row["sweep"], str(row["job"]))) for row in rows if row["status"] == "finished"} - {None}
-    return [
-        row
-        for row in rows
-        if row["status"] == "finished" or choices.get((row["sweep"], str(row["job"]))) not in finished
-    ]
+    choices = {(sweep, job["job"]): choices_of(job) for sweep, jobs in planned.items() for job in jobs}
+    best: dict[frozenset[tuple[str, str]], tuple[bool, bool, int, str]] = {}
+
+    def place(row: dict[str, Any]) -> tuple[bool, bool, int, str]:
+        return row["status"] == "finished", bool(row["config_key"]), row["started"], row["run_id"]
+
+    def kept(row: dict[str, Any]) -> bool:
+        chosen = choices.get((row["sweep"], str(row["job"])))
+        if chosen is None or row["status"] == "finished":
+            return True
+        finished = best[chosen][0]
+        return not finished and (bool(row["config_key"]) or best[chosen] == place(row))
+
+    for row in rows:
+        chosen = choices.get((row["sweep"], str(row["job"])))
+        if chosen is not None:
+            best[chosen] = max(best.get(chosen, place(row)), place(row))
+    return [row for row in rows if kept(row)]
+
+
+def choices_of(job: dict[str, str]) -> frozenset[tuple[str, str]]:
+    """What a planned job is, wherever it is planned and whichever run stands for it."""
+    return frozenset((name, value) for name, value in job.items() if name not in ("job", "run"))
 
 
 def missing_rows(
@@ -60,13 +73,14 @@ def missing_rows(
 ) -> list[dict[str, Any]]:
     """A row for each planned job that left no run, unless another sweep ran the same choices."""
     ran = {(row["sweep"], str(row["job"])) for row in rows}
+    ids = {row["run_id"] for row in rows}
     done: set[frozenset[tuple[str, str]]] = set()
     missing: dict[frozenset[tuple[str, str]], dict[str, Any]] = {}
     for parent in sweeps:
         sweep = parent.run_id
         for job in planned[sweep]:
-            choices = frozenset((name, value) for name, value in job.items() if name != "job")
-            if (sweep, job["job"]) in ran:
+            choices = choices_of(job)
+            if (sweep, job["job"]) in ran or job.get("run") in ids:
                 done.add(choices)
                 continue
             row = planned_row(job) | {"sweep": sweep, "experiment": names[parent.experiment_id]}

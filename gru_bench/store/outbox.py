@@ -3,7 +3,8 @@
 import math
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,29 +12,43 @@ from gru_bench.store.facts import as_params_and_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
 
 Write = Callable[[Path], object]
 """Writes one file to a path."""
+Point = tuple[str, float, int, int]
+"""Of a metric: its name, value, when in milliseconds, and the step."""
+
+
+@dataclass
+class Parcel:
+    """Facts, points and files that go together.
+
+    Attributes:
+        params: By name.
+        tags: By name.
+        points: In the order in which they were measured.
+        files: What writes each artifact, by its name.
+    """
+
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    points: list[Point] = field(default_factory=list)
+    files: dict[str, Write] = field(default_factory=dict)
 
 
 class Outbox:
     """The unsent facts, points and files of one run.
 
     Args:
-        client: On the store.
-        run_id: MLflow's id of the run.
-        kind: Which of the schema's kinds the run is.
+        run: What messages call the run.
+        kind: Which of the schema's kinds it is.
     """
 
-    def __init__(self, client: "MlflowClient", run_id: str, kind: str) -> None:
-        self._client, self._run_id, self._kind = client, run_id, kind
+    def __init__(self, run: str, kind: str) -> None:
+        self._run, self._kind = run, kind
         self._given: dict[str, str] = {}
-        self._params: dict[str, str] = {}
-        self._tags: dict[str, str] = {}
-        self._points: list[Metric] = []
-        self._files: dict[str, Write] = {}
-        self._sent = -math.inf
+        self._parcel = Parcel()
+        self._taken = -math.inf
 
     def facts(self, facts: Mapping[str, object]) -> None:
         """Keep facts, each as param and tag as the schema has it.
@@ -42,71 +57,83 @@ class Outbox:
             ValueError: A fact is not declared for that kind of run, or was given before with another value.
             UserError: A value is not what its fact holds.
         """
-        params, tags = as_params_and_tags(facts, self._run_id, self._kind)
+        params, tags = as_params_and_tags(facts, self._run, self._kind)
         for name, text in params.items():
             if self._given.get(name, text) != text:
                 raise ValueError(f"{name}={text}: was {self._given[name]} before, and MLflow changes no param")
         self._given |= params
-        self._params |= params
-        self._tags |= tags
+        self._parcel.params |= params
+        self._parcel.tags |= tags
 
     def point(self, key: str, step: int, value: float) -> None:
         """Keep one point of a metric."""
-        from mlflow.entities import Metric
-
         # MLflow turns infinity into 1.8e308, which no chart survives
         charted = float(value) if math.isfinite(value) else math.nan
-        self._points.append(Metric(key, charted, int(time.time() * 1000), step))
+        self._parcel.points.append((key, charted, int(time.time() * 1000), step))
 
     def forget(self, key: str) -> None:
         """Drop the unsent points of a metric."""
-        self._points = [point for point in self._points if point.key != key]
+        self._parcel.points = [point for point in self._parcel.points if point[0] != key]
 
     def file(self, name: str, write: Write) -> None:
         """Keep an artifact, to be written when it is sent."""
-        self._files[name] = write
+        self._parcel.files[name] = write
 
     @property
     def age_s(self) -> float:
-        """Seconds since something was last sent; infinite before."""
-        return time.monotonic() - self._sent
+        """Seconds since something was last taken; infinite before."""
+        return time.monotonic() - self._taken
 
-    def send(self) -> None:
-        """Send all of it.
+    def take(self) -> Parcel:
+        """All that is here, which is then empty."""
+        taken, self._parcel = self._parcel, Parcel()
+        self._taken = time.monotonic()
+        return taken
 
-        Raises:
-            Exception: Something could not be sent; all the rest has been. It is kept, and sent with the next call.
-        """
-        problems = []
-        for part in (self._send_facts_and_points, self._send_files):
+
+def send_parcels(client: "MlflowClient", run_id: str, parcels: Iterable[Parcel]) -> None:
+    """Send facts and points in one call. Done again, it changes nothing.
+
+    Raises:
+        Exception: Something could not be sent; where MLflow refuses a point, all facts have been.
+    """
+    from mlflow.entities import Metric, Param, RunTag
+
+    together = Parcel()
+    for parcel in parcels:
+        together.params |= parcel.params
+        together.tags |= parcel.tags
+        together.points += parcel.points
+    points = [Metric(*point) for point in together.points]
+    params = [Param(name, text) for name, text in together.params.items()]
+    tags = [RunTag(name, text) for name, text in together.tags.items()]
+    if not (points or params or tags):
+        return
+    try:
+        client.log_batch(run_id, metrics=points, params=params, tags=tags)
+    except Exception:
+        if points:  # a point that MLflow refuses costs no facts
+            client.log_batch(run_id, params=params, tags=tags)
+        raise
+
+
+def send_now(client: "MlflowClient", run_id: str, parcel: Parcel) -> None:
+    """Send a parcel with its files.
+
+    Raises:
+        Exception: Something could not be sent; all the rest has been.
+    """
+    problems = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, write in parcel.files.items():
+            write(Path(folder) / name)
+        for send in (
+            lambda: send_parcels(client, run_id, [parcel]),
+            lambda: client.log_artifacts(run_id, folder) if parcel.files else None,
+        ):
             try:
-                part()
+                send()
             except Exception as problem:
                 problems.append(problem)
-        if problems:
-            raise problems[0]
-        self._sent = time.monotonic()
-
-    def _send_facts_and_points(self) -> None:
-        from mlflow.entities import Param, RunTag
-
-        params = [Param(name, text) for name, text in self._params.items()]
-        tags = [RunTag(name, text) for name, text in self._tags.items()]
-        try:
-            self._client.log_batch(self._run_id, metrics=self._points, params=params, tags=tags)
-        except Exception:
-            if not self._points:
-                raise
-            self._client.log_batch(self._run_id, params=params, tags=tags)  # a point that MLflow refuses costs no facts
-            self._params, self._tags = {}, {}
-            raise
-        self._params, self._tags, self._points = {}, {}, []
-
-    def _send_files(self) -> None:
-        if not self._files:
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            for name, write in self._files.items():
-                write(Path(folder) / name)
-            self._client.log_artifacts(self._run_id, folder)
-        self._files = {}
+    if problems:
+        raise problems[0]

@@ -11,7 +11,7 @@ from gru_bench.store.bench import latest_figures
 from gru_bench.store.connect import absolute_uri
 from gru_bench.store.differences import differing
 from gru_bench.store.examples import Examined
-from gru_bench.store.find import read_planned, run_status
+from gru_bench.store.find import read_planned, run_error, run_status
 from gru_bench.store.keep import check_fingerprints, latest_by_key, missing_rows, not_superseded, run_order
 from gru_bench.store.schema import (
     BENCH_COLUMNS,
@@ -40,9 +40,9 @@ class Results:
     """What a report reads. All tables have a fixed order, so that the same store gives the same bytes.
 
     Attributes:
-        runs: One row per run key: the latest that finished, or else the latest. A planned job that left no run is a row
-            with the status ``missing`` and no ``run_id``. Columns: ``RUN_FACTS`` of
-            :mod:`gru_bench.store.schema`, then ``env_*``.
+        runs: One row per run key: the latest that finished, or else the latest that was refused or diverged, or else
+            the latest. A planned job that left no run is a row with the status ``missing`` and no ``run_id``. Columns:
+            ``RUN_FACTS`` of :mod:`gru_bench.store.schema`, then ``env_*``.
         values: One row per measured number: ``VALUE_COLUMNS``.
         curves: One row per point: ``CURVE_COLUMNS``; steps are optimizer steps.
         bench: What ``bench/cells.py`` last stored for the machines of these runs: ``BENCH_COLUMNS``.
@@ -114,6 +114,7 @@ def run_row(run: StoredRun, names: dict[str, str]) -> dict[str, Any]:
         "run_id": run.run_id,
         "experiment": names[run.experiment_id],
         "status": run_status(run),
+        "error": run_error(run),
         "started": run.started,
     }
 

@@ -204,6 +204,9 @@ RUN_FACTS: dict[str, Fact] = by_name(
          "reference", "1"),
     Fact("parity_gradient_error", NUMBER, "likewise of the gradients", "1"),
     Fact("stopped", TEXT, "what ended training"),
+    Fact("resumed_at", INTEGER, "optimizer step at which it last went on from a checkpoint; missing for a run of one "
+         "piece", "steps"),
+    Fact("resumed_from", TEXT, "id of the run that began it, where it went on from a checkpoint"),
     Fact("settings", TEXT, "in which other config keys the runs of this cell on this task differ", param=False),
     Fact("notes", TEXT, "what the data's source and the task had to decide"),
 )  # fmt: skip

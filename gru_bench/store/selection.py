@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from gru_bench.errors import UserError
 from gru_bench.store.connect import without_password
-from gru_bench.store.find import sweep_runs
+from gru_bench.store.find import read_planned, sweep_runs
 from gru_bench.store.schema import KIND, RUN_KIND, SWEEP_KIND, TIMING_KIND
-from gru_bench.store.source import Source, StoredRun
+from gru_bench.store.source import Source, StoredRun, in_order
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,12 @@ def select(source: Source, names: dict[str, str], experiment: str | None, sweep:
 
 
 def one_sweep(source: Source, names: dict[str, str], parent: StoredRun) -> Selected:
-    """A sweep's own runs."""
-    return Selected(names[parent.experiment_id], sweep_runs(source, parent), [parent])
+    """A sweep's own runs, and those of other sweeps that stand for jobs of it."""
+    runs = sweep_runs(source, parent)
+    others = {job["run"] for job in read_planned(source, parent) if "run" in job} - {run.run_id for run in runs}
+    if others:
+        runs += [run for run in source.runs([parent.experiment_id], {KIND: RUN_KIND}) if run.run_id in others]
+    return Selected(names[parent.experiment_id], in_order(runs), [parent])
 
 
 def has_timings(source: Source, experiment_id: str) -> bool:

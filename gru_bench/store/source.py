@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gru_bench.errors import UserError
 from gru_bench.store.connect import check_sqlite, connect, one_line, sqlite_file, without_password
+from gru_bench.store.sqlite_file import to_read
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,6 +61,23 @@ class Source(Protocol):
     def runs(self, experiment_ids: Iterable[str], tags: Mapping[str, str]) -> list[StoredRun]:
         """All runs with these tags, the oldest first."""
 
+    def sketched(
+        self,
+        experiment_ids: Iterable[str],
+        *,
+        tags: Sequence[str],
+        params: Sequence[str] = (),
+        statuses: Sequence[str] = (),
+    ) -> list[StoredRun]:
+        """All runs, the oldest first, at least with the tags and params of these names.
+
+        Args:
+            experiment_ids: Of their experiments.
+            tags: Names of tags.
+            params: Names of params.
+            statuses: MLflow's statuses that they may have; any where none is given.
+        """
+
     def newest(self, experiment_ids: Iterable[str], tags: Mapping[str, str]) -> StoredRun | None:
         """The run with these tags that started last."""
 
@@ -99,12 +117,28 @@ class Client:
         return {found.experiment_id: found.name for found in self.client.search_experiments()}
 
     def runs(self, experiment_ids: Iterable[str], tags: Mapping[str, str]) -> list[StoredRun]:
+        return self._searched(experiment_ids, condition(tags))
+
+    def sketched(
+        self,
+        experiment_ids: Iterable[str],
+        *,
+        tags: Sequence[str],
+        params: Sequence[str] = (),
+        statuses: Sequence[str] = (),
+    ) -> list[StoredRun]:
+        ids = list(experiment_ids)  # MLflow's filter knows no OR
+        filters = [f"attributes.status = '{status}'" for status in statuses] or [""]
+        return in_order(run for one in filters for run in self._searched(ids, one))
+
+    def _searched(self, experiment_ids: Iterable[str], where: str) -> list[StoredRun]:
         runs: list[StoredRun] = []
         token: str | None = None
-        while True:
+        ids = list(experiment_ids)
+        while ids:  # MLflow refuses to search in no experiment
             page = self.client.search_runs(
-                list(experiment_ids),
-                condition(tags),
+                ids,
+                where,
                 max_results=RUNS_A_PAGE,
                 order_by=["attributes.start_time ASC"],
                 page_token=token,
@@ -112,7 +146,8 @@ class Client:
             runs += map(stored_run, page)
             token = page.token
             if not token:
-                return in_order(runs)
+                break
+        return in_order(runs)
 
     def newest(self, experiment_ids: Iterable[str], tags: Mapping[str, str]) -> StoredRun | None:
         order = ["attributes.start_time DESC"]
@@ -167,6 +202,19 @@ class Database:
     def runs(self, experiment_ids: Iterable[str], tags: Mapping[str, str]) -> list[StoredRun]:
         return self._with_facts(self._chosen(list(experiment_ids), tags))
 
+    def sketched(
+        self,
+        experiment_ids: Iterable[str],
+        *,
+        tags: Sequence[str],
+        params: Sequence[str] = (),
+        statuses: Sequence[str] = (),
+    ) -> list[StoredRun]:
+        chosen = self._chosen(list(experiment_ids), {})
+        if statuses:
+            chosen = chosen.where(chosen.selected_columns.status.in_(statuses))
+        return self._with_facts(chosen, {"tags": tags, "params": params})
+
     def newest(self, experiment_ids: Iterable[str], tags: Mapping[str, str]) -> StoredRun | None:
         chosen = self._chosen(list(experiment_ids), tags)
         columns = chosen.selected_columns
@@ -190,8 +238,8 @@ class Database:
                 found[key][1].append((step, number(value, is_nan)))
         return found
 
-    def _with_facts(self, chosen: "Select[Any]") -> list[StoredRun]:
-        """The runs of such a question with their params and tags, the oldest first."""
+    def _with_facts(self, chosen: "Select[Any]", names: Mapping[str, Sequence[str]] | None = None) -> list[StoredRun]:
+        """The runs of such a question with their params and tags, or with those that are named, the oldest first."""
         from sqlalchemy import column, select, table
 
         found = {run.run_id: run for run in map(row_run, self._rows(chosen))}
@@ -199,9 +247,14 @@ class Database:
         tags: dict[str, dict[str, str]] = {run_id: {} for run_id in found}
         same = dict[str, str]().setdefault  # most runs have most texts in common: each is kept once
         for name, kept in (("params", params), ("tags", tags)):
+            if names is not None and not names[name]:
+                continue
             facts = table(name, column("run_uuid"), column("key"), column("value"))
             ids = chosen.with_only_columns(chosen.selected_columns.run_uuid)
-            for run_id, key, text in self._rows(select(*facts.columns).where(facts.c.run_uuid.in_(ids))):
+            question = select(*facts.columns).where(facts.c.run_uuid.in_(ids))
+            if names is not None:
+                question = question.where(facts.c.key.in_(names[name]))
+            for run_id, key, text in self._rows(question):
                 if run_id in kept and text is not None:  # a run may have begun between two questions
                     kept[run_id][same(key, key)] = same(text, text)
         return in_order(replace(run, params=params[id_], tags=tags[id_]) for id_, run in found.items())
@@ -242,7 +295,7 @@ class Database:
             if file is None:
                 self._engine = create_engine(self.uri, poolclass=NullPool)
             else:
-                path = f"{file.as_uri()}?mode=ro"
+                path = to_read(file)
                 self._engine = create_engine(
                     "sqlite://", creator=lambda: sqlite3.connect(path, uri=True, timeout=20), poolclass=NullPool
                 )

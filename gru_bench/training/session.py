@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gru_bench.errors import Diverged, UserError
 from gru_bench.tasks.base import Batch, Task
+from gru_bench.training.checkpoint import Keeper, State, continued, restore, state_of
 from gru_bench.training.fit import Clock, Event, Fit, Hook, Progress
 from gru_bench.training.schedules import Pace
 from gru_bench.training.stopping import Aim, Evaluation
@@ -34,9 +35,12 @@ class Session:
         hooks: tuple[Hook, ...],
         progress: Callable[[Progress], None] | None,
         fit: Fit,
+        keeper: Keeper,
+        generator: torch.Generator,
     ) -> None:
         self.trainer, self.model, self.task = trainer, model, task
         self.clock, self.hooks, self.progress, self.fit = clock, hooks, progress, fit
+        self.keeper, self.generator = keeper, generator
         self.higher_is_better = task.primary_metric.higher_is_better
         self.aim = Aim(task)
         self.optimizer = trainer.make_optimizer(model)
@@ -54,22 +58,32 @@ class Session:
         self.best: float | None = None
         self.best_state: dict[str, Tensor] | None = None
         self.middle_announced = False
+        self.carry: Any = None
+        self.epoch_start = generator.get_state()  # of the generator, as the pass over the data began
+        self.taken = 0  # batches of that pass
+        self.timed_before = 0  # steps that another process took, whose times this clock does not have
 
-    def run(self, generator: torch.Generator) -> None:
+    def run(self) -> None:
         """Train until a limit or a stopping rule; leave the model with the weights of the best validation step."""
         fit = self.fit
-        self.announce("start")
+        batches = self.resume()
+        if batches is None:
+            self.announce("start")
         self.model.train()
         try:
-            while not fit.stopped:
-                fit.epochs += 1
-                self.train_epoch(self.task.batches("train", generator))
-                if not fit.stopped:
-                    self.after_epoch()
+            with self.keeper.whole_steps():
+                if batches is not None:
+                    self.after_step()
+                while not fit.stopped:
+                    self.train_epoch(self.begin_epoch() if batches is None else batches)
+                    batches = None
+                    if not fit.stopped:
+                        self.after_epoch()
+                if not self.is_evaluated():
+                    self.evaluate()
+                self.keeper.after_step(fit.steps, self.state)
         finally:
             self.read_clock()  # what was timed is kept, however training ends
-        if not self.history or self.history[-1].step != fit.steps:
-            self.evaluate()
         self.announce("end")
         if self.best_state is not None:
             self.model.load_state_dict(self.best_state)
@@ -79,33 +93,71 @@ class Session:
         for hook in self.hooks:
             hook(Event(kind, self.fit.steps, self.model, self.task))
 
+    def resume(self) -> Iterator[Batch] | None:
+        """Go on where another process was stopped: the rest of its pass over the data; None to begin anew."""
+        state = self.keeper.load()
+        if state is None:
+            return None
+        batches = continued(self, state)
+        if batches is None:
+            self.keeper.refused("its training data was another")
+            return None
+        restore(self, state)
+        self.keeper.goes_on()
+        return batches
+
+    def state(self) -> State:
+        """What another process needs to go on from here."""
+        return state_of(self)
+
+    def begin_epoch(self) -> Iterator[Batch]:
+        """A new pass over the training data."""
+        self.fit.epochs += 1
+        self.epoch_start, self.taken, self.carry = self.generator.get_state(), 0, None
+        return self.task.batches("train", self.generator)
+
     def train_epoch(self, batches: Iterator[Batch]) -> None:
-        """One pass over the training data, or what the limits leave of it."""
-        trainer, fit = self.trainer, self.fit
-        carry: Any = None
+        """One pass over the training data, or the rest of one, or what the limits leave of it."""
         for batch in batches:
-            batch = batch.to(*self.place)
-            with self.clock():
-                loss, counts, carry = trainer.step(self.model, self.optimizer, self.task, batch, carry)
-            fit.steps += 1
-            fit.step_tokens.append(counts.tokens)
-            fit.step_examples.append(counts.examples)
-            self.timed_tokens += counts.tokens
-            self.unread.append(loss)
-            self.advance("step")
-            at_limit = trainer.limits.max_steps is not None and fit.steps >= trainer.limits.max_steps
-            evaluate_now = trainer.eval_every is not None and fit.steps % trainer.eval_every == 0
-            if len(self.unread) >= CHECK_EVERY or evaluate_now or at_limit:
-                self.read_losses()
-            if not self.middle_announced and self.half_done():
-                self.middle_announced = True
-                self.announce("middle")
-            if evaluate_now:
-                self.evaluate()
-            if at_limit:
-                fit.stopped = fit.stopped or f"max_steps={trainer.limits.max_steps}"
-            if fit.stopped:
+            self.take(batch)
+            self.after_step()
+            self.keeper.after_step(self.fit.steps, self.state)
+            if self.fit.stopped:
                 return
+
+    def take(self, batch: Batch) -> None:
+        """One training step."""
+        fit = self.fit
+        batch = batch.to(*self.place)
+        with self.clock():
+            loss, counts, self.carry = self.trainer.step(self.model, self.optimizer, self.task, batch, self.carry)
+        self.taken += 1
+        fit.steps += 1
+        fit.step_tokens.append(counts.tokens)
+        fit.step_examples.append(counts.examples)
+        self.timed_tokens += counts.tokens
+        self.unread.append(loss)
+        self.advance("step")
+
+    def after_step(self) -> None:
+        """What is due after that many steps. Called again, it does what it has not yet done."""
+        trainer, fit = self.trainer, self.fit
+        at_limit = trainer.limits.max_steps is not None and fit.steps >= trainer.limits.max_steps
+        evaluate_now = trainer.eval_every is not None and fit.steps % trainer.eval_every == 0
+        if len(self.unread) >= CHECK_EVERY or evaluate_now or at_limit:
+            self.read_losses()
+        if not self.middle_announced and self.half_done():
+            with self.keeper.interruptible(self.state):
+                self.announce("middle")
+            self.middle_announced = True
+        if evaluate_now and not self.is_evaluated():
+            self.evaluate()
+        if at_limit:
+            fit.stopped = fit.stopped or f"max_steps={trainer.limits.max_steps}"
+
+    def is_evaluated(self) -> bool:
+        """Whether the weights, as they are now, have been scored on the validation split."""
+        return bool(self.history) and self.history[-1].step == self.fit.steps
 
     def after_epoch(self) -> None:
         """Evaluate where that is due once an epoch, and look at the limit of epochs.
@@ -165,11 +217,12 @@ class Session:
             fit.stopped = f"max_seconds={limits.max_seconds}"
         if self.progress is not None:
             speed = self.timed_tokens / self.timed_seconds if self.timed_seconds else math.nan
-            self.progress(Progress(fit.steps, limits.max_steps, losses[-1], self.best, speed))
+            with self.keeper.interruptible(self.state):
+                self.progress(Progress(fit.steps, limits.max_steps, losses[-1], self.best, speed))
 
     def read_clock(self) -> None:
         """Fetch the seconds of the steps since the last look."""
-        new = self.clock.seconds(skip=len(self.fit.step_seconds))
+        new = self.clock.seconds(skip=len(self.fit.step_seconds) - self.timed_before)
         self.fit.step_seconds.extend(new)
         self.timed_seconds += sum(new)
 
@@ -177,7 +230,8 @@ class Session:
         """Score the validation split, remember the best weights, ask the stopping rule, and call the hooks."""
         fit, task = self.fit, self.task
         self.read_losses()
-        scores = self.trainer.evaluate(self.model, task, "valid")
+        with self.keeper.interruptible(self.state):
+            scores = self.trainer.evaluate(self.model, task, "valid")
         score = scores.metrics[task.primary_metric.name]
         train_loss = sum(self.since_eval) / len(self.since_eval) if self.since_eval else None
         self.since_eval.clear()

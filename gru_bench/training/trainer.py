@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gru_bench.errors import UserError
 from gru_bench.tasks.base import Batch, Counts, PositiveFloat, PositiveInt, Scores, Task
+from gru_bench.training.checkpoint import Keeper
 from gru_bench.training.fit import Clock, Fit, Hook, Progress
 from gru_bench.training.schedules import Constant, Limits, Schedule
 from gru_bench.training.session import Session
@@ -119,6 +120,7 @@ class Trainer:
         hooks: tuple[Hook, ...] = (),
         progress: Callable[[Progress], None] | None = None,
         result: Fit | None = None,
+        keeper: Keeper | None = None,
     ) -> Fit:
         """Train until a limit, keep the weights of the best validation step, and leave the model with them.
 
@@ -131,12 +133,13 @@ class Trainer:
                 seconds), end, and every evaluation.
             progress: Called with how it goes after every few steps.
             result: Filled in place, so that a caller still has it when training raises.
+            keeper: Has the checkpoint from which to go on, if there is one, and keeps others; None for neither.
 
         Raises:
             Diverged: with the step at which the loss was lost.
         """
         fit = result if result is not None else Fit()
-        Session(self, model, task, clock, hooks, progress, fit).run(generator)
+        Session(self, model, task, clock, hooks, progress, fit, keeper or Keeper(), generator).run()
         return fit
 
     def evaluate(self, model: nn.Module, task: Task, split: Literal["valid", "test"]) -> Scores:

@@ -19,7 +19,7 @@ from gru_bench.store import read as results
 def test_an_unsupported_row_does_not_spoil_the_labels_and_counts_once(gru_bench: Command) -> None:
     sweep = ["-m", "cell=rnn,gru_article", "backend=loop,vendor", *TINY, *STEPS]
     assert gru_bench("train", *sweep) == 1
-    assert gru_bench("train", *sweep) == 1
+    assert gru_bench("train", *sweep, "only=all") == 1
     runs = stored().runs
     assert sorted(runs["status"]) == ["finished"] * 3 + ["unsupported"]
     assert all(runs["config_key"])
@@ -177,7 +177,7 @@ def test_the_end_of_a_sweep_names_its_report(gru_bench: Command, capsys: pytest.
     assert gru_bench("train", "-m", "cell=rnn,gru", *TINY, "trainer.max_steps=1") == 0
     (sweep,) = set(stored().runs["sweep"])
     *_, counts, report = capsys.readouterr().out.strip().splitlines()
-    assert counts == "sweep adhoc: 2 finished"
+    assert counts == f"sweep adhoc ({sweep}): 2 finished"
     assert report == f"its report: gru-bench report sweep={sweep}"
     assert gru_bench(*report.split()[3:]) == 0
 
@@ -192,7 +192,7 @@ def test_another_store_is_part_of_the_command_for_the_report(
 
 
 @pytest.mark.parametrize(
-    ("sent", "code", "reason"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "interrupted")]
+    ("sent", "code", "reason"), [(signal.SIGTERM, 143, "preempted, checkpoint"), (signal.SIGINT, 130, "interrupted")]
 )
 @pytest.mark.parametrize("mode", ["single", "sweep"])
 def test_a_stopped_run_is_killed_with_its_reason(
@@ -208,6 +208,10 @@ def test_a_stopped_run_is_killed_with_its_reason(
         time.sleep(0.2)
     time.sleep(1.0)
     process.send_signal(sent)
+    if mode == "sweep" and sent == signal.SIGINT:  # the first one lets the running job finish
+        assert process.stderr is not None
+        assert any(b"once more to stop now" in line for line in process.stderr)
+        process.send_signal(sent)
     try:
         out, _ = process.communicate(timeout=60)
     finally:

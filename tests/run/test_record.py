@@ -78,5 +78,7 @@ def test_a_machine_that_others_use_later_is_shared_too(
 ) -> None:
     run = Calls()
     monkeypatch.setattr(record, "core_time", lambda: CoreTime(100.0, 100.0, busy_s))
-    Recorder(cast(Run, run), task, 0.0, already).company(CoreTime(0.0, 0.0, 0.0))
+    recorder = Recorder(cast(Run, run), task, 0.0, already)
+    recorder.began = CoreTime(0.0, 0.0, 0.0)
+    recorder.company()
     assert [facts["shared"] for facts in run.sent] == sent  # MLflow takes a param once

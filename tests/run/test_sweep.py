@@ -37,7 +37,7 @@ def test_what_a_backend_does_not_run_is_a_row_in_a_sweep(
     assert runs.loc["gru", "status"] == "finished"
     assert runs.loc["gru_article", "status"] == "unsupported"
     assert "backend=loop runs every cell" in runs.loc["gru_article", "error"]
-    assert "1 finished, 1 unsupported" in capsys.readouterr().out.replace("sweep adhoc: ", "")
+    assert "1 finished, 1 unsupported" in capsys.readouterr().out
 
 
 def test_data_that_cannot_be_used_is_a_row_in_a_sweep_and_no_run_alone(

@@ -107,18 +107,27 @@ def test_files_that_cannot_be_a_store(tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_another_version_of_mlflow(store: Store) -> None:
+@pytest.mark.parametrize(
+    ("revision", "way_on"),
+    [
+        ("ffffffffffff", "newer version of MLflow .*; install the version that wrote it"),
+        ("0a8213491aaa", r"older version of MLflow .*; copy it, run `\S+ -m mlflow db upgrade sqlite:///COPY.db`"),
+    ],
+)
+def test_another_version_of_mlflow(store: Store, tmp_path: Path, revision: str, way_on: str) -> None:
+    one_run(store, "a")
     with closing(sqlite3.connect(sqlite_file(store.uri) or "")) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '0a8213491aaa'")
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
         connection.commit()
-    with pytest.raises(UserError, match="another version of MLflow"):
-        store.open()
+    (tmp_path / "link.db").symlink_to(tmp_path / "mlflow.db")  # MLflow checks a name once a process
+    with pytest.raises(UserError, match=f"written by an? {way_on}"):
+        Store(uri=f"sqlite:///{tmp_path / 'link.db'}").open()
 
 
 def test_a_deleted_experiment(store: Store) -> None:
     one_run(store, "a")
     store.client.delete_experiment(store.experiment_id("quick"))
-    with pytest.raises(UserError, match=r"was deleted .*; choose another name, or restore it: .* restore -x 1"):
+    with pytest.raises(UserError, match=r"was deleted .*; restore it: .* -m mlflow experiments restore -x 1"):
         one_run(store, "b")
 
 

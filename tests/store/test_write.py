@@ -24,6 +24,12 @@ def store(fresh_store: Path, tmp_path: Path) -> Store:
     return copy_store(fresh_store, tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def flushes_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However loaded the machine is."""
+    monkeypatch.setattr("gru_bench.store.courier.FLUSH_WITHIN_S", 100.0)
+
+
 # what a run writes
 
 

@@ -1,0 +1,117 @@
+"""How the jobs of an experiment went so far, by run key: what a sweep need not run again. Reads no measured number."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gru_bench.store.find import is_result, run_error, run_status, standing
+from gru_bench.store.reap import is_over
+from gru_bench.store.schema import (
+    BEAT,
+    CONFIG_KEY,
+    ENVIRONMENT,
+    ERROR,
+    JOB,
+    KIND,
+    OWNER,
+    RUN_KIND,
+    STATUS,
+    SWEEP,
+    SWEEP_KEY,
+    SWEEP_KIND,
+)
+from gru_bench.store.source import Source, StoredRun
+
+TAGS = (KIND, CONFIG_KEY, STATUS, ERROR, SWEEP, JOB, OWNER, BEAT, SWEEP_KEY)
+CODE = ("git_commit", "dirty", f"{ENVIRONMENT}gru_bench")
+"""Params that say which code made a run."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one run went.
+
+    Attributes:
+        run_id: MLflow's.
+        key: Its ``config_key``; empty where it ended before it had one.
+        status: ``finished``, ``failed``, ``killed``, ``unsupported`` or ``running``.
+        is_result: Whether running it again would only repeat it.
+        sweep: Its parent's id; empty for a single run.
+        job: Its number there.
+        started: In milliseconds.
+        place: Which of several counts: the larger one; see :func:`gru_bench.store.find.standing`.
+        code: Its params of the names ``CODE``, where they were asked for.
+    """
+
+    run_id: str
+    key: str
+    status: str
+    is_result: bool
+    sweep: str
+    job: str
+    started: int
+    place: tuple[int, int, str]
+    code: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The runs and sweeps of one experiment.
+
+    Attributes:
+        runs: The oldest first.
+        sweeps: Parents of sweeps, the oldest first, with the tags ``TAGS``.
+        lost: Whether any of them is RUNNING though its process is over.
+    """
+
+    runs: list[Outcome]
+    sweeps: list[StoredRun]
+    lost: bool = False
+
+    def sweep_of(self, key: str) -> StoredRun | None:
+        """The latest sweep with that ``SWEEP_KEY``."""
+        return next((parent for parent in reversed(self.sweeps) if parent.tags.get(SWEEP_KEY) == key), None)
+
+
+def read_ledger(source: Source, experiment: str, *, with_code: bool = False) -> Ledger:
+    """All runs of an experiment, with a few tags each; nothing where there is none of that name.
+
+    Args:
+        source: The store.
+        experiment: Its name.
+        with_code: Also read which code made each run.
+
+    Raises:
+        UserError: The store cannot be read.
+    """
+    ids = [id_ for id_, name in source.experiments().items() if name == experiment]
+    if not ids:
+        return Ledger([], [])
+    found = source.sketched(ids, tags=TAGS, params=CODE if with_code else ())
+    runs = [outcome(run) for run in found if run.tags.get(KIND) == RUN_KIND]
+    sweeps = [run for run in found if run.tags.get(KIND) == SWEEP_KIND]
+    return Ledger(runs, sweeps, any(map(is_over, found)))
+
+
+def outcome(run: StoredRun) -> Outcome:
+    """How a run went."""
+    status, error = run_status(run), run_error(run)
+    return Outcome(
+        run.run_id,
+        run.tags.get(CONFIG_KEY, ""),
+        status,
+        is_result(status, error),
+        run.tags.get(SWEEP, ""),
+        run.tags.get(JOB, ""),
+        run.started,
+        (standing(status, error), run.started, run.run_id),
+        tuple(run.params.get(name, "") for name in CODE),
+    )
+
+
+def by_key(runs: Iterable[Outcome]) -> dict[str, list[Outcome]]:
+    """The runs of each key, that which counts last; runs without a key left out."""
+    found: dict[str, list[Outcome]] = {}
+    for run in sorted(runs, key=lambda run: run.place):
+        if run.key:
+            found.setdefault(run.key, []).append(run)
+    return found

@@ -1,0 +1,169 @@
+"""The same command again: it does the rest, in the same sweep, and what it gives is what an undisturbed one gives."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Command
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import DictConfig
+from runs import TINY, URI
+
+from gru_bench.run import plan, train
+from gru_bench.run.job import Request
+from gru_bench.run.known import Known
+from gru_bench.store.read import read
+
+SWEEP = ["-m", "cell=rnn,gru", "seed=0,1", *TINY, "trainer.max_steps=2", "trainer.eval_every=1"]
+OF_THE_RUN = ["run_id", "sweep", "shared"]
+
+
+def table(sweep: str | None = None, **select: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All that a report reads of the scores, without ids and times."""
+    found = read(URI, sweep=sweep, **select)
+    rows = found.runs.drop(columns=OF_THE_RUN)
+    scores = found.joined().query("split in ('train', 'valid', 'test')")
+    return rows, scores[["job", "split", "metric", "slice", "slice_value", "value"]].reset_index(drop=True)
+
+
+def test_an_interrupted_sweep_and_its_repetition(
+    gru_bench: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    real = train.train
+
+    def stops_in_the_third(asked: Request, print_line: Callable[[str], None]) -> str:
+        begun.append(asked.label)
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        return real(asked, print_line)
+
+    monkeypatch.setattr(train, "train", stops_in_the_third)
+    assert gru_bench("train", *SWEEP) == 130
+    said = capsys.readouterr().out
+    assert "2 finished, 2 missing" in said
+    assert "to go on: the same command" in said
+    monkeypatch.setattr(train, "train", real)
+
+    assert gru_bench("train", *SWEEP) == 0
+    said = capsys.readouterr().out
+    assert "adhoc: 2 of 4 runs are done; 2 to run (2 missing); only=all runs all again" in said
+    assert "[3/4] rnn adding seed 1" in said
+    assert "[4/4] gru adding seed 1" in said
+    assert "[1/4]" not in said
+    assert "4 finished" in said
+    runs = read(URI, experiment="adhoc").runs
+    assert runs["sweep"].nunique() == 1
+    assert sorted(runs["job"]) == [0, 1, 2, 3]
+    assert f"sweep={runs['sweep'][0]}" in said
+
+    for _ in range(2):
+        assert gru_bench("train", *SWEEP) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "adhoc: 4 of 4 runs are done; none to run; only=all runs all again"
+        assert lines[1] == f"its report: gru-bench report sweep={runs['sweep'][0]}"
+    assert len(read(URI, experiment="adhoc").runs) == 4
+
+    disturbed = table(sweep=runs["sweep"][0])
+    assert gru_bench("train", *SWEEP, "only=all") == 0
+    undisturbed = table()
+    for one, other in zip(disturbed, undisturbed, strict=True):
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def test_seeds_that_are_added_share_what_has_run(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    short = [*TINY, "trainer.max_steps=1"]
+    assert gru_bench("train", "-m", "seed=0,1", *short) == 0
+    capsys.readouterr()
+    assert gru_bench("train", "-m", "seed=0,1,2", *short) == 0
+    assert "3 finished" in capsys.readouterr().out
+    found = read(URI).runs  # of the latest sweep, the second
+    assert list(found["seed"]) == [0, 1, 2]
+    assert found["sweep"].nunique() == 2
+    assert set(found["status"]) == {"finished"}
+    assert gru_bench("train", "-m", "seed=0,1,2", *short, "only=failed") == 0
+    assert "3 of 3 runs are done; none to run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (["only=failed", "until=tried"], "only=failed: not with until=tried, which goes on by itself"),
+        (["only=stale", "hydra/sweeper=basic"], "only=stale: not with hydra/sweeper=basic"),
+        (["only=some"], "only='some': must be 'missing', 'failed', 'stale' or 'all'"),
+    ],
+)
+def test_what_only_does_not_take(
+    gru_bench: Command, capsys: pytest.CaptureFixture[str], keys: list[str], message: str
+) -> None:
+    assert gru_bench("train", "-m", "seed=0,1", *TINY, *keys) == 2
+    assert message in capsys.readouterr().err
+
+
+# keys that are known without composing
+
+
+def composed_by(gru_bench: Command, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """How many configs a sweep composed to see what is done."""
+    counted: list[plan.Choices] = []
+    real = plan.composed_key
+
+    def counting(config: DictConfig, job: plan.Choices, known: Known) -> str | None:
+        counted.append(job)
+        return real(config, job, known)
+
+    monkeypatch.setattr(plan, "composed_key", counting)
+    assert gru_bench("train", "-m", *arguments) == 0
+    monkeypatch.setattr(plan, "composed_key", real)
+    return len(counted)
+
+
+def test_keys_are_remembered_until_something_changes(gru_bench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("own/cell").mkdir(parents=True)
+    mine = Path("own/cell/mine.yaml")
+    mine.write_text("# mine\n_target_: gru_bench.cells.gru.GRU\n")
+    sweep = ["--config-dir=own", "cell=gru,mine", "seed=0,1", *TINY, "trainer.max_steps=1"]
+    assert composed_by(gru_bench, monkeypatch, *sweep) == 0  # nothing has run: nothing is looked up
+    assert composed_by(gru_bench, monkeypatch, *sweep) == 0  # the jobs have left their keys
+    assert len(read(URI, experiment="adhoc").runs) == 4
+    mine.write_text("# mine\n_target_: gru_bench.cells.gru.GRU\ninit: keras\n")
+    assert composed_by(gru_bench, monkeypatch, *sweep) == 2  # once for both seeds
+    runs = read(URI, experiment="adhoc").runs
+    assert len(runs) == 6  # the two of the yaml that changed ran anew
+    assert composed_by(gru_bench, monkeypatch, *sweep) == 0
+
+
+def test_data_that_changes_gives_other_keys(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [f"the quick brown fox number {n} jumps over the lazy dog again\n" for n in range(200)]
+    Path("words.csv").write_text("words\n" + "".join(lines))
+    data = ["task=language_modeling", "data.path=words.csv", "data.text=words", "task.seq_len=4", "threads=1"]
+    sweep = ["-m", "seed=0,1", *data, "hidden_size=4", "trainer.max_steps=1", "model.embedding_size=4"]
+    assert gru_bench("train", *sweep) == 0
+    assert gru_bench("train", *sweep) == 0
+    assert "2 of 2 runs are done" in capsys.readouterr().out
+    Path("words.csv").write_text("words\n" + "".join(lines).replace("fox", "cat"))
+    assert gru_bench("train", *sweep) == 0
+    out = capsys.readouterr().out
+    assert "0 of 2 runs are done; 2 to run (2 missing)" in out
+    assert len(read(URI, experiment="adhoc").runs) == 4
+
+
+def test_what_is_drawn_by_the_seed_has_a_key_of_its_own(
+    gru_bench: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("own/experiment").mkdir(parents=True)
+    rate = "trainer:\n  learning_rate: ${drawn:${seed},rate,0.001,0.01}\n"
+    Path("own/experiment/drawn.yaml").write_text(f"# @package _global_\n# drawn rates\n{rate}")
+    sweep = ["--config-dir=own", "experiment=drawn", "seed=0,1", *TINY, "trainer.max_steps=1"]
+    assert composed_by(gru_bench, monkeypatch, *sweep) == 0
+    assert composed_by(gru_bench, monkeypatch, *sweep) == 0
+    assert "2 of 2 runs are done" in capsys.readouterr().out
+    assert read(URI, experiment="drawn").runs["learning_rate"].nunique() == 2
+
+
+@settings(max_examples=30)
+@given(st.dictionaries(st.sampled_from(["cell", "task", "+x"]), st.text(max_size=5)), st.integers(0, 2**32 - 1))
+def test_a_cache_that_holds_nothing_knows_nothing(job: dict[str, str], seed: int) -> None:
+    assert Known([]).key(job | {"seed": str(seed)}) is None
