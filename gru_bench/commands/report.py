@@ -81,6 +81,8 @@ def make(config: DictConfig) -> Path:
     sections = take_sections(node)
     keys, select, uri = take_keys(node)
     results = read_stores(uri, select, keys.also)
+    for problem in results.problems:
+        print(f"gru-bench report: {problem}", file=sys.stderr)
     view = View(results, accept=frozenset(keys.accept))
     placed: dict[str, list[Section]] = {page: [] for page in PAGES}
     for section in sections:

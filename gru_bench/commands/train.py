@@ -109,8 +109,9 @@ def close_sweep(launch: Launch, code: int) -> int:
         if launch.growing is not None and launch.went_on:
             print_report(launch.growing.store.uri, f"experiment={launch.growing.plan.experiment}")
         return code
+    from gru_bench.store.left import number_kept
     from gru_bench.store.line import StoreAway  # pandas and more: a sweep with nothing left to do never gets here
-    from gru_bench.store.spool import number_kept, spool_folder
+    from gru_bench.store.spool import spool_folder
 
     stopped = {130: "interrupted", SIGTERM_EXIT_CODE: "SIGTERM"}.get(code)
     try:

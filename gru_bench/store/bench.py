@@ -156,16 +156,14 @@ def store_figures(text: str, *, uri: str | None = None) -> str:
     return run.run_id
 
 
-def latest_figures(source: Source, experiment_ids: list[str], machines: set[str]) -> Rows:
+def latest_figures(source: Source, experiment_ids: list[str], machines: set[str], problems: list[str]) -> Rows:
     """The rows of the latest benchmark of each place on these machines, by place, then as they were measured.
 
     Args:
         source: The store.
         experiment_ids: Where to look.
         machines: Their ids.
-
-    Raises:
-        UserError: The table of one of them cannot be read.
+        problems: Gets a line for each whose table cannot be read; it has no rows.
     """
     if not machines - {""}:
         return []
@@ -174,10 +172,10 @@ def latest_figures(source: Source, experiment_ids: list[str], machines: set[str]
         params = run.params
         if run.status == "FINISHED" and params.get("machine") in machines:
             latest[tuple(params.get(name, "") for name in PLACE)] = run
-    return [row for _, run in sorted(latest.items()) for row in figures_of(source, run)]
+    return [row for _, run in sorted(latest.items()) for row in figures_of(source, run, problems)]
 
 
-def figures_of(source: Source, run: StoredRun) -> Rows:
+def figures_of(source: Source, run: StoredRun, problems: list[str]) -> Rows:
     """One benchmark's rows, each with the facts that all of them share."""
     facts = [fact for name, fact in BENCH_FACTS.items() if name in BENCH_COLUMNS]
     shared = {fact.name: typed(run.params.get(fact.name, ""), fact, run.run_id) for fact in facts}
@@ -185,11 +183,9 @@ def figures_of(source: Source, run: StoredRun) -> Rows:
     try:
         with fetched(source, run, (name,)) as files:
             rows = None if files is None else parquet_rows(files[0])
-    except (OSError, pyarrow.ArrowException):
+    except (OSError, ValueError, pyarrow.ArrowException):
         rows = None
     if rows is None:
-        raise UserError(
-            f"benchmark {run.run_id}: its {name} cannot be read from {run.artifact_uri}; artifacts must "
-            "stay where they were written, or in mlartifacts beside the SQLite file"
-        )
+        problems.append(f"benchmark {run.run_id}: its {name} cannot be read from {run.artifact_uri}, and is left out")
+        return []
     return [{"run_id": run.run_id} | shared | row for row in rows]

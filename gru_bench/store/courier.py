@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 from gru_bench.errors import UserError
 from gru_bench.store.connect import LOCK_WITHIN_S, check_still_there, connect, one_line, without_password
 from gru_bench.store.experiments import find_experiment
+from gru_bench.store.left import left_packages
 from gru_bench.store.line import Line, StoreAway
 from gru_bench.store.schema import BEAT
-from gru_bench.store.spool import Package, is_deleted, left_packages, said_plainly, spool_folder
+from gru_bench.store.spool import Package, is_deleted, said_plainly, spool_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -130,8 +131,9 @@ class Courier:
 
     def say_away(self, why: str) -> None:
         """Say it once, until the store answers again."""
-        if not self._is_away:
-            self._is_away = True
+        self._is_away = True
+        if self.uri not in _told:
+            _told.add(self.uri)
             say(f"the store does not answer ({why}); results are kept in {spool_folder(self.uri)} and delivered later")
 
     def deliver(self) -> int:
@@ -161,8 +163,9 @@ class Courier:
             package.remove()
             number += 1
         self._left = [package for package in self._left if package.folder.exists()]
-        if self._is_away:
-            self._is_away = False
+        self._is_away = False
+        if self.uri in _told:
+            _told.discard(self.uri)
             say("the store answers again; what was kept has been delivered")
         return number
 
@@ -245,6 +248,10 @@ class Courier:
             self.open_ids.discard(package.about.run_id)
         package.remove()
         self._catch_up()
+
+
+_told: set[str] = set()
+"""The stores of which this process has said that they do not answer."""
 
 
 def say(text: str) -> None:

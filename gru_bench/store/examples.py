@@ -34,7 +34,7 @@ class Examined:
         try:
             with fetched(self._source, run, (f"{EXAMPLES_TABLE}.parquet",)) as files:
                 table = None if files is None else parquet_table(files[0])
-        except (OSError, pyarrow.ArrowException):
+        except (OSError, ValueError, pyarrow.ArrowException):
             return None
         return None if table is None else {name: as_numpy(table[name]) for name in table.column_names}
 

@@ -4,7 +4,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from gru_bench.errors import UserError
-from gru_bench.store.connect import artifact_root, one_line, python_command, without_password
+from gru_bench.store.connect import artifact_root, connect, one_line, python_command, without_password
 from gru_bench.store.find import local_folder
 from gru_bench.store.line import is_away
 from gru_bench.store.ui_view import UI_VIEW_TAG, view_state
@@ -51,3 +51,15 @@ def how_to_restore(uri: str, experiment_id: str) -> str:
     """The command that restores a deleted experiment; it needs nothing on the PATH but Python."""
     place = shlex.quote(without_password(uri))
     return f"MLFLOW_TRACKING_URI={place} {python_command()} -m mlflow experiments restore -x {experiment_id}"
+
+
+def deleted_experiments(uri: str) -> list[str]:
+    """Names of the experiments that were deleted, but not yet for good: nothing can be written under these names.
+
+    Raises:
+        UserError: The store cannot be read.
+    """
+    from mlflow.entities import ViewType
+
+    found = connect(uri, create=False).search_experiments(view_type=ViewType.DELETED_ONLY)
+    return sorted(experiment.name for experiment in found)

@@ -97,12 +97,23 @@ def local_folder(artifact_uri: str) -> Path | None:
     return Path(artifact_uri) if not parts.scheme else None
 
 
-def read_planned(source: Source, parent: StoredRun) -> list[dict[str, str]]:
-    """The planned matrix of a sweep; empty if its parent died before writing it.
+def read_planned(source: Source, parent: StoredRun, problems: list[str] | None = None) -> list[dict[str, str]]:
+    """The planned matrix of a sweep; empty if its parent died before writing it, or it was damaged since.
 
     A job has its number as ``job``, and as ``run`` the id of the run that stands for it, where another sweep had a
-    result for it already.
+    result for it already. What is damaged is added to the problems, in a line.
     """
-    with fetched(source, parent, (PLANNED_FILE,)) as files:
-        planned: list[dict[str, str]] = json.loads(files[0].read_text(encoding="utf-8")) if files else []
-    return planned
+    try:
+        with fetched(source, parent, (PLANNED_FILE,)) as files:
+            planned: list[dict[str, str]] = json.loads(files[0].read_text(encoding="utf-8")) if files else []
+        if isinstance(planned, list) and all(
+            job["job"].isdecimal() and all(isinstance(value, str) for value in job.values()) for job in planned
+        ):
+            return planned
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    if problems is not None:
+        problems.append(
+            f"sweep {parent.run_id}: its {PLANNED_FILE} is damaged; jobs of it that left no run are left out"
+        )
+    return []

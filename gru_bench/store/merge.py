@@ -57,6 +57,7 @@ def merge(results: Sequence[Results], /, say: Callable[[str], None] = to_stderr)
         bench=bench.astype({name: fact.kind for name, fact in BENCH_COLUMNS.items()}),
         timings=all_timings([one.timings for one in results]),
         examples=Chained(results),
+        problems=tuple(problem for one in results for problem in one.problems),
     )
 
 

@@ -48,6 +48,7 @@ class Results:
         bench: What ``bench/cells.py`` last stored for the machines of these runs: ``BENCH_COLUMNS``.
         timings: What ``gru-bench time`` last measured of each pair in this experiment, and in others on the machines of
             these runs, one row a pair and experiment: ``TIMING_COLUMNS``.
+        problems: What could not be read and was left out, each in a line that names the run or sweep.
         examples: Reads what a run kept of each test example, when it is asked for.
     """
 
@@ -57,6 +58,7 @@ class Results:
     bench: pd.DataFrame = field(default_factory=lambda: frame([], BENCH_COLUMNS))
     timings: pd.DataFrame = field(default_factory=lambda: frame([], TIMING_COLUMNS))
     examples: Examples = no_examples
+    problems: tuple[str, ...] = ()
 
     def joined(self) -> pd.DataFrame:
         """Runs with their values, one row per value; a run without any is a row too."""
@@ -79,9 +81,10 @@ def read(uri: str | None = None, *, experiment: str | None = None, sweep: str | 
     source = open_source(absolute_uri(uri))
     names = source.experiments()
     selected = select(source, names, experiment, sweep)
+    problems: list[str] = []
     rows = [run_row(run, names) for run in selected.runs]
     check_fingerprints(rows)
-    planned = {parent.run_id: read_planned(source, parent) for parent in selected.sweeps}
+    planned = {parent.run_id: read_planned(source, parent, problems) for parent in selected.sweeps}
     kept = not_superseded(latest_by_key(rows), planned)
     kept += missing_rows(selected.sweeps, planned, rows, names)
     families = dict(zip(FAMILIES, FAMILIES, strict=True)) | {
@@ -93,15 +96,26 @@ def read(uri: str | None = None, *, experiment: str | None = None, sweep: str | 
     by_id = {run.run_id: run for run in selected.runs}
     name_settings(kept, by_id)
     present = [by_id[row["run_id"]] for row in kept if row["run_id"]]
-    values, curves = measured(source, present)
+    damaged: dict[str, str] = {}
+    values, curves = measured(source, present, damaged)
+    for row in kept:
+        if row["run_id"] in damaged:  # its row stays, and says why it has no values
+            row |= {"status": "failed", "error": damaged[row["run_id"]]}
+    problems += [
+        f"run {run_id}: {why} from {by_id[run_id].artifact_uri}, and is left out; artifacts must stay where they were "
+        "written, or lie in mlartifacts beside the SQLite file"
+        for run_id, why in damaged.items()
+    ]
     machines = {row["machine"] for row in kept}
+    figures = latest_figures(source, list(names), machines, problems)
     return Results(
         runs=frame(kept, RUN_FACTS | environment_columns(kept)),
         values=values,
         curves=curves,
-        bench=frame(latest_figures(source, list(names), machines), BENCH_COLUMNS),
+        bench=frame(figures, BENCH_COLUMNS),
         timings=frame(read_timings(source, names, selected.experiment, machines), TIMING_COLUMNS),
         examples=Examined(source, present),
+        problems=tuple(problems),
     )
 
 

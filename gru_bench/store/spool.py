@@ -10,6 +10,7 @@ Files are not synced: they survive the end of the process, not that of the machi
 """
 
 import json
+import re
 import shutil
 import tempfile
 import time
@@ -20,26 +21,23 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from gru_bench.cache_dir import replace_text
-from gru_bench.process import is_alive, owner
+from gru_bench.process import owner
 from gru_bench.store.connect import one_line
 from gru_bench.store.connect import spool_folder as spool_folder
 from gru_bench.store.ending import without_private_paths
 from gru_bench.store.line import StoreAway, is_away
 from gru_bench.store.outbox import Parcel, Write, send_parcels
-from gru_bench.store.reap import LOST
 from gru_bench.store.schema import BEAT, DELIVERY, ERROR, OWNER, STATUS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ABOUT, JOURNAL, FILES, END, LOCK = "run.json", "journal.jsonl", "files", "end.json", "lock"
-SWEEPS = "sweeps"
-"""Folder beside those of the runs: an empty file a sweep whose jobs are over, but whose end was not yet written."""
-QUIET_S = 900.0
-"""A run whose owner cannot be looked up from here is taken for dead when it wrote nothing for so long."""
+TRIES = 10
+LONGEST_REASON = 120
 
 Experiments = Callable[["MlflowClient", str], str]
 """Gives the id of an experiment by its name, and makes it if there is none."""
@@ -142,9 +140,12 @@ class Package:
         return package
 
     def _begin(self) -> None:
-        (self.folder / FILES).mkdir(parents=True)
+        for _ in range(TRIES):
+            with suppress(FileNotFoundError):  # another process has just removed the empty folder of the store
+                (self.folder / FILES).mkdir(parents=True)
+                break
         self._lock = FileLock(self.folder / LOCK, thread_local=False)
-        self._lock.acquire(timeout=0)
+        self._lock.acquire(timeout=5)  # whoever looks for what was left has it for a moment
         self._keep_about()
 
     def _keep_about(self) -> None:
@@ -297,6 +298,8 @@ class Package:
         """Once the store has all of it."""
         self.release()
         shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):  # others are there
+            self.folder.parent.rmdir()
 
 
 def link(file: Path, place: Path) -> None:
@@ -324,88 +327,19 @@ def said_plainly() -> Iterator[None]:
         raise
     except Exception as error:
         if is_away(error):
-            raise StoreAway(one_line(getattr(error, "orig", None) or error)) from error
+            raise StoreAway(plainly(error)) from error
         raise
 
 
-def left_packages(uri: str, experiments: Experiments) -> Iterator[Package]:
-    """What processes that are over have left for a store, the oldest first, each locked: the caller releases it."""
-    root = spool_folder(uri)
-    folders = [path for path in root.iterdir() if path.name != SWEEPS] if root.is_dir() else []
-    for folder in sorted(folders, key=begun):
-        lock = FileLock(folder / LOCK, thread_local=False)
-        try:
-            lock.acquire(timeout=0)
-        except (Timeout, OSError):
-            continue
-        try:
-            package = Package.load(folder, experiments)
-        except (OSError, ValueError, TypeError, KeyError):
-            lock.release()
-            if begun(folder) < time.time() - QUIET_S:
-                shutil.rmtree(folder, ignore_errors=True)  # killed before it was begun
-            continue
-        package._lock = lock
-        alive = is_alive(package.about.tags[OWNER])
-        # a lock may not be seen from another machine
-        if package.end is None and (alive or (alive is None and package.written > time.time() - QUIET_S)):
-            package.release()
-            continue
-        if package.end is None:
-            package.finish(End("KILLED", "killed", LOST, int(1000 * package.written)))
-        yield package
-
-
-def number_kept(uri: str) -> int:
-    """How many runs of a store are over, but not yet delivered."""
-    return len(list(spool_folder(uri).glob(f"*/{END}")))
-
-
-def are_being_sent(uri: str) -> bool:
-    """Whether other processes are about to send runs that are over."""
-    root = spool_folder(uri)
-    for end in root.glob(f"*/{END}") if root.is_dir() else ():
-        lock = FileLock(end.parent / LOCK, thread_local=False)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        except OSError:
-            continue
-        lock.release()
-    return False
-
-
-def begun(folder: Path) -> float:
-    """When a run's folder was made, about."""
-    try:
-        return min(path.stat().st_mtime for path in (folder / ABOUT, folder) if path.exists())
-    except (OSError, ValueError):
-        return 0.0
+def plainly(error: Exception) -> str:
+    """Why a store does not answer, in a few words: MLflow and urllib3 tell it in several hundred letters."""
+    text = one_line(getattr(error, "orig", None) or error)
+    if "Max retries exceeded" in text or "NewConnectionError" in text:
+        return "cannot connect"
+    text = re.sub(r"^\(sqlite3\.\w+\) |\(Background on this error at: .*$|\[SQL: .*$", "", text)
+    return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 1]}…"
 
 
 def is_deleted(problem: Exception) -> bool:
     """Whether MLflow refused a run because somebody deleted it."""
     return "'active' state" in str(problem)
-
-
-def keep_sweep(uri: str, sweep_id: str) -> None:
-    """Keep that a sweep is over, until its end has been written."""
-    with suppress(OSError, RuntimeError):
-        place = spool_folder(uri) / SWEEPS
-        place.mkdir(parents=True, exist_ok=True)
-        (place / sweep_id).touch()
-
-
-def forget_sweep(uri: str, sweep_id: str) -> None:
-    """Once the end of a sweep has been written."""
-    with suppress(OSError, RuntimeError):
-        (spool_folder(uri) / SWEEPS / sweep_id).unlink(missing_ok=True)
-
-
-def left_sweeps(uri: str) -> list[str]:
-    """The sweeps that are over, but whose end was not written."""
-    try:
-        return sorted(path.name for path in (spool_folder(uri) / SWEEPS).iterdir())
-    except (OSError, RuntimeError):
-        return []

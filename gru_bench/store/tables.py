@@ -42,13 +42,18 @@ def arrow_schema(columns: Mapping[str, Fact]) -> pyarrow.Schema:
 VALUES_SCHEMA, CURVES_SCHEMA = arrow_schema(VALUE_COLUMNS), arrow_schema(CURVE_COLUMNS)
 
 
-def measured(source: Source, runs: Sequence[StoredRun]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def measured(
+    source: Source, runs: Sequence[StoredRun], damaged: dict[str, str] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Values and curves of runs, run after run, in an order that depends on nothing but what they are.
 
-    Raises:
-        UserError: A run finished, but its files cannot be read.
+    Args:
+        source: The store.
+        runs: Whose.
+        damaged: Gets the ids of runs that finished, but whose files cannot be read, and why. They have no values.
     """
-    tables = [tables_of(source, run) for run in runs]
+    damaged = {} if damaged is None else damaged
+    tables = [tables_of(source, run, damaged) for run in runs]
     values, curves = (
         joined([run.run_id for run in runs], [pair[position] for pair in tables], schema)
         for position, schema in enumerate((VALUES_SCHEMA, CURVES_SCHEMA))
@@ -87,17 +92,15 @@ def joined(run_ids: Sequence[str], tables: Sequence[pyarrow.Table], schema: pyar
     return frame.assign(run=positions)
 
 
-def tables_of(source: Source, run: StoredRun) -> tuple[pyarrow.Table, pyarrow.Table]:
-    """A run's values and curves: from its parquet files, or from what MLflow itself kept."""
+def tables_of(source: Source, run: StoredRun, damaged: dict[str, str]) -> tuple[pyarrow.Table, pyarrow.Table]:
+    """A run's values and curves: from its parquet files, or from what MLflow itself kept of one that did not finish."""
     try:
         tables = read_tables(source, run)
-    except (OSError, pyarrow.ArrowException):  # the process died while it wrote them
+    except (OSError, ValueError, KeyError, pyarrow.ArrowException):  # the process died while it wrote them
         tables = None
     if tables is None and run.status == "FINISHED":
-        raise UserError(
-            f"run {run.run_id} finished, but its {VALUES_FILE} cannot be read from {run.artifact_uri}; "
-            "artifacts must stay where they were written, or in mlartifacts beside the SQLite file"
-        )
+        damaged[run.run_id] = f"finished, but its {VALUES_FILE} or {CURVES_FILE} cannot be read"
+        return VALUES_SCHEMA.empty_table(), CURVES_SCHEMA.empty_table()
     return tables or from_history(source, run)
 
 

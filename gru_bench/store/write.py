@@ -17,6 +17,7 @@ from gru_bench.store.courier import AGAIN_AFTER_S, ANSWER_WITHIN_S, CLOSE_WITHIN
 from gru_bench.store.ending import how_it_ended
 from gru_bench.store.facts import log_facts
 from gru_bench.store.find import read_planned, run_error, run_status, standing, sweep_runs
+from gru_bench.store.left import are_being_sent, forget_sweep, keep_sweep, left_sweeps
 from gru_bench.store.line import StoreAway
 from gru_bench.store.reap import LOST as LOST
 from gru_bench.store.reap import reap
@@ -39,16 +40,7 @@ from gru_bench.store.schema import (
 )
 from gru_bench.store.signals import raise_on_signals as raise_on_signals
 from gru_bench.store.source import Client, open_source, stored_run
-from gru_bench.store.spool import (
-    End,
-    Package,
-    are_being_sent,
-    end_run,
-    forget_sweep,
-    keep_sweep,
-    left_sweeps,
-    now_ms,
-)
+from gru_bench.store.spool import End, Package, end_run, now_ms
 from gru_bench.store.ui_view import UI_VIEW_TAG, group_params, view_state
 
 if TYPE_CHECKING:

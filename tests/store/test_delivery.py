@@ -1,7 +1,7 @@
 """What becomes of runs when the store fails, or the process is killed, at any call: none is lost, none is doubled."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
 
 from gru_bench.store import courier as courier_module
-from gru_bench.store import spool
+from gru_bench.store import left, spool
 from gru_bench.store.courier import Courier
 from gru_bench.store.line import Call, StoreAway
 from gru_bench.store.run import Run
@@ -120,13 +120,12 @@ class AtOnce:
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.setattr(courier_module, "END_WITHIN_S", -1.0)
     monkeypatch.setattr(courier_module, "FLUSH_WITHIN_S", -1.0)
     monkeypatch.setattr(courier_module, "AGAIN_AFTER_S", 0.0)
-    monkeypatch.setattr(spool, "is_alive", lambda owner: False)  # who is killed here goes on as a process
+    monkeypatch.setattr(left, "is_alive", lambda _: False)  # who is killed here goes on as a process
     monkeypatch.setenv("GRU_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield
 
 
 def courier_of(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> Courier:

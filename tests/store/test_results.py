@@ -2,7 +2,7 @@ import math
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -366,9 +366,33 @@ def test_a_store_that_was_moved(store: Store, tmp_path: Path) -> None:
         if (tmp_path / name).exists():
             shutil.move(tmp_path / name, moved / name)
     same(read(f"sqlite:///{moved}/mlflow.db"), before)
-    shutil.rmtree(moved / "mlartifacts")
-    with pytest.raises(UserError, match=r"finished, but its values.parquet cannot be read from .*mlartifacts"):
-        read(f"sqlite:///{moved}/mlflow.db")
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(file.read_bytes()[:99])])
+@pytest.mark.parametrize("name", ["values.parquet", "curves.parquet"])
+def test_a_damaged_run_is_named_and_left_out(
+    name: str, damage: Callable[[Path], object], store: Store, tmp_path: Path
+) -> None:
+    kept, lost = one_run(store, "a", score(0.5)), one_run(store, "b", score(0.25))
+    damage(tmp_path / "mlartifacts" / lost / "artifacts" / name)
+    results = read(store.uri)
+    status = results.runs.set_index("run_id")[["status", "error"]].T.to_dict("list")
+    reason = "finished, but its values.parquet or curves.parquet cannot be read"
+    assert status == {kept: ["finished", ""], lost: ["failed", reason]}
+    assert set(results.values["run_id"]) == {kept}
+    (problem,) = results.problems
+    assert problem.startswith(f"run {lost}: {reason} from file://")
+
+
+@pytest.mark.parametrize("text", ["", "[{", "{}", "[1]", '[{"cell": "gru"}]', '[{"job": "x"}]', "\x00"])
+def test_a_damaged_plan_is_named_and_left_out(text: str, store: Store, tmp_path: Path) -> None:
+    sweep_id = store.open_sweep("quick", plan("gru", seeds=2), {})
+    one_run(store, "a", score(0.5), sweep_id=sweep_id, job="0")
+    (tmp_path / "mlartifacts" / sweep_id / "artifacts" / "planned.json").write_text(text)
+    results = read(store.uri)
+    assert list(results.runs["status"]) == ["finished"]
+    (problem,) = results.problems
+    assert problem.startswith(f"sweep {sweep_id}: its planned.json is damaged")
 
 
 def test_artifacts_on_a_server(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
