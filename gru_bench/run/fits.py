@@ -89,9 +89,9 @@ def refuse(parts: list[Part], place: Place) -> None:
     alone = [part for part in parts if part.nbytes > free] or parts
     keys = ", ".join(dict.fromkeys(key for part in alone for key in part.keys))
     where = "this machine" if place.device.type == "cpu" else str(place.device)
-    needed, what = shown(sum(part.nbytes for part in alone)), " and ".join(part.what for part in alone)
+    size, what = shown(sum(part.nbytes for part in alone)), " and ".join(part.what for part in alone)
     raise UserError(
-        f"{keys}: at least {needed} for {what}, and {where} has {shown(free)} of memory free; valid: smaller values"
+        f"{keys}: at least {size} for {what}, and {where} has {shown(free)} of memory free; valid: smaller values"
     )
 
 
