@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gru_bench.commands import arguments as words
 from gru_bench.errors import UserError
+from gru_bench.redact import printing
 from gru_bench.store import signals
 from gru_bench.store.signals import (
     INTERRUPTED_EXIT_CODE,
@@ -54,6 +55,7 @@ def main() -> None:
     sys.exit(code)
 
 
+@printing()
 def run(arguments: list[str]) -> int:
     """Run one verb and return its exit code: 0 done, 1 a run failed, 2 bad input, 130 interrupted.
 

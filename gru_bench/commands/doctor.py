@@ -19,7 +19,9 @@ from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, en
 from gru_bench.measure.threads import usable_cores
 from gru_bench.run.build import Place, make_place
 from gru_bench.run.cores import decide_threads
+from gru_bench.run.plan import ADHOC
 from gru_bench.store.connect import sqlite_file, without_password
+from gru_bench.store.experiments import deleted_experiments
 from gru_bench.store.write import Store
 
 Dtype = Literal["float32", "float64", "bfloat16"]
@@ -131,6 +133,13 @@ def print_store(found: Diagnosis, tracking: Node) -> None:
         if file is None or file.exists():
             store.open()
             found.line("store", f"{where}: reachable and writable", "green")
+            for name in deleted_experiments(store.uri):
+                wish = (
+                    f"nothing can be written under that name; gru-bench train experiment={name} says how to restore it"
+                )
+                if name == ADHOC:
+                    wish = "runs without experiment= cannot be written; gru-bench train says how to restore it"
+                found.line("", f"experiment {name} was deleted: {wish}", "yellow")
         elif file.parent.is_dir() and os.access(file.parent, os.W_OK):
             found.line("store", f"{where}: the first run makes it; the folder is writable", "green")
         else:

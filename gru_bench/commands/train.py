@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from gru_bench.commands import messages
 from gru_bench.config.shape import check_shape
 from gru_bench.errors import Unsupported
+from gru_bench.redact import printing
 from gru_bench.run.launch import Launch, Sweep
 from gru_bench.store import signals
 from gru_bench.store.connect import absolute_uri, without_password
@@ -34,6 +35,7 @@ class Train:
         self.for_sweeps_alone: Exception | None = None
         self.code = 0  # stays 0 where Hydra never calls this, as for --cfg, or for jobs in other processes
 
+    @printing()  # once more for the workers of a launcher
     def __call__(self, config: DictConfig) -> str:
         """Run one job and print how it ended; never raises for a failed run, so that a sweep goes on.
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from gru_bench.cache_dir import cache_dir, replace_text
+from gru_bench.data.hub_cache import refuse_unwritable_cache
 from gru_bench.errors import UserError
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -227,6 +228,7 @@ def load_splits(path: str, name: str | None, revision: str | None) -> dict[str, 
             f"data.path={path}: cannot reach the hub, and there is no such folder here; data.path takes either"
         ) from error
     except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
+        refuse_unwritable_cache(local)
         raise UserError(f"data.path={path}: cannot be read as a data set: {reason(error)}") from error
     return {SPLIT_ALIASES.get(split, split): rows for split, rows in loaded.items()}
 

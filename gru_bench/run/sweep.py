@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gru_bench.config.check import Until, check_running, check_until, construct, to_node
 from gru_bench.config.running import Only
 from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
+from gru_bench.redact import without_secrets
 from gru_bench.run.launch import Launch, Opened, Sweep, current_launch, launch_here
 from gru_bench.run.plan import OWN_SWEEPER, as_overrides, check_values, keys_of, list_plan, make_plan, varied
 from gru_bench.run.resume import Left, alone, code_now, left_of, sweep_key, to_go_on_with
@@ -116,6 +117,7 @@ def plan_sweep(config: DictConfig, launch: Launch) -> None:
     elif own:
         plan_rest(config, launch, only)
     else:
+        refuse_secrets(config)
         launch.plan = make_plan(config, adds_seeds=False)
         open_parent(config, launch, Left(list(range(len(launch.plan.jobs)))))
 
@@ -214,6 +216,20 @@ def what_ran(uri: str, experiment: str, *, with_code: bool) -> Ledger:
         if file is None:
             raise
         return Ledger([], [])  # whether it can become a store is for the writer to say
+
+
+def refuse_secrets(config: DictConfig) -> None:
+    """Hydra's basic sweeper writes the whole config to ``multirun.yaml``; ours does not.
+
+    Raises:
+        UserError: There is a password or token in it.
+    """
+    for line in OmegaConf.to_yaml(config).splitlines():
+        if without_secrets(line) != line:
+            raise UserError(
+                f"hydra/sweeper=basic: would write a secret to {config.hydra.sweep.dir}/multirun.yaml "
+                f"({without_secrets(line.strip())}); valid: hydra/sweeper=rounds, or the secret in the environment"
+            )
 
 
 def launch_jobs(launcher: Launcher) -> Sequence[Any]:
