@@ -93,8 +93,10 @@ def make(config: DictConfig) -> Path:
     made = Made(select, keys.accept, [without_password(store) for store in keys.also])
     try:
         write(folder, results, view, made, placed)
-    except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
-        raise UserError(f"output={folder}: cannot be written to ({error.strerror}); choose another") from error
+    except OSError as error:
+        raise UserError(
+            f"output={str(folder)[:200]}: cannot be written to ({error.strerror}); choose another"
+        ) from error
     if keys.publish and len(results.runs) and (why := publish(uri, results, folder, as_markdown(sentence(view)))):
         print(f"gru-bench report: {why}", file=sys.stderr)
     return folder
@@ -124,6 +126,8 @@ def take_sections(node: dict[str, Any]) -> list[Chosen]:
     sections: dict[str, dict[str, Any]] = node.pop("sections")
     placed = []
     for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise UserError(f"sections.{name}={section!r}: must be a node; ~sections.{name} leaves it out")
         page, order = section.pop("page", DETAILS), section.pop("order", 1000)
         if page not in PAGES:
             raise UserError(f"sections.{name}.page={page!r}: must be {' or '.join(PAGES)}")

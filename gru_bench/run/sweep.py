@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gru_bench.config.check import Until, check_running, check_until, construct, to_node
 from gru_bench.config.running import Only
+from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
 from gru_bench.redact import without_secrets
 from gru_bench.run.launch import Launch, Opened, Sweep, current_launch, launch_here
@@ -40,6 +42,7 @@ class SweepCallback(Callback):
 
     def __init__(self) -> None:
         self.sweep: Sweep | None = None
+        self.threads: int | None = None
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check every value that the sweep takes, then open the parent run with the planned matrix.
@@ -49,16 +52,19 @@ class SweepCallback(Callback):
                 goes on, but lets an exit through.
         """
         launch = current_launch()
-        launch.hand_over = self.take
+        launch.hand_over = partial(self.take, config)
         try:
+            check_shape(config, "train")
             plan_sweep(config, launch)
         except Exception as error:
             launch.error = error
             sys.exit(2)
 
-    def take(self, sweep: Sweep) -> None:
+    def take(self, config: DictConfig, sweep: Sweep) -> None:
         """Keep the sweep for the jobs that are launched next."""
-        self.sweep = sweep
+        if self.sweep is None:  # a later round gets what the first one got
+            self.threads = threads_of(config)
+        self.sweep = replace(sweep, threads=self.threads)
 
     def on_job_start(self, config: DictConfig, *, task_function: Any, **_: Any) -> None:
         """In the job's process: put the sweep where the job finds it, on the object that Hydra is about to call."""
@@ -72,6 +78,23 @@ class SweepCallback(Callback):
         launch = launch_here()
         if launch is not None and self.sweep is not None and job_return.status == JobStatus.COMPLETED:
             launch.over(config.hydra.job.num, str(job_return.return_value))
+
+
+def threads_of(config: DictConfig) -> int | None:
+    """Threads of each run of the sweep, decided once and said if other work has a part in it; None if not auto.
+
+    Raises:
+        UserError: Workers that are no number.
+    """
+    if config.get("threads") != "auto":
+        return None
+    from gru_bench.measure.threads import num_workers
+    from gru_bench.run.cores import decide_threads
+
+    decided = decide_threads("auto", num_workers(config.hydra.launcher))
+    if decided.remark:
+        print(decided.remark, file=sys.stderr, flush=True)
+    return decided.number
 
 
 def plan_sweep(config: DictConfig, launch: Launch) -> None:
