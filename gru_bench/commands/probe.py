@@ -19,14 +19,15 @@ from gru_bench.config.check import (
     construct,
     to_node,
 )
+from gru_bench.config.keys import extras
 from gru_bench.errors import UserError
 from gru_bench.measure import lanes
 from gru_bench.probes.base import Findings
 from gru_bench.run import probing
 from gru_bench.run.rebuild import rebuild
-from gru_bench.store.add import Value, add, finished_run, kept_model, run_name
+from gru_bench.store.add import Value, add, finished_run, kept_model, note_kept, run_name
 from gru_bench.store.connect import absolute_uri
-from gru_bench.store.schema import PROBE_TABLE
+from gru_bench.store.schema import KEPT, PROBE_TABLE
 from gru_bench.store.source import Source, StoredRun, open_source
 
 SHOWN = 4
@@ -97,12 +98,18 @@ def measure(source: Source, run: StoredRun, node: Node, keys: Keys) -> None:
             threads=keys.threads,
         )
     probing.require_answers(probes, subject)
+    kept = run.tags.get(KEPT)
+    has = None if kept is None else set(kept.split())  # an older run does not say
     print(f"run {run.run_id}: {run_name(run)}")
     for one in probes:
         started = time.perf_counter()
         with probing.undisturbed(subject.model):
             found = one.measure(subject, "end")
         keep(source, run, one.name, found)
+        if has is not None:  # that run need not be trained again for this probe, if its end is all that is asked for
+            has = {extra for extra in has if not extra.startswith(f"{one.name}:")}
+            has |= {extra for extra in extras(node) if extra.startswith(f"{one.name}:") and one.moments == ("end",)}
+            note_kept(source, run, has)
         print(f"{one.name}: {summary(found)}, {time.perf_counter() - started:.1f} s", flush=True)
 
 

@@ -10,8 +10,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from gru_bench.config.canonical import digest, without_defaults, without_judgement
-from gru_bench.config.check import Node, Settings
+from gru_bench.config.canonical import canonical, digest, without_defaults, without_judgement
+from gru_bench.config.check import PROBES, Node, Settings
 
 KEY_VERSION = 2
 """Raise it when the canonical form changes: all keys change with it, and no old run passes for a new one."""
@@ -21,6 +21,8 @@ SEED = "<the seed>"
 
 NO_INFLUENCE = ("hydra", "tracking", "tuning", "probes", "keep_model")
 """Parts of a config that do not affect the result."""
+THE_MODEL = "keep_model"
+"""Among the extras of a run: its weights."""
 CHOICES = ("cell", "backend", "task", "budget")
 """Groups whose chosen name is a part of the key."""
 
@@ -47,6 +49,15 @@ def decisive(node: Node, choices: dict[str, str], source_id: str) -> dict[str, A
     kept |= {"data_source": source_id, "choices": {key: choices[key] for key in CHOICES if key in choices}}
     kept["key_version"] = KEY_VERSION
     return kept
+
+
+def extras(node: Node) -> list[str]:
+    """What a run is to keep that no score depends on and no key knows: the model, and what each probe finds.
+
+    A probe goes by its name and a digest of its settings, so that one with other settings is another one.
+    """
+    probes = [f"{name}:{digest(canonical(part))[:8]}" for name, part in sorted((node.get(PROBES) or {}).items())]
+    return [THE_MODEL, *probes] if node.get("keep_model") else probes
 
 
 def keys_by_seed(kept: dict[str, Any]) -> Callable[[int], str]:

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import gru_bench
 from gru_bench.cache_dir import cache_dir, replace_text
 from gru_bench.config.canonical import OWN, digest
 from gru_bench.config.check import DATA_FOLDER, Node
-from gru_bench.config.keys import KEY_VERSION, keys_by_seed
+from gru_bench.config.keys import KEY_VERSION, extras, keys_by_seed
 
 MOST_FOLDERS = 12
 """Folders of plans that are kept, the latest; one is a few kilobytes for each combination."""
@@ -48,7 +48,8 @@ class Known:
 
     def __init__(self, sources: Any) -> None:
         self.folder = cache_dir() / "plans" / surroundings(sources)
-        self._by_seed: dict[frozenset[tuple[str, str]], Callable[[int], str] | None] = {}
+        self._by_seed: dict[frozenset[tuple[str, str]], tuple[Callable[[int], str], list[str]] | None] = {}
+        self._extras: dict[str, set[str]] = {}
         self._seen: Signatures = {}
 
     def key(self, job: Mapping[str, str]) -> str | None:
@@ -57,12 +58,22 @@ class Known:
             rest = frozenset(item for item in job.items() if item[0] != "seed")
             if rest not in self._by_seed:
                 entry = self._read(names(job)[0])
-                self._by_seed[rest] = None if entry is None else keys_by_seed(entry["kept"])
+                self._by_seed[rest] = None if entry is None else (keys_by_seed(entry["kept"]), entry["extras"])
             of_seed = self._by_seed[rest]
             if of_seed is not None:
-                return of_seed(int(job["seed"]))
+                key = of_seed[0](int(job["seed"]))
+                self._extras.setdefault(key, set()).update(of_seed[1])
+                return key
         entry = self._read(names(job)[-1])
-        return None if entry is None else digest(entry["kept"])
+        if entry is None:
+            return None
+        key = digest(entry["kept"])
+        self._extras.setdefault(key, set()).update(entry["extras"])
+        return key
+
+    def extras(self, key: str) -> Set[str]:
+        """What the jobs of a key that was asked for here are to keep; see :func:`gru_bench.config.keys.extras`."""
+        return self._extras.get(key, frozenset())
 
     def remember(self, job: Mapping[str, str], config: DictConfig, node: Node, kept: dict[str, Any]) -> None:
         """Keep what decides a job's result, where that can be known again without composing it.
@@ -73,6 +84,7 @@ class Known:
             node: The same, checked.
             kept: What :func:`gru_bench.config.keys.decisive` made of it.
         """
+        self._extras.setdefault(digest(kept), set()).update(extras(node))
         any_seed = "seed" in job and not mentions(config, "seed")
         path = self._path(names(job)[0 if any_seed else -1])
         if path.exists() or not vouched_for(config, node):
@@ -83,7 +95,7 @@ class Known:
         with suppress(OSError):  # a cache that cannot be written costs time, nothing else
             if not self.folder.exists():
                 prune(self.folder.parent)
-            replace_text(path, json.dumps({"kept": kept, "files": files}))
+            replace_text(path, json.dumps({"kept": kept, "extras": extras(node), "files": files}))
             self._by_seed.pop(frozenset(item for item in job.items() if item[0] != "seed"), None)
 
     def _path(self, name: str) -> Path:
@@ -97,7 +109,7 @@ class Known:
                     self._seen[path] = signature(path)
                 if json.loads(json.dumps(self._seen[path])) != files:
                     return None
-            _ = entry["kept"]["seed"]
+            _ = entry["kept"]["seed"], entry["extras"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         return entry

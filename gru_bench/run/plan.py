@@ -349,15 +349,18 @@ def compose_job(config: DictConfig, job: Choices) -> Composed:
     return Composed(composed, settings, node, choices)
 
 
-def keys_of(config: DictConfig, jobs: list[Choices], say: Callable[[str], None]) -> list[str | None]:
+def keys_of(
+    config: DictConfig, jobs: list[Choices], say: Callable[[str], None], known: Known | None = None
+) -> list[str | None]:
     """``config_key`` of each job; None where its config does not compose, which its row will say.
 
     Args:
         config: As composed for the whole sweep.
         jobs: In any order.
         say: Told how many configs are to be composed, where that takes seconds.
+        known: What is remembered of them; it learns what each is to keep.
     """
-    known = Known(config.hydra.runtime.config_sources)
+    known = known or Known(config.hydra.runtime.config_sources)
     keys = [known.key(job) for job in jobs]
     unknown = len({combination(job) for job, key in zip(jobs, keys, strict=True) if key is None})
     if unknown >= MANY:

@@ -12,7 +12,7 @@ import torch
 import yaml
 from torch import nn
 
-from gru_bench.config.keys import NO_INFLUENCE, flatten
+from gru_bench.config.keys import NO_INFLUENCE, extras, flatten
 from gru_bench.measure.environment import CoreTime, core_time, had_company
 from gru_bench.measure.memory_split import Split
 from gru_bench.measure.parity import Parity
@@ -46,7 +46,7 @@ def write_facts(run: Run, job: Job) -> None:
     config_key, group_key = job.keys
     config = {key: value for key, value in job.node.items() if key not in ("hydra", "tracking")}
     settings = {key: value for key, value in config.items() if key not in NO_INFLUENCE}
-    keys = {"config_key": config_key, "group_key": group_key}
+    keys = {"config_key": config_key, "group_key": group_key, "kept": " ".join(extras(job.node))}
     run.params(job.facts | keys | {f"config.{key}": value for key, value in flatten(settings).items()})
     run.text(CONFIG_FILE, yaml.safe_dump(clean(config), sort_keys=False))
     run.flush()

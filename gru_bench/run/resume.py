@@ -6,14 +6,16 @@ does what is missing, and an experiment with seeds added runs those.
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import yaml
 from filelock import FileLock, Timeout
 
 from gru_bench.cache_dir import cache_dir
 from gru_bench.config.canonical import digest
+from gru_bench.config.keys import THE_MODEL, extras
 from gru_bench.config.running import Only
 from gru_bench.errors import UserError
 from gru_bench.process import is_alive
@@ -53,11 +55,17 @@ class Left:
 
 
 def left_of(
-    keys: Sequence[str | None], ledger: Ledger, only: Only, parent: StoredRun | None = None, code: Code = ()
+    keys: Sequence[str | None],
+    ledger: Ledger,
+    only: Only,
+    parent: StoredRun | None = None,
+    code: Code = (),
+    wanted_extras: Sequence[Collection[str]] = (),
 ) -> Left:
     """Which jobs are left.
 
-    ``missing``: those without a result, unless another process is at it. ``failed``: those whose row in a report says
+    ``missing``: those without a result, or whose results lack what they are to keep besides (the model, what a probe
+    finds), unless another process is at it. ``failed``: those whose row in a report says
     failed, diverged ones too. ``stale``: those whose result another version of the code made, see :func:`is_stale`.
     ``all``: those without a result in ``parent``, which only this very command has opened.
 
@@ -67,6 +75,7 @@ def left_of(
         only: Which are asked for.
         parent: The sweep that is gone on with.
         code: That which runs now; for ``stale``.
+        wanted_extras: Of each job, what it is to keep; see :func:`gru_bench.config.keys.extras`.
     """
     of_parent = [run for run in ledger.runs if parent is not None and run.sweep == parent.run_id]
     runs_of = by_key(of_parent if only == "all" else ledger.runs)
@@ -80,6 +89,12 @@ def left_of(
         last = runs[-1] if runs else without_key.get(str(number))
         status = "missing" if last is None else last.status
         result = last if last is not None and last.is_result else None
+        asked = wanted_extras[number] if wanted_extras else ()
+        if result is not None and asked and only in ("missing", "all"):
+            having = [run for run in runs if run.is_result and not lacking(asked, run)]
+            if not having:
+                status = lacking(asked, result)
+            result = having[-1] if having else None
         if any(run.status == "running" for run in runs):
             elsewhere += 1
             continue
@@ -96,6 +111,39 @@ def left_of(
         if result is not None and not wanted and not belongs(result, parent, number):
             stand_ins[number] = result.run_id
     return Left(todo, stand_ins, told(len(keys), done, why, elsewhere, only) if runs_of or without_key else "")
+
+
+def lacking(asked: Collection[str], run: Outcome) -> str:
+    """What a result does not have that is asked for, as a reason to run its job again; nothing where it has all.
+
+    A cell or backend that cannot run the job keeps nothing, however often it is asked.
+    """
+    missing = set(asked) - (run.kept or frozenset())
+    if not missing or run.status == "unsupported":
+        return ""
+    if missing == {THE_MODEL}:
+        return f"without what {THE_MODEL} asks for"
+    return f"without what {THE_MODEL} and probe ask for" if THE_MODEL in missing else "without what probe asks for"
+
+
+def with_older_extras(ledger: Ledger, keys: Collection[str | None], text_of: Callable[[Outcome], str]) -> Ledger:
+    """The ledger with what runs of older versions have kept, which their config alone tells.
+
+    Args:
+        ledger: What the experiment holds.
+        keys: Of the jobs that are asked about; no other run is looked at.
+        text_of: Reads the config of a run.
+    """
+
+    def told_by_config(run: Outcome) -> Outcome:
+        if run.kept is not None or not run.is_result or run.key not in keys:
+            return run
+        with suppress(yaml.YAMLError):
+            node = yaml.safe_load(text_of(run))
+            return replace(run, kept=frozenset(extras(node) if isinstance(node, dict) else []))
+        return run
+
+    return replace(ledger, runs=list(map(told_by_config, ledger.runs)))
 
 
 def belongs(run: Outcome, parent: StoredRun | None, number: int) -> bool:

@@ -17,13 +17,14 @@ from gru_bench.config.running import Only
 from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
 from gru_bench.redact import without_secrets
+from gru_bench.run.known import Known
 from gru_bench.run.launch import Launch, Opened, Sweep, current_launch, launch_here
 from gru_bench.run.plan import OWN_SWEEPER, as_overrides, check_values, keys_of, list_plan, make_plan, varied
-from gru_bench.run.resume import Left, alone, code_now, left_of, sweep_key, to_go_on_with
+from gru_bench.run.resume import Left, alone, code_now, left_of, sweep_key, to_go_on_with, with_older_extras
 from gru_bench.run.rounds import FIRST, SECOND, Looked
 from gru_bench.store import signals
 from gru_bench.store.connect import absolute_uri, is_waiting, sqlite_file
-from gru_bench.store.done import Ledger, read_ledger
+from gru_bench.store.done import Ledger, config_text, read_ledger
 from gru_bench.store.signals import finish_first, raise_on_signals
 from gru_bench.store.source import StoredRun, open_source
 
@@ -152,10 +153,14 @@ def plan_rest(config: DictConfig, launch: Launch, only: Only) -> None:
             store.recover()
             ledger = what_ran(uri, plan.experiment, with_code=only == "stale")
         keys: list[str | None] = [None] * len(plan.jobs)
+        known = Known(config.hydra.runtime.config_sources)
         if any(run.key for run in ledger.runs):
-            keys = keys_of(config, plan.jobs, say=lambda text: print(text, flush=True))
+            keys = keys_of(config, plan.jobs, lambda text: print(text, flush=True), known)
+        extras = [known.extras(key or "") for key in keys]
+        if any(extras) and uri is not None:
+            ledger = with_older_extras(ledger, set(keys), partial(config_text, open_source(uri)))
         parent = to_go_on_with(ledger, key, keys, only)
-        left = left_of(keys, ledger, only, parent, code_now() if only == "stale" else ())
+        left = left_of(keys, ledger, only, parent, code_now() if only == "stale" else (), extras)
         if left.said:
             print(f"{plan.experiment}: {left.said}", flush=True)
         if not left.todo and is_told(parent, left):

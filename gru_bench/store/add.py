@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -111,6 +111,14 @@ def add(source: Source, run: StoredRun, values: Sequence[Value], tables: Mapping
             send_now(source.client, run.run_id, outbox.take())
         except OSError as error:
             raise UserError(f"run={run.run_id}: cannot be added to ({one_line(error)})") from error
+
+
+def note_kept(source: Source, run: StoredRun, kept: Iterable[str]) -> None:
+    """Write down what a run has kept, after something was added to it."""
+    outbox = Outbox(run.run_id, RUN_KIND)
+    outbox.facts({"kept": " ".join(sorted(kept))})
+    with deferred_signals():
+        send_now(source.client, run.run_id, outbox.take())
 
 
 def merged(old: pyarrow.Table, values: Sequence[Value]) -> pyarrow.Table:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
-from gru_bench.cache_dir import cache_dir
+from gru_bench.cache_dir import waiting_dir
 from gru_bench.errors import UserError
 from gru_bench.redact import remember, without_secrets
 from gru_bench.store.database import alone_at_first, reach
@@ -111,7 +111,7 @@ def artifact_root(uri: str) -> Path | None:
 
 def spool_folder(uri: str) -> Path:
     """Where the runs of a store are kept until it has them."""
-    return cache_dir() / "spool" / hashlib.sha256(uri.encode()).hexdigest()[:16]
+    return waiting_dir() / "spool" / hashlib.sha256(uri.encode()).hexdigest()[:16]
 
 
 def is_waiting(uri: str) -> bool:

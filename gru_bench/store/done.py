@@ -1,16 +1,19 @@
 """How the jobs of an experiment went so far, by run key: what a sweep need not run again. Reads no measured number."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
-from gru_bench.store.find import is_result, run_error, run_status, standing
+from gru_bench.store.find import fetched, is_result, run_error, run_status, standing
 from gru_bench.store.reap import is_over
 from gru_bench.store.schema import (
     BEAT,
+    CONFIG_FILE,
     CONFIG_KEY,
     ENVIRONMENT,
     ERROR,
     JOB,
+    KEPT,
     KIND,
     OWNER,
     RUN_KIND,
@@ -21,7 +24,7 @@ from gru_bench.store.schema import (
 )
 from gru_bench.store.source import Source, StoredRun
 
-TAGS = (KIND, CONFIG_KEY, STATUS, ERROR, SWEEP, JOB, OWNER, BEAT, SWEEP_KEY)
+TAGS = (KIND, CONFIG_KEY, STATUS, ERROR, SWEEP, JOB, OWNER, BEAT, SWEEP_KEY, KEPT)
 CODE = ("git_commit", "dirty", f"{ENVIRONMENT}gru_bench")
 """Params that say which code made a run."""
 
@@ -40,6 +43,8 @@ class Outcome:
         started: In milliseconds.
         place: Which of several counts: the larger one; see :func:`gru_bench.store.find.standing`.
         code: Its params of the names ``CODE``, where they were asked for.
+        kept: What it was asked to keep besides its scores; None where an older version does not say.
+        artifact_uri: The folder of its artifacts.
     """
 
     run_id: str
@@ -51,6 +56,8 @@ class Outcome:
     started: int
     place: tuple[int, int, str]
     code: tuple[str, ...] = ()
+    kept: frozenset[str] | None = None
+    artifact_uri: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,7 @@ def read_ledger(source: Source, experiment: str, *, with_code: bool = False) -> 
 def outcome(run: StoredRun) -> Outcome:
     """How a run went."""
     status, error = run_status(run), run_error(run)
+    kept = run.tags.get(KEPT)
     return Outcome(
         run.run_id,
         run.tags.get(CONFIG_KEY, ""),
@@ -105,7 +113,21 @@ def outcome(run: StoredRun) -> Outcome:
         run.started,
         (standing(status, error), run.started, run.run_id),
         tuple(run.params.get(name, "") for name in CODE),
+        None if kept is None else frozenset(kept.split()),
+        run.artifact_uri,
     )
+
+
+def config_text(source: Source, run: Outcome) -> str:
+    """The config of a run, as it was resolved, in yaml; nothing where it is not there.
+
+    Raises:
+        UserError: The artifacts lie on a server that does not give them.
+    """
+    stored = StoredRun(run.run_id, "", "", 0, run.artifact_uri)
+    with suppress(OSError, UnicodeDecodeError), fetched(source, stored, (CONFIG_FILE,)) as files:
+        return files[0].read_text(encoding="utf-8") if files else ""
+    return ""
 
 
 def by_key(runs: Iterable[Outcome]) -> dict[str, list[Outcome]]:

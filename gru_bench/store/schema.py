@@ -20,6 +20,10 @@ JOB = "gru_bench.job"
 ROUND = "gru_bench.round"
 CONFIG_KEY = "gru_bench.config_key"
 GROUP_KEY = "gru_bench.group_key"
+KEPT = "gru_bench.kept"
+"""What a run was asked to keep besides its scores, as :func:`gru_bench.config.keys.extras` has it; empty for nothing.
+
+Runs of older versions do not have it."""
 PARENT = "mlflow.parentRunId"
 OWNER = "gru_bench.owner"
 """Of a run or a sweep that is not over: the process that writes it, as :func:`gru_bench.process.owner` has it."""
@@ -209,6 +213,8 @@ RUN_FACTS: dict[str, Fact] = by_name(
     Fact("resumed_from", TEXT, "id of the run that began it, where it went on from a checkpoint"),
     Fact("settings", TEXT, "in which other config keys the runs of this cell on this task differ", param=False),
     Fact("notes", TEXT, "what the data's source and the task had to decide"),
+    Fact("kept", TEXT, "what it was asked to keep besides its scores: its model, and what probes find", tag=KEPT,
+         param=False),
 )  # fmt: skip
 """The columns of ``Results.runs``; after them come those of the environment, ``env_*``, as text."""
 

@@ -1,5 +1,6 @@
 """The same command again: it does the rest, in the same sweep, and what it gives is what an undisturbed one gives."""
 
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from gru_bench.run import plan, train
 from gru_bench.run.job import Request
 from gru_bench.run.known import Known
 from gru_bench.store.read import read
+from gru_bench.store.schema import KEPT
 
 SWEEP = ["-m", "cell=rnn,gru", "seed=0,1", *TINY, "trainer.max_steps=2", "trainer.eval_every=1"]
 OF_THE_RUN = ["run_id", "sweep", "shared"]
@@ -167,3 +169,33 @@ def test_what_is_drawn_by_the_seed_has_a_key_of_its_own(
 @given(st.dictionaries(st.sampled_from(["cell", "task", "+x"]), st.text(max_size=5)), st.integers(0, 2**32 - 1))
 def test_a_cache_that_holds_nothing_knows_nothing(job: dict[str, str], seed: int) -> None:
     assert Known([]).key(job | {"seed": str(seed)}) is None
+
+
+def test_a_model_and_a_probe_that_are_asked_for_later(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = ["-m", "seed=0", *TINY, "trainer.max_steps=1"]
+    assert gru_bench("train", *sweep) == 0
+    capsys.readouterr()
+    assert gru_bench("train", *sweep, "keep_model=true") == 0
+    assert "0 of 1 runs are done; 1 to run (1 without what keep_model asks for)" in capsys.readouterr().out
+    assert len(list(Path("mlartifacts").glob("**/model.pt"))) == 1
+    for again in (["keep_model=true"], []):  # what has more than is asked for will do
+        assert gru_bench("train", *sweep, *again) == 0
+        assert "1 of 1 runs are done; none to run" in capsys.readouterr().out
+    asked = ["keep_model=true", "probe=[gates]"]
+    for steps in ("200", "100"):  # with other settings it finds something else
+        assert gru_bench("train", *sweep, *asked, f"probes.gates.steps={steps}") == 0
+        assert "1 to run (1 without what probe asks for)" in capsys.readouterr().out
+    runs = read(URI, experiment="adhoc").runs
+    assert list(runs["status"]) == ["finished"]
+
+
+def test_an_older_run_says_in_its_config_what_it_kept(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = ["-m", "seed=0", *TINY, "trainer.max_steps=1", "keep_model=true"]
+    assert gru_bench("train", *sweep) == 0
+    with sqlite3.connect("mlflow.db") as database:
+        database.execute("DELETE FROM tags WHERE key = ?", (KEPT,))
+    capsys.readouterr()
+    assert gru_bench("train", *sweep) == 0
+    assert "1 of 1 runs are done; none to run" in capsys.readouterr().out
+    assert gru_bench("train", *sweep, "probe=[gates]") == 0
+    assert "1 to run (1 without what probe asks for)" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Which jobs are left: known answers over ledgers, and that any interruption leaves exactly the rest."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from gru_bench.config.running import Only
 from gru_bench.errors import UserError
 from gru_bench.process import owner
 from gru_bench.run.plan import Plan
-from gru_bench.run.resume import Left, is_stale, left_of, sweep_key, to_go_on_with
+from gru_bench.run.resume import Left, is_stale, left_of, sweep_key, to_go_on_with, with_older_extras
 from gru_bench.store.done import Ledger, Outcome, outcome
 from gru_bench.store.reap import SILENT_AFTER_S
 from gru_bench.store.schema import BEAT, CONFIG_KEY, ERROR, JOB, KIND, OWNER, STATUS, SWEEP, SWEEP_KEY
@@ -150,3 +151,54 @@ def test_what_is_left_is_the_rest(histories: list[list[str]]) -> None:
     assert set(left.stand_ins) == done  # no parent: each belongs to another sweep
     after = Ledger(runs + [ran(keys[n], "finished", started=9) for n in left.todo], [])
     assert left_of(keys, after, "missing").todo == []
+
+
+# what is kept besides the scores
+
+
+def with_kept(run: Outcome, *kept: str) -> Outcome:
+    return replace(run, kept=frozenset(kept))
+
+
+def test_a_result_that_lacks_what_is_asked_for_is_not_done() -> None:
+    asked = [{"keep_model"}, {"keep_model"}, {"keep_model", "gates:1"}, {"gates:1"}, set(), {"keep_model"}]
+    runs = [
+        with_kept(ran("k0", "finished"), "keep_model", "gates:2"),
+        with_kept(ran("k1", "finished")),
+        with_kept(ran("k2", "finished")),
+        with_kept(ran("k3", "finished"), "gates:2"),
+        with_kept(ran("k4", "finished")),
+        ran("k5", "unsupported"),
+    ]
+    left = left_of(KEYS[:6], Ledger(runs, []), "missing", parent(), (), asked)
+    assert left.todo == [1, 2, 3]
+    assert left.said == (
+        "3 of 6 runs are done; 3 to run (1 without what keep_model and probe ask for, "
+        "1 without what keep_model asks for, 1 without what probe asks for); only=all runs all again"
+    )
+    assert left_of(KEYS[:6], Ledger(runs, []), "failed", parent(), (), asked).todo == []
+
+
+def test_any_result_that_has_it_will_do() -> None:
+    runs = [
+        with_kept(ran("k0", "finished", started=1), "keep_model"),
+        with_kept(ran("k0", "finished", started=2)),
+    ]
+    left = left_of(["k0"], Ledger(runs, []), "missing", None, (), [{"keep_model"}])
+    assert (left.todo, left.stand_ins) == ([], {0: "k0 finished 1"})
+
+
+def test_runs_of_older_versions_are_asked_only_where_it_matters() -> None:
+    texts = {"k0": "keep_model: true\nprobes: {}\n", "k1": "keep_model: false\n", "k2": "", "k3": "a: [damaged"}
+    read = []
+
+    def text_of(run: Outcome) -> str:
+        read.append(run.key)
+        return texts[run.key]
+
+    runs = [ran(key, "finished") for key in texts]
+    runs += [ran("k4", "failed"), ran("k5", "finished"), with_kept(ran("k6", "finished"), "keep_model")]
+    ledger = with_older_extras(Ledger(runs, []), {"k0", "k1", "k2", "k3", "k4", "k6"}, text_of)
+    assert read == ["k0", "k1", "k2", "k3"]
+    left = left_of(KEYS, ledger, "missing", parent(), (), [{"keep_model"}] * 7)
+    assert left.todo == [1, 2, 3, 4, 5]
