@@ -86,7 +86,7 @@ class Board(ABC, Generic[Seen]):
     def update(self) -> None:
         """Between two jobs, or where others run them: a line in a log, if the last one was long ago."""
         now = time.monotonic()
-        if not self.live and self.tally is not None and now >= self._printed + LOG_EVERY_S:
+        if not self.live and self.tally is not None and self.tally.tells and now >= self._printed + LOG_EVERY_S:
             self._printed = now
             self.console.print("; ".join([self.tally.line(), *self.tally.doing(3)]), highlight=False)
 
@@ -104,7 +104,7 @@ class Board(ABC, Generic[Seen]):
             left = f", about {minutes(round_ends)} left" if round_ends > 0 else ""
             whole = f"; max_hours ends in {minutes(ends)}" if ends > 0 else ""
             parts.append(Text(f"{self._doing}{left}{whole}"))
-            if self.tally is not None and self.tally.names:
+            if self.tally is not None and self.tally.names and self.tally.tells:
                 parts += [Text(self.tally.line()), *(Text(text) for text in self.tally.doing(3))]
         return Group(*parts)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.plugins.launcher import Launcher
@@ -245,6 +246,7 @@ def launch_jobs(launcher: Launcher) -> Sequence[Any]:
     """
     launch = current_launch()
     finish_first("Ctrl-C: the running jobs finish, and no further one is begun; once more to stop now")
+    launch.tally.tells = tells(launcher)
     if launch.growing is not None:
         return launch.growing.run(surviving(launcher))
     if not launch.todo:  # all is done, and the parent run is to say so
@@ -258,6 +260,11 @@ def launch_jobs(launcher: Launcher) -> Sequence[Any]:
     for job in returned:
         _ = job.return_value  # raises what the job raised
     return [returned]
+
+
+def tells(launcher: Launcher) -> bool:
+    """Whether a launcher says in this process when a job begins and ends: Hydra's own, which runs them here, and ours."""
+    return isinstance(launcher, BasicLauncher) or type(launcher).__module__.startswith("hydra_plugins.gru_bench_")
 
 
 def surviving(launcher: Launcher) -> Callable[..., Sequence[Any]]:

@@ -32,13 +32,13 @@ class SweepBoard:
         look: Compares what has finished so far; None where there is nothing to compare.
 
     Attributes:
-        live: Whether the table is drawn in place, on a terminal.
+        live: Whether the table is drawn in place, on a terminal, by what the launcher tells.
     """
 
     def __init__(self, tally: Tally, look: Callable[[], Looked] | None) -> None:
         self.tally, self.look_now = tally, look
         self.console = Console(file=sys.stdout)
-        self.live = self.console.is_terminal
+        self.live = self.console.is_terminal and tally.tells  # else its workers print into the table
         self._seen: Looked | None = None
         self._counted, self._printed, self._next_look = 0, time.monotonic(), time.monotonic() + LOOK_EVERY_S
         self._live = Live(console=self.console, get_renderable=self.drawn, refresh_per_second=1) if self.live else None
@@ -46,6 +46,8 @@ class SweepBoard:
     def __enter__(self) -> Self:
         if self._live is not None:
             self._live.__enter__()
+        if not self.tally.tells:
+            print(f"{len(self.tally.names)} runs; this launcher does not tell how they go", flush=True)
         return self
 
     def __exit__(

@@ -13,6 +13,7 @@ class Tally:
     """Is told of each job when it begins and when it is over. Times are of ``time.monotonic()``, in seconds.
 
     Attributes:
+        tells: Whether the launcher tells; else nothing is known but how many jobs there are.
         workers: Runs at once.
         names: Of the jobs that are launched, by their numbers.
         kinds: Likewise what jobs of about the same length have in common, such as cell and task.
@@ -21,6 +22,7 @@ class Tally:
         took: Seconds of each finished job.
     """
 
+    tells: bool = True
     workers: int = 1
     names: dict[int, str] = field(default_factory=dict)
     kinds: dict[int, str] = field(default_factory=dict)

@@ -87,3 +87,11 @@ def test_a_store_that_is_away_does_not_end_the_sweep(clock: list[float]) -> None
     made.over(0, "finished")
     board.update()
     assert board.verdicts() == []
+
+
+def test_a_launcher_that_does_not_tell(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    made = tally()
+    made.tells = False
+    with SweepBoard(made, None) as board:
+        assert not board.live
+    assert capsys.readouterr().out == "6 runs; this launcher does not tell how they go\n"
