@@ -26,6 +26,9 @@ class Growing(ABC):
         params: Facts of the parent run.
         workers: Runs at once.
         max_hours: After which no run is started; None for no limit.
+
+    Attributes:
+        sweep_key: By which a second call of the same command finds the parent run, and does not begin.
     """
 
     keeps_first_round: ClassVar[bool]
@@ -41,7 +44,7 @@ class Growing(ABC):
         max_hours: float | None,
     ) -> None:
         self.launch, self.plan, self.store, self.params, self.workers = launch, plan, store, params, workers
-        self.max_hours = max_hours
+        self.max_hours, self.sweep_key = max_hours, ""
         self.deadline = None if max_hours is None else time.time() + 3600 * max_hours
         self.planned: list[Choices] = []
         self.launched, self.round, self.pace = 0, 0, 1.0
@@ -71,7 +74,7 @@ class Growing(ABC):
         numbered = self.plan.numbered(jobs, self.launched)
         self.planned += numbered
         if self.launch.opened is None:
-            sweep_id = self.store.open_sweep(self.plan.experiment, self.planned, self.params)
+            sweep_id = self.store.open_sweep(self.plan.experiment, self.planned, self.params, key=self.sweep_key)
             self.launch.opened = Opened(self.store, sweep_id, self.plan.experiment)
         else:
             self.store.extend_sweep(self.launch.opened.sweep_id, self.planned)

@@ -6,6 +6,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from gru_bench.run.plan import Choices, Plan
 from gru_bench.run.rounds import Look
 from gru_bench.run.search import Read
@@ -95,6 +97,7 @@ class Launch:
         hand_over: Gives a sweep to the jobs that are launched next.
         opened: The sweep, once its parent run is there.
         error: Why no sweep could be opened.
+        held: Keeps others on this machine from the same command, for a sweep that adds jobs.
     """
 
     look: Look | None = None
@@ -111,6 +114,7 @@ class Launch:
     hand_over: Callable[[Sweep], None] = field(default=lambda _: None)
     opened: Opened | None = None
     error: Exception | None = None
+    held: FileLock | None = None
 
     def over(self, number: int, how: str, *, again: bool = False) -> None:
         """A job is over, as Hydra numbers it; see :meth:`Tally.over`."""
@@ -140,6 +144,8 @@ def launching(look: Look | None = None, read: Read | None = None) -> Iterator[La
         _launch.reset(token)
         if launch.pool is not None:
             launch.pool.close()
+        if launch.held is not None:
+            launch.held.release()
 
 
 def launch_here() -> Launch | None:

@@ -186,6 +186,11 @@ def sweep_key(plan: Plan, only: Only) -> str:
     return digest([plan.experiment, plan.numbered(plan.jobs), *(["again"] if only == "all" else [])])
 
 
+def growing_key(plan: Plan, until: str | None) -> str:
+    """Of a sweep that adds jobs: the same for each call of the same command, whatever limits it has."""
+    return digest([until, plan.experiment, plan.numbered(plan.jobs)])
+
+
 def to_go_on_with(ledger: Ledger, key: str, keys: Sequence[str | None], only: Only) -> StoredRun | None:
     """The sweep of an earlier call of the same command; None where there is none, or it ran other configs.
 
@@ -246,6 +251,23 @@ def alone(uri: str, key: str) -> Iterator[None]:
     finally:
         if held:
             lock.release()
+
+
+def hold(uri: str, key: str) -> FileLock | None:
+    """Keep others on this machine from the same command until this process ends, or releases what this returns.
+
+    Raises:
+        UserError: Another process is at it.
+    """
+    lock = FileLock(cache_dir() / "plans" / f"{digest([uri, key, 'whole'])}.lock")
+    try:
+        (cache_dir() / "plans").mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError("the same command is still running in another process; wait for it, or end it first") from error
+    except OSError:  # a cache that cannot be written: then the sweep's parent run says it, once it is there
+        return None
+    return lock
 
 
 def code_now() -> Code:

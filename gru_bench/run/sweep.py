@@ -21,7 +21,18 @@ from gru_bench.redact import without_secrets
 from gru_bench.run.known import Known
 from gru_bench.run.launch import Launch, Opened, Sweep, current_launch, launch_here
 from gru_bench.run.plan import OWN_SWEEPER, as_overrides, check_values, keys_of, list_plan, make_plan, varied
-from gru_bench.run.resume import Left, alone, code_now, left_of, sweep_key, to_go_on_with, with_older_extras
+from gru_bench.run.resume import (
+    Left,
+    alone,
+    code_now,
+    growing_key,
+    hold,
+    left_of,
+    refuse_two,
+    sweep_key,
+    to_go_on_with,
+    with_older_extras,
+)
 from gru_bench.run.rounds import FIRST, SECOND, Looked
 from gru_bench.store import signals
 from gru_bench.store.connect import absolute_uri, is_waiting, sqlite_file
@@ -132,8 +143,14 @@ def plan_growing(config: DictConfig, launch: Launch, until: Until) -> None:
 
     plan = launch.plan = make_plan(config, adds_seeds=until.until == "decided")
     store: Store = construct(to_node(config.tracking))
+    key = growing_key(plan, until.until)
+    launch.held = hold(store.uri, key)
+    parent = what_ran(store.uri, plan.experiment, with_code=False).sweep_of(key)
+    if parent is not None:
+        refuse_two(parent)
     kind = Deciding if until.until == "decided" else partial(Searching, config)
     launch.growing = kind(launch, plan, until, store, facts_of(config), num_workers(config.hydra.launcher))
+    launch.growing.sweep_key = key
     raise_on_signals()
     store.recover()
 
@@ -263,7 +280,7 @@ def launch_jobs(launcher: Launcher) -> Sequence[Any]:
 
 
 def tells(launcher: Launcher) -> bool:
-    """Whether a launcher says in this process when a job begins and ends: Hydra's own, which runs them here, and ours."""
+    """Whether a launcher tells this process when a job begins and ends: Hydra's own, which runs them here, and ours."""
     return isinstance(launcher, BasicLauncher) or type(launcher).__module__.startswith("hydra_plugins.gru_bench_")
 
 

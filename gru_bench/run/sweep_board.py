@@ -37,7 +37,7 @@ class SweepBoard:
 
     def __init__(self, tally: Tally, look: Callable[[], Looked] | None) -> None:
         self.tally, self.look_now = tally, look
-        self.console = Console(file=sys.stdout)
+        self.console = Console(file=sys.stdout, soft_wrap=True)  # no line break is put into a run's line
         self.live = self.console.is_terminal and tally.tells  # else its workers print into the table
         self._seen: Looked | None = None
         self._counted, self._printed, self._next_look = 0, time.monotonic(), time.monotonic() + LOOK_EVERY_S
@@ -76,7 +76,7 @@ class SweepBoard:
         if self._seen is None:
             return []
         found = [
-            f"{standing.task}: {standing.answer} ({len(self._seen.of(pair))} seeds)"
+            f"{standing.task}: {standing.answer} ({counted(len(self._seen.of(pair)))})"
             for pair, standing in self._seen.standings.items()
         ]
         return found[:MOST_ROWS] + ([f"{len(found) - MOST_ROWS} more"] if len(found) > MOST_ROWS else [])
@@ -93,3 +93,8 @@ class SweepBoard:
         running = [Text(f"runs: {text}", overflow="ellipsis", no_wrap=True) for text in self.tally.now(8)]
         verdicts = [Text(f"so far: {text}", overflow="ellipsis", no_wrap=True) for text in self.verdicts()]
         return Group(table, *running, *verdicts)
+
+
+def counted(seeds: int) -> str:
+    """``1 seed``, ``2 seeds``."""
+    return f"{seeds} {'seed' if seeds == 1 else 'seeds'}"

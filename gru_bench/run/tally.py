@@ -97,11 +97,11 @@ class Tally:
         return [f"running: {', '.join(running)}"] if running else []
 
     def seconds_left(self) -> float | None:
-        """About how long the rest takes; None where nothing is known yet.
+        """About how long the rest takes; None where nothing is known yet, or nothing left.
 
         A job is taken to last as long as the finished ones of its kind, or of all kinds where there is none.
         """
-        if not self.took:
+        if not self.took or not (self.running or self.waiting):
             return None
         by_kind: dict[str, list[float]] = {}
         for number, seconds in self.took.items():
@@ -115,4 +115,4 @@ class Tally:
         now = time.monotonic()
         begun = [max(0.0, expected(number) - (now - since)) for number, since in self.running.items()]
         rest = [*begun, *map(expected, self.waiting)]
-        return max([sum(rest) / self.workers, *rest]) if rest else 0.0
+        return max([sum(rest) / self.workers, *rest])

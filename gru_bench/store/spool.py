@@ -2,9 +2,9 @@
 
 Each run has a folder ``spool/<digest of the store's URI>/<delivery>`` in ``waiting_dir()``: ``run.json`` says which run
 it is, ``journal.jsonl`` has its facts and points, ``files`` its artifacts, ``end.json`` how it ended. The process that
-writes the run holds ``lock``; when that process is over, whoever opens the store next sends the rest. All of it may be sent
-again: the delivery is a tag of the run, which is looked up before a run is made, and MLflow takes equal points, params
-and files as one.
+writes the run holds ``lock``; when that process is over, whoever opens the store next sends the rest. All of it may be
+sent again: the delivery is a tag of the run, which is looked up before a run is made, and MLflow takes equal points,
+params and files as one.
 
 Files are not synced: they survive the end of the process, not that of the machine.
 """

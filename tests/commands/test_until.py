@@ -14,11 +14,19 @@ from runs import STEPS, TINY, stored
 from stores import ENVIRONMENT
 
 from gru_bench.commands import look
+from gru_bench.errors import UserError
 from gru_bench.report.view import View
 from gru_bench.run import train
 from gru_bench.run.job import Job
+from gru_bench.run.plan import Plan
 from gru_bench.run.record import Recorder
+from gru_bench.run.resume import growing_key, hold, refuse_two
 from gru_bench.run.rounds import Pair, Standing
+from gru_bench.store.connect import absolute_uri
+from gru_bench.store.done import read_ledger
+from gru_bench.store.schema import SWEEP_KEY
+from gru_bench.store.source import open_source
+from gru_bench.store.write import Store
 
 UNTIL = ["-m", "cell=lstm,gru", "until=decided", *TINY]
 QUICKLY = [*UNTIL, "trainer.max_steps=1"]
@@ -184,3 +192,35 @@ def test_bad_input(gru_bench: Command, capsys: pytest.CaptureFixture[str], argum
     assert message in error
     assert len(error.strip().splitlines()) == 1
     assert not Path("mlartifacts").exists()
+
+
+def test_two_cannot_add_seeds_to_one_experiment_at_once(
+    gru_bench: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held: list[str] = []
+
+    def meanwhile(_: Job, record: Recorder, *__: object, **___: object) -> None:
+        record.data()
+        if not held:
+            (parent,) = read_ledger(open_source(absolute_uri(None)), "adhoc").sweeps
+            with pytest.raises(UserError, match="the same command is still running in process"):
+                refuse_two(parent)
+            held.append(hold_again(parent.tags[SWEEP_KEY]))
+
+    def hold_again(key: str) -> str:
+        with pytest.raises(UserError) as caught:
+            hold(absolute_uri(None), key)
+        return str(caught.value)
+
+    monkeypatch.setattr(train, "fit_and_score", meanwhile)
+    fake(monkeypatch, decided_at=1)
+    assert gru_bench("train", *QUICKLY, "seed=0") == 0
+    assert held == ["the same command is still running in another process; wait for it, or end it first"]
+
+    # from another machine, where only the parent run tells
+    plan = Plan("adhoc", [], {}, {})
+    monkeypatch.setattr("gru_bench.run.sweep.growing_key", lambda *_: growing_key(plan, "x"))
+    sweep_id = Store().open_sweep("adhoc", [], {}, key=growing_key(plan, "x"))
+    capsys.readouterr()
+    assert gru_bench("train", *QUICKLY, "seed=0") == 2
+    assert f"sweep {sweep_id}: the same command is still running in process" in capsys.readouterr().err

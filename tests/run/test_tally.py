@@ -89,7 +89,7 @@ def test_a_store_that_is_away_does_not_end_the_sweep(clock: list[float]) -> None
     assert board.verdicts() == []
 
 
-def test_a_launcher_that_does_not_tell(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_launcher_that_does_not_tell(capsys: pytest.CaptureFixture[str]) -> None:
     made = tally()
     made.tells = False
     with SweepBoard(made, None) as board:
