@@ -8,6 +8,7 @@ import pickle
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -168,16 +169,22 @@ def gpus(config: DictConfig, environment: Mapping[str, str] = os.environ) -> lis
     """The GPUs to share out, by the names that ``CUDA_VISIBLE_DEVICES`` takes.
 
     None where runs are on the CPU, or name a card of their own as ``cuda:1`` does: such a number would mean another
-    card, once a worker sees one alone.
+    card, once a worker sees one alone. Of what the user lets be seen, CUDA takes no name from the first on that is no
+    device, such as -1. Source: CUDA C++ programming guide, environment variables.
     """
     swept = (config.hydra.sweeper.get("params") or {}).get("device", "")
-    given = [str(override).partition("=")[2] for override in config.hydra.overrides.task if "device=" in str(override)]
-    named = ",".join([str(config.device), str(swept), *given])
+    overrides = [str(override).lstrip("+").partition("=") for override in config.hydra.overrides.task]
+    named = ",".join([str(config.device), str(swept), *(value for key, _, value in overrides if key == "device")])
     if "cuda" not in named or ":" in named:
         return []
-    if VISIBLE in environment:
-        return [name.strip() for name in environment[VISIBLE].split(",") if name.strip()]
-    return [str(number) for number in range(torch.cuda.device_count())]
+    count = torch.cuda.device_count()
+    if VISIBLE not in environment:
+        return [str(number) for number in range(count)]
+    names = [name.strip() for name in environment[VISIBLE].split(",")]
+    if names[0].isdecimal():
+        return names[:count]
+    # a UUID, of which a slice of a card (MIG) is one: a process sees but one slice, however many are named
+    return list(takewhile(lambda name: name.startswith(("GPU-", "MIG-")), names))
 
 
 _state: tuple[str, tuple[Any, ...]] = ("", ())
