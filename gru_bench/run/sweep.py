@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
@@ -44,6 +44,16 @@ class SweepCallback(Callback):
         self.sweep: Sweep | None = None
         self.threads: int | None = None
 
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Of a single run: what is asked for in its place, if anything is.
+
+        Raises:
+            SystemExit: It was.
+        """
+        launch = launch_here()
+        if launch is not None and launch.instead is not None:
+            do_instead(config, launch)
+
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check every value that the sweep takes, then open the parent run with the planned matrix.
 
@@ -52,6 +62,8 @@ class SweepCallback(Callback):
                 goes on, but lets an exit through.
         """
         launch = current_launch()
+        if launch.instead is not None:
+            do_instead(config, launch)
         launch.hand_over = partial(self.take, config)
         try:
             check_shape(config, "train")
@@ -80,6 +92,22 @@ class SweepCallback(Callback):
             launch.over(config.hydra.job.num, str(job_return.return_value))
 
 
+def do_instead(config: DictConfig, launch: Launch) -> NoReturn:
+    """Do what is asked for in place of the runs, and leave; the launch has the error, as for a sweep.
+
+    Raises:
+        SystemExit: In any case.
+    """
+    assert launch.instead is not None
+    code = 2
+    try:
+        check_shape(config, "train")
+        code = launch.instead(config, launch)
+    except Exception as error:
+        launch.error = error
+    sys.exit(code)
+
+
 def threads_of(config: DictConfig) -> int | None:
     """Threads of each run of the sweep, decided once and said if other work has a part in it; None if not auto.
 
@@ -104,14 +132,7 @@ def plan_sweep(config: DictConfig, launch: Launch) -> None:
         UserError: A value that does not fit, or a store that cannot be written.
         SystemExit: All jobs are done.
     """
-    until, only = check_until(config), check_running(config).only
-    own = config.hydra.sweeper._target_.endswith(OWN_SWEEPER)
-    if until.until is not None and not own:
-        raise UserError(f"until={until.until}: not with hydra/sweeper={config.hydra.sweeper._target_}; valid: rounds")
-    if only != "missing" and until.until is not None:
-        raise UserError(f"only={only}: not with until={until.until}, which goes on by itself; valid: only=missing")
-    if only not in ("missing", "all") and not own:
-        raise UserError(f"only={only}: not with hydra/sweeper=basic, which runs all of its jobs; valid: rounds")
+    until, only, own = asked_for(config)
     if until.until is not None:
         plan_growing(config, launch, until)
     elif own:
@@ -120,6 +141,23 @@ def plan_sweep(config: DictConfig, launch: Launch) -> None:
         refuse_secrets(config)
         launch.plan = make_plan(config, adds_seeds=False)
         open_parent(config, launch, Left(list(range(len(launch.plan.jobs)))))
+
+
+def asked_for(config: DictConfig) -> tuple[Until, Only, bool]:
+    """When the sweep ends, which of its jobs are run, and whether our own sweeper plans it.
+
+    Raises:
+        UserError: A value that does not fit, or one that the others rule out.
+    """
+    until, only = check_until(config), check_running(config).only
+    own = config.hydra.sweeper._target_.endswith(OWN_SWEEPER)
+    if until.until is not None and not own:
+        raise UserError(f"until={until.until}: not with hydra/sweeper={config.hydra.sweeper._target_}; valid: rounds")
+    if only != "missing" and until.until is not None:
+        raise UserError(f"only={only}: not with until={until.until}, which goes on by itself; valid: only=missing")
+    if only not in ("missing", "all") and not own:
+        raise UserError(f"only={only}: not with hydra/sweeper=basic, which runs all of its jobs; valid: rounds")
+    return until, only, own
 
 
 def plan_growing(config: DictConfig, launch: Launch, until: Until) -> None:
