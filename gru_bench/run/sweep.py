@@ -18,7 +18,16 @@ from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
 from gru_bench.redact import without_secrets
 from gru_bench.run.launch import Launch, Opened, Sweep, current_launch, launch_here
-from gru_bench.run.plan import OWN_SWEEPER, as_overrides, check_values, keys_of, list_plan, make_plan, varied
+from gru_bench.run.plan import (
+    OWN_SWEEPER,
+    as_overrides,
+    check_folder,
+    check_values,
+    keys_of,
+    list_plan,
+    make_plan,
+    varied,
+)
 from gru_bench.run.resume import Left, alone, code_now, left_of, sweep_key, to_go_on_with
 from gru_bench.run.rounds import FIRST, SECOND, Looked
 from gru_bench.store import signals
@@ -129,9 +138,10 @@ def plan_sweep(config: DictConfig, launch: Launch) -> None:
     """Check what is planned, and open the parent run; that of a sweep that adds jobs waits for its first round.
 
     Raises:
-        UserError: A value that does not fit, or a store that cannot be written.
+        UserError: A value that does not fit, or a store or a folder that cannot be written.
         SystemExit: All jobs are done.
     """
+    check_folder(str(config.hydra.sweep.dir))
     until, only, own = asked_for(config)
     if until.until is not None:
         plan_growing(config, launch, until)
