@@ -195,6 +195,9 @@ def test_no_backend_or_model_names_a_cell(path: Path) -> None:
         ("gru_bench.sections.summary", "torch"),
         ("gru_bench.training.trainer", "mlflow"),
         ("gru_bench.commands.cli", "torch"),
+        ("gru_bench.commands.train", "torch"),
+        ("gru_bench.run.sweep", "torch"),
+        ("gru_bench.run.sweep", "mlflow"),
     ],
 )
 def test_what_an_import_really_pulls_in(module: str, absent: str) -> None:
