@@ -114,7 +114,7 @@ def measure(outlook: Outlook, costs: list[Cost], seconds: float, others: float) 
     threads = threads_of(outlook, others)
     subjects = [Subject(composed[n].settings, composed[n].node, threads) for n in order]
     if subjects:
-        print(f"a pilot of {len(subjects)} kinds of run: {minutes(seconds)} at most", flush=True)
+        print(f"a pilot of each kind of run ({len(subjects)}): {minutes(seconds)} at most", flush=True)
     for number, found in zip(order, pilots(subjects, seconds), strict=True):
         cost = costs[number]
         if isinstance(found, Problem):

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command, yaml_names
-from hydra import compose
+from conftest import CONF, Command, yaml_names
+from hydra import compose, initialize_config_dir
 from runs import STEPS, TINY
 
 from gru_bench.commands import plan as command
@@ -129,7 +129,7 @@ def test_bad_input_is_refused_as_by_train(
     arguments: list[str],
     message: str,
 ) -> None:
-    assert gru_bench("plan", *arguments, *TINY, *STEPS) == 2
+    assert gru_bench("plan", *TINY, *STEPS, *arguments) == 2
     error = capsys.readouterr().err
     assert message in error
     assert len(error.strip().splitlines()) == 1
@@ -177,15 +177,12 @@ def test_spans_read_well(span: Span, text: str) -> None:
     assert shown(span) == text
 
 
-@pytest.mark.usefixtures("hydra_conf")
 @pytest.mark.parametrize("name", yaml_names("experiment"))
 def test_the_matrix_of_every_experiment(name: str) -> None:
-    from hydra.core.hydra_config import HydraConfig
-
-    config: Any = compose("train", overrides=[f"experiment={name}"], return_hydra_config=True)
-    config.hydra.overrides.task = [f"experiment={name}"]
-    HydraConfig.instance().set_config(config)
-    plan = list_plan(config)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config: Any = compose("train", overrides=[f"experiment={name}"], return_hydra_config=True)
+        config.hydra.overrides.task = [f"experiment={name}"]
+        plan = list_plan(config)
     lines = lines_of(plan.jobs, plan.shared, [None] * len(plan.jobs), Ledger([], []), range(len(plan.jobs)), None)
     assert sum(line.planned for line in lines) == sum(line.todo for line in lines) == len(plan.jobs) > 0
     assert len({tuple(line.names.items()) for line in lines}) == len(lines)
