@@ -109,22 +109,32 @@ class Failed(Exception):
     """A command that should have worked."""
 
 
-def command(folder: Path, *arguments: str) -> float:
-    """Run ``gru-bench`` in a folder with a cache of its own; gives the seconds.
+@dataclass(frozen=True)
+class Took:
+    """Seconds of a command: of the clock, and of the processors on all of its processes."""
+
+    wall_s: float
+    cpu_s: float
+
+
+def command(folder: Path, *arguments: str) -> Took:
+    """Run ``gru-bench`` in a folder with a cache of its own.
 
     Raises:
         Failed: It ended otherwise than with 0.
     """
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     settings = os.environ | {"PYTHONPATH": paths, "GRU_BENCH_CACHE": str(folder / "cache")}
-    started = time.perf_counter()
+    started, before = time.perf_counter(), os.times()
     done = subprocess.run(
         [sys.executable, "-m", "gru_bench", *arguments],
         cwd=folder, env=settings, capture_output=True, text=True, check=False, timeout=WITHIN_S,
     )  # fmt: skip
     if done.returncode != 0:
         raise Failed(f"gru-bench {' '.join(arguments)}: exit code {done.returncode}: {done.stderr.strip()[-500:]}")
-    return time.perf_counter() - started
+    after = os.times()
+    cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
+    return Took(time.perf_counter() - started, cpu_s)
 
 
 def select(folder: Path, question: str) -> list[Any]:
@@ -173,7 +183,7 @@ def workers(folder: Path, size: Size) -> Iterator[Row]:
     for turn, number in enumerate(size.rounds):
         place = folder / str(turn)
         place.mkdir()
-        wall_s = command(
+        whole = command(
             place,
             "train",
             "-m",
@@ -190,7 +200,7 @@ def workers(folder: Path, size: Size) -> Iterator[Row]:
             "workers": number,
             "runs": len(runs),
             "seconds": round(took, 2),
-            "command_s": round(wall_s, 2),
+            "command_s": round(whole.wall_s, 2),
             "train_s": round(statistics.median(run[3] for run in runs), 2),
             "kept": len(runs) == size.equal,
         }
@@ -322,10 +332,11 @@ def resume(folder: Path, size: Size) -> Iterator[Row]:
             "part": "resume",
             "runs": select(folder, "SELECT count(*) FROM params WHERE key = 'seed'")[0][0],
             "only": only,
-            "seconds": round(statistics.median(took), 2),
-            "most_s": round(max(took), 2),
-            "composing_s": round(first, 2),
-            "kept": size is QUICK or statistics.median(took) < RESUME_S,
+            "seconds": round(statistics.median(one.wall_s for one in took), 2),
+            "most_s": round(max(one.wall_s for one in took), 2),
+            "cpu_s": round(statistics.median(one.cpu_s for one in took), 2),
+            "composing_s": round(first.wall_s, 2),
+            "kept": size is QUICK or statistics.median(one.wall_s for one in took) < RESUME_S,
         }
 
 

@@ -69,15 +69,14 @@ def pilots(subjects: Sequence[Subject], seconds: float) -> list[Pace | Problem]:
 
     Args:
         subjects: One for each kind.
-        seconds: For all of them, the worker's start included. The first one is tried in any case.
+        seconds: For all of them, once the worker has started. The first one is tried in any case.
 
     Raises:
         BaseException: A signal; the worker has been ended.
     """
     if not subjects:
         return []
-    until = time.time() + seconds
-    jobs = [(subject, until, len(subjects) - number, number == 0) for number, subject in enumerate(subjects)]
+    jobs = [(subject, seconds, len(subjects) - number, number == 0) for number, subject in enumerate(subjects)]
     threads = max(subject.threads for subject in subjects)
     pool = Pool([dict.fromkeys(THREAD_VARIABLES, str(threads))])
     try:
@@ -106,23 +105,31 @@ def _found(outcome: Outcome | None) -> Pace | Problem:
     return Problem(outcome.reason if isinstance(outcome, Lost) else "it was not begun")
 
 
-def pilot(subject: Subject, until: float, left: int, first: bool) -> Pace | Problem:
+_until: float | None = None
+"""In the worker: when the time is over, as ``time.monotonic()`` counts."""
+
+
+def pilot(subject: Subject, seconds: float, left: int, first: bool) -> Pace | Problem:
     """In the worker: try one kind of run for its share of the time.
 
     Args:
         subject: The kind.
-        until: When the time is over, as ``time.time()`` counts.
+        seconds: For all of them.
         left: How many are still to be tried, this one among them.
         first: Whether it is tried however late it is.
     """
-    begin()
+    global _until
     raise_on_signals()
-    share = max(LEAST_S, (until - time.time()) / left)
-    if not first and time.time() + LEAST_S > until:
-        return TOO_LATE
-    try:
-        for module in OF_A_RUN:
+    if _until is None:
+        for module in OF_A_RUN:  # what starting takes is no part of any run
             importlib.import_module(module)
+        _until = time.monotonic() + seconds
+    begin()
+    rest = _until - time.monotonic()
+    if not first and rest < LEAST_S:
+        return TOO_LATE
+    share = max(LEAST_S, rest / left)
+    try:
         return tried(subject, share, cold=first)
     except TimedOut as error:
         return Problem(error.reason)
