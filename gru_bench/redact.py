@@ -9,7 +9,7 @@ of a URI doubtful (RFC 3986 forbids ``/``, ``@`` and ``?`` in one, and people ha
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -49,9 +49,14 @@ NO_SECRET = {"pwd", "oldpwd"}
 _remembered: set[str] = set()
 
 
-def without_secrets(text: str) -> str:
-    """The text with ``***`` for each password and token in it."""
-    for secret in known_secrets():
+def without_secrets(text: str, known: Sequence[str] | None = None) -> str:
+    """The text with ``***`` for each password and token in it.
+
+    Args:
+        text: Any.
+        known: What :func:`known_secrets` gives, for who asks for many texts at once; it looks through the environment.
+    """
+    for secret in known_secrets() if known is None else known:
         if secret in text:
             text = text.replace(secret, HIDDEN)
     if "://" in text:
@@ -61,17 +66,20 @@ def without_secrets(text: str) -> str:
     return HEADER.sub(rf"\1{HIDDEN}", text)
 
 
-def redacted(value: Any) -> Any:
+def redacted(value: Any, known: Sequence[str] | None = None) -> Any:
     """The same for every text in dictionaries, lists and tuples; what a key like ``password`` holds goes too."""
+    known = known_secrets() if known is None else known
     if isinstance(value, str):
-        return without_secrets(value)
+        return without_secrets(value, known)
     if isinstance(value, Mapping):
         return {
-            redacted(key): HIDDEN if is_secret_key(key) and isinstance(entry, str) and entry else redacted(entry)
+            redacted(key, known): HIDDEN
+            if is_secret_key(key) and isinstance(entry, str) and entry
+            else redacted(entry, known)
             for key, entry in value.items()
         }
     if isinstance(value, list | tuple):
-        return type(value)(map(redacted, value))
+        return type(value)(redacted(part, known) for part in value)
     return value
 
 
@@ -95,8 +103,9 @@ def remember(uri: str) -> None:
 def known_secrets() -> list[str]:
     """All secrets that are known by value, in each way that a URI may write them, the longest first."""
     found = set(_remembered)
-    for name, value in os.environ.items():
-        if len(value) >= SHORTEST and is_secret_variable(name) and not is_path(value):
+    for name in filter(is_secret_variable, os.environ):  # values are decoded anew each time: only those that matter
+        value = os.environ.get(name, "")
+        if len(value) >= SHORTEST and not is_path(value):
             found.add(value)
     ways = (str, quote, quote_plus, unquote, unquote_plus, lambda text: quote(text, safe=""))
     return sorted({way(secret) for secret in found for way in ways}, key=lambda text: (-len(text), text))

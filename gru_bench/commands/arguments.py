@@ -7,6 +7,8 @@ from pathlib import Path
 from gru_bench.errors import UserError
 
 SWEEPS = {"-m", "--multirun"}
+TRAINS = ("train", "plan")
+"""Verbs that compose ``conf/train.yaml``, and take sweeps."""
 COMPLETION = {"--shell-completion", "-sc"}
 SWITCHES = SWEEPS | COMPLETION | {"--hydra-help", "--resolve"}
 WITH_VALUE = {"--cfg", "-c", "--config-dir", "-cd", "--package", "-p"}
@@ -36,7 +38,7 @@ def flags_first(verb: str, arguments: list[str]) -> list[str]:
         flag, has_value, value = argument.partition("=")
         if not argument.startswith("-"):
             keys.append(argument)
-        elif flag in SWITCHES and not has_value and (flag not in SWEEPS or verb == "train"):
+        elif flag in SWITCHES and not has_value and (flag not in SWEEPS or verb in TRAINS):
             flags.append(argument)
         elif flag in MAYBE_WITH_VALUE:
             topic = value if has_value else left.pop(0) if left and left[0] in TOPICS else "all"
@@ -48,7 +50,7 @@ def flags_first(verb: str, arguments: list[str]) -> list[str]:
                 one_of(flag, value, CONFIGS)
             flags += [flag, value]
         else:
-            valid = sorted((SWITCHES if verb == "train" else SWITCHES - SWEEPS) | WITH_VALUE | {"--info"})
+            valid = sorted((SWITCHES if verb in TRAINS else SWITCHES - SWEEPS) | WITH_VALUE | {"--info"})
             what = "needs a value" if flag in WITH_VALUE else f"no such flag; valid: {', '.join(valid)}"
             raise UserError(f"{flag}: {what}")
     refuse_clash(flags, keys)
@@ -132,7 +134,7 @@ def refuse_keyless(verb: str, arguments: list[str]) -> None:
         inside, takes_value = takes_value, argument in WITH_VALUE
         if inside or argument.startswith(("-", "~")) or "=" in argument:
             continue
-        path = f", such as data.path={argument}" if verb == "train" and re.search(r"[./]", argument) else ""
+        path = f", such as data.path={argument}" if verb in TRAINS and re.search(r"[./]", argument) else ""
         raise UserError(f"{argument or repr(argument)}: not a key with a value; valid: KEY=VALUE{path}")
 
 
@@ -186,6 +188,29 @@ def folders(arguments: list[str], conf: Path) -> list[Path]:
         if flag in ("--config-dir", "-cd"):
             found += [Path(value)] if has_value else [Path(name) for name in arguments[position + 1 : position + 2]]
     return found
+
+
+def pilot_seconds(arguments: list[str], default: float) -> tuple[list[str], float]:
+    """Take ``pilot=SECONDS`` out of the arguments of ``plan``: all the others are those of ``train``.
+
+    Args:
+        arguments: What follows the verb.
+        default: Seconds where none are given.
+
+    Raises:
+        UserError: No number of seconds.
+    """
+    given = [argument for argument in arguments if argument.startswith("pilot=")]
+    if not given:
+        return arguments, default
+    value = given[-1].partition("=")[2]
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise UserError(f"pilot={value}: must be a number of seconds; valid: 0 for no pilot, or more")
+    return [argument for argument in arguments if argument not in given], seconds
 
 
 def for_each_job(arguments: list[str], key: str) -> list[str]:

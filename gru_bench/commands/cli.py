@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 VERBS = {
     "train": "train one cell on one task, or a sweep of them, and write the runs to MLflow",
+    "plan": "what train would do with the same arguments: what is done, how long the rest takes, how many workers",
     "report": "turn an experiment's runs into a report: pages, figures, tables and results.csv",
     "time": "time cells and backends against each other: ratios with interval, noise floor and kernel",
     "probe": "measure how far back a kept model can see, and add that to its run",
@@ -131,6 +133,12 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
     if verb != "train":  # which does so itself, once there is something to close
         raise_on_signals()
     try:
+        instead = None
+        if verb == "plan":
+            from gru_bench.commands.plan import PILOT_S, plan
+
+            arguments, seconds = words.pilot_seconds(arguments, PILOT_S)
+            instead = partial(plan, task, arguments, seconds)
         if verb == "report":
             arguments, task.function = report_mode(arguments, task.function)
         sources = words.folders(arguments, conf_dir())
@@ -139,7 +147,7 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
         print(messages.line(verb, error), file=sys.stderr)
         return 2
     code = 1
-    with launching(look, reader()) as launch:
+    with launching(look, reader(), instead) as launch:
         try:
             run_composed(verb, task, launch, arguments, conf_dir())
             code = task.code
@@ -162,7 +170,7 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
         finally:
             with closing(code) if code in (INTERRUPTED_EXIT_CODE, SIGTERM_EXIT_CODE) else nullcontext():
                 if launch.error is not None:
-                    code = refuse_sweep(launch.error)
+                    code = refuse_sweep(verb, launch.error)
                 if launch.opened is not None or launch.ended or launch.nothing_left is not None:
                     from gru_bench.commands.train import close_sweep
 
@@ -185,12 +193,14 @@ def run_composed(verb: str, task: Any, launch: "Launch", arguments: list[str], c
         # a shell completes the words of the command itself
         sys.argv = ["gru-bench" if words.COMPLETION & {*arguments} else f"gru-bench {verb}", *arguments]
         try:
-            hydra.main(version_base="1.3", config_path=str(conf), config_name=verb)(task)()
+            hydra.main(version_base="1.3", config_path=str(conf), config_name="train" if verb == "plan" else verb)(
+                task
+            )()
             return
         except ConfigCompositionException as error:
             key = messages.unknown_key(error)
             sweeps = any(argument in words.SWEEPS or argument.startswith("experiment=") for argument in arguments)
-            if verb != "train" or not sweeps or key is None or task.begun or launch.plan is not None:
+            if verb not in words.TRAINS or not sweeps or key is None or task.begun or launch.plan is not None:
                 raise
             moved = words.for_each_job(arguments, key)
             if moved == arguments:
@@ -243,14 +253,15 @@ def reader() -> "Read":
     return read
 
 
-def refuse_sweep(error: Exception) -> int:
-    """Print why no sweep was opened, and return the exit code."""
+def refuse_sweep(verb: str, error: Exception) -> int:
+    """Print why no sweep was opened or planned, and return the exit code."""
     from gru_bench.commands import messages
 
     if messages.is_bad_input(error):
-        print(messages.line("train", error), file=sys.stderr)
+        print(messages.line(verb, error), file=sys.stderr)
         return 2
-    print(f"gru-bench train: the sweep could not be opened: {error!r}", file=sys.stderr)
+    what = "opened" if verb == "train" else "planned"
+    print(f"gru-bench {verb}: the sweep could not be {what}: {error!r}", file=sys.stderr)
     return 1
 
 
@@ -282,7 +293,7 @@ class Verb:
 
 def load(verb: str) -> Any:
     """What Hydra calls for a verb, with its exit code as ``code``; imported late, so that help and errors are quick."""
-    if verb == "train":
+    if verb in words.TRAINS:
         from gru_bench.commands.train import Train
 
         return Train()

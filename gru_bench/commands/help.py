@@ -8,6 +8,10 @@ USAGE = {
         "       gru-bench train -m cell=rnn,lstm,gru seed=0,1,2                       a sweep\n"
         "       gru-bench train experiment=quick [hydra/launcher=workers]             a named sweep"
     ),
+    "plan": (
+        "gru-bench plan experiment=quick [pilot=60]          any arguments of gru-bench train\n"
+        "       gru-bench plan -m cell=rnn,lstm,gru seed=0,1,2"
+    ),
     "report": (
         "gru-bench report [experiment=NAME | sweep=ID] [output=FOLDER]   default: the latest sweep\n"
         "       gru-bench report --diff OLD NEW [key=value ...]                  what changed beyond noise\n"
@@ -24,6 +28,14 @@ USAGE = {
 HEADINGS = {"section": "sections (all of them are written):", "check": "rules (--check):"}
 """Of groups that no key chooses."""
 MORE = {
+    "plan": (
+        "Prints the matrix with what is planned, done, to run and failed; how long the rest takes and what memory a\n"
+        "worker needs, from runs that finished or else from a short pilot; and a number of workers that free cores\n"
+        "and free memory allow, as the command to type. Runs nothing else, and writes nothing to the store.\n"
+        "pilot=SECONDS: for all pilots together, 60 by default; 0 for none.\n"
+        "Time is a range where the evidence is thin, and an upper bound where stopping rules may end runs.\n"
+        "All other keys and choices: gru-bench train --help."
+    ),
     "report": (
         "OLD, NEW, RESULTS: a results.csv, a report's folder, a store's file or URI, or an experiment or a sweep's id\n"
         "in the store. experiment= and sweep= choose the runs of a store named by its file or URI. Without RESULTS\n"
@@ -31,7 +43,7 @@ MORE = {
         "--diff compares test scores, task by task and cell by cell: a row is worse where its mean is worse by more\n"
         "than the task's margin and its interval (Holm's adjustment over all rows) is clear of zero.\n"
         "Exit code: 0; 2 for bad input; 3 where a row got worse (--diff) or a rule is broken (--check)."
-    )
+    ),
 }
 """What stands under a verb's usage."""
 
@@ -63,6 +75,8 @@ def help_text(verb: str, folders: list[Path]) -> str:
         folders: ``conf/``, and the user's own folders.
     """
     conf = folders[0]
+    if verb == "plan":
+        return f"usage: {USAGE[verb]}\n\n{MORE[verb]}"
     lines = [f"usage: {USAGE[verb]}", "", first_comment(conf / f"{verb}.yaml"), ""]
     lines += [MORE[verb], ""] if verb in MORE else []
     for group in GROUPS[verb]:

@@ -95,7 +95,7 @@ def explain_alone(error: BaseException, verb: str) -> str:
         return "the yaml files lead back to themselves: look at the defaults list and the anchors of the one you named"
     text = str(error).strip() or type(error).__name__
     ambiguous = re.match(r"Ambiguous value for argument '([^']+)'", text)
-    if ambiguous and verb != "train":
+    if ambiguous and verb not in ("train", "plan"):
         key, _, values = ambiguous[1].partition("=")
         return f"{ambiguous[1]}: several values are a list; valid: {key}=[{values}]"
     if ambiguous:

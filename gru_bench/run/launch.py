@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
+from omegaconf import DictConfig
 
 from gru_bench.run.plan import Choices, Plan
 from gru_bench.run.rounds import Look
@@ -85,6 +86,7 @@ class Launch:
     Attributes:
         look: Reads the verdicts so far; for sweeps that add seeds until it is decided.
         read: Reads how runs went; for sweeps that search.
+        instead: What is done with the composed config in place of running it; gives the exit code.
         plan: What the sweep will run, once that has been checked.
         todo: The jobs of the plan that are launched: those that are not done yet, in the plan's order.
         nothing_left: Of a sweep whose jobs are all done: its store's URI, and what its report is asked for by.
@@ -102,6 +104,7 @@ class Launch:
 
     look: Look | None = None
     read: Read | None = None
+    instead: "Callable[[DictConfig, Launch], int] | None" = None
     plan: Plan | None = None
     todo: list[Choices] = field(default_factory=list)
     nothing_left: tuple[str, str] | None = None
@@ -131,12 +134,16 @@ _launch: ContextVar[Launch] = ContextVar("launch")
 
 
 @contextmanager
-def launching(look: Look | None = None, read: Read | None = None) -> Iterator[Launch]:
+def launching(
+    look: Look | None = None,
+    read: Read | None = None,
+    instead: Callable[[DictConfig, Launch], int] | None = None,
+) -> Iterator[Launch]:
     """Let Hydra's callback find the launch inside the block: Hydra makes it from text and passes it nothing.
 
     At its end the workers are ended.
     """
-    launch = Launch(look, read)
+    launch = Launch(look, read, instead)
     token = _launch.set(launch)
     try:
         yield launch

@@ -85,10 +85,9 @@ def list_plan(config: DictConfig) -> Plan:
     """Plan a sweep without a look at the values that it takes.
 
     Raises:
-        UserError: A sweeper that cannot be planned, no job at all, or a folder that cannot be written to.
+        UserError: A sweeper that cannot be planned, or no job at all.
     """
     check_shape(config, "train")
-    check_folder(str(config.hydra.sweep.dir))
     jobs, choices = planned_jobs(config), config.hydra.runtime.choices
     if not jobs:
         given = " ".join(config.hydra.overrides.task)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn, JobStatus
@@ -21,7 +21,16 @@ from gru_bench.redact import without_secrets
 from gru_bench.run.engines import is_elsewhere, refuse_missing
 from gru_bench.run.known import Known
 from gru_bench.run.launch import Launch, Opened, Sweep, current_launch, launch_here
-from gru_bench.run.plan import OWN_SWEEPER, as_overrides, check_values, keys_of, list_plan, make_plan, varied
+from gru_bench.run.plan import (
+    OWN_SWEEPER,
+    as_overrides,
+    check_folder,
+    check_values,
+    keys_of,
+    list_plan,
+    make_plan,
+    varied,
+)
 from gru_bench.run.resume import (
     Left,
     alone,
@@ -58,6 +67,16 @@ class SweepCallback(Callback):
         self.sweep: Sweep | None = None
         self.threads: int | None = None
 
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Of a single run: what is asked for in its place, if anything is.
+
+        Raises:
+            SystemExit: It was.
+        """
+        launch = launch_here()
+        if launch is not None and launch.instead is not None:
+            do_instead(config, launch)
+
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check every value that the sweep takes, then open the parent run with the planned matrix.
 
@@ -66,6 +85,8 @@ class SweepCallback(Callback):
                 goes on, but lets an exit through.
         """
         launch = current_launch()
+        if launch.instead is not None:
+            do_instead(config, launch)
         launch.hand_over = partial(self.take, config)
         try:
             check_shape(config, "train")
@@ -94,6 +115,22 @@ class SweepCallback(Callback):
             launch.over(config.hydra.job.num, str(job_return.return_value))
 
 
+def do_instead(config: DictConfig, launch: Launch) -> NoReturn:
+    """Do what is asked for in place of the runs, and leave; the launch has the error, as for a sweep.
+
+    Raises:
+        SystemExit: In any case.
+    """
+    assert launch.instead is not None
+    code = 2
+    try:
+        check_shape(config, "train")
+        code = launch.instead(config, launch)
+    except Exception as error:
+        launch.error = error
+    sys.exit(code)
+
+
 def threads_of(config: DictConfig) -> int | None:
     """Threads of each run of the sweep, decided once and said if other work has a part in it; None if not auto.
 
@@ -115,8 +152,26 @@ def plan_sweep(config: DictConfig, launch: Launch) -> None:
     """Check what is planned, and open the parent run; that of a sweep that adds jobs waits for its first round.
 
     Raises:
-        UserError: A value that does not fit, or a store that cannot be written.
+        UserError: A value that does not fit, or a store or a folder that cannot be written.
         SystemExit: All jobs are done.
+    """
+    check_folder(str(config.hydra.sweep.dir))
+    until, only, own = asked_for(config)
+    if until.until is not None:
+        plan_growing(config, launch, until)
+    elif own:
+        plan_rest(config, launch, only)
+    else:
+        refuse_secrets(config)
+        launch.plan = make_plan(config, adds_seeds=False)
+        open_parent(config, launch, Left(list(range(len(launch.plan.jobs)))))
+
+
+def asked_for(config: DictConfig) -> tuple[Until, Only, bool]:
+    """When the sweep ends, which of its jobs are run, and whether our own sweeper plans it.
+
+    Raises:
+        UserError: A value that does not fit, or one that the others rule out.
     """
     until, only = check_until(config), check_running(config).only
     refuse_missing(config.hydra.launcher)
@@ -127,14 +182,7 @@ def plan_sweep(config: DictConfig, launch: Launch) -> None:
         raise UserError(f"only={only}: not with until={until.until}, which goes on by itself; valid: only=missing")
     if only not in ("missing", "all") and not own:
         raise UserError(f"only={only}: not with hydra/sweeper=basic, which runs all of its jobs; valid: rounds")
-    if until.until is not None:
-        plan_growing(config, launch, until)
-    elif own:
-        plan_rest(config, launch, only)
-    else:
-        refuse_secrets(config)
-        launch.plan = make_plan(config, adds_seeds=False)
-        open_parent(config, launch, Left(list(range(len(launch.plan.jobs)))))
+    return until, only, own
 
 
 def plan_growing(config: DictConfig, launch: Launch, until: Until) -> None:

@@ -79,13 +79,15 @@ class Ledger:
         return next((parent for parent in reversed(self.sweeps) if parent.tags.get(SWEEP_KEY) == key), None)
 
 
-def read_ledger(source: Source, experiment: str, *, with_code: bool = False) -> Ledger:
+def read_ledger(source: Source, experiment: str, *, with_code: bool = False, reaped: bool = False) -> Ledger:
     """All runs of an experiment, with a few tags each; nothing where there is none of that name.
 
     Args:
         source: The store.
         experiment: Its name.
         with_code: Also read which code made each run.
+        reaped: Runs whose process is over count as killed, as they do once :func:`gru_bench.store.reap.reap` has
+            marked them; for who may not write.
 
     Raises:
         UserError: The store cannot be read.
@@ -94,15 +96,17 @@ def read_ledger(source: Source, experiment: str, *, with_code: bool = False) -> 
     if not ids:
         return Ledger([], [])
     found = source.sketched(ids, tags=TAGS, params=CODE if with_code else ())
-    runs = [outcome(run) for run in found if run.tags.get(KIND) == RUN_KIND]
+    runs = [outcome(run, reaped=reaped) for run in found if run.tags.get(KIND) == RUN_KIND]
     sweeps = [run for run in found if run.tags.get(KIND) == SWEEP_KIND]
     return Ledger(runs, sweeps, any(map(is_over, found)))
 
 
-def outcome(run: StoredRun) -> Outcome:
-    """How a run went."""
+def outcome(run: StoredRun, *, reaped: bool = False) -> Outcome:
+    """How a run went; see :func:`read_ledger`."""
     status, error = run_status(run), run_error(run)
     kept = run.tags.get(KEPT)
+    if reaped and is_over(run):
+        status = "killed"
     return Outcome(
         run.run_id,
         run.tags.get(CONFIG_KEY, ""),

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar, cast
 
-from gru_bench.redact import redacted, without_secrets
+from gru_bench.redact import known_secrets, redacted, without_secrets
 
 Value = TypeVar("Value")
 
@@ -51,12 +51,13 @@ def working_folder() -> str:
 
 def clean(value: Value) -> Value:
     """Without secrets and private folders: each text of dictionaries, lists and tuples."""
+    known = known_secrets()
 
     def of(part: object) -> object:
         if isinstance(part, str):
-            return without_private(without_secrets(part))
+            return without_private(without_secrets(part, known))
         if isinstance(part, dict):
             return {of(key): of(entry) for key, entry in part.items()}
         return type(part)(map(of, part)) if isinstance(part, list | tuple) else part
 
-    return cast(Value, of(redacted(value)))
+    return cast(Value, of(redacted(value, known)))
