@@ -30,6 +30,8 @@ RESET = "The reset gate may harm long memory"
 LONG = "Long → LSTM, short → GRU"
 PRINTED = "The GRU is as printed, with no path that carries h on"
 LONG_RANGE = " on a long-range task"
+MOST_WORDS = 20
+"""Of an evidence that is short enough for the first page."""
 MOST_IN_WORDS = 3
 """Comparisons of one claim that are given with their numbers; of more, the tasks by answer."""
 TEXT = (
@@ -73,9 +75,23 @@ def render(view: View, /, *, long_range: list[str], slices: list[str], fewest_ex
         far_claims.text(view) if any(claim.test.startswith(far_claims.TEST) for claim in claims) else "",
         far_claims.GRADIENTS if vanish else "",
     ]
+    tested = [claim for claim in claims if claim.verdict != NOT_TESTED]
+    short = [[claim.claim, f"**{claim.verdict}**", in_brief(claim)] for claim in tested]
+    untested = [f"“{claim.claim}”" for claim in claims if claim not in tested]
     return Section(
-        TITLE, paragraphs(table(["claim", "test", "evidence", "verdict"], rows), " ".join(filter(None, texts)))
+        TITLE,
+        paragraphs(table(["claim", "test", "evidence", "verdict"], rows), " ".join(filter(None, texts))),
+        brief=paragraphs(
+            table(["claim", "verdict", "seen"], short),
+            f"Not tested by these runs: {', '.join(untested)}." if untested else "",
+        ),
     )
+
+
+def in_brief(claim: Claim) -> str:
+    """What was seen, where that takes a few words."""
+    text = claim.brief or claim.evidence
+    return text if len(text.split()) <= MOST_WORDS else ""
 
 
 # whether seeds learn
@@ -109,7 +125,7 @@ def learning(
         claim: Its words.
         reverse: The claim is that they do not learn.
     """
-    answers, texts = {}, []
+    answers, texts, briefs = {}, [], []
     for task in tasks:
         if task.ceiling is None or task.higher_is_better is None:
             continue
@@ -125,9 +141,11 @@ def learning(
             answers[f"{task.task} {cell}"] = answer
             whose = f"{name_of(cell)} " if len(cells) > 1 else ""
             percent = f"{100 * share.low:.0f} .. {100 * share.high:.0f} %"
+            briefs.append(f"{task.task}: {whose}{count} of {total} seeds")
             texts.append(f"{task.task}: {whose}{count} of {total}{by_length(view, task, group, slices)} ({percent})")
     where = "share of seeds that learn the long-range tasks, with Wilson's interval; by length"
-    return Claim(claim, where, "; ".join(texts) or f"no such runs{LONG_RANGE}", overall(answers))
+    evidence = "; ".join(texts) or f"no such runs{LONG_RANGE}"
+    return Claim(claim, where, evidence, overall(answers), brief="; ".join(briefs))
 
 
 def by_length(view: View, task: TaskGroups, group: Group, slices: list[str]) -> str:

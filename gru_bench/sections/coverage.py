@@ -44,7 +44,15 @@ def render(view: View, /) -> Section:
         )
         if row
     ]
+    if not rows or rows == [every_run(len(view.runs))]:
+        text = f"All {len(view.runs)} planned runs finished, and nothing that was looked at is missing or mixed."
+        return Section("Coverage", text if rows else "")
     return Section("Coverage", table(["what", "how it is", "what it costs the claim"], rows))
+
+
+def every_run(planned: int) -> list[str]:
+    """The row of runs that all finished."""
+    return ["planned runs", f"all {planned} finished", "nothing"]
 
 
 def listed(names: Iterable[str]) -> str:
@@ -64,7 +72,7 @@ def finished(view: View) -> list[str]:
     statuses = runs["status"].value_counts()
     done, planned = int(statuses.get("finished", 0)), len(runs)
     if done == planned:
-        return ["planned runs", f"all {planned} finished", "nothing"]
+        return every_run(planned)
     others = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()) if status != "finished")
     rest = runs[runs["status"] != "finished"]
     return ["planned runs", f"{done} of {planned} finished; {others}: {cells_on_tasks(rest)}",

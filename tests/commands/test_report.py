@@ -16,7 +16,7 @@ from conftest import REPOSITORY, yaml_names
 from rendering import write
 
 from gru_bench.commands import cli
-from gru_bench.report.header import Made, header
+from gru_bench.report.header import Made, footer, header
 from gru_bench.report.markdown import Section
 from gru_bench.report.table_files import BOOKTABS
 from gru_bench.report.view import View
@@ -119,10 +119,10 @@ def test_a_folder_of_something_else_keeps_its_files(tmp_path: Path) -> None:
         ({"experiment": None, "sweep": None}, "gru-bench report sweep=5eeb"),
     ],
 )
-def test_the_header_says_how_to_make_it_again(select: dict[str, str | None], command: str) -> None:
-    text = header(View(frames.small()), Made(select))
-    assert f"`{command}`" in text
-    assert "3 finished, 1 failed, 1 missing; 3 seeds" in text
+def test_the_foot_says_how_to_make_it_again(select: dict[str, str | None], command: str) -> None:
+    view, made = View(frames.small()), Made(select)
+    assert footer(view, made) == f"Made by `{command}`."
+    assert "3 finished, 1 failed, 1 missing; 3 seeds" in header(view, made)
 
 
 def test_the_head_asks_the_question_and_leaves_ids_to_the_end(tmp_path: Path) -> None:

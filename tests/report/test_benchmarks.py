@@ -232,10 +232,3 @@ def test_figures_are_not_changed() -> None:
     found, before = results(bench_document.document()), results(bench_document.document())
     render("kernels", found)
     pd.testing.assert_frame_equal(found.bench, before.bench)
-
-
-def test_every_backend_of_a_figure_has_its_own_look() -> None:
-    looks = benchmarks.backend_looks({"loop", "bptt", "compiled", "scan", "vendor_aten"})
-    assert len(set(looks.values())) == len(looks)
-    crowd = benchmarks.backend_looks({f"b{number}" for number in range(20)})
-    assert len(crowd) == 20
