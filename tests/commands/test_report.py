@@ -29,6 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:D
 Command = Callable[..., int]
 GOLDEN = REPOSITORY / "tests" / "golden"
 PAGES = ("report.md", "details.md")
+FOOT = "\n\nEvidence, on a page of its own:"
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -37,8 +38,8 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def by_section(markdown: str) -> dict[str, str]:
-    """The head, under an empty title, and each section's text by its title."""
-    head, *rest = f"\n{markdown}".split("\n## ")
+    """The head, under an empty title, and each section's text by its title; without the foot, which lists sections."""
+    head, *rest = f"\n{markdown.partition(FOOT)[0]}".split("\n## ")
     return {"": head} | {title: body.rstrip() for title, _, body in (part.partition("\n") for part in rest)}
 
 

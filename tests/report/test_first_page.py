@@ -1,4 +1,4 @@
-"""The first page is read in two or three minutes: the answer first, what was not measured in a line, the proof elsewhere."""
+"""The first page is read in minutes: the answer first, what was not measured in a line, the proof elsewhere."""
 
 import re
 from functools import cache
