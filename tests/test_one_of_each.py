@@ -18,11 +18,20 @@ from conftest import REPOSITORY
 ADDED = REPOSITORY / "tests" / "one_of_each"
 ROOMS = ("gru_bench", "conf", "tests", "hydra_plugins", "bench")
 NAMES = sorted(path.stem for path in (ADDED / "conf").glob("*/*.yaml"))
-FILES = """
-    tests/cells/test_cells.py tests/backends/test_backends.py tests/measure/test_parity.py tests/tasks/test_tasks.py
-    tests/config/test_kinds.py tests/config/test_rates.py tests/data/test_unknown.py tests/probes
-    tests/sections/test_sections.py tests/training/test_optimizers.py tests/commands/test_report.py tests/test_imports.py
-""".split()
+FILES = [
+    "tests/cells/test_cells.py",
+    "tests/backends/test_backends.py",
+    "tests/measure/test_parity.py",
+    "tests/tasks/test_tasks.py",
+    "tests/config/test_kinds.py",
+    "tests/config/test_rates.py",
+    "tests/data/test_unknown.py",
+    "tests/probes",
+    "tests/sections/test_sections.py",
+    "tests/training/test_optimizers.py",
+    "tests/commands/test_report.py",
+    "tests/test_imports.py",
+]
 OF_ALL = ["golden", "one_to_one", "orders", "own_name", "something_to_compare", "compared_somewhere"]
 """Parts of names of tests that look at all files of a kind at once."""
 LIMIT_S = 600
