@@ -1,7 +1,7 @@
 """What CONTRIBUTING promises: one new file and one new yaml, no edit elsewhere. In a copy, with one of each kind added.
 
-``tests/one_of_each`` holds the additions, each where it would stand: a cell with an option of its own and its equations,
-a backend, a task of a known and one of a new kind, a probe, a section, and an optimizer. The copy's own tests must find
+``tests/one_of_each`` holds the additions, each where it would stand: a cell with an option of its own, its equations, a
+backend, a task of a known and one of a new kind, a probe, a section, and an optimizer. The copy's own tests must find
 each by its yaml, hold, and not mind it; the command must run all of them together.
 """
 

@@ -46,11 +46,11 @@ class Pages:
         listed = links([section.title for section in self.details])
         own = listed[: len(listed) - sum(bool(section.brief) for section in self.first)]  # the others are linked above
         evidence = [f"Evidence, on a page of its own: {' · '.join(own)}."] if own else []
-        timings = " Every number of a timing, one pair per line: [timings.csv](timings.csv)." if self.timed else ""
+        timings = ", [timings.csv](timings.csv) (every number of a timing)" if self.timed else ""
         files = (
-            "The same in one file that needs no network: [report.html](report.html). Every number of a run, one per "
-            f"line: [results.csv](results.csv).{timings} Each table as CSV and LaTeX: [tables](tables). These files "
-            "are generated: edit the code that wrote them instead."
+            "Also: [report.html](report.html) (all in one file that needs no network), [results.csv](results.csv) "
+            f"(every number of a run){timings}, [tables](tables) (as CSV and LaTeX). All are generated: edit the code "
+            "instead."
         )
         contents = " · ".join(listed).replace(f"{DETAILS}.md", "") or "No section had anything to show of these runs."
         back = f"{title}: details\n\nBack to [the report](report.md). On this page: {contents}"
@@ -95,7 +95,7 @@ def in_brief(section: Section) -> Section:
     if not section.brief:
         return section
     (link,) = links([in_full(section)])
-    return replace(section, markdown=paragraphs(section.brief, f"How that was found: {link}."))
+    return replace(section, markdown=paragraphs(section.brief, f"More: {link}."))
 
 
 def spelled(section: Section) -> Section:

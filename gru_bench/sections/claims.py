@@ -30,7 +30,7 @@ RESET = "The reset gate may harm long memory"
 LONG = "Long → LSTM, short → GRU"
 PRINTED = "The GRU is as printed, with no path that carries h on"
 LONG_RANGE = " on a long-range task"
-MOST_WORDS = 20
+MOST_WORDS = 30
 """Of an evidence that is short enough for the first page."""
 MOST_IN_WORDS = 3
 """Comparisons of one claim that are given with their numbers; of more, the tasks by answer."""
@@ -125,7 +125,8 @@ def learning(
         claim: Its words.
         reverse: The claim is that they do not learn.
     """
-    answers, texts, briefs = {}, [], []
+    answers, texts = {}, []
+    counts: dict[str, list[str]] = {}
     for task in tasks:
         if task.ceiling is None or task.higher_is_better is None:
             continue
@@ -141,11 +142,12 @@ def learning(
             answers[f"{task.task} {cell}"] = answer
             whose = f"{name_of(cell)} " if len(cells) > 1 else ""
             percent = f"{100 * share.low:.0f} .. {100 * share.high:.0f} %"
-            briefs.append(f"{task.task}: {whose}{count} of {total} seeds")
+            counts.setdefault(task.task, []).append(f"{whose}{count} of {total}")
             texts.append(f"{task.task}: {whose}{count} of {total}{by_length(view, task, group, slices)} ({percent})")
     where = "share of seeds that learn the long-range tasks, with Wilson's interval; by length"
     evidence = "; ".join(texts) or f"no such runs{LONG_RANGE}"
-    return Claim(claim, where, evidence, overall(answers), brief="; ".join(briefs))
+    brief = "; ".join(f"{task}: {', '.join(found)}" for task, found in counts.items())
+    return Claim(claim, where, evidence, overall(answers), brief=f"seeds that learn: {brief}" if brief else "")
 
 
 def by_length(view: View, task: TaskGroups, group: Group, slices: list[str]) -> str:
@@ -183,7 +185,8 @@ def simpler(view: View) -> Claim:
     fewer = {str(place): SUPPORTED if ratio < 1 else CONTRADICTED for place, ratio in enumerate(ratios)}
     evidence = f"{span(min(ratios), max(ratios), 2)} times as many in the whole model" if ratios else "no such runs"
     test = "parameters of GRU and LSTM at equal hidden size"
-    return Claim("The GRU is the simpler LSTM", test, evidence, overall(fewer))
+    brief = f"{span(min(ratios), max(ratios), 2)} times the LSTM's parameters" if ratios else ""
+    return Claim("The GRU is the simpler LSTM", test, evidence, overall(fewer), brief=brief)
 
 
 def weaker(view: View) -> Claim:
@@ -290,7 +293,9 @@ def longer(slopes: Mapping[str, Slope]) -> Claim:
     answers = {task: meaning.get(slope.verdict.answer, UNDECIDED) for task, slope in slopes.items()}
     texts = [f"{task} {effect(slope.verdict, slope.value, slope.num_seeds)}" for task, slope in slopes.items()]
     test = "slope of GRU less LSTM for each doubling of the length (negative: the LSTM gains)"
-    return Claim(LONG, test, "; ".join(texts) or "no scores by length", overall(answers))
+    evidence = "; ".join(texts)
+    brief = f"GRU less LSTM, each doubling of the length: {evidence}" if texts else ""
+    return Claim(LONG, test, evidence or "no scores by length", overall(answers), brief=brief)
 
 
 def slopes_by_seed(view: View, one: Compared, slice: str, small: Small) -> np.ndarray:

@@ -169,7 +169,11 @@ def machines(view: View, found: list[Compared]) -> list[str]:
         if mixed
         else "none mixes them"
     )
-    return ["machines", listed(names), f"{where}; scores differ by rounding, which may decide whether a seed learns; speeds may not be pooled"]
+    return [
+        "machines",
+        listed(names),
+        f"{where}; scores differ by rounding, which may decide whether a seed learns; speeds may not be pooled",
+    ]
 
 
 def margins(found: list[Compared]) -> list[str]:

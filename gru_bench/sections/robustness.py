@@ -46,7 +46,7 @@ def render(view: View, /) -> Section:
     if not unknown:
         return Section("Robustness", paragraphs(as_table(rows), note))
     seen = as_table([row for row in rows if row[0] not in unknown])
-    brief = paragraphs(seen, f"Not known of these runs: {', '.join(unknown)}.", note)
+    brief = paragraphs(seen, f"Not known of these runs: {'; '.join(unknown)}.", note)
     return Section("Robustness", paragraphs(as_table(rows), note), brief=brief)
 
 
