@@ -293,9 +293,18 @@ def longer(slopes: Mapping[str, Slope]) -> Claim:
     answers = {task: meaning.get(slope.verdict.answer, UNDECIDED) for task, slope in slopes.items()}
     texts = [f"{task} {effect(slope.verdict, slope.value, slope.num_seeds)}" for task, slope in slopes.items()]
     test = "slope of GRU less LSTM for each doubling of the length (negative: the LSTM gains)"
-    evidence = "; ".join(texts)
-    brief = f"GRU less LSTM, each doubling of the length: {evidence}" if texts else ""
-    return Claim(LONG, test, evidence or "no scores by length", overall(answers), brief=brief)
+    brief = gains(slopes)
+    return Claim(LONG, test, "; ".join(texts) or "no scores by length", overall(answers), brief=brief)
+
+
+def gains(slopes: Mapping[str, Slope]) -> str:
+    """``with the length GRU gains on copy_memory; undecided: adding``; nothing without a task."""
+    tasks: dict[str, list[str]] = {}
+    for task, slope in slopes.items():
+        cell = {"first": FIRST, "second": SECOND}.get(slope.verdict.answer)
+        tasks.setdefault(f"{name_of(cell)} gains on" if cell else "undecided:", []).append(task)
+    texts = [f"{what} {', '.join(names)}" for what, names in tasks.items()]
+    return f"with the length {'; '.join(texts)}" if texts else ""
 
 
 def slopes_by_seed(view: View, one: Compared, slice: str, small: Small) -> np.ndarray:

@@ -10,7 +10,8 @@ import torch
 from conftest import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_cells import CELLS, CPU, build, equations, maker, seeded
+from made_cells import CELLS, CPU, build, equations, maker, seeded, with_options
+from omegaconf import OmegaConf
 
 from gru_bench.backends.loop import Loop
 from gru_bench.cells.base import Cell, Init
@@ -37,6 +38,14 @@ def test_a_step_is_its_equation(name: str) -> None:
         expected = expected[-len(cell.states) :]  # an output that is not a state stands before them
         for found, wanted in zip(state, expected, strict=True):
             np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=1e-15, atol=1e-14)
+
+
+def test_equations_are_given_the_options_that_they_name() -> None:
+    def step(p: dict[str, Any], x: Any, h: Any, *, chrono_steps: int) -> tuple[Any, ...]:
+        return (chrono_steps + h,)
+
+    options = OmegaConf.create({"chrono_steps": 100, "init": "uniform"})
+    assert with_options(step, options)({}, 0, 5) == (105,)
 
 
 @pytest.mark.parametrize("name", CELLS)
