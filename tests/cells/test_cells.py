@@ -42,10 +42,10 @@ def test_a_step_is_its_equation(name: str) -> None:
 
 def test_equations_are_given_the_options_that_they_name() -> None:
     def step(p: dict[str, Any], x: Any, h: Any, *, chrono_steps: int) -> tuple[Any, ...]:
-        return (chrono_steps + h,)
+        return (p["W"] * x + h + chrono_steps,)
 
     options = OmegaConf.create({"chrono_steps": 100, "init": "uniform"})
-    assert with_options(step, options)({}, 0, 5) == (105,)
+    assert with_options(step, options)({"W": 2}, 3, 5) == (111,)
 
 
 @pytest.mark.parametrize("name", CELLS)
