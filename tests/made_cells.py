@@ -1,5 +1,7 @@
 """Every cell on disk, made small, and its independent equations."""
 
+import functools
+import inspect
 import runpy
 from collections.abc import Callable
 
@@ -8,7 +10,7 @@ import numpy.typing as npt
 import torch
 from conftest import REPOSITORY, yaml_names
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gru_bench.cells.base import Cell
 from gru_bench.models.encoder import MakeCell
@@ -23,9 +25,16 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def node(name: str) -> DictConfig:
+    """The yaml of a cell."""
+    loaded = OmegaConf.load(REPOSITORY / "conf" / "cell" / f"{name}.yaml")
+    assert isinstance(loaded, DictConfig)
+    return loaded
+
+
 def maker(name: str) -> MakeCell:
     """The yaml's cell, still to be given its sizes."""
-    return instantiate(OmegaConf.load(REPOSITORY / "conf" / "cell" / f"{name}.yaml"), _partial_=True)
+    return instantiate(node(name), _partial_=True)
 
 
 def build(name: str, input_size: int = 3, hidden_size: int = 5, seed: int = 0) -> Cell:
@@ -38,7 +47,17 @@ def build(name: str, input_size: int = 3, hidden_size: int = 5, seed: int = 0) -
 
 
 def equations(name: str) -> Callable[..., tuple[Array, ...]]:
-    """The independent statement of a cell: ``step`` in ``tests/equations/NAME.py``."""
+    """The independent statement of a cell: ``step`` in ``tests/equations/NAME.py``.
+
+    What it takes by keyword are options of the cell, with the values of its yaml.
+    """
     file = EQUATIONS / f"{name}.py"
     assert file.is_file(), f"write the equations of cell={name} out in tests/equations/{name}.py"
-    return runpy.run_path(str(file))["step"]
+    return with_options(runpy.run_path(str(file))["step"], node(name))
+
+
+def with_options(step: Callable[..., tuple[Array, ...]], options: DictConfig) -> Callable[..., tuple[Array, ...]]:
+    """The step with the options that it names."""
+    parameters = inspect.signature(step).parameters.values()
+    named = {one.name: options[one.name] for one in parameters if one.kind is one.KEYWORD_ONLY}
+    return functools.partial(step, **named) if named else step

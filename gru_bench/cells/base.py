@@ -44,6 +44,9 @@ class Cell(nn.Module):
     """
 
     family: ClassVar[str]
+    """Whose variant it is: the name of the cell that stands for the family, ``rnn``, ``lstm`` or ``gru``. It gives rows
+    their order, figures their hue, and the cell its family's learning rate where it has none of its own. A cell of
+    another kind names itself: it comes after these three, in the hue of all others."""
     gates: ClassVar[tuple[str, ...]]
     states: ClassVar[tuple[str, ...]] = ("h",)
     recurrent: ClassVar[tuple[str, ...] | None] = None

@@ -8,12 +8,13 @@ SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED = "supported", "contradicted", "u
 
 @dataclass(frozen=True)
 class Claim:
-    """One row: what is claimed, what tests it, what was seen, and what follows."""
+    """One row: what is claimed, what tests it, what was seen, and what follows; what was seen once more in brief."""
 
     claim: str
     test: str
     evidence: str
     verdict: str
+    brief: str = ""
 
 
 def overall(answers: Mapping[str, str]) -> str:

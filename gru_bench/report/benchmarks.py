@@ -2,19 +2,16 @@
 
 import math
 import re
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
-import seaborn as sns
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gru_bench.report.figures import TRIVIAL, legend_below, panels, set_log, style
+from gru_bench.report.figures import HUES, REFERENCE_MARKERS, TRIVIAL, WIDTH, legend_below, set_log, style
 from gru_bench.report.groups import VENDOR as VENDOR
 from gru_bench.report.groups import family_rank
 from gru_bench.report.groups import where as where
@@ -24,9 +21,6 @@ from gru_bench.store.schema import BENCH_COLUMNS, FAMILIES
 MEAN = "geometric mean"
 GRID_SHAPE = re.compile(r"\d+x\d+(x\d+)?x\d+")
 SHAPE_NAMES = {"article": "article's step"}
-MARKERS = "Dvsoh^P<"
-HUES = (3, 7, 5, 0, 9, 4, 2, 1)
-"""Positions in seaborn's palette, less those that are too pale for a small dot."""
 
 Rows = dict[str, dict[str, Any]]
 """A cell's rows on one backend by shape."""
@@ -113,78 +107,45 @@ def ratio(place: Place, cell: str, backend: str, shape: str, column: str = "rati
 
 def average_ratio(place: Place, cell: str, backend: str) -> tuple[float | None, int]:
     """The geometric mean over the grid, and over how many shapes."""
-    ratios = [ratio(place, cell, backend, shape) for shape in place.shapes if is_grid(shape)]
-    present = [value for value in ratios if value is not None]
+    present = on_grid(place, cell, backend)
     return mean(present), len(present)
 
 
-def draw(places: list[Place], place: Place) -> Figure | None:
-    """One panel per cell: the ratio of each backend to the vendor, by shape, and the mean over the grid."""
-    drawn = {
-        cell: [b for c, b in place.rows if c == cell and b != VENDOR and has_ratio(place, cell, b)] for cell in FAMILIES
-    }
-    drawn = {cell: backends for cell, backends in drawn.items() if backends}
-    if not drawn:
+def draw(place: Place) -> Figure | None:
+    """A row a backend, a mark a cell: its mean ratio to the vendor over the grid, from slowest to fastest shape."""
+    found = {key: means for key in place.rows if key[1] != VENDOR and (means := on_grid(place, *key))}
+    if not found:
         return None
-    looks = backend_looks({backend for known_place in places for _, backend in known_place.rows} - {VENDOR})
-    used = sorted({backend for backends in drawn.values() for backend in backends})
-    names = [*place.shapes, MEAN]
-    grid = sum(map(is_grid, place.shapes))
+    backends = sorted({backend for _, backend in found})
+    cells = [cell for cell in FAMILIES if any(cell == drawn for drawn, _ in found)]
+    drawn = [1.0]
     with style():
-        figure, axes = panels(len(drawn), 3, 1.1 + (0.16 + 0.09 * len(used)) * len(names))
-        values = [1.0]
-        for position, (ax, (cell, backends)) in enumerate(zip(axes, drawn.items(), strict=True)):
-            for backend in backends:
-                offset = 0.62 * ((used.index(backend) + 0.5) / len(used) - 0.5)
-                color, marker = looks[backend]
-                look: dict[str, Any] = {"color": color, "marker": marker, "markeredgecolor": "white"}
-                for row, shape in enumerate(place.shapes):
-                    at = ratio(place, cell, backend, shape)
-                    if at is None:
-                        continue
-                    low = ratio(place, cell, backend, shape, "ratio_low") or at
-                    high = ratio(place, cell, backend, shape, "ratio_high") or at
-                    values += [min(at, low), max(at, high)]
-                    bar = [[max(0.0, at - low)], [max(0.0, high - at)]]
-                    ax.errorbar([at], [row + offset], xerr=bar, **look, markersize=5, markeredgewidth=0.4,
-                                linestyle="none", elinewidth=1.0, capsize=1.5)  # fmt: skip
-                average, _ = average_ratio(place, cell, backend)
-                if average is not None:
-                    ax.plot([average], [len(names) - 1 + offset], **look, markersize=7, linestyle="none")
-            ax.axvline(1.0, **TRIVIAL, zorder=1)
-            ax.axhline(grid - 0.5, color="0.8", linewidth=0.8)
-            if grid < len(place.shapes):
-                ax.axhline(len(place.shapes) - 0.5, color="0.8", linewidth=0.8)
-            ax.set_yticks(range(len(names)), [shape_name(n) for n in names] if position % 3 == 0 else [""] * len(names))
-            ax.set_ylim(len(names) - 0.5, -0.5)
-            ax.set_title(cell, loc="left")
-            if position % 3 == 0:
-                ax.set_ylabel("shape: time steps x sequences (x inputs) x hidden size")
-            ax.set_xlabel("speed, vendor = 1\nfaster →")
-        for ax in axes:  # one scale, so that the cells can be read side by side
-            set_log(ax, "x", values)
-            ax.set_xlim(min(values) / 1.1, max(values) * 1.1)
-        handles: list[Any] = [
-            Line2D([], [], color=looks[name][0], marker=looks[name][1], linestyle="none", label=name) for name in used
-        ]
-        legend_below(figure, [*handles, Line2D([], [], **TRIVIAL, label=VENDOR)])
+        figure = Figure(figsize=(WIDTH, 1.5 + 0.42 * len(backends)))
+        ax = figure.add_subplot()
+        for (cell, backend), ratios in found.items():
+            at, low, high = mean(ratios) or 1.0, min(ratios), max(ratios)
+            row = backends.index(backend) + 0.5 * ((cells.index(cell) + 0.5) / len(cells) - 0.5)
+            bar = [[max(0.0, at - low)], [max(0.0, high - at)]]
+            ax.errorbar([at], [row], xerr=bar, **look(cell), markersize=6, markeredgewidth=0.4, linestyle="none",
+                        elinewidth=1.0, capsize=2)  # fmt: skip
+            drawn += [low, high]
+        ax.axvline(1.0, **TRIVIAL, zorder=1)
+        set_log(ax, "x", drawn)
+        ax.set_xlim(min(drawn) / 1.1, max(drawn) * 1.1)
+        ax.set_yticks(range(len(backends)), backends)
+        ax.set_ylim(len(backends) - 0.5, -0.5)
+        ax.set_xlabel(f"speed, {VENDOR} = 1   ·   faster →")
+        marks = [Line2D([], [], **look(cell), markersize=6, linestyle="none", label=cell) for cell in cells]
+        legend_below(figure, [*marks, Line2D([], [], **TRIVIAL, label=VENDOR)])
     return figure
 
 
-def backend_looks(backends: set[str]) -> dict[str, tuple[str, str]]:
-    """Color and marker of each backend, found by its name, so that they hardly depend on which others are there."""
-    palette = [to_hex(color) for color in sns.color_palette("colorblind")]
-    found: dict[str, tuple[str, str]] = {}
-    taken: set[int] = set()
-    for backend in sorted(backends):
-        slot = zlib.crc32(backend.encode()) % len(MARKERS)
-        while slot in taken and len(taken) < len(MARKERS):
-            slot = (slot + 1) % len(MARKERS)
-        taken.add(slot)
-        found[backend] = (palette[HUES[slot]], MARKERS[slot])
-    return found
+def look(cell: str) -> dict[str, Any]:
+    """Color and marker of a reference cell, as in all figures."""
+    return {"color": HUES[cell], "marker": REFERENCE_MARKERS[cell], "markeredgecolor": "white"}
 
 
-def has_ratio(place: Place, cell: str, backend: str) -> bool:
-    """Whether there is anything to draw."""
-    return any(ratio(place, cell, backend, shape) is not None for shape in place.shapes)
+def on_grid(place: Place, cell: str, backend: str) -> list[float]:
+    """Its ratios to the vendor at the shapes of the grid."""
+    ratios = [ratio(place, cell, backend, shape) for shape in place.shapes if is_grid(shape)]
+    return [value for value in ratios if value is not None]

@@ -20,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from gru_bench.report.given import in_figures
 from gru_bench.report.groups import distinct, first_known
+from gru_bench.report.markdown import span
 from gru_bench.report.scores import typical
 from gru_bench.report.view import View
 from gru_bench.store.read import FAMILIES
@@ -247,6 +248,43 @@ def set_log(axes: Axes, which: str, values: list[float]) -> None:
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def is_far(value: float, drawn: list[float], log: bool, far: float) -> bool:
+    """Whether a guess lies so far from all scores that an axis that reached it would press them together.
+
+    Args:
+        value: The guess.
+        drawn: The scores.
+        log: Whether the axis is logarithmic.
+        far: From how many times the scores' own span on.
+    """
+    if not drawn:
+        return False
+    low, high, at = min(drawn), max(drawn), value
+    if log:
+        if at <= 0:
+            return True
+        low, high, at = math.log(low), math.log(high), math.log(at)
+    outside = max(low - at, at - high)
+    return high > low and outside > far * (high - low)
+
+
+def note_far(ax: Axes, guesses: list[float], drawn: list[float]) -> None:
+    """Guesses beyond a drawn panel's y axis: an arrow at the edge where they would be, with their values."""
+    for below, arrow in ((True, "↓"), (False, "↑")):
+        beyond = [value for value in guesses if (value < min(drawn)) == below]
+        if not beyond:
+            continue
+        low, high = ax.get_ylim()
+        more = 0.12
+        if ax.get_yscale() == "log":
+            ax.set_ylim(*((low * (low / high) ** more, high) if below else (low, high * (high / low) ** more)))
+        else:
+            ax.set_ylim(*((low - more * (high - low), high) if below else (low, high + more * (high - low))))
+        ax.text(0.5, 0.02 if below else 0.98, f"guess {span(min(beyond), max(beyond))} {arrow}",
+                transform=ax.transAxes, fontsize=7.5, ha="center", va="bottom" if below else "top",
+                color="0.35")  # fmt: skip
 
 
 def thin_ticks(figure: Figure, panels: list[Axes]) -> None:

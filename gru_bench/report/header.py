@@ -1,4 +1,4 @@
-"""The head of a report: which runs it is about, and the command that makes it again."""
+"""The head of a report, which says what runs it is about, and its foot, the command that makes it again."""
 
 import re
 import shlex
@@ -38,8 +38,7 @@ def header(view: View, made: Made) -> str:
     runs = view.all_runs
     if runs.empty and (view.timings or view.not_timed):
         return timed_header(view, made)
-    experiments, sweeps = distinct(runs["experiment"]), distinct(runs["sweep"])
-    names = ", ".join(map(str, experiments)) or str(made.select.get("experiment"))
+    names = names_of(view, made)
     statuses = runs["status"].value_counts()
     counts = [f"{statuses[status]} {status}" for status in sorted(statuses.index, key=lambda s: (s != "finished", s))]
     tasks = listed(distinct(runs["task"]))
@@ -47,8 +46,7 @@ def header(view: View, made: Made) -> str:
     question = f"# Report: {literal(names)}\n\n{asked.format(literal(listed(cells(view))), literal(tasks))}"
     seeds = plural(len(distinct(runs["seed"])), "seed")
     device = ", ".join(map(str, distinct(runs["device"]))) or "device not known"
-    again = command(made, [str(sweep) for sweep in sweeps], names)
-    facts = f"{plural(len(runs), 'run')}: {', '.join(counts)}; {seeds}; {device}.{searched(view)} Made by `{again}`."
+    facts = f"{plural(len(runs), 'run')}: {', '.join(counts)}; {seeds}; {device}.{searched(view)}"
     merged = (
         f"Runs of further stores are among them: {', '.join(f'`{uri}`' for uri in made.also)}." if made.also else ""
     )
@@ -59,12 +57,10 @@ def header(view: View, made: Made) -> str:
 def timed_header(view: View, made: Made) -> str:
     """The same where nothing was trained: what was timed, and where."""
     timings = view.timings
-    rows = [one.row for one in timings] or view.not_timed
-    experiments = sorted({str(row["experiment"]) for row in rows if known(row["experiment"])})
-    names = ", ".join(experiments) or str(made.select.get("experiment"))
+    names = names_of(view, made)
     arms = sorted({(one.cell, one.backend) for timing in timings for one in (timing.first, timing.second)})
-    names_of = sorted({cell for cell, _ in arms}, key=lambda cell: family_rank(cell.split("_")[0]), reverse=True)
-    cells_of = " or ".join(map(shown, names_of))
+    ordered = sorted({cell for cell, _ in arms}, key=lambda cell: family_rank(cell.split("_")[0]), reverse=True)
+    cells_of = " or ".join(map(shown, ordered))
     tasks = sorted({one.task for one in timings if one.task})
     of = [f"the models of {listed(tasks)}"] if tasks else []
     of += ["layers alone"] if any(not one.task for one in timings) else []
@@ -82,8 +78,23 @@ def timed_header(view: View, made: Made) -> str:
         else ""
     )
     text = ", ".join(facts) if timings else "No pair was timed"
-    return paragraphs(question, f"{text}.{failed} No runs: nothing here says what a cell scores. "
-                                f"Made by `{command(made, [], names)}`.")  # fmt: skip
+    return paragraphs(question, f"{text}.{failed} No runs: nothing here says what a cell scores.")
+
+
+def footer(view: View, made: Made) -> str:
+    """The command that makes the report again."""
+    sweeps = [str(sweep) for sweep in distinct(view.all_runs["sweep"])]
+    return f"Made by `{command(made, sweeps, names_of(view, made))}`."
+
+
+def names_of(view: View, made: Made) -> str:
+    """The experiments of the runs, or of the timings where there are none."""
+    if view.all_runs.empty:
+        rows = [one.row for one in view.timings] or view.not_timed
+        experiments = sorted({str(row["experiment"]) for row in rows if known(row["experiment"])})
+    else:
+        experiments = list(map(str, distinct(view.all_runs["experiment"])))
+    return ", ".join(experiments) or str(made.select.get("experiment"))
 
 
 def searched(view: View) -> str:

@@ -75,6 +75,7 @@ def html(found: Pages, parsed: Parsed, figures: Path) -> str:
 <h2 id="{DETAILS}">Details</h2>
 <ul class="contents">{contents}</ul>
 {chr(10).join(evidence)}
+{to_html(parse(found.foot))}
 </main>
 <script>{script}</script>
 </body>

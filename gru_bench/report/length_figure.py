@@ -11,9 +11,11 @@ from gru_bench.report.figures import (
     TRIVIAL,
     direction,
     handle,
+    is_far,
     legend_below,
     looks,
     median_handle,
+    note_far,
     panels,
     seed_range,
     set_log,
@@ -39,9 +41,23 @@ class Level:
 
 
 def draw_lengths(
-    view: View, found: list[Parts], log_metrics: list[str], log_axis_from: float, level: Level | None = None
+    view: View,
+    found: list[Parts],
+    log_metrics: list[str],
+    log_axis_from: float,
+    level: Level | None = None,
+    far_guess: float = math.inf,
 ) -> Figure:
-    """One panel per task: mean score against length, with the range over seeds."""
+    """One panel per task: mean score against length, with the range over seeds.
+
+    Args:
+        view: All runs.
+        found: A panel each.
+        log_metrics: Metrics whose axis is always logarithmic.
+        log_axis_from: Ratio of the largest to the smallest value from which any axis is.
+        level: Drawn across each panel.
+        far_guess: From how many times the span of the scores trivial guesses are marked at the panel's edge.
+    """
     cell_looks = looks(view)
     names: dict[str, Group] = {}
     guessed = False
@@ -51,7 +67,7 @@ def draw_lengths(
             task, name = parts.task, parts.name
             places = [(at, as_number(at)) for at in parts.values if math.isfinite(as_number(at))]
             guesses = [(x, g) for at, x in places if (g := parts.trivial[at]) is not None and math.isfinite(g)]
-            drawn = [guess for _, guess in guesses]
+            drawn: list[float] = []
             for group in drawn_rows(task.groups):
                 row = parts.scores.get(group.label, {})
                 points = [(x, row[at]) for at, x in places if at in row]
@@ -59,6 +75,10 @@ def draw_lengths(
                 if seed_range(ax, points, look, group.variant, joined=True, width=1.4, median=split):
                     names[group.label] = group
                     drawn += [float(value) for _, series in points for value in series if math.isfinite(value)]
+            log = wants_log(task.metric, drawn, log_metrics, log_axis_from)
+            far = [guess for _, guess in guesses if is_far(guess, drawn, log, far_guess)]
+            guesses = [] if far else guesses  # a line through some of its points alone would be another line
+            drawn += [guess for _, guess in guesses]
             if len(guesses) > 1:
                 ax.plot(*zip(*guesses, strict=True), **TRIVIAL, zorder=1)
             elif guesses:
@@ -69,6 +89,7 @@ def draw_lengths(
                 drawn.append(level.value)
             if wants_log(task.metric, drawn, log_metrics, log_axis_from):
                 set_log(ax, "y", drawn)
+            note_far(ax, far, drawn)
             finite = [x for _, x in places]
             if finite and min(finite) > 0 and max(finite) / min(finite) >= log_axis_from:
                 set_log(ax, "x", finite)

@@ -20,6 +20,8 @@ class Section:
         figures: Figures by name; the markdown shows them as ``![what it shows](figures/NAME.png)``.
         leads: Whether it stands on the first page where a report has timings and no runs.
         rest: Of one that leads, what is among the details all the same.
+        brief: What stands on the first page instead of the markdown, which then stands whole among the details; empty
+            where the markdown is short enough to be read there.
     """
 
     title: str
@@ -27,6 +29,7 @@ class Section:
     figures: dict[str, Figure] = field(default_factory=dict)
     leads: bool = False
     rest: "Section | None" = None
+    brief: str = ""
 
 
 def known(value: Any) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from gru_bench.redact import without_secrets
 from gru_bench.report.given import as_markdown, as_text
-from gru_bench.report.header import Made, header
+from gru_bench.report.header import Made, footer, header
 from gru_bench.report.markdown import Section, paragraphs
 from gru_bench.report.names import safe_name
 from gru_bench.report.view import View
@@ -23,15 +23,17 @@ class Pages:
     """A report before it is written.
 
     Attributes:
-        head: Title, question, which runs, and what makes the report again.
+        head: Title, question, and which runs.
         first: The sections that answer.
         details: The evidence.
+        foot: What makes the report again.
         timed: Whether there is a file of timings.
     """
 
     head: str
     first: list[Section]
     details: list[Section]
+    foot: str = ""
     timed: bool = False
 
     def sections(self) -> list[Section]:
@@ -42,17 +44,18 @@ class Pages:
         """The text of each page by its file's name."""
         title = self.head.splitlines()[0]
         listed = links([section.title for section in self.details])
-        evidence = [f"Evidence, on a page of its own: {' · '.join(listed)}."] if listed else []
-        timings = " Every number of a timing, one pair per line: [timings.csv](timings.csv)." if self.timed else ""
+        own = listed[: len(listed) - sum(bool(section.brief) for section in self.first)]  # the others are linked above
+        evidence = [f"Evidence, on a page of its own: {' · '.join(own)}."] if own else []
+        timings = ", [timings.csv](timings.csv) (every number of a timing)" if self.timed else ""
         files = (
-            "The same in one file that needs no network: [report.html](report.html). Every number of a run, one per "
-            f"line: [results.csv](results.csv).{timings} Each table as CSV and LaTeX: [tables](tables). These files "
-            "are generated: edit the code that wrote them instead."
+            "Also: [report.html](report.html) (all in one file that needs no network), [results.csv](results.csv) "
+            f"(every number of a run){timings}, [tables](tables) (as CSV and LaTeX). All are generated: edit the code "
+            "instead."
         )
         contents = " · ".join(listed).replace(f"{DETAILS}.md", "") or "No section had anything to show of these runs."
         back = f"{title}: details\n\nBack to [the report](report.md). On this page: {contents}"
         return {
-            f"{FIRST}.md": text([self.head, *map(with_title, self.first), *evidence, files]),
+            f"{FIRST}.md": text([self.head, *map(with_title, self.first), *evidence, files, self.foot]),
             f"{DETAILS}.md": text([back, *map(with_title, self.details)]),
         }
 
@@ -60,7 +63,8 @@ class Pages:
 def pages(view: View, made: Made, placed: Placed) -> Pages:
     """Sort the sections by page; those that say nothing are left out.
 
-    Where there are timings and no runs, sections of the details that lead then are on the first page.
+    Where there are timings and no runs, sections of the details that lead then are on the first page. A section with a
+    brief stands there in brief, and whole at the end of the details.
 
     Args:
         view: All runs.
@@ -71,12 +75,27 @@ def pages(view: View, made: Made, placed: Placed) -> Pages:
     if view.all_runs.empty:
         first += [one for one in details if one.leads]
         details = [part for one in details for part in ([one.rest] if one.leads else [one]) if part is not None]
+    details += [replace(one, title=in_full(one)) for one in first if one.brief]
     return Pages(
         as_markdown(without_secrets(header(view, made))),
-        list(map(spelled, first)),
+        [spelled(in_brief(one)) for one in first],
         list(map(spelled, details)),
+        as_markdown(without_secrets(footer(view, made))),
         bool(view.timings or view.timed_before or view.not_timed),
     )
+
+
+def in_full(section: Section) -> str:
+    """The title among the details of a section that stands on the first page in brief."""
+    return f"{section.title} in full"
+
+
+def in_brief(section: Section) -> Section:
+    """A section as the first page shows it, with a link to the whole."""
+    if not section.brief:
+        return section
+    (link,) = links([in_full(section)])
+    return replace(section, markdown=paragraphs(section.brief, f"More: {link}."))
 
 
 def spelled(section: Section) -> Section:

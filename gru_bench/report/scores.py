@@ -133,4 +133,6 @@ def gain_over_trivial(task: TaskGroups, outcomes: Iterable[Outcome]) -> float | 
 
 def deviation(values: pd.Series) -> float | None:
     """Standard deviation over seeds; None for one seed, or where a value is infinite."""
-    return float(values.std(ddof=1)) if len(values) > 1 and values.map(math.isfinite).all() else None
+    if len(values) < 2 or not values.map(math.isfinite).all():
+        return None
+    return float(values.std(ddof=1)) if values.nunique() > 1 else 0.0  # of equal numbers rounding leaves 1e-16

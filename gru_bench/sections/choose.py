@@ -55,7 +55,13 @@ def render(view: View, /, *, slices: list[str], fewest_examples: int) -> Section
         TEXT + ("" if view.all_runs.empty else OPEN) + (COUNTED if "times)" in " ".join(row[1] for row in rows) else "")
     )
     lines = [[regime, seen, choice if choice == NOT_MEASURED else f"**{choice}**"] for regime, seen, choice in rows]
-    return Section("How to choose", paragraphs(table(["what matters", "measured", "take"], lines), text))
+    columns = ["what matters", "measured", "take"]
+    whole = paragraphs(table(columns, lines), text)
+    missing = [regime for regime, _, choice in rows if choice == NOT_MEASURED]
+    if not missing:
+        return Section("How to choose", whole)
+    measured = table(columns, [line for line in lines if line[2] != NOT_MEASURED])
+    return Section("How to choose", whole, brief=paragraphs(measured, f"Not measured: {', '.join(missing)}.", text))
 
 
 def by_length(view: View, slices: list[str], small: Small) -> Row:

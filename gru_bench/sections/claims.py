@@ -30,6 +30,8 @@ RESET = "The reset gate may harm long memory"
 LONG = "Long → LSTM, short → GRU"
 PRINTED = "The GRU is as printed, with no path that carries h on"
 LONG_RANGE = " on a long-range task"
+MOST_WORDS = 30
+"""Of an evidence that is short enough for the first page."""
 MOST_IN_WORDS = 3
 """Comparisons of one claim that are given with their numbers; of more, the tasks by answer."""
 TEXT = (
@@ -73,9 +75,23 @@ def render(view: View, /, *, long_range: list[str], slices: list[str], fewest_ex
         far_claims.text(view) if any(claim.test.startswith(far_claims.TEST) for claim in claims) else "",
         far_claims.GRADIENTS if vanish else "",
     ]
+    tested = [claim for claim in claims if claim.verdict != NOT_TESTED]
+    short = [[claim.claim, f"**{claim.verdict}**", in_brief(claim)] for claim in tested]
+    untested = [f"“{claim.claim}”" for claim in claims if claim not in tested]
     return Section(
-        TITLE, paragraphs(table(["claim", "test", "evidence", "verdict"], rows), " ".join(filter(None, texts)))
+        TITLE,
+        paragraphs(table(["claim", "test", "evidence", "verdict"], rows), " ".join(filter(None, texts))),
+        brief=paragraphs(
+            table(["claim", "verdict", "seen"], short),
+            f"Not tested by these runs: {', '.join(untested)}." if untested else "",
+        ),
     )
+
+
+def in_brief(claim: Claim) -> str:
+    """What was seen, where that takes a few words."""
+    text = claim.brief or claim.evidence
+    return text if len(text.split()) <= MOST_WORDS else ""
 
 
 # whether seeds learn
@@ -110,6 +126,7 @@ def learning(
         reverse: The claim is that they do not learn.
     """
     answers, texts = {}, []
+    counts: dict[str, list[str]] = {}
     for task in tasks:
         if task.ceiling is None or task.higher_is_better is None:
             continue
@@ -125,9 +142,12 @@ def learning(
             answers[f"{task.task} {cell}"] = answer
             whose = f"{name_of(cell)} " if len(cells) > 1 else ""
             percent = f"{100 * share.low:.0f} .. {100 * share.high:.0f} %"
+            counts.setdefault(task.task, []).append(f"{whose}{count} of {total}")
             texts.append(f"{task.task}: {whose}{count} of {total}{by_length(view, task, group, slices)} ({percent})")
     where = "share of seeds that learn the long-range tasks, with Wilson's interval; by length"
-    return Claim(claim, where, "; ".join(texts) or f"no such runs{LONG_RANGE}", overall(answers))
+    evidence = "; ".join(texts) or f"no such runs{LONG_RANGE}"
+    brief = "; ".join(f"{task}: {', '.join(found)}" for task, found in counts.items())
+    return Claim(claim, where, evidence, overall(answers), brief=f"seeds that learn: {brief}" if brief else "")
 
 
 def by_length(view: View, task: TaskGroups, group: Group, slices: list[str]) -> str:
@@ -165,7 +185,8 @@ def simpler(view: View) -> Claim:
     fewer = {str(place): SUPPORTED if ratio < 1 else CONTRADICTED for place, ratio in enumerate(ratios)}
     evidence = f"{span(min(ratios), max(ratios), 2)} times as many in the whole model" if ratios else "no such runs"
     test = "parameters of GRU and LSTM at equal hidden size"
-    return Claim("The GRU is the simpler LSTM", test, evidence, overall(fewer))
+    brief = f"{span(min(ratios), max(ratios), 2)} times the LSTM's parameters" if ratios else ""
+    return Claim("The GRU is the simpler LSTM", test, evidence, overall(fewer), brief=brief)
 
 
 def weaker(view: View) -> Claim:
@@ -272,7 +293,18 @@ def longer(slopes: Mapping[str, Slope]) -> Claim:
     answers = {task: meaning.get(slope.verdict.answer, UNDECIDED) for task, slope in slopes.items()}
     texts = [f"{task} {effect(slope.verdict, slope.value, slope.num_seeds)}" for task, slope in slopes.items()]
     test = "slope of GRU less LSTM for each doubling of the length (negative: the LSTM gains)"
-    return Claim(LONG, test, "; ".join(texts) or "no scores by length", overall(answers))
+    brief = gains(slopes)
+    return Claim(LONG, test, "; ".join(texts) or "no scores by length", overall(answers), brief=brief)
+
+
+def gains(slopes: Mapping[str, Slope]) -> str:
+    """``with the length GRU gains on copy_memory; undecided: adding``; nothing without a task."""
+    tasks: dict[str, list[str]] = {}
+    for task, slope in slopes.items():
+        cell = {"first": FIRST, "second": SECOND}.get(slope.verdict.answer)
+        tasks.setdefault(f"{name_of(cell)} gains on" if cell else "undecided:", []).append(task)
+    texts = [f"{what} {', '.join(names)}" for what, names in tasks.items()]
+    return f"with the length {'; '.join(texts)}" if texts else ""
 
 
 def slopes_by_seed(view: View, one: Compared, slice: str, small: Small) -> np.ndarray:

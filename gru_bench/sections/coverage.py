@@ -44,7 +44,15 @@ def render(view: View, /) -> Section:
         )
         if row
     ]
+    if not rows or rows == [every_run(len(view.runs))]:
+        text = f"All {len(view.runs)} planned runs finished, and nothing that was looked at is missing or mixed."
+        return Section("Coverage", text if rows else "")
     return Section("Coverage", table(["what", "how it is", "what it costs the claim"], rows))
+
+
+def every_run(planned: int) -> list[str]:
+    """The row of runs that all finished."""
+    return ["planned runs", f"all {planned} finished", "nothing"]
 
 
 def listed(names: Iterable[str]) -> str:
@@ -64,7 +72,7 @@ def finished(view: View) -> list[str]:
     statuses = runs["status"].value_counts()
     done, planned = int(statuses.get("finished", 0)), len(runs)
     if done == planned:
-        return ["planned runs", f"all {planned} finished", "nothing"]
+        return every_run(planned)
     others = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()) if status != "finished")
     rest = runs[runs["status"] != "finished"]
     return ["planned runs", f"{done} of {planned} finished; {others}: {cells_on_tasks(rest)}",
@@ -161,7 +169,11 @@ def machines(view: View, found: list[Compared]) -> list[str]:
         if mixed
         else "none mixes them"
     )
-    return ["machines", listed(names), f"{where}; scores may be pooled, speeds may not"]
+    return [
+        "machines",
+        listed(names),
+        f"{where}; scores differ by rounding, which may decide whether a seed learns; speeds may not be pooled",
+    ]
 
 
 def margins(found: list[Compared]) -> list[str]:

@@ -32,7 +32,8 @@ TEXT = (
 )
 FIGURES = (
     "A ratio is the vendor's time over the backend's, forward and backward: above 1 is faster than the vendor. Shapes "
-    "are T x B x H: time steps, sequences in a batch, hidden size; the geometric mean is over these. The article's "
+    "are T x B x H, such as 35x20x200: 35 time steps of 20 sequences at hidden size 200; one of four numbers has the "
+    "inputs of a step before the hidden size. The geometric mean is over these. The article's "
     "step is a whole training step of its model, and is in no mean. These numbers are not in `results.csv`: they are "
     "the table `bench.parquet` of the MLflow run that is named with them."
 )
@@ -72,7 +73,7 @@ def render(view: View, /, *, compared: list[str]) -> Section:
         parts.append(FIGURES)
     for place in places:
         name = "kernels" if not figures else f"kernels_{len(figures) + 1}"
-        drawn = draw(places, place)
+        drawn = draw(place)
         if drawn is not None:
             figures[name] = drawn
         parts.append(against_vendor(place, runs, name if drawn is not None else None))
@@ -253,10 +254,10 @@ def against_vendor(place: Place, runs: pd.DataFrame, figure: str | None) -> str:
     picture = ""
     if figure is not None:
         picture = (
-            f"![Speed of each backend against the vendor's, by shape](figures/{figure}.png)\n\n"
-            "*Dashed: the vendor. A mark is the median of ratios taken within a round, its bar the smallest to the "
-            "largest. A shape such as 35x20x200 is 35 time steps of 20 sequences at hidden size 200. Ratios on a "
-            "logarithmic axis: half as fast lies as far from 1 as twice as fast.*"
+            f"![Speed of each backend against the vendor's](figures/{figure}.png)\n\n"
+            "*Dashed: the vendor. A mark is the geometric mean over the shapes of the table, its bar from the shape "
+            "where the backend does worst to the one where it does best. On the logarithmic axis half as fast lies as "
+            "far from 1 as twice as fast.*"
         )
     return paragraphs(
         f"#### {circumstances(place)}",

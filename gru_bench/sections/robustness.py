@@ -41,9 +41,18 @@ def render(view: View, /) -> Section:
     ]
     tasks = plural(len({one.task for one in found}), "task")
     note = f"*All of it stands on {tasks}. The tasks were chosen and are no random sample.*"
-    return Section(
-        "Robustness", paragraphs(table(["what changes", "what then"], [row for row in rows if row[1]]), note)
-    )
+    rows = [row for row in rows if row[1]]
+    unknown = [what for what, then in rows if then.startswith("not ")]
+    if not unknown:
+        return Section("Robustness", paragraphs(as_table(rows), note))
+    seen = as_table([row for row in rows if row[0] not in unknown])
+    brief = paragraphs(seen, f"Not known of these runs: {'; '.join(unknown)}.", note)
+    return Section("Robustness", paragraphs(as_table(rows), note), brief=brief)
+
+
+def as_table(rows: list[list[str]]) -> str:
+    """A row a change; nothing without any."""
+    return table(["what changes", "what then"], rows) if rows else ""
 
 
 def names(found: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ def render(
     log_axis_from: float,
     fewest_examples: int,
     mergeable: list[str],
+    far_guess: float,
 ) -> Section:
     """Answer: how far back does each cell reach?
 
@@ -33,6 +34,7 @@ def render(
         log_axis_from: Ratio of the largest to the smallest value from which any axis is.
         fewest_examples: Test examples below which a part is merged with others or left out.
         mergeable: Metrics that are means over test examples, so that small parts may be merged.
+        far_guess: From how many times the span of the scores trivial guesses are marked at the panel's edge.
     """
     small = Small(below=fewest_examples, mergeable=mergeable)
     found = [
@@ -45,7 +47,7 @@ def render(
     texts = [TEXT]
     if any(parts.values for parts in found):
         figures["score_by_length"] = draw_lengths(
-            view, [parts for parts in found if parts.values], log_metrics, log_axis_from
+            view, [parts for parts in found if parts.values], log_metrics, log_axis_from, far_guess=far_guess
         )
         texts.append("![Test score against length, for each task](figures/score_by_length.png)")
     for parts in found:

@@ -5,7 +5,18 @@ import math
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gru_bench.report.figures import TRIVIAL, handle, legend_below, looks, median_handle, panels, seed_range, style
+from gru_bench.report.figures import (
+    TRIVIAL,
+    handle,
+    is_far,
+    legend_below,
+    looks,
+    median_handle,
+    note_far,
+    panels,
+    seed_range,
+    style,
+)
 from gru_bench.report.groups import Group, TaskGroups
 from gru_bench.report.markdown import Section, heading, paragraphs, plural
 from gru_bench.report.parts import Parts, Small, as_number, cut, is_size, unsized_note
@@ -25,7 +36,14 @@ SPREAD = 0.5
 
 
 def render(
-    view: View, /, *, without: list[str], most_values: int, fewest_examples: int, mergeable: list[str]
+    view: View,
+    /,
+    *,
+    without: list[str],
+    most_values: int,
+    fewest_examples: int,
+    mergeable: list[str],
+    far_guess: float,
 ) -> Section:
     """Answer: on which parts of the test data do the cells differ?
 
@@ -35,6 +53,7 @@ def render(
         most_values: Values of one slice that are shown.
         fewest_examples: Test examples below which a part is merged with others or left out.
         mergeable: Metrics that are means over test examples, so that small parts may be merged.
+        far_guess: From how many times the span of the scores trivial guesses are marked at the panel's edge.
     """
     small = Small(below=fewest_examples, mergeable=mergeable)
     found = [parts for task in view.tasks for parts in parts_of(task, view, without, small)]
@@ -43,7 +62,7 @@ def render(
     figures = {}
     texts = [TEXT]
     if any(parts.values for parts in found):
-        figures["score_by_part"] = draw(view, [parts for parts in found if parts.values], most_values)
+        figures["score_by_part"] = draw(view, [parts for parts in found if parts.values], most_values, far_guess)
         texts.append("![Test score of each cell on each part of the test data](figures/score_by_part.png)")
     for parts in found:
         texts += [
@@ -68,7 +87,7 @@ def parts_of(task: TaskGroups, view: View, without: list[str], small: Small) -> 
     return [parts for parts in found if parts.scores]
 
 
-def draw(view: View, found: list[Parts], most_values: int) -> Figure:
+def draw(view: View, found: list[Parts], most_values: int, far_guess: float) -> Figure:
     """One panel per slice: the parts side by side, the cells beside each other; a line where parts have an order."""
     cell_looks = looks(view)
     names: dict[str, Group] = {}
@@ -92,11 +111,14 @@ def draw(view: View, found: list[Parts], most_values: int) -> Figure:
                     median=parts.is_split[group.label],
                 ):
                     names[group.label] = group
-            for x, value in enumerate(shown):
-                guess = parts.trivial[value]
-                if guess is not None and math.isfinite(guess):
+            drawn = [float(y) for row in parts.scores.values() for v in shown for y in row[v] if math.isfinite(y)]
+            guesses = {x: g for x, v in enumerate(shown) if (g := parts.trivial[v]) is not None and math.isfinite(g)}
+            far = {x: guess for x, guess in guesses.items() if is_far(guess, drawn, False, far_guess)}
+            for x, guess in guesses.items():
+                if x not in far:
                     ax.hlines(guess, x - SPREAD / 2 - 0.1, x + SPREAD / 2 + 0.1, **TRIVIAL, zorder=1)
                     guessed = True
+            note_far(ax, list(far.values()), drawn)
             long = max(map(len, shown)) * len(shown) > 36
             ax.set_xticks(
                 range(len(shown)),

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from gru_bench.report.figures import (
     TRIVIAL,
     direction,
+    is_far,
     legend_below,
     looks,
     mark_of,
@@ -166,24 +167,6 @@ def draw(
         legend_below(figure, [seed, mean_handle, trivial, *([median_handle()] if split else [])])
         thin_ticks(figure, axes)
     return figure
-
-
-def is_far(value: float, drawn: list[float], log: bool, far: float) -> bool:
-    """Whether a guess lies so far from all scores that an axis that reached it would press them together.
-
-    Args:
-        value: The guess.
-        drawn: The scores.
-        log: Whether the axis is logarithmic.
-        far: From how many times the scores' own span on.
-    """
-    if not drawn:
-        return False
-    low, high, at = min(drawn), max(drawn), value
-    if log:
-        low, high, at = math.log(low), math.log(high), math.log(at)
-    outside = max(low - at, at - high)
-    return high > low and outside > far * (high - low)
 
 
 def mark_far(ax: Axes, guesses: list[float], drawn: list[float], rows: int) -> None:

@@ -39,7 +39,17 @@ def render(view: View, /, *, calibration: str | None) -> Section:
         [INTRODUCTION, promises(promised), failures(promised)] if promised else ["The statistics were not calibrated."]
     )
     bullets = "\n".join(f"- {line}" for line in (looked(view), noise(found)) if line)
-    return Section("How far to trust this page", paragraphs(*parts, bullets))
+    brief = paragraphs(f"{kept(promised)} {looked(view)}", failures(promised)) if promised else ""
+    return Section("How far to trust this page", paragraphs(*parts, bullets), brief=brief)
+
+
+def kept(rows: list[dict[str, Any]]) -> str:
+    """How many promises of the statistics hold in simulations, in a sentence."""
+    held = sum(bool(row["within"]) for row in rows)
+    return (
+        f"In simulations whose truth is known, the statistics of this page kept what they promise in {held} of "
+        f"{len(rows)} cases."
+    )
 
 
 def promises(rows: list[dict[str, Any]]) -> str:

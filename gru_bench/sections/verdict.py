@@ -66,7 +66,7 @@ def verdict_table(found: list[Compared]) -> str:
 
 
 def footnote(found: list[Compared]) -> str:
-    """How the table is read, in three sentences."""
+    """How the table is read, in a few sentences."""
     first, second = (shown(cell) for cell in found[0].pair.cells)
     noise = (
         "seeds and test examples"
@@ -76,11 +76,10 @@ def footnote(found: list[Compared]) -> str:
     looks = max(one.looks for one in found)
     looked = f", {looks} looks at growing results included" if looks > 1 else ""
     return (
-        f"*A difference below zero is in favour of {second}. Intervals cover the noise of {noise}, each at the level "
-        f"at which Holm's procedure tests its row, so that a winner is wrongly named in at most 5 % of such pages"
-        f"{looked}; equivalent: the {narrow(found)} interval lies within the margin, which "
-        f"the task fixed before the runs. Three shares: how likely {second} is better by more than the margin, "
-        f"neither is, {first} is.*"
+        f"*Below zero: {second} better. Intervals cover the noise of {noise}, adjusted for all rows (Holm): at most "
+        f"5 % of such pages name a wrong winner{looked}. Equivalent: the {narrow(found)} interval lies within the "
+        f"margin, which was fixed before the runs. Three shares: how likely {second} is better by more than the "
+        f"margin, neither is, {first} is.*"
     )
 
 

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_cells import CELLS, CPU, build, equations, maker, seeded
+from made_cells import CELLS, CPU, build, equations, maker, seeded, with_options
+from omegaconf import OmegaConf
 
 from gru_bench.backends.loop import Loop
 from gru_bench.cells.base import Cell, Init
@@ -38,6 +40,14 @@ def test_a_step_is_its_equation(name: str) -> None:
             np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=1e-15, atol=1e-14)
 
 
+def test_equations_are_given_the_options_that_they_name() -> None:
+    def step(p: dict[str, Any], x: Any, h: Any, *, chrono_steps: int) -> tuple[Any, ...]:
+        return (p["W"] * x + h + chrono_steps,)
+
+    options = OmegaConf.create({"chrono_steps": 100, "init": "uniform"})
+    assert with_options(step, options)({"W": 2}, 3, 5) == (111,)
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_gradients_are_those_of_finite_differences(name: str) -> None:
     cell = build(name, input_size=2, hidden_size=3)
@@ -60,8 +70,10 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
 @pytest.mark.parametrize("name", CELLS)
 def test_the_docstring_says_what_a_reader_needs(name: str) -> None:
     text = inspect.getdoc(type(build(name))) or ""
-    for part in (".. math::", "Args:", "Shapes:", "Parameters: ", "Source: ", "tests/cells/test_cells.py"):
+    for part in (".. math::", "Args:", "Shapes:", "Parameters: ", "Source: "):
         assert part in text, f"{type(build(name)).__name__} lacks {part}"
+    for file in re.findall(r"\btests/[\w/.]*\w", text):
+        assert (REPOSITORY / file).exists(), f"{type(build(name)).__name__} names {file}, which is not there"
     arguments = [
         parameter.name
         for parameter in inspect.signature(type(build(name))).parameters.values()
@@ -95,7 +107,8 @@ def test_the_declarations_fit_the_tensors(name: str) -> None:
     assert [gate for gate in cell.gates if gate in recurrent] == list(recurrent)
     assert [p.shape for key, p in cell.named_parameters() if key == "U"] == [(len(recurrent) * 5, 5)] * bool(recurrent)
     assert len(set(cell.gates)) == len(cell.gates)
-    assert build(cell.family).family == cell.family  # each family is stood for by its reference cell
+    assert cell.family in CELLS, f"family {cell.family!r}: must be the name of a cell, which then stands for its family"
+    assert build(cell.family).family == cell.family, f"cell={cell.family} must be of the family of its own name"
     assert [tuple(s.shape) for s in cell.initial_state(2)] == [(2, 5)] * len(cell.states)
     assert all((s == 0).all() for s in cell.initial_state(2))
 

@@ -16,7 +16,7 @@ from conftest import REPOSITORY, yaml_names
 from rendering import write
 
 from gru_bench.commands import cli
-from gru_bench.report.header import Made, header
+from gru_bench.report.header import Made, footer, header
 from gru_bench.report.markdown import Section
 from gru_bench.report.table_files import BOOKTABS
 from gru_bench.report.view import View
@@ -29,6 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:D
 Command = Callable[..., int]
 GOLDEN = REPOSITORY / "tests" / "golden"
 PAGES = ("report.md", "details.md")
+FOOT = "\n\nEvidence, on a page of its own:"
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -37,8 +38,8 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def by_section(markdown: str) -> dict[str, str]:
-    """The head, under an empty title, and each section's text by its title."""
-    head, *rest = f"\n{markdown}".split("\n## ")
+    """The head, under an empty title, and each section's text by its title; without the foot, which lists sections."""
+    head, *rest = f"\n{markdown.partition(FOOT)[0]}".split("\n## ")
     return {"": head} | {title: body.rstrip() for title, _, body in (part.partition("\n") for part in rest)}
 
 
@@ -119,10 +120,10 @@ def test_a_folder_of_something_else_keeps_its_files(tmp_path: Path) -> None:
         ({"experiment": None, "sweep": None}, "gru-bench report sweep=5eeb"),
     ],
 )
-def test_the_header_says_how_to_make_it_again(select: dict[str, str | None], command: str) -> None:
-    text = header(View(frames.small()), Made(select))
-    assert f"`{command}`" in text
-    assert "3 finished, 1 failed, 1 missing; 3 seeds" in text
+def test_the_foot_says_how_to_make_it_again(select: dict[str, str | None], command: str) -> None:
+    view, made = View(frames.small()), Made(select)
+    assert footer(view, made) == f"Made by `{command}`."
+    assert "3 finished, 1 failed, 1 missing; 3 seeds" in header(view, made)
 
 
 def test_the_head_asks_the_question_and_leaves_ids_to_the_end(tmp_path: Path) -> None:

@@ -143,15 +143,25 @@ def test_the_order_of_the_stored_rows_changes_nothing() -> None:
     assert one.markdown == other.markdown
 
 
-def test_all_that_is_drawn_is_drawn_on_one_scale() -> None:
+def test_the_figure_has_one_mark_for_each_cell_on_each_backend() -> None:
+    """And no shape: each has its number in the table."""
     (place,) = benchmarks.places_of(frame(document()))
-    figure = benchmarks.draw([place], place)
+    figure = benchmarks.draw(place)
     assert figure is not None
-    axes = [ax for ax in figure.axes if ax.get_visible() and ax.get_title(loc="left")]
-    assert [ax.get_title(loc="left") for ax in axes] == list(CELLS)
-    assert len({ax.get_xlim() for ax in axes}) == 1
-    assert axes[0].get_ylabel() == "shape: time steps x sequences (x inputs) x hidden size"
-    assert all(ax.get_xscale() == "log" for ax in axes)
+    (ax,) = figure.axes
+    backends = [label.get_text() for label in ax.get_yticklabels()]
+    assert backends == sorted({backend for _, backend in place.rows} - {"vendor"})
+    drawn = [key for key in place.rows if key[1] != "vendor" and benchmarks.average_ratio(place, *key)[0]]
+    assert len(ax.containers) == len(drawn) <= len(CELLS) * len(backends)
+    at = sorted(container.lines[0].get_xdata()[0] for container in ax.containers)  # type: ignore[attr-defined]
+    assert at == pytest.approx(sorted(benchmarks.average_ratio(place, *key)[0] or 0 for key in drawn))
+    assert ax.get_xscale() == "log"
+
+
+def test_a_shape_is_explained_where_it_is_first_read() -> None:
+    markdown = render("kernels", results_on(bench=frame(document()))).markdown
+    first = markdown.index("35x20x200")
+    assert markdown[first:].startswith("35x20x200: 35 time steps of 20 sequences at hidden size 200")
 
 
 # from the JSON through the store

@@ -71,3 +71,11 @@ def test_one_hidden_size_is_claimed_only_where_it_is_true(
     text = render("limits", frames.make_results(rows, [])).markdown
     assert sentence in text
     assert other not in text
+
+
+def test_it_says_on_which_machines_the_scores_come_out_the_same() -> None:
+    here = "Repeated on the same kind of CPU the scores come out the same. Another kind of CPU"
+    assert here in render("limits", frames.small()).markdown
+    text = render("limits", with_facts(frames.small(), device="cuda")).markdown
+    assert "Another kind of GPU" in text
+    assert "come out the same" not in text

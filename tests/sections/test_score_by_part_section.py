@@ -205,3 +205,21 @@ def test_no_column_stands_on_fewer_examples_than_asked(sizes: dict[int, int]) ->
     shown = [int(n.replace(",", "")) for n in found.get("test examples (n)", [])]
     assert all(n >= 30 for n in shown)
     assert len(shown) == len(found.get("cell", []))
+
+
+def test_a_guess_far_from_all_scores_is_an_arrow_and_does_not_press_them_together() -> None:
+    slices = {"1": 9.0, "2": 9.5, "3": 9.2}
+    for guess, far in ((8.5, False), (1.0, True)):
+        found = with_values(
+            sliced(slices),
+            *(
+                frames.value_row(run, "test", "trivial_mse", guess, slice="attractors", slice_value=value)
+                for run in (f"adding-{cell}-{seed}" for cell in ("lstm", "gru") for seed in (0, 1))
+                for value in slices
+            ),
+        )
+        lengths = {"slices": ["attractors"], "mergeable": ["mse"]}
+        for name, options in (("score_by_part", OPTIONS), ("score_by_length", lengths)):
+            (ax,) = render(name, found, **options).figures[name].axes
+            assert (ax.get_ylim()[0] > 5) == far or not far
+            assert [text.get_text() for text in ax.texts] == (["guess 1.00 ↓"] if far else [])

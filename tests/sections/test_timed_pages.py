@@ -10,7 +10,7 @@ from made_timings import PAIRS, timing
 from rendering import NAMES, SELECT, node, render
 
 from gru_bench.report.files import write
-from gru_bench.report.header import Made, header
+from gru_bench.report.header import Made, footer, header
 from gru_bench.report.markdown import Section
 from gru_bench.report.pages import DETAILS, PAGES, pages
 from gru_bench.report.view import View
@@ -94,7 +94,9 @@ def test_the_head_says_what_was_timed_and_where() -> None:
     assert "training step, batch inference, streaming, whole sequence by length; layers alone" in text
     assert "CPU of machine `ab12cd34`, float32, 1 thread" in text
     assert "1 pair could not be timed" in text
-    assert "`gru-bench report experiment=regimes`" in text
+    assert "`gru-bench report experiment=regimes`" in footer(
+        View(grid()), Made({"experiment": "regimes", "sweep": None})
+    )
     failed = made_timings.alone([timing() | {"status": "failed", "ratio": None}])
     assert "No pair was timed" in header(View(failed), Made({"experiment": "regimes", "sweep": None}))
 
