@@ -19,7 +19,7 @@ from gru_bench.run.facts import facts_before, facts_of_sweep
 from gru_bench.run.known import Known
 from gru_bench.run.launch import Sweep
 from gru_bench.run.plan import ADHOC
-from gru_bench.store.schema import GROUP_LABEL, JOB, ROUND, SOURCE_NAME, SOURCE_TYPE
+from gru_bench.store.schema import GROUP_LABEL, JOB, ROUND, SOURCE_KIND, SOURCE_NAME, SOURCE_TYPE
 from gru_bench.store.write import Store
 from gru_bench.tasks.base import Task
 from gru_bench.training.trainer import Trainer
@@ -67,7 +67,7 @@ class Request:
     def group_label(self) -> str:
         """What sets it apart from other runs of its sweep, but the seed: the cell first, since the UI cuts names."""
         short = [text.partition("=")[0].rpartition(".")[2] + "=" + text.partition("=")[2] for text in self.overrides]
-        return " ".join([self.choices["cell"], self.choices["task"], *short])
+        return ", ".join([self.choices["cell"], self.choices["task"], *short])
 
     @property
     def experiment(self) -> str:
@@ -79,7 +79,7 @@ class Request:
         """What is known of the run before its config is checked."""
         tags = {key: self.choices[key] for key in ("cell", "task", "backend", "budget")}
         tags["seed"] = str(self.config.seed)
-        tags |= {SOURCE_NAME: self.command, SOURCE_TYPE: "LOCAL", GROUP_LABEL: self.group_label}
+        tags |= {SOURCE_NAME: self.command, SOURCE_TYPE: SOURCE_KIND, GROUP_LABEL: self.group_label}
         if self.number is not None:
             tags[JOB] = str(self.number)
         if self.sweep is not None and self.sweep.round is not None:

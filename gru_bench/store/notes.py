@@ -44,7 +44,7 @@ def placed(before: str, mark: str, text: str, *, first: bool = False) -> str:
         first: Whether it comes before all others.
     """
     ours = f"{mark} {' '.join(text.split())}"
-    parts = [part for part in before.split("\n\n") if part]
+    parts = [part for part in re.split(r"\n{2,}", before.strip("\n")) if part]
     places = [place for place, part in enumerate(parts) if part.startswith(mark)]
     others = [part for part in parts if not part.startswith(mark)]
     others.insert(0 if first else places[0] if places else len(others), ours)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gru_bench.store.notes import Values, escaped
-from gru_bench.store.schema import EXAMPLES_TABLE, SPLITS, VALUES_FILE
+from gru_bench.store.schema import EXAMPLES_TABLE, SPLITS, TRIVIAL, VALUES_FILE
 
 PREVIEW_FILE = "preview.md"
 MOST_PARTS, MOST_EXAMPLES = 60, 20
@@ -18,8 +18,8 @@ def preview(values: Values, examples: Mapping[str, Sequence[Any]]) -> str:
         values: What the run measured.
         examples: The first rows of its table of test examples, by column; empty where it has none.
     """
-    order = {name: place for place, name in enumerate(SPLITS)}
-    rows = sorted(values.items(), key=lambda item: order.get(item[0][0], len(order)))
+    order = {name: place for place, name in enumerate(SPLITS)} | {"test": -1}
+    rows = sorted(values.items(), key=lambda item: (order.get(item[0][0], len(order)), item[0][1].startswith(TRIVIAL)))
     whole = [(split, metric, value, unit) for (split, metric, part, _), (value, unit, _) in rows if not part]
     parts = [
         (split, metric, f"{name} {of}", value, unit) for (split, metric, name, of), (value, unit, _) in rows if name

@@ -12,6 +12,9 @@ from gru_bench.store.schema import GROUP_LABEL
 UI_VIEW_KEY = "gru_bench"
 UI_VIEW_TAG = f"mlflow.sharedViewState.{UI_VIEW_KEY}"
 
+ENDED = "how training ended"
+"""The section of ``ONCE``, which would stand among the curves of ``train`` otherwise."""
+ONCE = ("train/steps", "train/best_step", "train/epochs")
 COLUMNS = ("cell", "task", "seed", "hidden_size", "num_parameters")
 
 
@@ -35,13 +38,15 @@ def group_params(planned: Iterable[dict[str, str]]) -> list[str]:
 def view_state(params: list[str]) -> str:
     """The view as the JSON that the UI reads. The UI adds one chart per metric to the section before the ``/``.
 
-    Speed is folded away: it is not to be compared between the runs of a sweep.
+    Numbers of which a run has one are folded away, below scores and curves; speed, too, since it is not to be compared
+    between the runs of a sweep.
 
     Args:
         params: By which runs are grouped; none for their labels.
     """
     groups = [{"mode": "param", "groupByData": name} for name in params]
-    sections = {"test": True, "valid": True, "train": True, "speed": False, "memory": False}
+    sections = {"test": True, "valid": True, "train": True, ENDED: False, "speed": False, "memory": False}
+    bar = {"type": "BAR", "metricSectionId": ENDED, "runsCountToCompare": 10, "isGenerated": True, "deleted": False}
     return json.dumps(
         {
             "groupBy": {
@@ -51,7 +56,7 @@ def view_state(params: list[str]) -> str:
             "runsHiddenMode": "SHOW_ALL",
             "selectedColumns": [f"params.`{name}`" for name in COLUMNS],
             "isAccordionReordered": True,
-            "compareRunCharts": [],
+            "compareRunCharts": [bar | {"uuid": metric, "metricKey": metric} for metric in ONCE],
             "compareRunSections": [
                 {"uuid": name, "name": name, "display": display, "isReordered": True, "isGenerated": True, "columns": 2}
                 for name, display in sections.items()

@@ -33,6 +33,7 @@ from gru_bench.store.schema import (
     PARENT,
     PLANNED_FILE,
     RUN_KIND,
+    SOURCE_KIND,
     SOURCE_NAME,
     SOURCE_TYPE,
     STATUS,
@@ -140,7 +141,7 @@ class Store:
             experiment_id = self._courier.find_experiment(client, experiment)
             tags = {KIND: SWEEP_KIND, OWNER: owner(), BEAT: f"{time.time():.0f}"} | ({SWEEP_KEY: key} if key else {})
             command = f"gru-bench train -m {params.get('overrides', '')}".strip()
-            tags |= {SOURCE_NAME: clean(command)[:LONGEST_COMMAND], SOURCE_TYPE: "LOCAL"}
+            tags |= {SOURCE_NAME: clean(command)[:LONGEST_COMMAND], SOURCE_TYPE: SOURCE_KIND}
             sweep_id = client.create_run(experiment_id, tags=tags, run_name=f"{experiment} sweep").info.run_id
             client.log_text(sweep_id, json.dumps(clean(planned), indent=1), PLANNED_FILE)
             log_facts(client, sweep_id, params, SWEEP_KIND)
