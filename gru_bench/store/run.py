@@ -146,7 +146,7 @@ class Run:
             self.table(Path(CURVES_FILE).stem, in_columns(self._curves, CURVE_COLUMNS))
             self.table(Path(VALUES_FILE).stem, in_columns(values, VALUE_COLUMNS))
             if self._kind == RUN_KIND:
-                facts = self._package.about.tags | self._outbox.given
+                facts = self._package.about.tags | dict(self._outbox.given)
                 self._outbox.tag(NOTE, of_run(facts, self._values, tag, for_people(reason)))
                 self.text(PREVIEW_FILE, preview(self._values, self._first_examples))
             if error is not None:

@@ -116,4 +116,4 @@ def test_the_printed_link(page: Any, link: str) -> None:
     page.get_by_text("(0d8cf5b48b9b7328)").first.wait_for(timeout=WAIT_MS)
     page.get_by_text("the trivial guess 0.1667 (lower is better)").first.wait_for(timeout=WAIT_MS)
     page.goto(f"{address}/artifacts/preview.md")
-    page.locator("td", has_text="<b>no</b> | cell").wait_for(timeout=WAIT_MS)
+    page.get_by_text("<b>no</b> | cell", exact=True).wait_for(timeout=WAIT_MS)
