@@ -17,6 +17,7 @@ from gru_bench.config.running import Only
 from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
 from gru_bench.redact import without_secrets
+from gru_bench.run.engines import is_elsewhere, refuse_missing
 from gru_bench.run.launch import Launch, Opened, Sweep, current_launch, launch_here
 from gru_bench.run.plan import OWN_SWEEPER, as_overrides, check_values, keys_of, list_plan, make_plan, varied
 from gru_bench.run.resume import Left, alone, code_now, left_of, sweep_key, to_go_on_with
@@ -86,7 +87,7 @@ def threads_of(config: DictConfig) -> int | None:
     Raises:
         UserError: Workers that are no number.
     """
-    if config.get("threads") != "auto":
+    if config.get("threads") != "auto" or is_elsewhere(config.hydra.launcher):
         return None
     from gru_bench.measure.threads import num_workers
     from gru_bench.run.cores import decide_threads
@@ -105,6 +106,7 @@ def plan_sweep(config: DictConfig, launch: Launch) -> None:
         SystemExit: All jobs are done.
     """
     until, only = check_until(config), check_running(config).only
+    refuse_missing(config.hydra.launcher)
     own = config.hydra.sweeper._target_.endswith(OWN_SWEEPER)
     if until.until is not None and not own:
         raise UserError(f"until={until.until}: not with hydra/sweeper={config.hydra.sweeper._target_}; valid: rounds")
