@@ -28,6 +28,9 @@ from gru_bench.store.signals import deferred_signals
 from gru_bench.store.spool import End, Package, now_ms
 from gru_bench.store.tables import in_columns, write_parquet
 
+SERVERS = ("http", "databricks")
+"""How the URI of a store begins that gets no preview: each file more is a request more, and takes some 20 ms."""
+
 
 class Run:
     """What one run writes. All of it is kept in memory until :meth:`flush` or the end.
@@ -148,7 +151,8 @@ class Run:
             if self._kind == RUN_KIND:
                 facts = self._package.about.tags | dict(self._outbox.given)
                 self._outbox.tag(NOTE, of_run(facts, self._values, tag, for_people(reason)))
-                self.text(PREVIEW_FILE, preview(self._values, self._first_examples))
+                if not self._courier.uri.startswith(SERVERS):
+                    self.text(PREVIEW_FILE, preview(self._values, self._first_examples))
             if error is not None:
                 self.text(TRACEBACK_FILE, for_people("".join(traceback.format_exception(error))))
             problem: Exception | None = None

@@ -191,6 +191,7 @@ def check(faults: dict[int, str], later: dict[int, str]) -> None:
         one_process(courier_of(undisturbed, monkeypatch), [])
         assert next(undisturbed.calls) == CALLS
         expected = {run["name"]: contents(run) for run in undisturbed.runs.values()}
+        assert not any("preview.md" in run["files"] for run in undisturbed.runs.values())  # a request more
         assert [run["datasets"] for run in undisturbed.runs.values()] == [
             {("adding", "rows of a")},
             {("adding", "rows of b")},
