@@ -50,6 +50,7 @@ def described(store: Store, run_id: str) -> str:
 
 def test_a_run_names_its_data_its_source_and_what_it_was(store: Store) -> None:
     run = store.client.get_run(one_run(store, "a", measured))
+    assert run.inputs is not None
     given_data = run.inputs.dataset_inputs[0]
     assert (given_data.dataset.name, given_data.dataset.digest) == ("adding", "f" * 36)
     assert (given_data.dataset.source, given_data.dataset.profile) == ('{"uri": "adding/1"}', '{"rows": "40"}')
@@ -100,6 +101,7 @@ def test_a_server_that_keeps_no_datasets_costs_no_run(store: Store, monkeypatch:
     monkeypatch.setattr(store.client, "log_inputs", refuse)
     run = store.client.get_run(one_run(store, "a", measured))
     assert (run.info.status, run.data.metrics["test/mse"]) == ("FINISHED", 0.125)
+    assert run.inputs is not None
     assert not run.inputs.dataset_inputs
 
 
