@@ -195,7 +195,7 @@ def serve(uri: str, host: str, number: int, paths: dict[str, str], further: str 
         print()
         for name, path in paths.items():  # first, since the plain address opens a page that has nothing to do with runs
             print(f"{name}: {address}{path}")
-        print(f"MLflow UI: {address}")
+        print(f"MLflow's own start page: {address}")
         print("Ctrl-C ends it.", flush=True)
         return 1 if server.wait() else 0
     except KeyboardInterrupt:

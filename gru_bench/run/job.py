@@ -1,5 +1,6 @@
 """One job before it trains: what was asked for, what it will be, and every check for a user's mistake."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from gru_bench.run.facts import facts_before, facts_of_sweep
 from gru_bench.run.known import Known
 from gru_bench.run.launch import Sweep
 from gru_bench.run.plan import ADHOC
-from gru_bench.store.schema import JOB, ROUND
+from gru_bench.store.schema import GROUP_LABEL, JOB, ROUND, SOURCE_KIND, SOURCE_NAME, SOURCE_TYPE
 from gru_bench.store.write import Store
 from gru_bench.tasks.base import Task
 from gru_bench.training.trainer import Trainer
@@ -34,6 +35,7 @@ class Request:
         overrides: What makes this job differ from the others, as ``key=value``.
         number: Number of the job within its sweep, from 0; None for a single run.
         sweep: None for a single run.
+        command: What runs it by itself.
     """
 
     config: DictConfig
@@ -41,6 +43,7 @@ class Request:
     overrides: Sequence[str] = ()
     number: int | None = None
     sweep: Sweep | None = None
+    command: str = "gru-bench train"
 
     @property
     def alone(self) -> bool:
@@ -61,6 +64,12 @@ class Request:
         return " ".join([f"[{self.number + 1}{of}]", self.name, *self.overrides])
 
     @property
+    def group_label(self) -> str:
+        """What sets it apart from other runs of its sweep, but the seed: the cell first, since the UI cuts names."""
+        short = [text.partition("=")[0].rpartition(".")[2] + "=" + text.partition("=")[2] for text in self.overrides]
+        return ", ".join([self.choices["cell"], self.choices["task"], *short])
+
+    @property
     def experiment(self) -> str:
         """The experiment that the run belongs to."""
         return self.choices.get("experiment", ADHOC)
@@ -70,6 +79,7 @@ class Request:
         """What is known of the run before its config is checked."""
         tags = {key: self.choices[key] for key in ("cell", "task", "backend", "budget")}
         tags["seed"] = str(self.config.seed)
+        tags |= {SOURCE_NAME: self.command, SOURCE_TYPE: SOURCE_KIND, GROUP_LABEL: self.group_label}
         if self.number is not None:
             tags[JOB] = str(self.number)
         if self.sweep is not None and self.sweep.round is not None:
@@ -104,12 +114,16 @@ def request(config: DictConfig, sweep: Sweep | None) -> Request:
     """
     hydra = HydraConfig.get()
     choices = {key: str(value) for key, value in hydra.runtime.choices.items() if value is not None}
+    # where the results go is no part of what ran
+    given = [text for text in hydra.overrides.task if not text.lstrip("+~").startswith("tracking")]
+    command = shlex.join(["gru-bench", "train", *given])
     if hydra.mode != RunMode.MULTIRUN:
-        return Request(config, choices)
+        return Request(config, choices, command=command)
     varied = sweep.varied if sweep else frozenset()
     overrides = [text for text in hydra.overrides.task if text.split("=")[0] in varied]
     number = hydra.job.num
-    return Request(config, choices, overrides, sweep.numbers.get(number, number) if sweep else number, sweep)
+    number = sweep.numbers.get(number, number) if sweep else number
+    return Request(config, choices, overrides, number, sweep, command)
 
 
 @dataclass(frozen=True)

@@ -93,11 +93,11 @@ class Recorder:
             self.run.text(DATA_FILE, yaml.safe_dump(clean(found), sort_keys=False, allow_unicode=True))
         self.trivial = known.trivial
         for name, value in self.trivial.items():
-            self._value("test", f"trivial_{name}", value, name)
+            self._value("test", f"trivial_{name}", value, name, charted=False)
         for part in known.trivial_slices:
             self._part(f"trivial_{part.metric}", part)
         for memory in known.memory_scores:
-            self._value("test", f"{memory.name}_{self.task.primary}", memory.scored, self.task.primary)
+            self._value("test", f"{memory.name}_{self.task.primary}", memory.scored, self.task.primary, charted=False)
             for part in memory.slices:
                 self._part(f"{memory.name}_{part.metric}", part)
 
@@ -276,9 +276,10 @@ class Recorder:
     def _probe_seconds(self) -> None:
         self.run.value("probe", "probe_s", self.probe_s, unit="s", higher_is_better=None)
 
-    def _value(self, split: str, name: str, value: float, metric_name: str) -> None:
+    def _value(self, split: str, name: str, value: float, metric_name: str, *, charted: bool = True) -> None:
         metric = self.units[metric_name]
-        self.run.value(split, name, value, unit=metric.unit, higher_is_better=metric.higher_is_better)
+        better = metric.higher_is_better
+        self.run.value(split, name, value, unit=metric.unit, higher_is_better=better, charted=charted)
 
     def _part(self, name: str, part: SliceScore) -> None:
         metric = self.units[part.metric]

@@ -7,6 +7,8 @@ from gru_bench.errors import UserError
 from gru_bench.store.connect import artifact_root, connect, one_line, python_command, without_password
 from gru_bench.store.find import local_folder
 from gru_bench.store.line import is_away
+from gru_bench.store.notes import NOTE, OF_EXPERIMENT, of_experiment, placed
+from gru_bench.store.schema import BENCH_EXPERIMENT
 from gru_bench.store.ui_view import UI_VIEW_TAG, view_state
 
 if TYPE_CHECKING:
@@ -25,7 +27,9 @@ def find_experiment(client: "MlflowClient", uri: str, name: str) -> str:
     if found is None:
         root = artifact_root(uri)
         location = None if root is None else root.as_uri()
-        tags = {UI_VIEW_TAG: view_state(["cell", "task"])}
+        tags = {UI_VIEW_TAG: view_state([])}
+        if name != BENCH_EXPERIMENT:
+            tags[NOTE] = placed("", OF_EXPERIMENT, of_experiment(name))
         try:
             return client.create_experiment(name, artifact_location=location, tags=tags)
         except MlflowException as error:

@@ -66,6 +66,15 @@ class Outbox:
         self._parcel.params |= params
         self._parcel.tags |= tags
 
+    @property
+    def given(self) -> Mapping[str, str]:
+        """All params so far, sent or not."""
+        return self._given
+
+    def tag(self, name: str, text: str) -> None:
+        """Keep a tag that is no fact."""
+        self._parcel.tags[name] = text
+
     def point(self, key: str, step: int, value: float) -> None:
         """Keep one point of a metric."""
         # MLflow turns infinity into 1.8e308, which no chart survives

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from gru_bench.errors import UserError
 from gru_bench.store.connect import absolute_uri, connect, one_line
+from gru_bench.store.notes import NOTE as NOTE
+from gru_bench.store.notes import placed
 from gru_bench.store.read import Results
 from gru_bench.store.schema import KIND, SWEEP_KIND
 from gru_bench.store.source import Client, StoredRun
@@ -19,8 +21,6 @@ PLACE = "report"
 """Folder among the artifacts of the sweep's parent."""
 FILES = ("report.md", "details.md", "report.html", "results.csv", "timings.csv", "figures", "tables")
 """What a report may consist of; the folder that it was written to may hold a user's own files."""
-NOTE = "mlflow.note.content"
-"""MLflow's tag of an experiment's description, as markdown."""
 OURS = "**Verdict.**"
 """How our paragraph of the description begins."""
 
@@ -76,7 +76,6 @@ def upload(client: "MlflowClient", sweep: StoredRun, folder: Path) -> None:
 def describe(client: "MlflowClient", sweep: StoredRun, sentence: str) -> None:
     """Write the verdict into the description of the experiment; what somebody else wrote there stays."""
     before = client.get_experiment(sweep.experiment_id).tags.get(NOTE, "")
-    others = [text for text in before.split("\n\n") if text and not text.startswith(OURS)]
     link = f"#/experiments/{sweep.experiment_id}/runs/{sweep.run_id}/artifacts/{PLACE}/report.md"
-    ours = f"{OURS} {' '.join(sentence.split())} [The whole report]({link})"
-    client.set_experiment_tag(sweep.experiment_id, NOTE, "\n\n".join([ours, *others]))
+    described = placed(before, OURS, f"{sentence} [The whole report]({link})", first=True)
+    client.set_experiment_tag(sweep.experiment_id, NOTE, described)

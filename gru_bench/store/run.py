@@ -9,12 +9,17 @@ from typing import Any
 from gru_bench.store.connect import one_line
 from gru_bench.store.courier import Courier
 from gru_bench.store.ending import how_it_ended
+from gru_bench.store.notes import NOTE, of_run
 from gru_bench.store.outbox import Outbox, Write
+from gru_bench.store.preview import MOST_EXAMPLES, PREVIEW_FILE, preview
 from gru_bench.store.private import clean, for_people
 from gru_bench.store.schema import (
     BEST,
     CURVE_COLUMNS,
     CURVES_FILE,
+    EXAMPLES_TABLE,
+    GUESS,
+    RUN_KIND,
     TRACEBACK_FILE,
     VALUE_COLUMNS,
     VALUES_FILE,
@@ -22,6 +27,9 @@ from gru_bench.store.schema import (
 from gru_bench.store.signals import deferred_signals
 from gru_bench.store.spool import End, Package, now_ms
 from gru_bench.store.tables import in_columns, write_parquet
+
+SERVERS = ("http", "databricks")
+"""How the URI of a store begins that gets no preview: each file more is a request more, and takes some 20 ms."""
 
 
 class Run:
@@ -34,11 +42,12 @@ class Run:
     """
 
     def __init__(self, courier: Courier, package: Package, kind: str) -> None:
-        self._courier, self._package = courier, package
+        self._courier, self._package, self._kind = courier, package, kind
         self._outbox = Outbox(package.about.name, kind)
         self._curves: list[tuple[str, int, float]] = []
         self._curve_names: set[str] = set()
         self._values: dict[tuple[str, str, str, str], tuple[float, str, bool | None]] = {}
+        self._first_examples: dict[str, list[Any]] = {}
 
     @property
     def run_id(self) -> str:
@@ -73,6 +82,7 @@ class Run:
         higher_is_better: bool | None,
         slice: str = "",
         slice_value: str = "",
+        charted: bool = True,
     ) -> None:
         """One measured number. Given again for the same name, the last one counts.
 
@@ -84,9 +94,14 @@ class Run:
             higher_is_better: None where neither is better.
             slice: By what the split was cut, such as ``length``; nothing for the whole. Slices are not MLflow metrics.
             slice_value: Which part.
+            charted: Whether it is one of MLflow's metrics. What follows from the data is a param instead: it is the
+                same for all runs, and takes one value only.
         """
         self._values[split, metric, slice, slice_value] = (float(value), unit, higher_is_better)
-        if not slice:
+        if not charted:
+            if not slice:
+                self._outbox.facts({f"{GUESS}{metric}": float(value)})
+        elif not slice:
             key = f"{split}/{metric}"
             if key in self._curve_names:
                 key = f"{split}/{BEST}{metric}"
@@ -111,6 +126,8 @@ class Run:
     def table(self, name: str, columns: dict[str, list[Any]]) -> None:
         """Equally long columns as the artifact ``NAME.parquet``."""
         self._outbox.file(f"{name}.parquet", lambda path: write_parquet(path, columns))
+        if name == EXAMPLES_TABLE:
+            self._first_examples = {column: entries[:MOST_EXAMPLES] for column, entries in columns.items()}
 
     def text(self, name: str, text: str) -> None:
         """A text file as an artifact."""
@@ -131,6 +148,11 @@ class Run:
             values = [(*key, *entry) for key, entry in self._values.items()]
             self.table(Path(CURVES_FILE).stem, in_columns(self._curves, CURVE_COLUMNS))
             self.table(Path(VALUES_FILE).stem, in_columns(values, VALUE_COLUMNS))
+            if self._kind == RUN_KIND:
+                facts = self._package.about.tags | dict(self._outbox.given)
+                self._outbox.tag(NOTE, of_run(facts, self._values, tag, for_people(reason)))
+                if not self._courier.uri.startswith(SERVERS):
+                    self.text(PREVIEW_FILE, preview(self._values, self._first_examples))
             if error is not None:
                 self.text(TRACEBACK_FILE, for_people("".join(traceback.format_exception(error))))
             problem: Exception | None = None

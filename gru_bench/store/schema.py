@@ -33,6 +33,12 @@ DELIVERY = "gru_bench.delivery"
 """Drawn by the writer before MLflow knows of the run: what is delivered twice is found by it."""
 SWEEP_KEY = "gru_bench.sweep_key"
 """Of a sweep: digest of what it plans. The same command goes on with the same sweep."""
+GROUP_LABEL = "gru_bench.label"
+"""Cell, task and what else sets a run apart from others of its sweep, but the seed: by it the UI groups runs."""
+SOURCE_NAME, SOURCE_TYPE, SOURCE_COMMIT = "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit"
+"""MLflow's own: the command, what kind of thing that is, and the commit of the code."""
+SOURCE_KIND = "JOB"
+"""Value of ``SOURCE_TYPE``: of a ``LOCAL`` source the UI shows what follows the last ``/`` alone."""
 
 RUN_KIND, SWEEP_KIND, BENCH_KIND, TIMING_KIND = "run", "sweep", "bench", "timing"
 """Values of the tag ``KIND``; only runs are rows of a report."""
@@ -77,10 +83,17 @@ FAMILIES = ("rnn", "lstm", "gru")
 """The order of families in tables; a family is represented by its reference cell of the same name."""
 
 ENVIRONMENT = "env_"
-FREE_FAMILIES = ("config.", "data.", ENVIRONMENT)
+DATA_FACTS = "data."
+GUESS = "data.guess."
+"""Prefix of the params that hold what guesses score which look at no input, or have a given memory: they follow from
+the data, and as metrics MLflow would chart them first. After it comes the metric's name, as in values.parquet."""
+FINGERPRINT = "data_fingerprint"
+"""The fact with which MLflow's own dataset of a run is written."""
+FREE_FAMILIES = ("config.", DATA_FACTS, ENVIRONMENT)
 """Prefixes of names that need no declaration: the resolved config, facts of the data, and the environment.
 
-``config.*`` is read for the fact ``settings`` alone, ``data.*`` not at all, and ``env_*`` as columns of text.
+``config.*`` is read for the fact ``settings`` alone, ``env_*`` as columns of text, and of ``data.*`` nothing but the
+guesses' scores of a run that wrote no values.parquet.
 """
 
 
@@ -185,7 +198,7 @@ RUN_FACTS: dict[str, Fact] = by_name(
     # how it ended, and from which code
     Fact("status", TEXT, "finished, failed, killed, unsupported, running or missing", param=False, example="finished"),
     Fact("error", TEXT, "why it did not finish, in a line", tag=ERROR, param=False),
-    Fact("git_commit", TEXT, "commit of the code", example="0123456789abcdef"),
+    Fact("git_commit", TEXT, "commit of the code", tag=SOURCE_COMMIT, example="0123456789abcdef"),
     Fact("dirty", TRUTH, "whether files differed from that commit", example=False),
     # what was measured, and against what
     Fact("primary_metric", TEXT, "the metric that the task is judged by", example="mse"),

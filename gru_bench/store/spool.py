@@ -27,10 +27,11 @@ from gru_bench.cache_dir import replace_text
 from gru_bench.process import owner
 from gru_bench.store.connect import one_line
 from gru_bench.store.connect import spool_folder as spool_folder
+from gru_bench.store.dataset import log_dataset
 from gru_bench.store.line import StoreAway, is_away
 from gru_bench.store.outbox import Parcel, Write, send_parcels
 from gru_bench.store.private import clean, for_people
-from gru_bench.store.schema import BEAT, DELIVERY, ERROR, OWNER, STATUS
+from gru_bench.store.schema import BEAT, DELIVERY, ERROR, FINGERPRINT, OWNER, STATUS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -269,7 +270,11 @@ class Package:
 
     def _send_parcels(self, client: "MlflowClient") -> None:
         upto = len(self._parcels)
-        send_parcels(client, self.about.run_id, self._parcels[self._sent : upto])
+        new = self._parcels[self._sent : upto]
+        send_parcels(client, self.about.run_id, new)
+        if any(FINGERPRINT in parcel.params for parcel in new):  # with all facts that it is told by
+            params = {name: text for parcel in self._parcels[:upto] for name, text in parcel.params.items()}
+            log_dataset(client, self.about.run_id, params)
         self._sent = upto
 
     def _send_files(self, client: "MlflowClient") -> None:

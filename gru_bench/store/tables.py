@@ -16,6 +16,7 @@ from gru_bench.store.schema import (
     BEST,
     CURVE_COLUMNS,
     CURVES_FILE,
+    GUESS,
     INTEGER,
     NUMBER,
     SPLITS,
@@ -149,6 +150,8 @@ def from_history(source: Source, run: StoredRun) -> tuple[pyarrow.Table, pyarrow
     values: Rows = []
     curves: Rows = []
     params, metrics = run.params, source.history(run.run_id)
+    guesses = {f"test/{name.removeprefix(GUESS)}": text for name, text in params.items() if name.startswith(GUESS)}
+    metrics = {key: (float(text), []) for key, text in guesses.items()} | metrics
     for key, (value, points) in sorted(metrics.items()):
         split, _, metric = key.partition("/")
         renamed = metric.startswith(BEST) and f"{split}/{metric.removeprefix(BEST)}" in metrics

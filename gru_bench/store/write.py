@@ -19,6 +19,7 @@ from gru_bench.store.facts import log_facts
 from gru_bench.store.find import read_planned, run_error, run_status, standing, sweep_runs
 from gru_bench.store.left import are_being_sent, forget_sweep, keep_sweep, left_sweeps
 from gru_bench.store.line import StoreAway
+from gru_bench.store.notes import LONGEST_COMMAND, NOTE, OF_EXPERIMENT, OF_SWEEP, of_experiment, of_sweep, placed
 from gru_bench.store.private import clean
 from gru_bench.store.reap import LOST as LOST
 from gru_bench.store.reap import reap
@@ -32,6 +33,9 @@ from gru_bench.store.schema import (
     PARENT,
     PLANNED_FILE,
     RUN_KIND,
+    SOURCE_KIND,
+    SOURCE_NAME,
+    SOURCE_TYPE,
     STATUS,
     STATUSES,
     SWEEP,
@@ -136,10 +140,17 @@ class Store:
             nonlocal sweep_id
             experiment_id = self._courier.find_experiment(client, experiment)
             tags = {KIND: SWEEP_KIND, OWNER: owner(), BEAT: f"{time.time():.0f}"} | ({SWEEP_KEY: key} if key else {})
+            command = f"gru-bench train -m {params.get('overrides', '')}".strip()
+            tags |= {SOURCE_NAME: clean(command)[:LONGEST_COMMAND], SOURCE_TYPE: SOURCE_KIND}
             sweep_id = client.create_run(experiment_id, tags=tags, run_name=f"{experiment} sweep").info.run_id
             client.log_text(sweep_id, json.dumps(clean(planned), indent=1), PLANNED_FILE)
             log_facts(client, sweep_id, params, SWEEP_KIND)
+            described = of_sweep(sweep_id, planned, params.get("overrides", ""))
+            client.set_tag(sweep_id, NOTE, placed("", OF_SWEEP, described))
             client.set_experiment_tag(experiment_id, UI_VIEW_TAG, view_state(group_params(planned)))
+            before = client.get_experiment(experiment_id).tags.get(NOTE, "")
+            described = placed(before, OF_EXPERIMENT, of_experiment(experiment, planned))
+            client.set_experiment_tag(experiment_id, NOTE, described)
 
         try:
             self._courier.needed(opened)
@@ -163,10 +174,12 @@ class Store:
             client.set_tag(sweep_id, OWNER, owner())
             client.set_tag(sweep_id, BEAT, f"{time.time():.0f}")
             client.update_run(sweep_id, status="RUNNING")
-            tags = client.get_run(sweep_id).data.tags
+            data = client.get_run(sweep_id).data
             for name in (STATUS, ERROR):
-                if name in tags:
+                if name in data.tags:
                     client.delete_tag(sweep_id, name)
+            described = of_sweep(sweep_id, planned, data.params.get("overrides", ""))
+            client.set_tag(sweep_id, NOTE, placed(data.tags.get(NOTE, ""), OF_SWEEP, described))
             client.log_text(sweep_id, json.dumps(clean(planned), indent=1), PLANNED_FILE)
 
         self._courier.needed(reopened)
@@ -229,7 +242,8 @@ class Store:
             place = standing(status, run_error(run))
             if place >= best.get(number, (0, ""))[0]:  # of two that are equal the later one
                 best[number] = place, status
-        left = [job for job in read_planned(source, parent) if job["job"] not in best]
+        planned = read_planned(source, parent)
+        left = [job for job in planned if job["job"] not in best]
         stand_ins = self._statuses(parent.experiment_id, {job["run"] for job in left if "run" in job})
         counted = Counter(status for _, status in best.values())
         counted += Counter(stand_ins.get(job.get("run", ""), "missing") for job in left)
@@ -242,6 +256,10 @@ class Store:
             if ERROR in parent.tags:
                 client.delete_tag(sweep_id, ERROR)
             end_run(client, sweep_id, End(*ended, now_ms()))
+        before = parent.tags.get(NOTE, "")
+        described = placed(before, OF_SWEEP, of_sweep(sweep_id, planned, parent.params.get("overrides", ""), counts))
+        if described != before:
+            client.set_tag(sweep_id, NOTE, described)
         return counts
 
     def _statuses(self, experiment_id: str, run_ids: set[str]) -> dict[str, str]:

@@ -15,12 +15,15 @@ from stores import ENVIRONMENT, copy_store, one_run, plan
 
 from gru_bench.store.publish import publish
 from gru_bench.store.read import read
+from gru_bench.store.schema import GROUP_LABEL
 from gru_bench.store.write import Run, Store
 
 # MLflow 3.17 uses a loader strategy that SQLAlchemy 2.1 has deprecated
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
 SCORES = {"lstm": 0.25, "gru": 0.125}
+TASKS = ("adding", "copy_memory")
+LABELS = [f"{cell}, {task}" for cell in SCORES for task in TASKS]
 WAIT_MS = 60_000
 
 
@@ -37,12 +40,15 @@ def page() -> Iterator[Any]:
         browser.close()
 
 
-def measure(cell: str) -> Any:
+def measure(cell: str, task: str) -> Any:
     def inside(run: Run) -> None:
-        run.params({"cell": cell, "task": "adding", "primary_metric": "mse"})
+        run.params({"cell": cell, "task": task, "primary_metric": "mse", "data_fingerprint": "0d8cf5b48b9b7328"})
+        run.value("test", "trivial_mse", 1 / 6, unit="", higher_is_better=False, charted=False)
+        run.value("train", "steps", 300, unit="steps", higher_is_better=None)
         for step in (100, 200, 300):
             run.curve("valid/mse", step, SCORES[cell] * 300 / step)
         run.value("test", "mse", SCORES[cell], unit="", higher_is_better=False)
+        run.table("test_examples", {"text": ["<b>no</b> | cell"], "correct": [True]})
 
     return inside
 
@@ -73,10 +79,13 @@ def link(fresh_store: Path, tmp_path: Path) -> Iterator[str]:
 
 
 def sweep(store: Store) -> None:
-    planned = plan(*SCORES, seeds=2)
+    jobs = [job | {"task": task} for task in TASKS for job in plan(*SCORES, seeds=2)]
+    planned = [job | {"job": str(number)} for number, job in enumerate(jobs)]
     sweep_id = store.open_sweep("quick", planned, {})
     for job in planned:
-        one_run(store, job["job"], measure(job["cell"]), sweep_id=sweep_id, job=job["job"], task="adding")
+        cell, task = job["cell"], job["task"]
+        tags = {"job": job["job"], "cell": cell, "task": task, GROUP_LABEL: f"{cell}, {task}"}
+        one_run(store, job["job"], measure(cell, task), sweep_id=sweep_id, **tags)
     store.close_sweep(sweep_id)
 
 
@@ -84,10 +93,15 @@ def test_the_printed_link(page: Any, link: str) -> None:
     page.goto(link)
     page.wait_for_selector(".js-plotly-plot", timeout=WAIT_MS)
     page.get_by_text("GRU on 1 of 1 tasks.").first.wait_for(timeout=WAIT_MS)
-    # one group a cell, with both seeds in it; what is not drawn is no inner text
-    drawn = "cells => cells.every(cell => document.body.innerText.includes(`Group: ${cell}`))"
-    page.wait_for_function(drawn, arg=list(SCORES), timeout=WAIT_MS)
-    assert page.inner_text("body").count("Group: ") == len(SCORES)
+    # one group a cell and task, with both seeds in it; what is not drawn is no inner text
+    drawn = "labels => labels.every(label => document.body.innerText.includes(`Group: ${label}`))"
+    page.wait_for_function(drawn, arg=LABELS, timeout=WAIT_MS)
+    assert page.inner_text("body").count("Group: ") == len(LABELS)
+    # of what a guess scores, and of what a run has once, there is no chart
+    assert "trivial_mse" not in page.inner_text("body")
+    assert "train/steps" not in page.inner_text("body")
+    run = page.locator("a[href*='/runs/']").filter(has_text=re.compile(r"^\d$")).first
+    address = link.split("#")[0] + "#" + run.get_attribute("href").split("#")[1].split("?")[0]
     bars = page.locator(".js-plotly-plot .bars .point")
     bars.first.wait_for(state="attached", timeout=WAIT_MS)
     assert bars.count() >= len(SCORES)
@@ -97,3 +111,9 @@ def test_the_printed_link(page: Any, link: str) -> None:
     with page.expect_popup() as opened:
         page.get_by_role("link", name="The whole report").click()
     opened.value.get_by_text("All of it.").wait_for(timeout=WAIT_MS)
+    # one run: its data, what it was, and the page that shows what its parquet files hold
+    page.goto(address)
+    page.get_by_text("(0d8cf5b48b9b7328)").first.wait_for(timeout=WAIT_MS)
+    page.get_by_text("the trivial guess 0.1667 (lower is better)").first.wait_for(timeout=WAIT_MS)
+    page.goto(f"{address}/artifacts/preview.md")
+    page.get_by_text("<b>no</b> | cell", exact=True).wait_for(timeout=WAIT_MS)

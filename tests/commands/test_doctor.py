@@ -259,7 +259,7 @@ def test_the_ui_answers_and_leaves_on_ctrl_c(empty_folder: Path) -> None:
             assert line, process.communicate()
             printed += line
         address = f"http://127.0.0.1:{port}"
-        assert f"MLflow UI: {address}\n" in printed
+        assert f"MLflow's own start page: {address}\n" in printed
         assert re.search(rf"quick: {re.escape(address)}/#/experiments/\d+/runs\?\S*viewStateShareKey=", printed)
         with urllib.request.urlopen(f"{address}/health", timeout=10) as answer:
             assert answer.read() == b"OK"

@@ -14,6 +14,7 @@ from gru_bench.run.job import Request
 from gru_bench.run.launch import Sweep, current_launch, launching
 from gru_bench.run.sweep import SweepCallback
 from gru_bench.run.train import train
+from gru_bench.store.schema import GROUP_LABEL
 
 
 def test_a_sweep_has_a_parent_and_a_row_for_each_job(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,4 +134,6 @@ def test_what_a_job_is_called() -> None:
     assert (alone.name, alone.label, alone.experiment) == ("gru adding seed 5", "gru adding seed 5", "quick")
     job = Request(config, choices, ["threads=2"], 1, Sweep("id", 3, frozenset({"threads"})))
     assert (job.name, job.label) == ("gru adding seed 5", "[2/3] gru adding seed 5 threads=2")
-    assert job.tags == {**alone.tags, "gru_bench.job": "1"}
+    label = {GROUP_LABEL: "gru, adding, threads=2"}
+    assert job.tags == {**alone.tags, **label, "gru_bench.job": "1"}
+    assert alone.tags[GROUP_LABEL] == "gru, adding"

@@ -16,11 +16,12 @@ from gru_bench.store import courier as courier_module
 from gru_bench.store import left, spool
 from gru_bench.store.courier import Courier
 from gru_bench.store.line import Call, StoreAway
+from gru_bench.store.notes import NOTE
 from gru_bench.store.run import Run
 from gru_bench.store.schema import DELIVERY, RUN_KIND, STATUS
 from gru_bench.store.spool import Package
 
-CALLS = 18
+CALLS = 20
 """That two undisturbed runs make."""
 URI = "http://store.invalid:5000"
 WRITTEN = ("create_run", "log_batch", "log_artifacts", "set_tag", "set_terminated", "delete_run", "delete_tag")
@@ -69,6 +70,7 @@ class FakeStore:
             "params": {},
             "points": set(),
             "files": {},
+            "datasets": set(),
             "time": (start_time, None),
         }
         return SimpleNamespace(info=SimpleNamespace(run_id=run_id))
@@ -86,6 +88,9 @@ class FakeStore:
         run["points"] |= {(point.key, point.step, point.value) for point in metrics}
         run["params"] |= {param.key: param.value for param in params}
         run["tags"] |= {tag.key: tag.value for tag in tags}
+
+    def log_inputs(self, run_id: str, datasets: Any) -> None:
+        self.runs[run_id]["datasets"] |= {(one.dataset.name, one.dataset.digest) for one in datasets}
 
     def log_artifacts(self, run_id: str, folder: str) -> None:
         self.runs[run_id]["files"] |= {path.name: path.read_bytes() for path in Path(folder).iterdir()}
@@ -142,9 +147,10 @@ def one_process(courier: Courier, packages: list[Package]) -> None:
         packages.append(package)
         courier.begin(package)
         run = Run(courier, package, RUN_KIND)
-        run.params({"group_key": name, "parity": "passed"})
+        run.params({"group_key": name, "parity": "passed", "task": "adding"})
         run.text("config.yaml", f"name: {name}\n")
         run.flush()
+        run.params({"data_fingerprint": f"rows of {name}"})
         run.curve("train/loss", 1, 0.5)
         run.flush()
         run.curve("train/loss", 2, 0.25)
@@ -153,7 +159,8 @@ def one_process(courier: Courier, packages: list[Package]) -> None:
 
 
 def contents(run: dict[str, Any]) -> tuple[Any, ...]:
-    return run["status"], run["tags"][STATUS], run["params"], run["points"], sorted(run["files"])
+    kept = run["status"], run["tags"][STATUS], run["tags"][NOTE], run["params"], run["points"], run["datasets"]
+    return *kept, sorted(run["files"])
 
 
 KINDS = ("away", "answer lost", "killed before", "killed after")
@@ -184,6 +191,11 @@ def check(faults: dict[int, str], later: dict[int, str]) -> None:
         one_process(courier_of(undisturbed, monkeypatch), [])
         assert next(undisturbed.calls) == CALLS
         expected = {run["name"]: contents(run) for run in undisturbed.runs.values()}
+        assert not any("preview.md" in run["files"] for run in undisturbed.runs.values())  # a request more
+        assert [run["datasets"] for run in undisturbed.runs.values()] == [
+            {("adding", "rows of a")},
+            {("adding", "rows of b")},
+        ]
 
         store = FakeStore(faults)
         packages: list[Package] = []

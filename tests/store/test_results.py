@@ -317,7 +317,8 @@ def interrupted(store: Store) -> Iterator[tuple[str, str]]:
             run.curve("train/loss", step, step / 3)
             run.curve("valid/mse", step, step / 7)
         run.value("valid", "mse", 10 / 7, unit="u", higher_is_better=False)
-        run.value("test", "trivial_mse", 1 / 6, unit="u", higher_is_better=False)
+        run.value("test", "trivial_mse", 1 / 6, unit="u", higher_is_better=False, charted=False)
+        run.value("test", "trivial_loss", 0.5, unit="", higher_is_better=None)  # as older versions wrote it
         run.value("train", "best_step", 10, unit="step", higher_is_better=None)
         run.flush()
         yield sweep_id, run.run_id
@@ -340,9 +341,10 @@ def test_what_mlflow_kept_stands_in(store: Store, interrupted: tuple[str, str], 
     assert [tuple(row) for row in values.itertuples(index=False)] == [
         ("train", "best_step", 10, ""),
         ("valid", "mse", 10 / 7, "u"),
+        ("test", "trivial_loss", 0.5, ""),
         ("test", "trivial_mse", 1 / 6, "u"),
     ]
-    assert tables.values["higher_is_better"].isna().tolist() == [True, False, False]
+    assert tables.values["higher_is_better"].isna().tolist() == [True, False, True, False]
 
 
 def test_a_table_cut_off_while_it_was_written(store: Store, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from mlflow.entities import ViewType
 from stores import artifact, columns, copy_store, one_run, plan
 
 from gru_bench.errors import Unsupported
-from gru_bench.store.schema import ERROR, GROUP_KEY, PARENT, STATUS, SWEEP
-from gru_bench.store.ui_view import UI_VIEW_TAG, group_params, ui_url_path
+from gru_bench.store.schema import ERROR, GROUP_KEY, GROUP_LABEL, PARENT, STATUS, SWEEP
+from gru_bench.store.ui_view import UI_VIEW_TAG, group_params, ui_url_path, view_state
 from gru_bench.store.write import Run, Store
 
 # MLflow 3.17 uses a loader strategy that SQLAlchemy 2.1 has deprecated
@@ -173,8 +173,10 @@ def test_the_ui_averages_over_seeds_alone() -> None:
     assert group_params(plan("rnn", "gru", budget="hidden")) == ["cell"]
     longer = {"job": "1", "cell": "gru", "task": "copy_memory", "seed": "0", "trainer.max_steps": "5"}
     both = [*plan("gru"), longer]
-    assert group_params(both) == ["cell", "task", "config.trainer.max_steps"]
-    assert group_params(plan("gru", optimizer="adam") + plan("gru", optimizer="sgd")) == ["cell", "optimizer"]
+    by_label = [{"mode": "tag", "groupByData": GROUP_LABEL}]
+    for planned in (both, plan("gru", optimizer="adam") + plan("gru", optimizer="sgd")):
+        assert group_params(planned) == []
+        assert json.loads(view_state([]))["groupBy"]["groupByKeys"] == by_label
 
 
 def test_the_experiment_carries_its_view(store: Store) -> None:
