@@ -26,14 +26,13 @@ from gru_bench.run.plan import (
     check_values,
     combination,
     compose_job,
-    keys_of,
     list_plan,
     make_plan,
     varied,
 )
 from gru_bench.run.resume import Code, Left, code_now, left_of, sweep_key, to_go_on_with
 from gru_bench.run.searching import Searching
-from gru_bench.run.sweep import asked_for, facts_of, uri_of
+from gru_bench.run.sweep import asked_for, compared, facts_of, uri_of
 from gru_bench.run.until import Deciding
 from gru_bench.store.connect import is_waiting, sqlite_file
 from gru_bench.store.done import Ledger, Outcome, by_key, read_ledger
@@ -129,7 +128,7 @@ def look_ahead(config: DictConfig, launch: Launch) -> Outlook:
         return of_growing(config, launch, until)
     plan = list_plan(config) if own else make_plan(config, adds_seeds=False)
     source, ledger, notes = stored(config, plan.experiment, with_code=only == "stale")
-    keys = keys_if_any(config, plan.jobs, ledger)
+    keys, extras, ledger = compared(config, plan.jobs, ledger, uri_of(config) or "")
     key, parent = sweep_key(plan, only), None
     try:
         parent = to_go_on_with(ledger, key, keys, only)
@@ -137,7 +136,7 @@ def look_ahead(config: DictConfig, launch: Launch) -> Outlook:
         parent = ledger.sweep_of(key)
         notes.append(str(error))
     code: Code = code_now() if only == "stale" else ()
-    left = left_of(keys, ledger, only, parent, code) if own else Left(list(range(len(plan.jobs))))
+    left = left_of(keys, ledger, only, parent, code, extras) if own else Left(list(range(len(plan.jobs))))
     if own:
         check_values(config, [plan.jobs[number] for number in left.todo])
     notes += [left.said or f"nothing of it has run yet; {len(left.todo)} to run"]
@@ -195,7 +194,7 @@ def of_growing(config: DictConfig, launch: Launch, until: Until) -> Outlook:
         rounds = "further rounds follow from what it finds"
         notes.append(f"until={until.until}: the table is the next round, which this estimate is of; {rounds}")
         return Outlook(plan.experiment, lines, notes, config, source=source)
-    keys = keys_if_any(config, plan.jobs, ledger)
+    keys, _, ledger = compared(config, plan.jobs, ledger, uri_of(config) or "")
     looked = growing.look() if source is not None else None
     todo = list(range(len(plan.jobs)))
     if looked is not None:
@@ -255,13 +254,6 @@ def stored(config: DictConfig, experiment: str, *, with_code: bool = False) -> t
     if is_waiting(uri):
         notes.append("runs of earlier calls wait to be delivered to the store; gru-bench train begins with that")
     return source, ledger, notes
-
-
-def keys_if_any(config: DictConfig, jobs: list[Choices], ledger: Ledger) -> list[str | None]:
-    """The keys of all jobs, or none where no run is there to compare them with."""
-    if not any(run.key for run in ledger.runs):
-        return [None] * len(jobs)
-    return keys_of(config, jobs, say=lambda text: print(text, flush=True))
 
 
 def lines_of(

@@ -1,7 +1,7 @@
 """Opens the sweep's parent run before the first job, and gives each job, in whichever process, its sweep."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import BrokenExecutor
 from dataclasses import replace
 from functools import partial
@@ -23,6 +23,7 @@ from gru_bench.run.known import Known
 from gru_bench.run.launch import Launch, Opened, Sweep, current_launch, launch_here
 from gru_bench.run.plan import (
     OWN_SWEEPER,
+    Choices,
     as_overrides,
     check_folder,
     check_values,
@@ -220,13 +221,7 @@ def plan_rest(config: DictConfig, launch: Launch, only: Only) -> None:
             store: Store = construct(to_node(config.tracking))
             store.recover()
             ledger = what_ran(uri, plan.experiment, with_code=only == "stale")
-        keys: list[str | None] = [None] * len(plan.jobs)
-        known = Known(config.hydra.runtime.config_sources)
-        if any(run.key for run in ledger.runs):
-            keys = keys_of(config, plan.jobs, lambda text: print(text, flush=True), known)
-        extras = [known.extras(key or "") for key in keys]
-        if any(extras) and uri is not None:
-            ledger = with_older_extras(ledger, set(keys), partial(config_text, open_source(uri)))
+        keys, extras, ledger = compared(config, plan.jobs, ledger, uri)
         parent = to_go_on_with(ledger, key, keys, only)
         left = left_of(keys, ledger, only, parent, code_now() if only == "stale" else (), extras)
         if left.said:
@@ -236,6 +231,23 @@ def plan_rest(config: DictConfig, launch: Launch, only: Only) -> None:
             sys.exit(0)
         check_values(config, [plan.jobs[number] for number in left.todo])
         open_parent(config, launch, left, parent, key)
+
+
+def compared(
+    config: DictConfig, jobs: list[Choices], ledger: Ledger, uri: str
+) -> tuple[list[str | None], list[Set[str]], Ledger]:
+    """What tells whether a job is done: its key, what its run is to keep, and the ledger with what each run kept.
+
+    Without any run there are no keys, since nothing is there to compare them with.
+    """
+    keys: list[str | None] = [None] * len(jobs)
+    known = Known(config.hydra.runtime.config_sources)
+    if any(run.key for run in ledger.runs):
+        keys = keys_of(config, jobs, lambda text: print(text, flush=True), known)
+    extras = [known.extras(key or "") for key in keys]
+    if any(extras):
+        ledger = with_older_extras(ledger, set(keys), partial(config_text, open_source(uri)))
+    return keys, extras, ledger
 
 
 def is_told(parent: StoredRun | None, left: Left) -> bool:
