@@ -6,8 +6,8 @@
 A sweep is 2 cells x 20 seeds of the adding task at its smallest, with two workers. Of all sweeps some run with joblib
 or one after the other in the driver, and some write to an MLflow server, which is killed too. Each meets ``--a-sweep``
 faults; where one ends the command, the same command is called again, with the fault still there or not, until it exits
-with 0. Kinds, and what each does: ``bench/faults_kinds.py``. Moments: half-way through the sweep and everywhere else, in
-the start, when the store is made, at the end.
+with 0. Kinds, and what each does: ``bench/faults_kinds.py``. Moments: anywhere in the sweep, and aimed: in the start,
+when the store is made, at the end.
 
 After each call: no process is left ten seconds after the driver's end, and the terminal shows no traceback and few
 lines. At the end of each sweep: every run that was told to be finished is there and finished, none is there twice, no

@@ -98,30 +98,21 @@ def send(pid: int, number: int, *, group: bool = False) -> None:
 
 
 def worker_killed(target: Target, rng: random.Random) -> None:
+    """One of them, as the system does for want of memory."""
     send(rng.choice(workers(target)).pid, signal.SIGKILL)
 
 
-def driver_killed(target: Target, rng: random.Random) -> None:
-    send(target.driver, signal.SIGKILL)
+def to_driver(number: int, *, group: bool = False) -> Callable[[Target, random.Random], None]:
+    """A signal to the driver; or to its whole group, as a terminal sends it."""
 
+    def happen(target: Target, _: random.Random) -> None:
+        send(target.driver, number, group=group)
 
-def group_killed(target: Target, rng: random.Random) -> None:
-    send(target.driver, signal.SIGKILL, group=True)
-
-
-def sigterm(target: Target, rng: random.Random) -> None:
-    send(target.driver, signal.SIGTERM)
-
-
-def sighup(target: Target, rng: random.Random) -> None:
-    send(target.driver, signal.SIGHUP, group=True)
-
-
-def ctrl_c(target: Target, rng: random.Random) -> None:
-    send(target.driver, signal.SIGINT, group=True)
+    return happen
 
 
 def ctrl_c_twice(target: Target, rng: random.Random) -> None:
+    """The second one while the running jobs finish, or after that."""
     send(target.driver, signal.SIGINT, group=True)
     target.later(rng.uniform(0.1, 1.5), lambda: send(target.driver, signal.SIGINT, group=True))
 
@@ -132,6 +123,7 @@ def worker_stopped(target: Target, rng: random.Random) -> None:
 
 
 def worker_paused(target: Target, rng: random.Random) -> None:
+    """For a few seconds."""
     pid = rng.choice(workers(target)).pid
     send(pid, signal.SIGSTOP)
     target.later(rng.uniform(0.5, 4.0), lambda: send(pid, signal.SIGCONT))
@@ -144,6 +136,7 @@ def all_paused(target: Target, rng: random.Random) -> None:
 
 
 def disk_full(target: Target, rng: random.Random) -> None:
+    """Of the store, for some seconds."""
     filler = target.store / "filler"
     with filler.open("wb") as file, suppress(OSError):
         free = shutil.disk_usage(target.store).free
@@ -154,6 +147,7 @@ def disk_full(target: Target, rng: random.Random) -> None:
 
 
 def read_only(target: Target, rng: random.Random) -> None:
+    """The folder of the store and the file, for some seconds."""
     changed = [path for path in [target.store, *target.store.glob("mlflow.db*")] if path.exists()]
     modes = {path: path.stat().st_mode for path in changed}
 
@@ -224,6 +218,7 @@ def version(target: Target, rng: random.Random) -> None:
 
 
 def server_killed(target: Target, rng: random.Random) -> None:
+    """And started again after some seconds."""
     target.later(rng.uniform(0.5, 25.0), target.kill_server())
 
 
@@ -234,12 +229,12 @@ NOT_STORED = "could not be stored|cannot be|disk|read-only|readonly|No space"
 
 KINDS: dict[str, Kind] = {
     "worker_killed": Kind(worker_killed, f"{SIGNALLED}|{KILLED}", 3, where=("workers", "joblib")),
-    "driver_killed": Kind(driver_killed, KILLED, 2),
-    "group_killed": Kind(group_killed, KILLED, 2),
-    "first_start": Kind(group_killed, KILLED, 1, moments=("store",), where=("sqlite",)),
-    "sigterm": Kind(sigterm, ASKED, 2),
-    "sighup": Kind(sighup, ASKED),
-    "ctrl_c": Kind(ctrl_c, ASKED, 2),
+    "driver_killed": Kind(to_driver(signal.SIGKILL), KILLED, 2),
+    "group_killed": Kind(to_driver(signal.SIGKILL, group=True), KILLED, 2),
+    "first_start": Kind(to_driver(signal.SIGKILL, group=True), KILLED, 1, moments=("store",), where=("sqlite",)),
+    "sigterm": Kind(to_driver(signal.SIGTERM), ASKED, 2),
+    "sighup": Kind(to_driver(signal.SIGHUP, group=True), ASKED),
+    "ctrl_c": Kind(to_driver(signal.SIGINT, group=True), ASKED, 2),
     "ctrl_c_twice": Kind(ctrl_c_twice, ASKED, 2),
     "worker_stopped": Kind(worker_stopped, f"stall_timeout|{KILLED}", 0.7, ("run",), ("workers",)),
     "worker_paused": Kind(worker_paused, "", 1, where=("workers",)),

@@ -1,4 +1,4 @@
-"""One sweep of ``bench/faults.py``: its faults, the command again and again until all is done, and what is then true."""
+"""One sweep of ``bench/faults.py``: its faults, the command until all is done, and what is then true."""
 
 import os
 import random
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ctypes import CDLL
 from dataclasses import dataclass, field
@@ -231,14 +231,14 @@ class Sweep:
             self.start_server()
             self.until(self.server_answers)
 
-    def until(self, true: "object") -> None:
+    def until(self, true: Callable[[], bool]) -> None:
         """Wait for something.
 
         Raises:
             TimeoutError: It does not come.
         """
         end = time.monotonic() + PATIENCE_S
-        while not true():  # type: ignore[operator]
+        while not true():
             if time.monotonic() > end:
                 raise TimeoutError(f"{true} for {PATIENCE_S:.0f} s")
             time.sleep(TICK_S)
@@ -392,7 +392,7 @@ def compared(results: Results) -> list[pd.DataFrame]:
     """Runs, values and curves, without ids, times and owners."""
     runs = results.runs
     jobs = runs.set_index("run_id")["job"]
-    kept = runs.drop(columns=[name for name in runs if name in NOT_COMPARED or name.startswith("env_")])
+    kept = runs.drop(columns=[name for name in runs if name in NOT_COMPARED or str(name).startswith("env_")])
     tables = [kept.sort_values("job").reset_index(drop=True)]
     values = results.values[~results.values["split"].isin(["speed", "memory"])]
     for table, order in ((values, ["split", "metric", "slice", "slice_value"]), (results.curves, ["metric", "step"])):
