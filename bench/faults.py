@@ -32,6 +32,7 @@ from pathlib import Path
 import pandas as pd
 from faults_kinds import KINDS
 from faults_sweep import Fault, Outcome, Sweep
+from faults_truth import differences
 
 SETTINGS = {
     ("workers", "sqlite"): 11,
@@ -69,17 +70,6 @@ def fits(where: tuple[str, ...], launcher: str, backing: str) -> bool:
     launchers = [word for word in where if word in ("workers", "joblib", "basic")]
     stores = [word for word in where if word in ("sqlite", "server")]
     return (not launchers or launcher in launchers) and (not stores or backing in stores)
-
-
-def differences(frames: list[pd.DataFrame], reference: list[pd.DataFrame]) -> list[str]:
-    """In what the tables differ."""
-    found = []
-    for name, ours, right in zip(("runs", "values", "curves"), frames, reference, strict=True):
-        try:
-            pd.testing.assert_frame_equal(ours, right, check_exact=True)
-        except AssertionError as error:
-            found.append(f"{name}: {' '.join(str(error).split())[:400]}")
-    return found
 
 
 def table(outcomes: list[Outcome]) -> str:

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ctypes import CDLL
@@ -19,11 +18,9 @@ from pathlib import Path
 import pandas as pd
 import psutil
 from faults_kinds import KINDS, NotNow, Undo, undo_all
+from faults_truth import compared, stored, untruths
 
-from gru_bench.store.find import run_error, run_status
-from gru_bench.store.read import Results, read
-from gru_bench.store.schema import CONFIG_KEY, DELIVERY, ERROR, KIND, OWNER, RUN_KIND, STATUS
-from gru_bench.store.source import StoredRun, open_source
+from gru_bench.store.read import read
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CELLS = ("gru", "lstm")
@@ -44,7 +41,6 @@ MARK = "GRU_BENCH_FAULTS"
 NO_DAC = (1, 2)
 """CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH: with them root writes to what is read-only."""
 RAN = re.compile(r"^\[(\d+)/\d+\] .*, run (\S+)$", re.MULTILINE)
-NOT_COMPARED = ["run_id", "sweep", "shared", "git_commit", "dirty", "resumed_at", "resumed_from"]
 
 
 @dataclass
@@ -342,24 +338,9 @@ class Sweep:
 
     def check(self) -> None:
         """Every run is told truly, none is lost or there twice."""
-        runs = stored(self.uri)
-        finished = [run for run in runs if run.status == "FINISHED"]
-        keys = Counter(run.tags.get(CONFIG_KEY, "") for run in finished)
-        for key, number in keys.items():
-            if number > 1:
-                self.outcome.wrong("doubled", f"config_key {key} has {number} finished runs")
-        if len(keys) != self.total:
-            self.outcome.wrong("lost", f"{len(keys)} of {self.total} are there")
-        ids = {run.run_id for run in finished} | {f"kept-{run.tags.get(DELIVERY)}" for run in finished}
-        for job, said in self.told.items():
-            for run_id in said:
-                if run_id not in ids:
-                    self.outcome.wrong("lost", f"job {job + 1}: run {run_id} was told to be finished")
-        reasons = "|".join(KINDS[kind].reasons for kind in set(self.outcome.fired) if KINDS[kind].reasons)
-        for run in runs:
-            status, error = run_status(run), run_error(run)
-            if run.status == "RUNNING" or (status != "finished" and not (reasons and re.search(reasons, error))):
-                self.outcome.wrong("untrue", f"run {run.run_id} is {run.status} ({status}): {error or 'no reason'}")
+        reasons = "|".join(sorted({KINDS[kind].reasons for kind in self.outcome.fired} - {""}))
+        for problem, text in untruths(stored(self.uri), self.told, self.total, reasons):
+            self.outcome.wrong(problem, text)
 
     def frames(self) -> list[pd.DataFrame]:
         """What a report reads."""
@@ -386,26 +367,6 @@ class Sweep:
                 os.killpg(self.server.pid, signal.SIGKILL)
             self.server.wait()
             self.server = None
-
-
-def compared(results: Results) -> list[pd.DataFrame]:
-    """Runs, values and curves, without ids, times and owners."""
-    runs = results.runs
-    jobs = runs.set_index("run_id")["job"]
-    kept = runs.drop(columns=[name for name in runs if name in NOT_COMPARED or str(name).startswith("env_")])
-    tables = [kept.sort_values("job").reset_index(drop=True)]
-    values = results.values[~results.values["split"].isin(["speed", "memory"])]
-    for table, order in ((values, ["split", "metric", "slice", "slice_value"]), (results.curves, ["metric", "step"])):
-        of_jobs = table.assign(job=table["run_id"].map(jobs)).drop(columns="run_id")
-        tables.append(of_jobs.sort_values(["job", *order], kind="stable").reset_index(drop=True))
-    return tables
-
-
-def stored(uri: str) -> list[StoredRun]:
-    """All runs of a store, sweeps left out."""
-    source = open_source(uri)
-    found = source.sketched(source.experiments(), tags=(KIND, CONFIG_KEY, DELIVERY, ERROR, OWNER, STATUS))
-    return [run for run in found if run.tags.get(KIND) == RUN_KIND]
 
 
 def marked(mark: str) -> list[psutil.Process]:
