@@ -42,6 +42,9 @@ class Target(Protocol):
     def is_over(self) -> bool:
         """Whether the driver has ended."""
 
+    def wrong(self, problem: str, text: str) -> None:
+        """Note a problem."""
+
     def kill_server(self) -> Undo:
         """Kill the MLflow server; returns what starts it again."""
 
@@ -64,6 +67,7 @@ class Kind:
         moments: When: ``run`` (anywhere in the sweep), ``start``, ``store`` (when the file of the store first appears)
             or ``close``.
         where: Launchers, or ``server``, or ``sqlite``; nothing for everywhere.
+        alone: Whether it waits until what other faults did has been undone.
     """
 
     happen: Callable[[Target, random.Random], None]
@@ -71,6 +75,7 @@ class Kind:
     weight: float = 1.0
     moments: tuple[str, ...] = ("run", "run", "run", "start", "close")
     where: tuple[str, ...] = ()
+    alone: bool = False
 
 
 def workers(target: Target) -> list[psutil.Process]:
@@ -138,10 +143,10 @@ def all_paused(target: Target, rng: random.Random) -> None:
 def disk_full(target: Target, rng: random.Random) -> None:
     """Of the store, for some seconds."""
     filler = target.store / "filler"
+    free = shutil.disk_usage(target.store).free
+    if free > 2**30:
+        raise NotNow  # not a disk of our own
     with filler.open("wb") as file, suppress(OSError):
-        free = shutil.disk_usage(target.store).free
-        if free > 2**30:
-            raise NotNow  # not a disk of our own
         os.posix_fallocate(file.fileno(), 0, max(1, free - FULL_KEEP))
     target.later(rng.uniform(1.0, 15.0), lambda: filler.unlink(missing_ok=True))
 
@@ -184,12 +189,14 @@ def moved(target: Target, rng: random.Random) -> None:
         target.store.rename(away)
     except OSError:
         raise NotNow from None
-    target.later(rng.uniform(1.0, 15.0), lambda: _back(away, target.store))
 
+    def undo() -> None:
+        if target.store.exists():
+            target.wrong("untrue", "the folder of the store was made anew while it was away")
+            shutil.rmtree(target.store)
+        away.rename(target.store)
 
-def _back(away: Path, place: Path) -> None:
-    if away.exists():
-        away.rename(place)
+    target.later(rng.uniform(1.0, 15.0), undo)
 
 
 def memory(target: Target, rng: random.Random) -> None:
@@ -239,10 +246,10 @@ KINDS: dict[str, Kind] = {
     "worker_stopped": Kind(worker_stopped, f"stall_timeout|{KILLED}", 0.7, ("run",), ("workers",)),
     "worker_paused": Kind(worker_paused, "", 1, where=("workers",)),
     "all_paused": Kind(all_paused, "", 1),
-    "disk_full": Kind(disk_full, NOT_STORED, 1.5, where=("sqlite",)),
-    "read_only": Kind(read_only, NOT_STORED, 1.5, where=("sqlite",)),
-    "locked": Kind(locked, NOT_STORED, 1.5, where=("sqlite",)),
-    "moved": Kind(moved, NOT_STORED, 1.5, where=("sqlite",)),
+    "disk_full": Kind(disk_full, NOT_STORED, 1.5, where=("sqlite",), alone=True),
+    "read_only": Kind(read_only, NOT_STORED, 1.5, where=("sqlite",), alone=True),
+    "locked": Kind(locked, NOT_STORED, 1.5, where=("sqlite",), alone=True),
+    "moved": Kind(moved, NOT_STORED, 1.5, where=("sqlite",), alone=True),
     "memory": Kind(memory, f"[Mm]emory|alloc|thread|{SIGNALLED}|signal|exit code|{KILLED}", 1, ("run",), ("workers",)),
     "version": Kind(version, "", 1),
     "server_killed": Kind(server_killed, NOT_STORED, 6, where=("server",)),

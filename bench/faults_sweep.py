@@ -153,6 +153,9 @@ class Sweep:
     def later(self, seconds: float, undo: Undo) -> None:
         self.waiting.append((time.monotonic() + seconds, undo))
 
+    def wrong(self, problem: str, text: str) -> None:
+        self.outcome.wrong(problem, text)
+
     def kill_server(self) -> Undo:
         if self.server is None:
             raise NotNow
@@ -242,8 +245,7 @@ class Sweep:
     def call(self) -> int:
         """The command once, with the faults that are due; returns its exit code."""
         self.calls += 1
-        log = self.folder / f"call_{self.calls:02}.log"
-        mark = f"{self.folder}:{self.calls}"
+        log, mark = self.folder / f"call_{self.calls:02}.log", f"{self.folder}:{self.calls}"
         environment = os.environ | {MARK: mark, "PYTHONPATH": str(self.code), "OMP_NUM_THREADS": "1"}
         began, fired = time.monotonic(), 0
         with log.open("wb") as out:
@@ -252,7 +254,6 @@ class Sweep:
                 start_new_session=True, preexec_fn=without_privileges,
             )  # fmt: skip
         at_store = None
-        before = sum(map(len, self.told.values()))
         while not self.is_over:
             text = log.read_text(encoding="utf-8", errors="replace")
             self.read(text)
@@ -260,7 +261,7 @@ class Sweep:
             if at_store is None and any(self.store.glob("*mlflow.db*")):
                 at_store = now
             ran = sum(map(len, self.told.values()))
-            if ran > before and self.calls == 1 and self.start_s == 3.0:
+            if ran and self.calls == 1 and self.start_s == 3.0:
                 self.start_s = now - began
             fault = self.due(now - began, None if at_store is None else now - at_store, ran)
             if fault is not None:
@@ -293,6 +294,8 @@ class Sweep:
         """The fault whose moment has come."""
         done = len(self.told)
         for fault in self.faults:
+            if self.waiting and KINDS[fault.kind].alone:
+                continue
             if fault.moment == "start" and seconds >= fault.share * self.start_s:
                 return fault
             if fault.moment == "store" and since_store is not None and since_store >= fault.share * self.start_s / 2:
