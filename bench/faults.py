@@ -147,8 +147,8 @@ def run_all(root: Path, kinds: list[str], given: argparse.Namespace) -> list[Out
         outcomes.append(outcome)
         if given.keep is None or not outcome.problems:
             sweep.remove()
-        else:
-            sweep.end_server()
+        elif sweep.server is not None:
+            sweep.server.kill()
         total, number = total + len(outcome.fired), number + 1
     return outcomes
 

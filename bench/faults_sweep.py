@@ -4,12 +4,10 @@ import os
 import random
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from ctypes import CDLL
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 from faults_kinds import KINDS, NotNow, Undo, undo_all
+from faults_server import Server
 from faults_truth import compared, stored, untruths
 
 from gru_bench.store.read import read
@@ -104,7 +103,7 @@ class Sweep:
         self, folder: Path, number: int, launcher: str, backing: str, faults: Sequence[Fault], seeds: int, steps: int
     ) -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        self.folder, self.launcher, self.backing = folder, launcher, backing
+        self.folder = folder
         self.store, self.code = folder / "store", REPOSITORY
         self.store.mkdir(parents=True)
         self.total = seeds * len(CELLS)
@@ -116,7 +115,6 @@ class Sweep:
         self.calls = 0
         self.start_s = 3.0
         self.process: subprocess.Popen[bytes] | None = None
-        self.server: subprocess.Popen[bytes] | None = None
         self.mounted = False
         kinds = {fault.kind for fault in faults}
         if "disk_full" in kinds:
@@ -129,8 +127,8 @@ class Sweep:
             self.code = folder / "code"
             for part in ("gru_bench", "hydra_plugins", "conf"):
                 shutil.copytree(REPOSITORY / part, self.code / part, ignore=shutil.ignore_patterns("__pycache__"))
-        self.port = free_port() if backing == "server" else 0
-        self.uri = f"http://127.0.0.1:{self.port}" if self.port else f"sqlite:///{self.store / 'mlflow.db'}"
+        self.server = Server(folder) if backing == "server" else None
+        self.uri = self.server.uri if self.server else f"sqlite:///{self.store / 'mlflow.db'}"
         stall = STALL_S if "worker_stopped" in kinds else 600
         self.command = [
             sys.executable, "-m", "gru_bench", "train", "-m", f"cell={','.join(CELLS)}",
@@ -157,32 +155,10 @@ class Sweep:
         self.outcome.wrong(problem, text)
 
     def kill_server(self) -> Undo:
-        if self.server is None:
+        if self.server is None or not self.server.runs:
             raise NotNow
-        os.killpg(self.server.pid, signal.SIGKILL)
-        self.server.wait()
-        self.server = None
-        return self.start_server
-
-    def start_server(self) -> None:
-        """Start the MLflow server, and wait until it answers."""
-        if self.server is not None:
-            return
-        file = self.folder / "server.db"
-        command = [
-            sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{file}", "--workers", "1",
-            "--artifacts-destination", str(self.folder / "artifacts"), "--host", "127.0.0.1", "--port", str(self.port),
-        ]  # fmt: skip
-        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        with (self.folder / "server.log").open("ab") as log:
-            self.server = subprocess.Popen(
-                command, env=os.environ | quiet, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
-            )
-
-    def server_answers(self) -> bool:
-        """Whether it does."""
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        self.server.kill()
+        return self.server.start
 
     # the sweep
 
@@ -190,12 +166,12 @@ class Sweep:
         """All of it; whatever goes wrong is in the outcome."""
         began = time.monotonic()
         try:
-            if self.backing == "server":
-                self.start_server()
-                self.until(self.server_answers)
+            if self.server is not None:
+                self.server.start()
             while True:
+                before = len(self.outcome.fired)
                 code = self.call()
-                if code == 0 and not self.still_to_come():
+                if code == 0 and (not self.still_to_come() or len(self.outcome.fired) == before):
                     break
                 if self.calls >= MOST_CALLS or "stuck" in self.outcome.problems:
                     self.outcome.wrong("stuck", f"not done after {self.calls} calls; the last one ended with {code}")
@@ -216,9 +192,8 @@ class Sweep:
         """Between two calls: half the time the fault goes on, and the next call meets it."""
         if self.waiting and (self.calls % 2 or code in (0, 2)):
             self.undo(wait=True)
-        if self.backing == "server" and not self.waiting:
-            self.start_server()
-            self.until(self.server_answers)
+        if self.server is not None and not self.waiting:
+            self.server.start()
 
     def undo(self, *, wait: bool = False) -> None:
         """Undo every fault, at once or when it is due."""
@@ -226,21 +201,8 @@ class Sweep:
             undo_all(self.waiting)
             time.sleep(TICK_S)
         undo_all(self.waiting, upto=float("inf"))
-        if self.backing == "server":
-            self.start_server()
-            self.until(self.server_answers)
-
-    def until(self, true: Callable[[], bool]) -> None:
-        """Wait for something.
-
-        Raises:
-            TimeoutError: It does not come.
-        """
-        end = time.monotonic() + PATIENCE_S
-        while not true():
-            if time.monotonic() > end:
-                raise TimeoutError(f"{true} for {PATIENCE_S:.0f} s")
-            time.sleep(TICK_S)
+        if self.server is not None:
+            self.server.start()
 
     def call(self) -> int:
         """The command once, with the faults that are due; returns its exit code."""
@@ -263,7 +225,7 @@ class Sweep:
             ran = sum(map(len, self.told.values()))
             if ran and self.calls == 1 and self.start_s == 3.0:
                 self.start_s = now - began
-            fault = self.due(now - began, None if at_store is None else now - at_store, ran)
+            fault = self.due(now - began, None if at_store is None else now - at_store)
             if fault is not None:
                 try:
                     KINDS[fault.kind].happen(self, random.Random(fault.seed))
@@ -285,12 +247,12 @@ class Sweep:
         code = self.process.wait() if self.process is not None else -1
         text = log.read_text(encoding="utf-8", errors="replace")
         self.read(text)
-        self.check_terminal(text, fired, ran_all=code == 0)
+        self.check_terminal(text, fired)
         with log.open("a") as out_again:
             out_again.write(f"(exit code {code})\n")
         return code
 
-    def due(self, seconds: float, since_store: float | None, ran: int) -> Fault | None:
+    def due(self, seconds: float, since_store: float | None) -> Fault | None:
         """The fault whose moment has come."""
         done = len(self.told)
         for fault in self.faults:
@@ -329,7 +291,7 @@ class Sweep:
             with suppress(psutil.Error):
                 process.kill()
 
-    def check_terminal(self, text: str, faults: int, *, ran_all: bool) -> None:
+    def check_terminal(self, text: str, faults: int) -> None:
         """What a call has printed."""
         if "Traceback (most recent" in text or "Exception ignored" in text:
             self.outcome.wrong("traceback", f"call {self.calls}: {text[text.find('Traceback') :][:600]}")
@@ -358,18 +320,11 @@ class Sweep:
 
     def remove(self) -> None:
         """The server, the disk and the folder."""
-        self.end_server()
+        if self.server is not None:
+            self.server.kill()
         if self.mounted:
             subprocess.run(["umount", "-l", str(self.store.parent)], check=False, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def end_server(self) -> None:
-        """The server alone."""
-        if self.server is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.server.pid, signal.SIGKILL)
-            self.server.wait()
-            self.server = None
 
 
 def marked(mark: str) -> list[psutil.Process]:
@@ -394,10 +349,3 @@ def without_privileges() -> None:
     if os.geteuid() == 0:
         for capability in NO_DAC:
             CDLL(None).prctl(24, capability, 0, 0, 0)
-
-
-def free_port() -> int:
-    """One that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
