@@ -11,7 +11,7 @@ REPORTS ?= reports/local
 # the suite runs in as many processes as there are cores, four at most: each needs up to 2 GB
 SPREAD ?= -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo article claims real-quick test test-slow gpu gpu-wheels check format lock clean
+.PHONY: demo article claims real-quick test test-slow gpu gpu-wheels check audit format lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gru-bench train experiment=quick hydra/launcher=workers; \
@@ -59,6 +59,10 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# known vulnerabilities of the locked versions; needs a network, and says so where there is none
+audit:
+	PYTHON=$(PYTHON) .ci/audit
 
 format: $(VENV)/.installed
 	$(BIN)/ruff format .

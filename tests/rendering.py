@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from conftest import REPOSITORY, yaml_names
 
 from gru_bench.report import files
+from gru_bench.report.given import given
 from gru_bench.report.header import Made
 from gru_bench.report.markdown import Section
 from gru_bench.report.pages import DETAILS, PAGES
@@ -37,13 +39,13 @@ def render(name: str, results: Results, **changed: Any) -> Section:
     return section
 
 
-def write(folder: Path, results: Results) -> None:
-    """A whole report, as the command writes it."""
-    names = sorted(NAMES, key=lambda name: node(name)["order"])
+def write(folder: Path, results: Results, only: Sequence[str] | None = None) -> None:
+    """A whole report, as the command writes it, or one of some sections."""
+    names, seen = sorted(NAMES if only is None else only, key=lambda name: node(name)["order"]), given(results)
     placed: dict[str, list[Section]] = {page: [] for page in PAGES}
     for name in names:
-        placed[node(name).get("page", DETAILS)].append(render(name, results))
-    files.write(folder, results, View(results), Made(SELECT), placed)
+        placed[node(name).get("page", DETAILS)].append(render(name, seen))
+    files.write(folder, results, View(seen), Made(SELECT), placed)
 
 
 def with_facts(results: Results, **facts: Any) -> Results:

@@ -61,18 +61,25 @@ def read_shapes(asked: str | int | list[str | int]) -> list[Shape]:
     return shapes
 
 
-def print_cells(console: Console, places: Mapping[str, Place], shapes: list[Shape]) -> list[str]:
+Choice = tuple[str, Node | Exception]
+"""A choice of a config group by name: its node, or the error that reading it gave."""
+
+
+def print_cells(
+    console: Console, places: Mapping[str, Place], shapes: list[Shape], cells: list[Choice], backends: list[Choice]
+) -> list[str]:
     """Print a line for each cell on each backend, and what is not offered, with the reason, below.
 
     Args:
-        console: Where it is printed.
+        console: Where it is printed; a terminal shows what is being tried.
         places: Device and floating type of each column, by the column's heading.
         shapes: Shapes at which the kernel is determined.
+        cells: Which are tried.
+        backends: On which.
 
     Returns:
         The entries that are red.
     """
-    cells, backends = list(choices("cell")), list(choices("backend"))
     widths = [max(len(name) for name, _ in group) for group in (cells, backends)]
     listed = " and ".join(map(str, shapes))
     console.print(f"\nkernels of a forward and backward pass at TxBxH = {listed};", soft_wrap=True)
@@ -85,7 +92,8 @@ def print_cells(console: Console, places: Mapping[str, Place], shapes: list[Shap
         for backend_name, backend_node in backends:
             line = Text(f"{cell_name:<{widths[0]}}  {backend_name:<{widths[1]}}  ")
             for column, place in places.items():
-                entry = examine(cell_node, backend_node, place, shapes)
+                with console.status(f"trying {cell_name} on {backend_name}, {column}"):
+                    entry = examine(cell_node, backend_node, place, shapes)
                 line.append(f"{entry.text:<{COLUMN}}  ", entry.color)
                 subject = f"{cell_name} on {backend_name}"
                 if entry.note and notes.get(subject) != entry.note:
@@ -160,7 +168,23 @@ def make(node: Any, path: str, **more: bool) -> Any:
     return construct(node | more)
 
 
-def choices(group: str) -> Iterator[tuple[str, Node | Exception]]:
+def chosen(group: str, asked: str | list[str]) -> list[Choice]:
+    """The choices of a group that were asked for, by name or all of them.
+
+    Raises:
+        UserError: None, or a name that no choice has.
+    """
+    found = dict(choices(group))
+    names = list(found) if isinstance(asked, str) else list(dict.fromkeys(asked))
+    for name in names:
+        if name not in found:
+            raise UserError(f"{group}s: {name}: no such {group}; valid: all, or a list of {', '.join(found)}")
+    if not names:
+        raise UserError(f"{group}s=[]: at least one; valid: all, or a list of {', '.join(found)}")
+    return [(name, found[name]) for name in names]
+
+
+def choices(group: str) -> Iterator[Choice]:
     """Each choice of a config group with its node, or with the error that reading it gave."""
     files: dict[str, Path] = {}
     for folder in folders():

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable
@@ -10,7 +9,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gru_bench.commands import arguments as words
 from gru_bench.errors import UserError
+from gru_bench.redact import printing
 from gru_bench.store import signals
 from gru_bench.store.signals import (
     INTERRUPTED_EXIT_CODE,
@@ -23,6 +24,7 @@ from gru_bench.store.signals import (
 )
 
 if TYPE_CHECKING:
+    from gru_bench.run.launch import Launch
     from gru_bench.run.rounds import Looked
     from gru_bench.run.search import Read, Stored, Went
 
@@ -34,11 +36,6 @@ VERBS = {
     "ui": "open the MLflow UI on the runs",
     "doctor": "check versions, devices, threads, kernels and the store before anything runs",
 }
-
-SWEEPS = {"-m", "--multirun"}
-SWITCHES = SWEEPS | {"--hydra-help", "--resolve"}
-WITH_VALUE = {"--cfg", "-c", "--config-dir", "-cd", "--package", "-p"}
-"""Hydra's flags that make sense here."""
 
 
 def main() -> None:
@@ -58,6 +55,7 @@ def main() -> None:
     sys.exit(code)
 
 
+@printing()
 def run(arguments: list[str]) -> int:
     """Run one verb and return its exit code: 0 done, 1 a run failed, 2 bad input, 130 interrupted.
 
@@ -71,6 +69,8 @@ def run(arguments: list[str]) -> int:
 
         print(f"gru-bench {__version__}")
         return 0
+    if arguments[0] in words.COMPLETION:
+        return complete(arguments[1:])
     verb, rest = arguments[0], arguments[1:]
     if verb not in VERBS:
         print(f"gru-bench: {verb}: no such verb; valid: {', '.join(VERBS)}", file=sys.stderr)
@@ -83,7 +83,7 @@ def run(arguments: list[str]) -> int:
         from gru_bench.commands.help import help_text
         from gru_bench.config.check import conf_dir
 
-        print(help_text(verb, folders(rest, conf_dir())))
+        print(help_text(verb, words.folders(rest, conf_dir())))
         return 0
     return run_hydra(verb, rest)
 
@@ -97,11 +97,31 @@ def usage() -> str:
     )
 
 
+def complete(asked: list[str]) -> int:
+    """What a shell asks for with ``gru-bench -sc``: the script to install, or how a command line may go on.
+
+    Args:
+        asked: ``install=bash``, ``uninstall=bash``, or ``query=bash`` with what is typed in ``COMP_LINE``.
+    """
+    typed = os.environ.get("COMP_LINE", "").split()
+    if asked != ["query=bash"]:
+        return run_hydra("train", ["-sc", *asked])
+    if len(typed) < 2 or (len(typed) == 2 and not os.environ["COMP_LINE"].endswith(" ")):
+        print(" ".join(verb for verb in VERBS if verb.startswith("".join(typed[1:]))))
+        return 0
+    verb = typed[1]
+    if verb not in VERBS or verb == "ui":
+        return 0
+    os.environ["COMP_LINE"] = os.environ["COMP_LINE"].replace(f" {verb}", "", 1)  # Hydra knows a command, not its verb
+    return run_hydra(verb, ["-sc", "query=bash"])
+
+
 def run_hydra(verb: str, arguments: list[str]) -> int:
     """Run a verb as a Hydra application over ``conf/VERB.yaml``; print bad input in a line or two."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions reach us instead of Hydra's own printing and exit
-    logging.getLogger("hydra").setLevel(logging.CRITICAL)  # it logs what it also raises
-    import hydra
+    asked = any(argument.startswith(("--info", "-i", "hydra.verbose=")) for argument in arguments)
+    # it logs what it also raises; but --info is shown through its log
+    logging.getLogger("hydra").setLevel(logging.NOTSET if asked else logging.CRITICAL)
 
     from gru_bench.commands import messages
     from gru_bench.config.check import conf_dir
@@ -110,24 +130,18 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
     task = load(verb)
     if verb != "train":  # which does so itself, once there is something to close
         raise_on_signals()
-    if verb == "report":
-        try:
+    try:
+        if verb == "report":
             arguments, task.function = report_mode(arguments, task.function)
-        except UserError as error:
-            print(messages.line(verb, error), file=sys.stderr)
-            return 2
-        arguments = select_by_name(arguments)
-        # beside the other overrides: Hydra's parser takes them in one piece only, before or after the flags
-        at = next((i for i, a in enumerate(arguments) if "=" in a and not a.startswith("-")), len(arguments))
-        arguments[at:at] = section_overrides(arguments, conf_dir())
-    if verb == "time":
-        arguments = grid_by_name(arguments, folders(arguments, conf_dir()))
+        sources = words.folders(arguments, conf_dir())
+        arguments = prepare(verb, arguments, sources)
+    except UserError as error:
+        print(messages.line(verb, error), file=sys.stderr)
+        return 2
     code = 1
     with launching(look, reader()) as launch:
         try:
-            sys.argv = [f"gru-bench {verb}", *flags_first(verb, arguments)]
-            refuse_nameless(arguments, folders(arguments, conf_dir()))
-            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(task)()
+            run_composed(verb, task, launch, arguments, conf_dir())
             code = task.code
         except messages.BAD_INPUT as error:
             print(messages.line(verb, error), file=sys.stderr)
@@ -137,10 +151,14 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
         except KeyboardInterrupt:
             say(f"gru-bench {verb}: interrupted")
             code = INTERRUPTED_EXIT_CODE
-        except Exception:
-            if signals.received is None:
+        except Exception as error:
+            if signals.received is not None:
+                code = exit_code(signals.received)  # what it cut into took the interruption for an error of its own
+            elif task.begun or launch.plan is not None:
                 raise
-            code = exit_code(signals.received)  # what it cut into took the interruption for an error of its own
+            else:  # until then all that happened is that Hydra read what the user gave it
+                print(messages.line(verb, messages.unread(error, sources, arguments)), file=sys.stderr)
+                code = 2
         finally:
             with closing(code) if code in (INTERRUPTED_EXIT_CODE, SIGTERM_EXIT_CODE) else nullcontext():
                 if launch.error is not None:
@@ -150,6 +168,60 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
 
                     code = close_sweep(launch, code)
     return code
+
+
+def run_composed(verb: str, task: Any, launch: "Launch", arguments: list[str], conf: Path) -> None:
+    """Let Hydra compose the config and call the task; a sweep's own keys reach its jobs alone.
+
+    Raises:
+        Exception: What is wrong with the arguments, or what the task raised.
+    """
+    import hydra
+    from hydra.errors import ConfigCompositionException
+
+    from gru_bench.commands import messages
+
+    while True:
+        # a shell completes the words of the command itself
+        sys.argv = ["gru-bench" if words.COMPLETION & {*arguments} else f"gru-bench {verb}", *arguments]
+        try:
+            hydra.main(version_base="1.3", config_path=str(conf), config_name=verb)(task)()
+            return
+        except ConfigCompositionException as error:
+            key = messages.unknown_key(error)
+            sweeps = any(argument in words.SWEEPS or argument.startswith("experiment=") for argument in arguments)
+            if verb != "train" or not sweeps or key is None or task.begun or launch.plan is not None:
+                raise
+            moved = words.for_each_job(arguments, key)
+            if moved == arguments:
+                raise
+            arguments, task.for_sweeps_alone = moved, task.for_sweeps_alone or error
+
+
+def prepare(verb: str, arguments: list[str], sources: list[Path]) -> list[str]:
+    """The arguments as Hydra takes them.
+
+    Args:
+        verb: Any but ``ui``.
+        arguments: What follows it.
+        sources: Folders of yaml files.
+
+    Raises:
+        UserError: A flag, a name or a word that is none.
+    """
+    for folder in sources[1:]:
+        if not os.path.isdir(folder):  # unlike Path.is_dir, it takes a name that is too long for no folder
+            raise UserError(f"--config-dir={folder}: no such folder")
+    if verb == "report":
+        arguments = words.select_by_name(arguments)
+    if verb == "time":
+        arguments = words.grid_by_name(arguments, sources)
+    arguments = words.flags_first(verb, arguments)
+    words.refuse_keyless(verb, arguments)
+    words.refuse_nameless(arguments, sources)
+    if verb == "report":
+        arguments += words.section_overrides(sources)
+    return words.verbose(arguments)
 
 
 def look(uri: str, experiment: str, looks: int) -> "Looked":
@@ -175,63 +247,37 @@ def refuse_sweep(error: Exception) -> int:
     """Print why no sweep was opened, and return the exit code."""
     from gru_bench.commands import messages
 
-    if isinstance(error, messages.BAD_INPUT):
+    if messages.is_bad_input(error):
         print(messages.line("train", error), file=sys.stderr)
         return 2
     print(f"gru-bench train: the sweep could not be opened: {error!r}", file=sys.stderr)
     return 1
 
 
-def refuse_nameless(arguments: list[str], sources: list[Path]) -> None:
-    """Refuse ``experiment=null`` and ``cell=3``, where Hydra's own ValueError does not name the key.
-
-    Raises:
-        UserError: Not a name; lists the valid ones.
-    """
-    for argument in arguments:
-        key, separator, value = argument.partition("=")
-        group = key.lstrip("+").partition("@")[0]
-        valid = sorted({path.stem for folder in sources if group for path in (folder / group).glob("*.yaml")})
-        nameless = re.fullmatch(r"|null|true|false|[-+]?[\d_]+", value, flags=re.IGNORECASE)
-        if separator and valid and nameless and value not in valid:
-            raise UserError(f"{argument}: must be a name; valid: {', '.join(valid)}; leave it out for the default")
-
-
-def flags_first(verb: str, arguments: list[str]) -> list[str]:
-    """Hydra's parser takes flags only before the first key; people write them anywhere.
-
-    Raises:
-        UserError: A flag that the verb does not have, or one without its value.
-    """
-    flags: list[str] = []
-    keys: list[str] = []
-    left = list(arguments)
-    while left:
-        argument = left.pop(0)
-        flag, has_value, _ = argument.partition("=")
-        if not argument.startswith("-"):
-            keys.append(argument)
-        elif flag in SWITCHES and (flag not in SWEEPS or verb == "train"):
-            flags.append(argument)
-        elif flag in WITH_VALUE and (has_value or left):
-            flags += [argument] if has_value else [argument, left.pop(0)]
-        else:
-            valid = sorted((SWITCHES if verb == "train" else SWITCHES - SWEEPS) | WITH_VALUE)
-            what = "needs a value" if flag in WITH_VALUE else f"no such flag; valid: {', '.join(valid)}"
-            raise UserError(f"{flag}: {what}")
-    return flags + keys
-
-
 class Verb:
     """A verb as the object that Hydra calls: hydra.main returns nothing, so the exit code is kept here."""
 
-    def __init__(self, function: Callable[[Any], int]) -> None:
-        self.function = function
+    def __init__(self, name: str, function: Callable[[Any], int]) -> None:
+        self.name, self.function = name, function
+        self.begun = False
         self.code = 0  # stays 0 where Hydra never calls this, as for --cfg, or for jobs in other processes
 
     def __call__(self, config: Any) -> None:
-        """Run the verb on its config."""
-        self.code = self.function(config)
+        """Run the verb on its config; bad input is printed here, since Hydra would put a line of its own before it."""
+        from hydra.core.hydra_config import HydraConfig
+
+        from gru_bench.commands import messages
+        from gru_bench.config.shape import check_shape
+
+        self.begun = True
+        try:
+            check_shape(config, self.name, HydraConfig.get())
+            self.code = self.function(config)
+        except Exception as error:
+            if not messages.is_bad_input(error):
+                raise
+            print(messages.line(self.name, error), file=sys.stderr)
+            self.code = 2
 
 
 def load(verb: str) -> Any:
@@ -243,18 +289,18 @@ def load(verb: str) -> Any:
     if verb == "report":
         from gru_bench.commands.report import report
 
-        return Verb(report)
+        return Verb("report", report)
     if verb == "time":
         from gru_bench.commands.time import time
 
-        return Verb(time)
+        return Verb("time", time)
     if verb == "probe":
         from gru_bench.commands.probe import probe
 
-        return Verb(probe)
+        return Verb("probe", probe)
     from gru_bench.commands.doctor import doctor
 
-    return Verb(doctor)
+    return Verb("doctor", doctor)
 
 
 def report_mode(arguments: list[str], report: Callable[[Any], int]) -> tuple[list[str], Callable[[Any], int]]:
@@ -273,7 +319,7 @@ def report_mode(arguments: list[str], report: Callable[[Any], int]) -> tuple[lis
         raise UserError("--diff, --check: one of them, once")
     flag, start = arguments[found[0]], found[0] + 1
     end = start
-    while end < len(arguments) and not arguments[end].startswith("-") and not is_key(arguments[end]):
+    while end < len(arguments) and not arguments[end].startswith("-") and not words.is_key(arguments[end]):
         end += 1
     names, left = arguments[start:end], arguments[: found[0]] + arguments[end:]
     if flag == "--diff" and len(names) != 2:
@@ -293,46 +339,3 @@ def report_mode(arguments: list[str], report: Callable[[Any], int]) -> tuple[lis
 
     rules, results = [*names, "default"][0], names[1] if len(names) > 1 else None
     return left, reading(lambda config: check(config, rules, results))
-
-
-def is_key(argument: str) -> bool:
-    """Whether an argument is ``key=value`` or ``~key``, not a name; a path may hold = after a slash."""
-    return re.match(r"~|\+{0,2}[\w.@]+=", argument) is not None
-
-
-def select_by_name(arguments: list[str]) -> list[str]:
-    """``experiment=NAME`` and ``sweep=ID`` as plain keys.
-
-    ``experiment`` is a config group: left alone, Hydra would compose the training sweep into the report.
-    """
-    names = ("experiment=", "sweep=")
-    return [f"select.{argument}" if argument.startswith(names) else argument for argument in arguments]
-
-
-def grid_by_name(arguments: list[str], sources: list[Path]) -> list[str]:
-    """``experiment=NAME`` as ``grid=NAME`` where there is such a grid, else as the plain key of an experiment."""
-    grids = {path.stem for folder in sources for path in (folder / "grid").glob("*.yaml")}
-    found = []
-    for argument in arguments:
-        key, _, name = argument.partition("=")
-        if key == "experiment":
-            argument = f"grid={name}" if name in grids else f"select.experiment={name}"
-        found.append(argument)
-    return found
-
-
-def section_overrides(arguments: list[str], conf: Path) -> list[str]:
-    """One override for each yaml in the group ``section``, the user's own folder included."""
-    names = sorted({path.stem for folder in folders(arguments, conf) for path in (folder / "section").glob("*.yaml")})
-    return [f"+section@sections.{name}={name}" for name in names]
-
-
-def folders(arguments: list[str], conf: Path) -> list[Path]:
-    """Where yaml files are looked for: ``conf/``, and what ``--config-dir`` adds."""
-    found = [conf]
-    for position, argument in enumerate(arguments):
-        if argument.startswith("--config-dir="):
-            found.append(Path(argument.split("=", 1)[1]))
-        elif argument in ("--config-dir", "-cd") and position + 1 < len(arguments):
-            found.append(Path(arguments[position + 1]))
-    return found

@@ -12,13 +12,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from gru_bench.commands import messages
-from gru_bench.commands.cell_table import print_cells, read_shapes
+from gru_bench.commands.cell_table import chosen, print_cells, read_shapes
 from gru_bench.config.check import Node, Settings, check_arguments, check_node, construct, to_node
 from gru_bench.errors import UserError
 from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, environment, machine_id
-from gru_bench.measure.threads import resolve_threads, usable_cores
+from gru_bench.measure.threads import usable_cores
 from gru_bench.run.build import Place, make_place
+from gru_bench.run.cores import decide_threads
+from gru_bench.run.plan import ADHOC
 from gru_bench.store.connect import sqlite_file, without_password
+from gru_bench.store.experiments import deleted_experiments
 from gru_bench.store.write import Store
 
 Dtype = Literal["float32", "float64", "bfloat16"]
@@ -28,6 +31,8 @@ Dtype = Literal["float32", "float64", "bfloat16"]
 class Asked:
     """The plain keys of ``conf/doctor.yaml``."""
 
+    cells: Literal["all"] | list[str]
+    backends: Literal["all"] | list[str]
     device: str
     dtype: Literal["float32", "float64", "bfloat16", "all"]
     shape: str | int | list[str | int]  # a number is wrong too, but read_shapes says what would be right
@@ -66,6 +71,7 @@ def diagnose(config: DictConfig) -> int:
     asked = Asked(**plain)
     check_node(node["tracking"], "tracking")
     shapes = read_shapes(asked.shape)
+    cells, backends = chosen("cell", asked.cells), chosen("backend", asked.backends)
     found = Diagnosis(Console(highlight=False))
     print_machine(found, asked)
     print_store(found, node["tracking"])
@@ -78,8 +84,14 @@ def diagnose(config: DictConfig) -> int:
         found.line("device", f"{asked.device}, {', '.join(places)}", "green")
         # as every run does
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-        found.red += print_cells(found.console, places, shapes)
+        found.red += print_cells(found.console, places, shapes, cells, backends)
     found.console.print()
+    if "all" not in (asked.cells, asked.backends):
+        found.console.print(
+            f"tried {', '.join(name for name, _ in cells)} on {', '.join(name for name, _ in backends)}; all cells on "
+            "all backends (minutes the first time): gru-bench doctor cells=all backends=all",
+            soft_wrap=True,
+        )
     if found.red:
         found.console.print(f"[red]red: {escape(', '.join(found.red))}[/]", soft_wrap=True)
     else:
@@ -100,9 +112,11 @@ def print_machine(found: Diagnosis, asked: Asked) -> None:
     found.line("machine", f"{facts['cpu']}, {facts['memory_gib']} GiB, {facts['os']} (id {machine_id()})")
     found.line("gpu", f"{facts['gpu']}, CUDA {facts['cuda']}" if "gpu" in facts else "none that torch sees")
     found.line("cuDNN", facts.get("cudnn", "none: this build of torch has no cuDNN"))
-    threads = resolve_threads(asked.threads, 1)
+    decided = decide_threads(asked.threads, 1)
     torch.set_num_threads(1)  # the layers tried here are tiny: more threads would only wait for each other
-    found.line("threads", f"{threads} per run (threads={asked.threads}), {usable_cores()} usable cores")
+    found.line("threads", f"{decided.number} per run (threads={asked.threads}), {usable_cores()} usable cores")
+    if decided.remark:
+        found.line("", decided.remark, "yellow")
     others = cores_used_by_others()
     load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     if others > OTHERS_ABOVE:
@@ -119,6 +133,13 @@ def print_store(found: Diagnosis, tracking: Node) -> None:
         if file is None or file.exists():
             store.open()
             found.line("store", f"{where}: reachable and writable", "green")
+            for name in deleted_experiments(store.uri):
+                wish = (
+                    f"nothing can be written under that name; gru-bench train experiment={name} says how to restore it"
+                )
+                if name == ADHOC:
+                    wish = "runs without experiment= cannot be written; gru-bench train says how to restore it"
+                found.line("", f"experiment {name} was deleted: {wish}", "yellow")
         elif file.parent.is_dir() and os.access(file.parent, os.W_OK):
             found.line("store", f"{where}: the first run makes it; the folder is writable", "green")
         else:

@@ -19,7 +19,7 @@ USAGE = {
         "       gru-bench time experiment=quick             the models of the tasks of an experiment in the store"
     ),
     "probe": "gru-bench probe run=ID probe=[NAME,...] [key=value ...]   a run that was trained with keep_model=true",
-    "doctor": "gru-bench doctor [device=cuda] [tracking.uri=...]",
+    "doctor": "gru-bench doctor [cells=all] [backends=all] [device=cuda] [tracking.uri=...]",
 }
 HEADINGS = {"section": "sections (all of them are written):", "check": "rules (--check):"}
 """Of groups that no key chooses."""

@@ -14,9 +14,11 @@ from gru_bench.compare.compared import sentence
 from gru_bench.config.check import check_arguments, check_node, construct, to_node
 from gru_bench.errors import UserError
 from gru_bench.report.files import write
+from gru_bench.report.given import as_markdown, given
 from gru_bench.report.groups import distinct
 from gru_bench.report.header import ACCEPTABLE, Made
 from gru_bench.report.markdown import Section
+from gru_bench.report.names import safe_name
 from gru_bench.report.pages import DETAILS, PAGES
 from gru_bench.report.view import View
 from gru_bench.store.connect import without_password
@@ -83,20 +85,28 @@ def make(config: DictConfig) -> Path:
     results = read_stores(uri, select, keys.also)
     for problem in results.problems:
         print(f"gru-bench report: {problem}", file=sys.stderr)
-    view = View(results, accept=frozenset(keys.accept))
+    view = View(given(results), accept=frozenset(keys.accept))
     placed: dict[str, list[Section]] = {page: [] for page in PAGES}
     for section in sections:
         placed[section.page].append(construct(section.node)(view))
-    experiments = experiments_of(results)
-    folder = Path(keys.output or Path("reports", select["experiment"] or "_".join(map(str, experiments))))
+    folder = Path(keys.output or Path("reports", folder_name(results, select)))
     made = Made(select, keys.accept, [without_password(store) for store in keys.also])
     try:
         write(folder, results, view, made, placed)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise UserError(f"output={folder}: cannot be written to ({error.strerror}); choose another") from error
-    if keys.publish and len(results.runs) and (why := publish(uri, results, folder, sentence(view))):
+    except OSError as error:
+        raise UserError(
+            f"output={str(folder)[:200]}: cannot be written to ({error.strerror}); choose another"
+        ) from error
+    if keys.publish and len(results.runs) and (why := publish(uri, results, folder, as_markdown(sentence(view)))):
         print(f"gru-bench report: {why}", file=sys.stderr)
     return folder
+
+
+def folder_name(results: Results, select: dict[str, str | None]) -> str:
+    """The experiment's name; of one sweep alone also the beginning of its id, since an experiment may have several."""
+    name = select["experiment"] or "_".join(map(str, experiments_of(results)))
+    sweeps = distinct(results.runs["sweep"])
+    return safe_name(f"{name}-{sweeps[0][:8]}" if len(sweeps) == 1 and not select["experiment"] else name)
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,8 @@ def take_sections(node: dict[str, Any]) -> list[Chosen]:
     sections: dict[str, dict[str, Any]] = node.pop("sections")
     placed = []
     for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise UserError(f"sections.{name}={section!r}: must be a node; ~sections.{name} leaves it out")
         page, order = section.pop("page", DETAILS), section.pop("order", 1000)
         if page not in PAGES:
             raise UserError(f"sections.{name}.page={page!r}: must be {' or '.join(PAGES)}")

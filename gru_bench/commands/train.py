@@ -4,10 +4,14 @@ import sys
 import time
 import traceback
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gru_bench.commands import messages
-from gru_bench.errors import Unsupported, UserError
+from gru_bench.config.shape import check_shape
+from gru_bench.errors import Unsupported
+from gru_bench.redact import printing
 from gru_bench.run.launch import Launch, Sweep
 from gru_bench.store import signals
 from gru_bench.store.connect import absolute_uri, without_password
@@ -19,14 +23,19 @@ class Train:
 
     Attributes:
         sweep: Set by the sweep's callback, in the job's process, before each job; None for a single run.
+        begun: Whether a job was.
+        for_sweeps_alone: Why keys were given to the jobs of a sweep alone: without a sweep, the error that it was.
         code: Exit code of a single run. That of a sweep comes from the store when the sweep is closed: its jobs may
             run in other processes.
     """
 
     def __init__(self) -> None:
         self.sweep: Sweep | None = None
+        self.begun = False
+        self.for_sweeps_alone: Exception | None = None
         self.code = 0  # stays 0 where Hydra never calls this, as for --cfg, or for jobs in other processes
 
+    @printing()  # once more for the workers of a launcher
     def __call__(self, config: DictConfig) -> str:
         """Run one job and print how it ended; never raises for a failed run, so that a sweep goes on.
 
@@ -39,10 +48,19 @@ class Train:
         from gru_bench.run.job import request  # torch: a sweep with nothing left to do never gets here
         from gru_bench.run.train import train
 
+        self.begun = True
         if self.sweep is not None:
             raise_on_signals()  # workers of a parallel launcher are processes of their own
         if signals.finishing:
             raise KeyboardInterrupt
+        try:
+            check_shape(config, "train", HydraConfig.get())
+            if self.for_sweeps_alone is not None and HydraConfig.get().mode != RunMode.MULTIRUN:
+                raise self.for_sweeps_alone
+        except messages.BAD_INPUT as error:
+            complain(messages.line("train", error))
+            self.code = 2
+            return "failed"
         asked = request(config, self.sweep)
         if self.sweep is not None and self.sweep.deadline is not None and time.time() > self.sweep.deadline:
             return ""
@@ -54,10 +72,12 @@ class Train:
         except TimedOut as error:
             complain(f"{asked.label}: killed: {error.reason}")
             code, how = 1, "killed"
-        except UserError as error:
-            complain(messages.line("train", error) if asked.alone else f"{asked.label}: {error}")
-            code, how = 2, "unsupported" if isinstance(error, Unsupported) else "failed"
         except Exception as error:
+            if messages.is_bad_input(error):
+                text = messages.explain(error)
+                complain(f"gru-bench train: {text}" if asked.alone else f"{asked.label}: {text}")
+                self.code = 0 if asked.sweep is not None else 2
+                return "unsupported" if isinstance(error, Unsupported) else "failed"
             if not isinstance(error, messages.FAILED_RUN):
                 traceback.print_exc()
             complain(f"{asked.label}: failed: {type(error).__name__}: {error}")

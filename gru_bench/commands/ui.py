@@ -1,6 +1,7 @@
 """``gru-bench ui``: the MLflow UI on the store that training writes to."""
 
 import argparse
+import ipaddress
 import os
 import signal
 import socket
@@ -10,6 +11,8 @@ import time
 import urllib.error
 import urllib.request
 
+import psutil
+
 from gru_bench.errors import UserError
 from gru_bench.store.connect import absolute_uri, artifact_root, connect, to_serve, without_password
 from gru_bench.store.signals import raise_on_signals
@@ -18,6 +21,16 @@ from gru_bench.store.ui_view import ui_url_path
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 10.0
 MOST_EXPERIMENTS = 5
+GUARD = """
+import os, signal, sys, time
+sys.stdin.buffer.read()
+for number in (signal.SIGTERM, signal.SIGKILL):
+    try:
+        os.killpg(int(sys.argv[1]), number)
+    except OSError:
+        break
+    time.sleep(3)
+"""
 
 
 def ui(arguments: list[str]) -> int:
@@ -42,7 +55,12 @@ def ui(arguments: list[str]) -> int:
         print(f"gru-bench ui: {error}", file=sys.stderr)
         return 2
     raise_on_signals()
-    return serve(uri, options.host, options.port, paths)
+    if not is_loopback(options.host):
+        print(
+            f"gru-bench ui: --host {options.host}: anyone on the network can read and delete the runs (no login)",
+            file=sys.stderr,
+        )
+    return serve(uri, options.host, options.port, paths, options.allowed_hosts)
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, str]:
@@ -59,12 +77,18 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, str]:
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on; default: 127.0.0.1, this machine only"
     )
+    parser.add_argument(
+        "--allowed-hosts",
+        default="",
+        metavar="NAME,NAME",
+        help="further names under which browsers may ask for it; default: this machine's names and addresses",
+    )
     options = parser.parse_args(arguments)
     uri: str | None = None
     for setting in options.settings:
         key, separator, value = setting.partition("=")
         if key != "tracking.uri" or not separator:
-            raise UserError(f"{setting}: no such key; valid: tracking.uri=URI, --port, --host")
+            raise UserError(f"{setting}: no such key; valid: tracking.uri=URI, --port, --host, --allowed-hosts")
         uri = None if value in ("", "null") else value
     return options, absolute_uri(uri)
 
@@ -108,15 +132,53 @@ def check_free(host: str, number: int) -> None:
         ) from error
 
 
-def serve(uri: str, host: str, number: int, paths: dict[str, str]) -> int:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return all(ipaddress.ip_address(entry[4][0]).is_loopback for entry in socket.getaddrinfo(host, None))
+    except (OSError, ValueError):
+        return False
+
+
+def names_of(host: str, further: str) -> list[str]:
+    """The names under which the server may be asked for; MLflow refuses all others, against DNS rebinding.
+
+    Args:
+        host: What it listens on.
+        further: Names of the user's, with commas between.
+    """
+    found = ["localhost", "127.0.0.1", "[::1]"]
+    if not is_loopback(host):
+        addresses = [one.address for cards in psutil.net_if_addrs().values() for one in cards]
+        found += [host, socket.gethostname(), socket.getfqdn(), *filter(is_address, addresses)]
+    found += [name.strip() for name in further.split(",")]
+    return list(
+        dict.fromkeys(f"[{name}]" if name.count(":") > 1 and name[0] != "[" else name for name in found if name)
+    )
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an address of the internet protocol that a browser takes."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
+
+
+def serve(uri: str, host: str, number: int, paths: dict[str, str], further: str = "") -> int:
     """Run MLflow's server until Ctrl-C or its own end."""
     root = artifact_root(uri)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
     command += ["--host", host, "--port", str(number), "--uvicorn-opts", "--log-level warning"]
     if root is not None:
         command += ["--no-serve-artifacts", "--default-artifact-root", root.as_uri()]
+    names = [with_port for name in names_of(host, further) for with_port in (name, f"{name}:{number}")]
+    command += ["--allowed-hosts", ",".join(names)]
+    command += ["--cors-allowed-origins", ",".join(f"http://{name}" for name in names)]
     environment = {
         **os.environ,
+        "MLFLOW_BACKEND_STORE_URI": uri,  # not as an argument: every user of the machine can list those
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
         "PYTHONWARNINGS": "ignore",  # those of MLflow's own dependencies, before the address is printed
@@ -124,6 +186,7 @@ def serve(uri: str, host: str, number: int, paths: dict[str, str]) -> int:
     }
     # a session of its own: Ctrl-C reaches this process alone, which then ends the server with all its workers
     server = subprocess.Popen(command, env=environment, start_new_session=True)
+    guard = guarded(server.pid)
     try:
         if not wait_until_ready(server, host, number):
             print(f"gru-bench ui: the server did not start within {READY_WITHIN_S:.0f} s", file=sys.stderr)
@@ -139,6 +202,13 @@ def serve(uri: str, host: str, number: int, paths: dict[str, str]) -> int:
         return 0
     finally:
         stop(server)
+        guard.communicate()  # closes the pipe and waits
+
+
+def guarded(group: int) -> "subprocess.Popen[bytes]":
+    """A process that ends a group of processes when this one is gone, however it ended: their pipe closes then."""
+    command = [sys.executable, "-I", "-S", "-c", GUARD, str(group)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
 
 def wait_until_ready(server: subprocess.Popen[bytes], host: str, number: int) -> bool:

@@ -151,9 +151,36 @@ def check(config: DictConfig, cell: str | None = None) -> tuple[Settings, Node]:
             raise UserError(f"{name}: its yaml has no _target_, the class to build")
         if name != "trainer":
             check_node(part, name)
+        check_kind(part, name)
+    for path in CHOSEN_AS_GROUPS:
+        name = path.rpartition(".")[2]
+        if name not in node["trainer"]:
+            raise UserError(f"~{path}: a run needs it; valid: {name}=NAME, whichever fits")
     check_probes(node)
     with_own_rate(config, node, cell)
     return Settings(**plain), node
+
+
+KINDS = {
+    "backend": "gru_bench.backends.base.Backend",
+    "task": "gru_bench.tasks.base.Task",
+    "budget": "gru_bench.models.budgets.Budget",
+    "tracking": "gru_bench.store.write.Store",
+}
+"""What the classes of some nodes must be kinds of."""
+
+
+def check_kind(part: Node, name: str) -> None:
+    """Refuse a node whose class is of another kind: ``backend._target_`` that names a cell.
+
+    Raises:
+        UserError: It is.
+    """
+    if name not in KINDS:
+        return
+    named, kind = get_object(part["_target_"]), get_object(KINDS[name])
+    if not (inspect.isclass(named) and issubclass(named, kind)):
+        raise UserError(f"{name}._target_={part['_target_']}: must be a {KINDS[name]}")
 
 
 def check_probes(node: Node) -> None:
@@ -230,7 +257,11 @@ def with_own_rate(config: DictConfig, node: Node, cell: str | None) -> None:
 
 def family(node: Node) -> str:
     """The family of the cell that a config names."""
-    return str(get_object(node["cell"]["_target_"]).family)
+    target = node["cell"]["_target_"]
+    name = getattr(get_object(target), "family", None)
+    if not isinstance(name, str):
+        raise UserError(f"cell._target_={target}: is no cell: it has no family, as gru_bench.cells.base.Cell explains")
+    return name
 
 
 def check_node(node: Any, path: str) -> None:
@@ -242,13 +273,24 @@ def check_node(node: Any, path: str) -> None:
     if not isinstance(node, dict):
         return
     target = node.get("_target_")
+    for key in node:
+        if not isinstance(key, str):
+            raise UserError(f"{path}.{key}: no such key; keys are names")
     given = {key: value for key, value in node.items() if not (key.startswith("_") and key.endswith("_"))}
     for key, value in given.items():
         for index, part in enumerate(value if isinstance(value, list) else [value]):
             check_node(part, f"{path}.{key}" + (f"[{index}]" if isinstance(value, list) else ""))
-    if target is not None:
+    if strange := sorted(key for key in node if key not in given and key not in ("_target_", "_partial_")):
+        raise UserError(f"{path}.{strange[0]}: no such key; Hydra's other words for building objects are not used here")
+    if not isinstance(node.get("_partial_", False), bool):
+        raise UserError(f"{path}._partial_={node['_partial_']!r}: must be true or false")
+    if "_target_" in node:
+        if not isinstance(target, str):
+            raise UserError(f"{path}._target_={'null' if target is None else target}: must name a class; leave it out")
         try:
             factory = get_object(target)
+            if not callable(factory):
+                raise TypeError(f"a {type(factory).__name__} makes nothing")
         except Exception as error:
             raise UserError(f"{path}._target_={target}: cannot be imported ({first_line(root(error))})") from error
         check_arguments(factory, given, f"{path}.", target.rsplit(".", 1)[-1])
@@ -267,8 +309,11 @@ def check_arguments(factory: Callable[..., Any], given: Node, prefix: str, owner
         owner: What messages call the factory.
     """
     function = factory.__init__ if inspect.isclass(factory) else factory
-    hints = typing.get_type_hints(function, include_extras=True)
-    known = keys_of(factory)
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+        known = keys_of(factory)
+    except (TypeError, ValueError, NameError) as error:  # a builtin, which has no signature to check against
+        raise UserError(f"{prefix}_target_: {owner} does not say what it takes ({first_line(error)})") from error
     for common in shared_keys(factory, hints):
         hints |= typing.get_type_hints(common, include_extras=True)
     for key in given:
@@ -304,7 +349,7 @@ def check_arguments(factory: Callable[..., Any], given: Node, prefix: str, owner
 def adapter_of(hint: Any) -> pydantic.TypeAdapter[Any]:
     """What holds a value against an annotation."""
     try:
-        return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True))
+        return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
     except pydantic.PydanticUserError:  # a dataclass brings a configuration of its own
         return pydantic.TypeAdapter(hint)
 

@@ -21,6 +21,7 @@ from urllib.request import getproxies
 from gru_bench.cache_dir import cache_dir, replace_text
 from gru_bench.data import folders
 from gru_bench.data.forms import SEPARATORS, Reading, looks_delimited
+from gru_bench.data.hub_cache import refuse_unwritable_cache
 from gru_bench.data.read_files import OWN_SEPARATORS, SPLIT_ALIASES, read_splits
 from gru_bench.errors import UserError
 
@@ -234,6 +235,7 @@ def load_splits(
     except UserError:
         raise
     except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
+        refuse_unwritable_cache(local)
         raise UserError(f"data.path={path}: cannot be read as a data set: {reason(error)}") from error
     return {SPLIT_ALIASES.get(split, split): rows for split, rows in loaded.items()}
 

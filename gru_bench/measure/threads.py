@@ -38,10 +38,13 @@ def cpu_quota(mount: Path = MOUNT, own: Path = OWN) -> float | None:
     return min(quotas, default=None)
 
 
-def control_groups(mount: Path = MOUNT, own: Path = OWN) -> list[Path]:
-    """The folders of this process's control group for CPU time and of all above, version 1 or 2; empty elsewhere.
+def control_groups(mount: Path = MOUNT, own: Path = OWN, controller: str = "cpu") -> list[Path]:
+    """The folders of this process's control group and of all above, version 1 or 2; empty elsewhere.
 
-    Args: see :func:`cpu_quota`.
+    Args:
+        mount: See :func:`cpu_quota`.
+        own: Likewise.
+        controller: What the groups limit, which version 1 keeps apart: ``cpu`` or ``memory``.
     """
     found: list[Path] = []
     try:
@@ -52,8 +55,8 @@ def control_groups(mount: Path = MOUNT, own: Path = OWN) -> list[Path]:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
             root = mount
-        elif "cpu" in controllers.split(","):
-            root = mount / "cpu"
+        elif controller in controllers.split(","):
+            root = mount / controller
         else:
             continue
         group = root / path.strip("/")
@@ -89,12 +92,17 @@ def num_workers(launcher: Any) -> int:
     Args:
         launcher: The launcher's config node. Joblib's ``n_jobs`` counts backwards from the cores when negative;
             launchers without it run one job at a time, or give each job a machine of its own.
+
+    Raises:
+        UserError: No number of jobs.
     """
     asked = launcher.get("n_jobs", 1)
     if asked is None:
         return 1
-    if not isinstance(asked, int) or asked == 0:
-        raise UserError(f"hydra.launcher.n_jobs={asked}: no number of workers; valid: 1, 2 ..., or -1 for all cores")
+    if not isinstance(asked, int) or isinstance(asked, bool) or asked == 0:
+        raise UserError(
+            f"hydra.launcher.n_jobs={asked}: must be a number of workers; valid: 1, 2 ..., or -1 for a core each"
+        )
     return int(asked) if asked > 0 else max(1, usable_cores() + 1 + int(asked))
 
 
@@ -113,6 +121,20 @@ def resolve_threads(threads: int | Literal["auto"], num_workers: int) -> int:
         valid = "auto or 1" if most == 1 else f"auto or 1..{most}"
         raise UserError(f"threads={threads}: never more than there are cores: {cores}{divided}; valid: {valid}")
     return threads
+
+
+def free_threads(most: int, num_workers: int, others: float) -> int:
+    """Threads of one run beside other work: no more than there are free cores for, and at least one.
+
+    Two threads on one free core are far slower than one, since each waits for the other at every step: 60 steps of a
+    GRU took 80 s so, and 3 s with one thread.
+
+    Args:
+        most: As :func:`resolve_threads` gives it on a quiet machine.
+        num_workers: Runs at once.
+        others: Cores that other processes use.
+    """
+    return max(1, min(most, int((usable_cores() - others) / num_workers + 0.5)))
 
 
 def set_threads(threads: int) -> None:

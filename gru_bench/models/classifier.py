@@ -38,7 +38,7 @@ class Classifier(nn.Module):
         inputs: (T, B) or (T, B, D), right-padded. lengths: (B,), or None where nothing is padded. Output: (B, C).
 
     Raises:
-        UserError: ``embedding_size`` is given for features.
+        UserError: ``embedding_size`` is given for features, or ``input`` is not what the task has.
     """
 
     once_a_sequence: ClassVar[tuple[str, ...]] = ("dense", "output")
@@ -62,13 +62,16 @@ class Classifier(nn.Module):
         super().__init__()
         if input == "features" and embedding_size is not None:
             raise UserError(f"model.embedding_size={embedding_size}: features are not embedded; set null")
+        needed = "input_size" if input == "features" else "vocab_size"
+        if needed not in sizes:
+            raise UserError(f"model.input={input}: not what this task gives; leave it as the task's yaml has it")
         self.input = input
         self.pooling = pooling
         self.embedding: nn.Embedding | None = None
         if embedding_size is not None:
             self.embedding = embedding(sizes["vocab_size"], embedding_size, streams("embedding"))
         # without an embedding every token is a one-hot vector
-        self.input_size = embedding_size or sizes["input_size" if input == "features" else "vocab_size"]
+        self.input_size = embedding_size or sizes[needed]
         self.encoder = build_encoder(
             self.input_size, streams.part("encoder"), bidirectional=bidirectional, dropout=dropout
         )

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from gru_bench.report.given import in_figures
 from gru_bench.report.groups import distinct, first_known
 from gru_bench.report.scores import typical
 from gru_bench.report.view import View
@@ -58,7 +59,7 @@ class Look:
 @contextmanager
 def style() -> Iterator[None]:
     """Matplotlib's own defaults and seaborn's theme, whatever the user's settings are; put back afterwards."""
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), in_figures():
         matplotlib.rcdefaults()
         sns.set_theme(context="paper", style="whitegrid", palette="colorblind", font="DejaVu Sans")
         matplotlib.rcParams.update(
@@ -72,6 +73,7 @@ def style() -> Iterator[None]:
                 "figure.constrained_layout.use": True,
                 "svg.hashsalt": "gru_bench",
                 "svg.fonttype": "path",
+                "text.parse_math": False,
                 "grid.linewidth": 0.6,
             }
         )

@@ -1,18 +1,23 @@
-"""Write a report: every file is made beside its place and then moved there, so that a crash leaves no half a file."""
+"""Write a report: all of it is made beside its place, then swapped: a report that fails leaves the earlier one.
+
+Only files of a report are replaced or deleted: those that bear our mark, or that the earlier report shows.
+"""
 
 import os
+import re
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
+from gru_bench.errors import UserError
 from gru_bench.report.figures import save
+from gru_bench.report.given import as_cells
 from gru_bench.report.header import Made
 from gru_bench.report.html import html
-from gru_bench.report.pages import FIRST, Pages, Placed, pages
+from gru_bench.report.pages import FIRST, PAGES, Pages, Placed, pages
 from gru_bench.report.parsed import parse
-from gru_bench.report.table_files import table_files
+from gru_bench.report.table_files import BOOKTABS, table_files
 from gru_bench.report.view import View
 from gru_bench.store.read import Results
 
@@ -30,12 +35,14 @@ SORTED_BY = [
     "slice_value",
 ]
 TIMED_BY = ["experiment", "machine", "threads", "situation", "task", "steps", "batch", "hidden_size_asked", "run_id"]
-GENERATED = ("timings.csv", "figures/*.svg", "figures/*.png", "tables/*.csv", "tables/*.tex")
-"""Files whose names depend on the runs: those of an earlier report would stay."""
+PLAIN = ("report.md", "details.md", "report.html", "results.csv", "timings.csv")
+"""Files at the top of a report; figures and tables have folders of their own."""
+MARK = "# Report: "
+"""How our first page begins."""
 
 
 def write(folder: Path, results: Results, view: View, made: Made, placed: Placed) -> None:
-    """Write all files of a report; figures and tables of an earlier one in the same folder are deleted.
+    """Write all files of a report; those of an earlier one in the same folder that it does not have are deleted.
 
     Args:
         folder: Made where it is not there. One that holds no report keeps its files.
@@ -43,7 +50,11 @@ def write(folder: Path, results: Results, view: View, made: Made, placed: Placed
         view: The same, as the sections saw it.
         made: What the report was made with.
         placed: The sections of each page.
+
+    Raises:
+        UserError: The folder has files that are not of a report, under the names of one.
     """
+    refuse_foreign(folder)
     folder.mkdir(parents=True, exist_ok=True)
     found = pages(view, made, placed)
     with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as temporary:
@@ -53,7 +64,9 @@ def write(folder: Path, results: Results, view: View, made: Made, placed: Placed
         write_results(new / "results.csv", results)
         if len(results.timings):
             columns = [column for column in TIMED_BY if column in results.timings]
-            write_text(new / "timings.csv", results.timings.sort_values(columns, kind="stable").to_csv(index=False))
+            write_text(
+                new / "timings.csv", as_cells(results.timings).sort_values(columns, kind="stable").to_csv(index=False)
+            )
         move(new, folder)
 
 
@@ -92,7 +105,7 @@ def write_results(path: Path, results: Results) -> None:
     taken_apart = (results.values["split"] == "probe") & (results.values["slice"] != "")
     runs, values = (
         table.sort_values([column for column in SORTED_BY if column in table], kind="stable")
-        for table in (results.runs, results.values[~taken_apart])
+        for table in map(as_cells, (results.runs, results.values[~taken_apart]))
     )
     run_names, *facts = csv_lines(runs)
     value_names, *numbers = csv_lines(values.drop(columns="run_id"))
@@ -113,18 +126,56 @@ def csv_lines(table: pd.DataFrame) -> list[str]:
 
 
 def move(new: Path, folder: Path) -> None:
-    """Put the files in their places, the first page last: whoever finds it finds all that it names."""
+    """Put the files in their places, the first page last: whoever finds it finds all that it names.
+
+    What was there before is kept until all are in place, and put back if one of them cannot be.
+    """
     files = sorted((path.relative_to(new) for path in new.rglob("*") if path.is_file()), key=str)
     page = Path(f"{FIRST}.md")
-    old = earlier(folder) if (folder / page).is_file() else []
-    for file in sorted(files, key=lambda file: file == page):
-        (folder / file).parent.mkdir(exist_ok=True)
-        os.replace(new / file, folder / file)
-    for path in old:
-        if path.relative_to(folder) not in files:
-            path.unlink()
+    stale = [file for file in earlier(folder) if file not in files]
+    with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as kept:
+        moved: list[Path] = []
+        try:
+            for file in [*stale, *sorted(files, key=lambda file: file == page)]:
+                for parent in (folder, Path(kept)):
+                    (parent / file).parent.mkdir(exist_ok=True)
+                moved.append(file)
+                if (folder / file).exists():
+                    os.replace(folder / file, Path(kept) / file)
+                if file not in stale:
+                    os.replace(new / file, folder / file)
+        except BaseException:
+            for file in moved:
+                if (Path(kept) / file).exists():
+                    os.replace(Path(kept) / file, folder / file)
+            raise
 
 
-def earlier(folder: Path) -> Iterable[Path]:
-    """The figures and tables of an earlier report."""
-    return [path for pattern in GENERATED for path in folder.glob(pattern)]
+def refuse_foreign(folder: Path) -> None:
+    """Refuse a folder where files would be overwritten that no report wrote.
+
+    Raises:
+        UserError: There is one.
+    """
+    page = folder / f"{FIRST}.md"
+    foreign = [name for name in PLAIN if (folder / name).exists()]
+    if foreign and not (page.is_file() and page.read_text(encoding="utf-8", errors="replace").startswith(MARK)):
+        raise UserError(f"output={folder}: has a {foreign[0]} that is not of a report; choose another folder")
+
+
+def earlier(folder: Path) -> list[Path]:
+    """The figures and tables of an earlier report in that folder, and its timings."""
+    texts = [
+        path.read_text(encoding="utf-8", errors="replace")
+        for path in (folder / f"{page}.md" for page in PAGES)
+        if path.is_file()
+    ]
+    if not texts or not texts[0].startswith(MARK):
+        return []
+    names = {name for text in texts for name in re.findall(r"\]\(figures/([\w.-]+)\.png\)", text)}
+    found = [Path("figures", f"{name}{end}") for name in sorted(names) for end in (".svg", ".png")]
+    for path in sorted(folder.glob("tables/*.tex")):
+        if BOOKTABS in path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]:
+            found += [Path("tables", f"{path.stem}{end}") for end in (".csv", ".tex")]
+    found += [Path("timings.csv")] if any("](timings.csv)" in text for text in texts) else []
+    return [file for file in found if (folder / file).is_file()]

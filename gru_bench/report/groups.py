@@ -265,17 +265,26 @@ def agrees(run: pd.Series, group: pd.DataFrame) -> bool:
     return True
 
 
+NOT_SET = ("data_fingerprint",)
+"""Settings that follow from what a user set: last in a label."""
+
+
 def labels(cell: str, parts: dict[str, pd.DataFrame], settings: Sequence[str]) -> dict[str, str]:
     """A name for each group of one cell: what differs among known columns, else in the config, else the key."""
     if len(parts) == 1:
         return dict.fromkeys(parts, cell)
     shared = {c: [first_known(part[c]) for part in parts.values()] for c in settings}
     columns = [c for c, found in shared.items() if len({str(value) for value in found if known(value)}) > 1]
+    follows = [c for c in columns if c in NOT_SET]
+    columns = [c for c in columns if c not in NOT_SET]
     texts = {key: settings_text(part, columns) for key, part in parts.items()}
     sized = {key: settings_text(part, [*columns, "hidden_size"]) for key, part in parts.items()}
     if len(set(sized.values())) > len(set(texts.values())):  # a column of its own; named where nothing else differs
         texts = sized
-    texts = {key: ", ".join(filter(None, [text, first_known(parts[key]["settings"])])) for key, text in texts.items()}
+    texts = {
+        key: ", ".join(filter(None, [text, first_known(parts[key]["settings"]), settings_text(parts[key], follows)]))
+        for key, text in texts.items()
+    }
     before = list(texts.values())
     for key, text in texts.items():
         if not text or before.count(text) > 1:

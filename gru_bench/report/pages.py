@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from gru_bench.redact import without_secrets
+from gru_bench.report.given import as_markdown, as_text
 from gru_bench.report.header import Made, header
 from gru_bench.report.markdown import Section, paragraphs
+from gru_bench.report.names import safe_name
 from gru_bench.report.view import View
 
 FIRST, DETAILS = PAGES = ("report", "details")
@@ -68,7 +71,23 @@ def pages(view: View, made: Made, placed: Placed) -> Pages:
     if view.all_runs.empty:
         first += [one for one in details if one.leads]
         details = [part for one in details for part in ([one.rest] if one.leads else [one]) if part is not None]
-    return Pages(header(view, made), first, details, bool(view.timings or view.timed_before or view.not_timed))
+    return Pages(
+        as_markdown(without_secrets(header(view, made))),
+        list(map(spelled, first)),
+        list(map(spelled, details)),
+        bool(view.timings or view.timed_before or view.not_timed),
+    )
+
+
+def spelled(section: Section) -> Section:
+    """A section with the characters of given texts in place, and without secrets."""
+    markdown, figures = section.markdown, {}
+    for name in sorted(section.figures, key=len, reverse=True):  # some are named after a task
+        file = safe_name(as_text(name))
+        markdown = markdown.replace(f"figures/{name}.png", f"figures/{file}.png")
+        figures[file] = section.figures[name]
+    title, markdown = (as_markdown(without_secrets(text)) for text in (section.title, markdown))
+    return replace(section, title=title, markdown=markdown, figures=figures)
 
 
 def text(parts: Sequence[str]) -> str:

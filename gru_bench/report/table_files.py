@@ -10,11 +10,11 @@ from markdown_it.token import Token
 
 from gru_bench.report.markdown import UNKNOWN
 from gru_bench.report.parsed import Table, plain, tables
+from gru_bench.spreadsheet import as_cell
 
 LONGEST_NAME = 80
+BOOKTABS = r"needs \usepackage{booktabs}"
 NUMBER = re.compile(r"[-+]?(\d+|\d{1,3}(,\d{3})+)?(\.\d+)?(e[-+]?\d+)?", re.IGNORECASE)
-FORMULA = tuple("=+-@\t\r")
-"""First characters by which a spreadsheet takes a cell for a formula."""
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -95,7 +95,7 @@ def csv_cell(text: str) -> str:
         return ""
     if text and NUMBER.fullmatch(text) and any(character.isdigit() for character in text):
         return text.replace(",", "")
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return as_cell(text)
 
 
 def as_latex(table: Table, caption: str) -> str:
@@ -108,7 +108,7 @@ def as_latex(table: Table, caption: str) -> str:
     comment = " ".join(caption.split())
     return "\n".join(
         [
-            rf"% {comment}; needs \usepackage{{booktabs}}",
+            f"% {comment}; {BOOKTABS}",
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             line(table.columns),

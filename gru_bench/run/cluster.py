@@ -25,7 +25,6 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from gru_bench.errors import UserError
 from gru_bench.measure.threads import CORES
 from gru_bench.run.launch import Launch, current_launch
 from gru_bench.run.workers import hydra_sweep
@@ -33,7 +32,6 @@ from gru_bench.store import signals
 
 LOOK_EVERY_S = 0.5
 """Seconds between looks at the jobs; an engine may look at its own queue less often."""
-INSTALL = "needs another package; install it with: pip install 'gru-bench[{extra}]'"
 
 
 class Launched(Protocol):
@@ -231,8 +229,3 @@ def last_line(error: Exception) -> str:
     """The last line that is not empty: engines put the whole output of a job into their errors."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1][:200]}" if lines else type(error).__name__
-
-
-def missing(launcher: str, extra: str, error: ImportError) -> UserError:
-    """What to say where an extra is not installed."""
-    return UserError(f"hydra/launcher={launcher}: {INSTALL.format(extra=extra)} ({error})")

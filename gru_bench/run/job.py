@@ -8,11 +8,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from gru_bench.config.check import Node, Settings, check, construct, to_node
+from gru_bench.config.check import Node, Settings, check, check_kind, check_node, construct, to_node
 from gru_bench.config.keys import decisive, run_keys
 from gru_bench.errors import UserError
-from gru_bench.measure.threads import num_workers, resolve_threads, set_threads
-from gru_bench.run import build, loaded
+from gru_bench.measure.threads import num_workers, set_threads
+from gru_bench.run import build, fits, loaded
+from gru_bench.run.cores import Threads, decide_threads
 from gru_bench.run.facts import facts_before, facts_of_sweep
 from gru_bench.run.known import Known
 from gru_bench.run.launch import Sweep
@@ -81,7 +82,10 @@ class Request:
         Raises:
             UserError: Not a URI that can be a store.
         """
-        store: Store = construct(to_node(self.config.tracking))
+        node = to_node(self.config.tracking)
+        check_node(node, "tracking")
+        check_kind(node, "tracking")
+        store: Store = construct(node)
         if self.sweep is None:
             return store
         return _stores.setdefault((self.sweep.sweep_id, store.uri), store)
@@ -110,7 +114,17 @@ def request(config: DictConfig, sweep: Sweep | None) -> Request:
 
 @dataclass(frozen=True)
 class Job:
-    """What one run will be: known before its data is loaded, so that a run that then fails is still on record."""
+    """What one run will be: known before its data is loaded, so that a run that then fails is still on record.
+
+    Attributes:
+        settings: The plain keys.
+        node: The checked config.
+        task: With its data once :meth:`load` has been called.
+        place: Where it computes.
+        facts: What is known of it beforehand, for its row.
+        keys: ``config_key`` and ``group_key``.
+        remark: On its threads, for the user of a single run.
+    """
 
     settings: Settings
     node: Node
@@ -118,9 +132,10 @@ class Job:
     place: build.Place
     facts: dict[str, object]
     keys: tuple[str, str]
+    remark: str = ""
 
     def load(self) -> None:
-        """Check for the user's other mistakes: limits, whether the backend takes the cell, the data itself, the probes.
+        """Check for the user's other mistakes: limits, whether the backend takes the cell, memory, the data itself.
 
         Raises:
             UserError: One of these is wrong; names what would be valid.
@@ -137,7 +152,9 @@ class Job:
                 "ends, and this schedule counts epochs; valid: schedule=constant, warmup, plateau, or cosine in steps"
             )
         build.check_backend(build.make_cell(self.node), construct(self.node["backend"]), self.place)
+        fits.check_data(self.task, self.node, self.settings, self.place)
         loaded.load(self.task, self.node)
+        fits.check_model(self.task, self.node, self.settings, self.place)
 
 
 def plan(asked: Request) -> Job:
@@ -151,7 +168,11 @@ def plan(asked: Request) -> Job:
         raise UserError(f"until={asked.config.until}: adds runs to a sweep; valid: with -m or experiment=NAME")
     settings, node = check(asked.config, choices["cell"])
     workers = num_workers(HydraConfig.get().launcher)
-    threads = resolve_threads(settings.threads, workers)
+    if asked.sweep is not None and asked.sweep.threads is not None and settings.threads == "auto":
+        decided = Threads(asked.sweep.threads)
+    else:
+        decided = decide_threads(settings.threads, workers)
+    threads = decided.number
     set_threads(threads)
     place = build.make_place(settings)
     # float32 is float32 on every backend: cuDNN alone would otherwise round to TF32
@@ -164,7 +185,7 @@ def plan(asked: Request) -> Job:
     if not asked.alone:
         runtime, job = HydraConfig.get().runtime, dict(text.split("=", 1) for text in HydraConfig.get().overrides.task)
         Known(runtime.config_sources).remember(job, asked.config, node, kept)
-    return Job(settings, node, task, place, facts, run_keys(node, choices, task.source_id()))
+    return Job(settings, node, task, place, facts, run_keys(node, choices, task.source_id()), decided.remark)
 
 
 @dataclass(frozen=True)
@@ -192,6 +213,10 @@ def prepare(asked: Request) -> Prepared:
     try:
         job = plan(asked)
         job.load()
+    except OSError as error:
+        if error.filename is None:
+            return Prepared(job, error)
+        return Prepared(job, UserError(f"{str(error.filename)[:200]}: {error.strerror}"))
     except Exception as error:
         return Prepared(job, error)
     return Prepared(job, None)

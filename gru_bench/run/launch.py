@@ -37,6 +37,7 @@ class Sweep:
         round: Which round of a sweep that adds jobs, from 1; None where all jobs are planned at once.
         deadline: When no job is started any more, in seconds of ``time.time()``; None for no limit.
         quiet: Whether a table on the terminal stands for the line that each finished job prints.
+        threads: Of each run with ``threads=auto``; None where that was not asked for.
         numbers: The planned number of each job that is launched, by the one that Hydra gives it: a sweep that goes on
             launches only what is left to do, and Hydra counts that from 0. A job that is not in it keeps its number.
     """
@@ -53,6 +54,7 @@ class Sweep:
     round: int | None = None
     deadline: float | None = None
     quiet: bool = False
+    threads: int | None = None
     numbers: Mapping[int, int] = field(default_factory=dict)
 
 

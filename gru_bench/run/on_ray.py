@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from gru_bench.errors import UserError
-from gru_bench.run.cluster import ClusterJob, Submit, missing
+from gru_bench.run.cluster import ClusterJob, Submit
 
 MOST_AT_ONCE = 10_000
 """Ray itself starts no more tasks than the cluster has room for."""
@@ -30,14 +30,12 @@ def submitter(settings: dict[str, Any]) -> tuple[Submit, int]:
     """How to submit a job, and how many at once.
 
     Raises:
-        UserError: Ray is not installed, or no cluster answers.
+        UserError: No cluster answers.
     """
     # else a task that asks for no GPU gets an empty list of them, even over the user's own
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise missing("ray_cluster", "ray", error) from error
+    import ray
+
     if not ray.is_initialized():
         try:
             ray.init(address=settings["address"], log_to_driver=True, **settings["init"])

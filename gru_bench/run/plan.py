@@ -1,7 +1,11 @@
 """What a sweep will run: its jobs in their order, how many seeds each cell gets, and what is checked beforehand."""
 
+import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Gt
@@ -15,7 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gru_bench.config.canonical import digest
 from gru_bench.config.check import SWEEP_KEYS, Node, Settings, adapter_of, check, first_line
-from gru_bench.config.keys import decisive, run_keys
+from gru_bench.config.keys import CHOICES, decisive, run_keys
+from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
 from gru_bench.run.known import Known
 from gru_bench.run.rounds import FIRST, SECOND, Pair
@@ -80,9 +85,14 @@ def list_plan(config: DictConfig) -> Plan:
     """Plan a sweep without a look at the values that it takes.
 
     Raises:
-        UserError: A sweeper that cannot be planned.
+        UserError: A sweeper that cannot be planned, no job at all, or a folder that cannot be written to.
     """
+    check_shape(config, "train")
+    check_folder(str(config.hydra.sweep.dir))
     jobs, choices = planned_jobs(config), config.hydra.runtime.choices
+    if not jobs:
+        given = " ".join(config.hydra.overrides.task)
+        raise UserError(f"-m {given}: lists no job; valid: at least one value for each key")
     shared = {key: str(choices[key]) for key in ("cell", "backend", "task", "budget")} | {"seed": str(config.seed)}
     return Plan(choices.get("experiment") or ADHOC, jobs, shared, {})
 
@@ -116,8 +126,24 @@ def check_values(config: DictConfig, jobs: list[Choices]) -> None:
     Raises:
         UserError: A value that does not fit.
     """
+    several = {key for key in CHOICES if len({job.get(key) for job in jobs}) > 1}
     for job in covering(jobs):
-        check_job(config, job)
+        with in_job(job, several):
+            check_job(config, job)
+
+
+def check_folder(folder: str) -> None:
+    """Make the folder in which Hydra notes its sweep: where it cannot be made, no sweep is opened.
+
+    Raises:
+        UserError: It cannot be made, or nothing can be written there.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"hydra.sweep.dir={folder}: cannot be written to ({error.strerror}); choose another") from error
 
 
 def as_overrides(job: Choices) -> list[str]:
@@ -163,10 +189,13 @@ def planned_jobs(config: DictConfig) -> list[Choices]:
         raise UserError("experiment: one at a time; each names a sweep of its own")
     if lists := [
         o.key_or_group
-        for o in parser.parse_overrides(list(config.hydra.overrides.task))
-        if o.key_or_group in SWEEP_KEYS and o.is_sweep_override()
+        for o in [*parser.parse_overrides(list(config.hydra.overrides.task)), *params]
+        if o.is_sweep_override() and (o.key_or_group in SWEEP_KEYS or o.key_or_group.split(".")[0] == "tracking")
     ]:
         raise UserError(f"{lists[0]}: one value for the whole sweep")
+    batch = sweeper.get("max_batch_size")
+    if batch is not None and not (isinstance(batch, int) and batch > 0):
+        raise UserError(f"hydra.sweeper.max_batch_size={batch}: must be a number of jobs, at least 1, or null for all")
     seeds = sweeper.get("seeds")
     if seeds is not None and any(override.key_or_group == "seed" for override in params):
         raise UserError("hydra.sweeper: has both params.seed, which seeds, and seeds, how many; valid: one of them")
@@ -177,8 +206,15 @@ def planned_jobs(config: DictConfig) -> list[Choices]:
 
 
 def product(overrides: list[Override]) -> list[Choices]:
-    """Every combination of the values that the overrides list, as Hydra's basic sweeper has it."""
-    batches = BasicSweeper.split_arguments(overrides, None)
+    """Every combination of the values that the overrides list, as Hydra's basic sweeper has it.
+
+    Raises:
+        UserError: Values that cannot be listed.
+    """
+    try:
+        batches = BasicSweeper.split_arguments(overrides, None)
+    except ValueError as error:  # such as of range(0,3,0)
+        raise UserError(f"-m {' '.join(str(o.input_line) for o in overrides)}: {first_line(error)}") from error
     return [dict(pair.split("=", 1) for pair in job) for batch in batches for job in batch]
 
 
@@ -237,6 +273,28 @@ def covering(jobs: list[Choices]) -> list[Choices]:
     return chosen
 
 
+@contextmanager
+def in_job(job: Choices, several: set[str]) -> Iterator[None]:
+    """Add to an error for which of a sweep's choices it came up, and the way on where only some have the key.
+
+    Args:
+        job: Its overrides.
+        several: Groups of which the sweep takes several choices.
+    """
+    try:
+        yield
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        key = re.match(r"(?:Could not override ')?([a-z_]+)\.", str(error))
+        group = key[1] if key and key[1] in CHOICES else "task"  # whose yaml sets model, data and trainer too
+        if key and group in several & job.keys():
+            error.add_note(f"in this sweep with {group}={job[group]}")
+            if str(error).startswith("Could not override") or "no such key" in str(error):
+                error.add_note(
+                    f"for a key that only some have: a yaml for each variant in --config-dir, or one {group} at a time"
+                )
+        raise
+
+
 def check_job(config: DictConfig, job: Choices) -> str:
     """Compose and check one job before anything runs, and give its ``group_key``.
 
@@ -281,8 +339,11 @@ def compose_job(config: DictConfig, job: Choices) -> Composed:
     """
     try:
         composed = GlobalHydra.instance().config_loader().load_sweep_config(config, as_overrides(job))
-    except ValueError as error:  # such as cell=null, which Hydra does not refuse as a config error
+    except (HydraException, OmegaConfBaseException):
+        raise
+    except Exception as error:  # such as cell=null, which Hydra does not refuse as a config error, or a yaml's OSError
         raise UserError(f"{' '.join(as_overrides(job))}: {first_line(error)}") from error
+    check_shape(composed, "train")
     choices = {key: str(value) for key, value in composed.hydra.runtime.choices.items() if value is not None}
     settings, node = check(composed, choices["cell"])
     return Composed(composed, settings, node, choices)

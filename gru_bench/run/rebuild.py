@@ -1,10 +1,12 @@
 """A trained model again, from the config and the weights that its run kept."""
 
+import inspect
 import pickle
 from pathlib import Path
 
 import torch
 import yaml
+from hydra.utils import get_object
 from torch import nn
 
 from gru_bench.config.check import GROUPS, PROBES, Node, Settings, check_arguments, check_node, construct
@@ -12,6 +14,9 @@ from gru_bench.errors import UserError
 from gru_bench.measure.threads import resolve_threads, set_threads
 from gru_bench.probes.base import Subject
 from gru_bench.run import build, probing
+
+OURS = ("gru_bench.", "torch.optim.")
+"""Where what a config names comes from: classes of the user's own derive from one of these."""
 
 
 def rebuild(
@@ -31,6 +36,7 @@ def rebuild(
         UserError: The config or the weights do not fit, the device is not here, or the data is not what it was.
     """
     node: Node = yaml.safe_load(config.read_text(encoding="utf-8"))
+    refuse_foreign(node)
     settings = checked(node, device)
     set_threads(resolve_threads(threads, 1))  # type: ignore[arg-type]  # the command's keys are checked
     place = build.make_place(settings)
@@ -47,6 +53,27 @@ def rebuild(
     model = builder.build(cell, backend, hidden_size, settings.seed)
     load_weights(model, weights, place.device)
     return probing.make_subject(model.eval(), task, builder, cell, hidden_size, settings.seed)
+
+
+def refuse_foreign(node: object, path: str = "config.yaml") -> None:
+    """Refuse a config that names anything but parts of an experiment: whoever wrote the store could run any function.
+
+    Raises:
+        UserError: A ``_target_`` that is neither of this package or torch.optim, nor derived from a class of it.
+    """
+    if isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            refuse_foreign(value, f"{path}.{key}")
+    target = node.get("_target_") if isinstance(node, dict) else None
+    if target is None:
+        return
+    try:
+        found = get_object(str(target))
+    except Exception as error:
+        raise UserError(f"{path}._target_={target}: cannot be imported") from error
+    origins = [str(base.__module__) for base in inspect.getmro(found)] if inspect.isclass(found) else [found.__module__]
+    if not any(f"{origin}.".startswith(OURS) for origin in origins):
+        raise UserError(f"{path}._target_={target}: no part of an experiment, so it is not run")
 
 
 def load_weights(model: nn.Module, weights: Path, device: torch.device) -> None:

@@ -20,6 +20,7 @@ from gru_bench.measure.trace import Audit
 from gru_bench.probes.base import Finding, Findings
 from gru_bench.run import loaded
 from gru_bench.run.job import Job
+from gru_bench.store.private import clean
 from gru_bench.store.schema import (
     CONFIG_FILE,
     DATA_FILE,
@@ -47,7 +48,7 @@ def write_facts(run: Run, job: Job) -> None:
     settings = {key: value for key, value in config.items() if key not in NO_INFLUENCE}
     keys = {"config_key": config_key, "group_key": group_key}
     run.params(job.facts | keys | {f"config.{key}": value for key, value in flatten(settings).items()})
-    run.text(CONFIG_FILE, yaml.safe_dump(config, sort_keys=False))
+    run.text(CONFIG_FILE, yaml.safe_dump(clean(config), sort_keys=False))
     run.flush()
 
 
@@ -89,7 +90,7 @@ class Recorder:
         if self.task.facts:
             self.run.params({f"data.{name}": value for name, value in self.task.facts.items()})
             found = {"notes": notes, "facts": self.task.facts} | self.task.findings
-            self.run.text(DATA_FILE, yaml.safe_dump(found, sort_keys=False, allow_unicode=True))
+            self.run.text(DATA_FILE, yaml.safe_dump(clean(found), sort_keys=False, allow_unicode=True))
         self.trivial = known.trivial
         for name, value in self.trivial.items():
             self._value("test", f"trivial_{name}", value, name)

@@ -3,17 +3,21 @@
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gru_bench.config.check import Until, check_running, check_until, construct, to_node
 from gru_bench.config.running import Only
+from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
+from gru_bench.redact import without_secrets
+from gru_bench.run.engines import is_elsewhere, refuse_missing
 from gru_bench.run.launch import Launch, Opened, Sweep, current_launch, launch_here
 from gru_bench.run.plan import OWN_SWEEPER, as_overrides, check_values, keys_of, list_plan, make_plan, varied
 from gru_bench.run.resume import Left, alone, code_now, left_of, sweep_key, to_go_on_with
@@ -39,6 +43,7 @@ class SweepCallback(Callback):
 
     def __init__(self) -> None:
         self.sweep: Sweep | None = None
+        self.threads: int | None = None
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check every value that the sweep takes, then open the parent run with the planned matrix.
@@ -48,16 +53,19 @@ class SweepCallback(Callback):
                 goes on, but lets an exit through.
         """
         launch = current_launch()
-        launch.hand_over = self.take
+        launch.hand_over = partial(self.take, config)
         try:
+            check_shape(config, "train")
             plan_sweep(config, launch)
         except Exception as error:
             launch.error = error
             sys.exit(2)
 
-    def take(self, sweep: Sweep) -> None:
+    def take(self, config: DictConfig, sweep: Sweep) -> None:
         """Keep the sweep for the jobs that are launched next."""
-        self.sweep = sweep
+        if self.sweep is None:  # a later round gets what the first one got
+            self.threads = threads_of(config)
+        self.sweep = replace(sweep, threads=self.threads)
 
     def on_job_start(self, config: DictConfig, *, task_function: Any, **_: Any) -> None:
         """In the job's process: put the sweep where the job finds it, on the object that Hydra is about to call."""
@@ -73,6 +81,23 @@ class SweepCallback(Callback):
             launch.over(config.hydra.job.num, str(job_return.return_value))
 
 
+def threads_of(config: DictConfig) -> int | None:
+    """Threads of each run of the sweep, decided once and said if other work has a part in it; None if not auto.
+
+    Raises:
+        UserError: Workers that are no number.
+    """
+    if config.get("threads") != "auto" or is_elsewhere(config.hydra.launcher):
+        return None
+    from gru_bench.measure.threads import num_workers
+    from gru_bench.run.cores import decide_threads
+
+    decided = decide_threads("auto", num_workers(config.hydra.launcher))
+    if decided.remark:
+        print(decided.remark, file=sys.stderr, flush=True)
+    return decided.number
+
+
 def plan_sweep(config: DictConfig, launch: Launch) -> None:
     """Check what is planned, and open the parent run; that of a sweep that adds jobs waits for its first round.
 
@@ -81,6 +106,7 @@ def plan_sweep(config: DictConfig, launch: Launch) -> None:
         SystemExit: All jobs are done.
     """
     until, only = check_until(config), check_running(config).only
+    refuse_missing(config.hydra.launcher)
     own = config.hydra.sweeper._target_.endswith(OWN_SWEEPER)
     if until.until is not None and not own:
         raise UserError(f"until={until.until}: not with hydra/sweeper={config.hydra.sweeper._target_}; valid: rounds")
@@ -93,6 +119,7 @@ def plan_sweep(config: DictConfig, launch: Launch) -> None:
     elif own:
         plan_rest(config, launch, only)
     else:
+        refuse_secrets(config)
         launch.plan = make_plan(config, adds_seeds=False)
         open_parent(config, launch, Left(list(range(len(launch.plan.jobs)))))
 
@@ -191,6 +218,20 @@ def what_ran(uri: str, experiment: str, *, with_code: bool) -> Ledger:
         if file is None:
             raise
         return Ledger([], [])  # whether it can become a store is for the writer to say
+
+
+def refuse_secrets(config: DictConfig) -> None:
+    """Hydra's basic sweeper writes the whole config to ``multirun.yaml``; ours does not.
+
+    Raises:
+        UserError: There is a password or token in it.
+    """
+    for line in OmegaConf.to_yaml(config).splitlines():
+        if without_secrets(line) != line:
+            raise UserError(
+                f"hydra/sweeper=basic: would write a secret to {config.hydra.sweep.dir}/multirun.yaml "
+                f"({without_secrets(line.strip())}); valid: hydra/sweeper=rounds, or the secret in the environment"
+            )
 
 
 def launch_jobs(launcher: Launcher) -> Sequence[Any]:

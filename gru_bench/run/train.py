@@ -53,6 +53,8 @@ def trained(asked: Request, print_line: Callable[[str], None]) -> str:
     prepared = prepare(asked)
     if asked.alone:
         job = prepared.ready()
+        if job.remark:
+            print_line(job.remark)
     prepared_s = time.perf_counter() - started
     if asked.alone:  # before there is a row; what probes do is no part of the run's cost
         probing.refuse(job.node, job.settings, job.task, job.place)

@@ -20,6 +20,7 @@ from filelock import Timeout
 
 from gru_bench.cache_dir import cache_dir
 from gru_bench.errors import UserError
+from gru_bench.redact import remember, without_secrets
 from gru_bench.store.database import alone_at_first, reach
 from gru_bench.store.sqlite_file import (
     ARTIFACTS,
@@ -63,6 +64,7 @@ def absolute_uri(uri: str | None) -> str:
     """
     if uri is None:
         uri = f"sqlite:///{DEFAULT_FILE}"
+    remember(uri)
     scheme, separator, rest = uri.partition("://")
     if separator and rest and scheme.split("+")[0] in SERVERS:
         return uri.rstrip("/")
@@ -119,7 +121,7 @@ def is_waiting(uri: str) -> bool:
 
 def without_password(uri: str) -> str:
     """The URI without a password, for messages."""
-    return re.sub(r"://[^/]*@", "://***@", uri)
+    return without_secrets(uri)
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:
@@ -323,7 +325,11 @@ def knock(uri: str) -> None:
     try:
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError as error:
-        raise UserError(f"tracking.uri={without_password(uri)}: {error}; valid: {VALID_URIS}") from error
+        # not in the error's words, which quote what may be a part of a password
+        raise UserError(
+            f"tracking.uri={without_password(uri)}: its host and port cannot be read; valid: http://HOST:PORT; "
+            "in a password / is written %2F, @ %40, : %3A"
+        ) from error
     if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
         return  # only the proxy can reach it
     try:
@@ -353,7 +359,7 @@ def first_call(uri: str) -> "MlflowClient":
         where = f"tracking.uri={without_password(uri)}"
         if "out-of-date database schema" in str(error):
             raise UserError(f"{where}: {of_another_version(uri, str(error))}") from error
-        raise UserError(f"{where}: {one_line(error).replace(uri, without_password(uri))}") from error
+        raise UserError(f"{where}: {one_line(error)}") from error
     return client
 
 

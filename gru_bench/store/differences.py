@@ -19,7 +19,8 @@ def differing(configs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     A key is compared among nodes of one class: that SGD has a momentum and Adam has none follows from the class.
 
     Args:
-        configs: Flat configs by any name, such as a run's id: ``{"trainer.max_steps": "100", ...}``.
+        configs: Flat configs by any name, such as a run's id: ``{"trainer.max_steps": "100", ...}``; under a group's
+            own name, such as ``backend``, the name of its yaml.
 
     Returns:
         By the same names, ``trainer.max_steps=100, model.dropout=0.5``; a class is its node and its name,
@@ -39,9 +40,7 @@ def differing(configs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
 
 def in_labels(key: str) -> bool:
     """Whether a key may stand in a label: not if it is a column, or follows from one."""
-    return (
-        key not in FACTS_OF_THEIR_OWN and not key.startswith(("backend.", "budget.")) and not key.endswith("_partial_")
-    )
+    return key not in FACTS_OF_THEIR_OWN and not key.startswith("budget.") and not key.endswith("_partial_")
 
 
 def value(config: Mapping[str, str], key: str) -> str | None:
@@ -59,10 +58,13 @@ def varies(key: str, configs: Mapping[str, Mapping[str, str]]) -> bool:
 
 
 def owner(key: str, config: Mapping[str, str]) -> tuple[str, str | None]:
-    """The innermost node around a key that has a class, and that class."""
+    """The innermost node around a key that has a class, and that class; of a group, the name of its yaml instead.
+
+    ``backend=vendor`` and ``vendor_aten`` are one class: what their yaml files set follows from the name.
+    """
     node = key.removesuffix(CLASS)
     while "." in node:
         node = node.rpartition(".")[0]
         if node + CLASS in config:
-            return node, value(config, node + CLASS)
+            return node, config.get(node, value(config, node + CLASS))
     return "", None

@@ -1,8 +1,4 @@
-"""How a run ended: MLflow's status, ours, and the reason, without what names a user or a machine."""
-
-import os
-import sys
-from pathlib import Path
+"""How a run ended: MLflow's status, ours, and the reason."""
 
 from gru_bench.errors import Unsupported, UserError
 from gru_bench.store.connect import one_line
@@ -23,19 +19,3 @@ def how_it_ended(error: BaseException | None) -> tuple[str, str, str]:
         return "FAILED", "unsupported", one_line(error)
     reason = one_line(error)
     return "FAILED", "failed", reason if isinstance(error, UserError) else f"{type(error).__name__}: {reason}"
-
-
-def without_private_paths(text: str) -> str:
-    """The text with short names for this machine's folders, which often hold the user's name."""
-    for folder, name in ((working_folder(), "."), (sys.prefix, "PYTHON"), (os.path.expanduser("~"), "~")):
-        if len(Path(folder).parts) > 1:
-            text = text.replace(folder, name)
-    return text
-
-
-def working_folder() -> str:
-    """The working folder, or nothing where it was deleted under our feet."""
-    try:
-        return os.getcwd()
-    except OSError:
-        return ""

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from gru_bench.store.private import clean
 from gru_bench.store.schema import CONFIG_FILE, DECLARED, check_declared
 from gru_bench.store.tables import typed
 
@@ -42,7 +43,7 @@ def as_params_and_tags(facts: Mapping[str, object], run_id: str, kind: str) -> t
     check_declared(facts, kind)
     params, tags = {}, {}
     for name, value in facts.items():
-        text = "null" if value is None else str(value)
+        text = "null" if value is None else clean({name: str(value)})[name]
         fact = DECLARED[kind].get(name)
         if fact is not None:
             typed(text, fact, run_id)

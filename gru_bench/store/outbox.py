@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gru_bench.store.facts import as_params_and_tags
+from gru_bench.store.private import clean
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -74,6 +75,11 @@ class Outbox:
     def forget(self, key: str) -> None:
         """Drop the unsent points of a metric."""
         self._parcel.points = [point for point in self._parcel.points if point[0] != key]
+
+    def text(self, name: str, text: str) -> None:
+        """Keep a text as an artifact, without secrets and private paths."""
+        kept = clean(text)
+        self.file(name, lambda path: path.write_text(kept, encoding="utf-8", newline="\n"))
 
     def file(self, name: str, write: Write) -> None:
         """Keep an artifact, to be written when it is sent."""

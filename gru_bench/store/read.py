@@ -147,6 +147,8 @@ def name_settings(rows: list[dict[str, Any]], runs: dict[str, StoredRun]) -> Non
             params = runs[row["run_id"]].params
             config = {key.removeprefix("config."): text for key, text in params.items() if key.startswith("config.")}
             if config:  # a run that ended early has none
+                if row.get("backend"):
+                    config["backend"] = row["backend"]
                 alike.setdefault((row["task"], row["cell"]), {})[row["run_id"]] = config
     texts = {run_id: text for configs in alike.values() for run_id, text in differing(configs).items()}
     for row in rows:

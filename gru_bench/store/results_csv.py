@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from gru_bench.errors import UserError
+from gru_bench.spreadsheet import from_cell
 from gru_bench.store.read import Results
 from gru_bench.store.schema import CURVE_COLUMNS, RUN_FACTS, VALUE_COLUMNS, Fact, environment_columns
 from gru_bench.store.tables import frame, typed
@@ -43,7 +44,7 @@ def rows(table: pd.DataFrame, columns: dict[str, Fact], path: Path) -> list[dict
     for line in table.to_dict("records"):
         row = {}
         for name, fact in columns.items():
-            text = str(line.get(name, ""))
+            text = from_cell(str(line.get(name, "")))
             try:
                 row[name] = typed(whole(text) if fact.kind == "Int64" else text, fact, str(line["run_id"]))
             except UserError as error:

@@ -8,8 +8,9 @@ from typing import Any
 
 from gru_bench.store.connect import one_line
 from gru_bench.store.courier import Courier
-from gru_bench.store.ending import how_it_ended, without_private_paths
+from gru_bench.store.ending import how_it_ended
 from gru_bench.store.outbox import Outbox, Write
+from gru_bench.store.private import clean, for_people
 from gru_bench.store.schema import (
     BEST,
     CURVE_COLUMNS,
@@ -113,7 +114,7 @@ class Run:
 
     def text(self, name: str, text: str) -> None:
         """A text file as an artifact."""
-        self._outbox.file(name, lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+        self._outbox.text(name, text)
 
     def file(self, name: str, write: Write) -> None:
         """Any file as an artifact: ``write`` is given the path to write to when it is sent."""
@@ -131,7 +132,7 @@ class Run:
             self.table(Path(CURVES_FILE).stem, in_columns(self._curves, CURVE_COLUMNS))
             self.table(Path(VALUES_FILE).stem, in_columns(values, VALUE_COLUMNS))
             if error is not None:
-                self.text(TRACEBACK_FILE, without_private_paths("".join(traceback.format_exception(error))))
+                self.text(TRACEBACK_FILE, for_people("".join(traceback.format_exception(error))))
             problem: Exception | None = None
             try:
                 self._package.put(self._outbox.take())
@@ -139,7 +140,7 @@ class Run:
                 problem = caught
                 if error is None:
                     status, tag, reason = "FAILED", "failed", f"could not be stored: {one_line(problem)}"
-            self._package.finish(End(status, tag, without_private_paths(reason), now_ms()))
+            self._package.finish(End(status, tag, for_people(clean(reason)), now_ms()))
         self._courier.end(self._package)
         if problem is not None:
             raise problem

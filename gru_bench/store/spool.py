@@ -28,9 +28,9 @@ from gru_bench.errors import UserError
 from gru_bench.process import owner
 from gru_bench.store.connect import artifact_root, check_still_there, one_line
 from gru_bench.store.connect import spool_folder as spool_folder
-from gru_bench.store.ending import without_private_paths
 from gru_bench.store.line import StoreAway, is_away
 from gru_bench.store.outbox import Parcel, Write, send_parcels
+from gru_bench.store.private import clean, for_people
 from gru_bench.store.schema import BEAT, DELIVERY, ERROR, OWNER, STATUS
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Package:
         """
         delivery = uuid.uuid4().hex
         of_process = {DELIVERY: delivery, OWNER: owner(), BEAT: f"{time.time():.0f}"}
-        about = About(experiment, name, tags | of_process)
+        about = About(experiment, clean(name), clean(tags) | of_process)
         with suppress(OSError, RuntimeError):
             package = cls(uri, spool_folder(uri) / delivery, about, experiments)
             package._begin()
@@ -259,7 +259,7 @@ class Package:
                 problems.append(problem)
         if self.end is not None:
             if problems and self.end.status == "FINISHED":
-                reason = without_private_paths(f"could not be stored: {one_line(problems[0])}")
+                reason = for_people(f"could not be stored: {clean(one_line(problems[0]))}")
                 self.finish(End("FAILED", "failed", reason, self.end.ended))
             with said_plainly():
                 if self.was_left and not self.end.reason:  # others may have taken it for lost
@@ -341,7 +341,7 @@ def end_run(client: "MlflowClient", run_id: str, end: End) -> None:
     """Write how a run or a sweep ended."""
     client.set_tag(run_id, STATUS, end.tag)
     if end.reason:
-        client.set_tag(run_id, ERROR, end.reason)
+        client.set_tag(run_id, ERROR, clean(end.reason))
     client.set_terminated(run_id, end.status, end_time=end.ended)
 
 

@@ -19,6 +19,7 @@ from gru_bench.store.facts import log_facts
 from gru_bench.store.find import read_planned, run_error, run_status, standing, sweep_runs
 from gru_bench.store.left import are_being_sent, forget_sweep, keep_sweep, left_sweeps
 from gru_bench.store.line import StoreAway
+from gru_bench.store.private import clean
 from gru_bench.store.reap import LOST as LOST
 from gru_bench.store.reap import reap
 from gru_bench.store.run import Run as Run
@@ -136,7 +137,7 @@ class Store:
             experiment_id = self._courier.find_experiment(client, experiment)
             tags = {KIND: SWEEP_KIND, OWNER: owner(), BEAT: f"{time.time():.0f}"} | ({SWEEP_KEY: key} if key else {})
             sweep_id = client.create_run(experiment_id, tags=tags, run_name=f"{experiment} sweep").info.run_id
-            client.log_text(sweep_id, json.dumps(planned, indent=1), PLANNED_FILE)
+            client.log_text(sweep_id, json.dumps(clean(planned), indent=1), PLANNED_FILE)
             log_facts(client, sweep_id, params, SWEEP_KIND)
             client.set_experiment_tag(experiment_id, UI_VIEW_TAG, view_state(group_params(planned)))
 
@@ -166,14 +167,16 @@ class Store:
             for name in (STATUS, ERROR):
                 if name in tags:
                     client.delete_tag(sweep_id, name)
-            client.log_text(sweep_id, json.dumps(planned, indent=1), PLANNED_FILE)
+            client.log_text(sweep_id, json.dumps(clean(planned), indent=1), PLANNED_FILE)
 
         self._courier.needed(reopened)
         self._courier.open_ids.add(sweep_id)
 
     def extend_sweep(self, sweep_id: str, planned: list[dict[str, str]]) -> None:
         """Put another plan in the place of the one that :meth:`open_sweep` kept."""
-        self._courier.needed(lambda client: client.log_text(sweep_id, json.dumps(planned, indent=1), PLANNED_FILE))
+        self._courier.needed(
+            lambda client: client.log_text(sweep_id, json.dumps(clean(planned), indent=1), PLANNED_FILE)
+        )
 
     def end_sweep_because(self, sweep_id: str, why: str) -> None:
         """Keep why a sweep ended that had added seeds."""
@@ -293,7 +296,7 @@ class Store:
             package.remove()
             raise
         except BaseException as error:  # its row may be there already
-            package.finish(End(*how_it_ended(error), now_ms()))
+            package.finish(End(*clean(how_it_ended(error)), now_ms()))
             self._courier.end(package)
             raise
         return package

@@ -106,8 +106,32 @@ def test_the_second_start_compiles_nothing(there: str, fresh_build: Path, monkey
     made = fresh_build / "native" / f"layer-{native_build.build_id()}.so"
     made.parent.mkdir(parents=True)
     made.write_bytes(Path(there).read_bytes())
+    native_build.sealed(made).write_text(native_build.seal(made))
     monkeypatch.setattr(native_build, "_compile", lambda _: pytest.fail("compiled again"))
     assert native_build.library()._name == str(made)
+
+
+@needs_native
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty", "unsealed"])
+def test_a_damaged_library_is_made_anew(
+    there: str, fresh_build: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    whole = Path(there).read_bytes()
+    made = fresh_build / "native" / f"layer-{native_build.build_id()}.so"
+    made.parent.mkdir(parents=True)
+    made.write_bytes(whole)
+    if damage != "unsealed":
+        native_build.sealed(made).write_text(native_build.seal(made))
+    made.write_bytes({"cut": whole[:-5000], "changed": whole[:-1] + b"x", "empty": b""}.get(damage, whole))
+
+    def compiled(path: Path) -> None:
+        path.write_bytes(whole)
+        native_build.sealed(path).write_text(native_build.seal(path))
+
+    monkeypatch.setattr(native_build, "_compile", compiled)
+    assert native_build.library()._name == str(made)
+    assert made.read_bytes() == whole
+    assert ("is damaged: compiled anew" in capsys.readouterr().err) == (damage != "unsealed")
 
 
 @needs_native

@@ -52,8 +52,8 @@ def ask(
     monkeypatch.setattr(sys, "argv", ["gru-bench"])
     before = signal.getsignal(signal.SIGTERM)
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = cli.run(["doctor", *arguments])
+    def run(*arguments: str, tried: tuple[str, ...] = ("cells=all", "backends=all")) -> tuple[int, str, str]:
+        code = cli.run(["doctor", *tried, *arguments])
         printed = capsys.readouterr()
         return code, printed.out, printed.err
 
@@ -92,6 +92,19 @@ def test_everything_is_printed_and_nothing_is_made(ask: Ask) -> None:
         assert line.endswith(" green") or line == "not offered"
 
 
+def test_a_few_are_tried_unless_more_are_asked_for(ask: Ask) -> None:
+    code, out, _ = ask(tried=())
+    assert code == 0
+    assert set(cell_lines(out)) == {(cell, backend) for cell in ("gru", "lstm") for backend in ("loop", "vendor")}
+    assert "tried gru, lstm on loop, vendor; all cells on all backends" in out
+    code, out, _ = ask(tried=("cells=[rnn]", "backends=[loop]"))
+    assert set(cell_lines(out)) == {("rnn", "loop")}
+    for asked, message in (("cells=[rrn]", "cells: rrn: no such cell"), ("backends=[]", "backends=[]: at least one")):
+        code, _, err = ask(tried=(asked,))
+        assert code == 2
+        assert message in err
+
+
 def test_a_column_for_each_floating_type(ask: Ask) -> None:
     code, out, _ = ask("dtype=all", "shape=3x2x5")
     assert code == 0
@@ -111,6 +124,17 @@ def test_shapes_that_run_on_different_kernels_are_listed_apart(ask: Ask, monkeyp
     code, out, _ = ask("shape=[1x1x3,1x2x3,4x5x3]")
     assert code == 0
     assert cell_lines(out)["gru", "loop"].startswith("short (1x1x3 1x2x3), long 5 (4x5x3) ")
+
+
+def test_a_deleted_experiment_is_told(ask: Ask) -> None:
+    from mlflow import MlflowClient
+
+    Store(uri="sqlite:///there.db").open()
+    client = MlflowClient("sqlite:///there.db")
+    client.delete_experiment(client.create_experiment("adhoc"))
+    code, out, _ = ask("tracking.uri=sqlite:///there.db", tried=("cells=[rnn]", "backends=[loop]"))
+    assert code == 0
+    assert "experiment adhoc was deleted: runs without experiment= cannot be written" in out
 
 
 def test_a_store_that_exists_is_tried(ask: Ask) -> None:
@@ -199,7 +223,9 @@ def test_bad_input_is_a_line(ask: Ask, override: str, message: str) -> None:
 def test_a_loud_machine_is_yellow_and_not_red(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "cores_used_by_others", lambda: 1.7)
     found = Diagnosis(get_console())
-    doctor.print_machine(found, doctor.Asked(device="cpu", dtype="float32", shape="1x1x1", threads=1))
+    doctor.print_machine(
+        found, doctor.Asked(cells="all", backends="all", device="cpu", dtype="float32", shape="1x1x1", threads=1)
+    )
     assert not found.red
 
 
@@ -255,6 +281,43 @@ def test_the_ui_answers_and_leaves_on_ctrl_c(empty_folder: Path) -> None:
     assert sorted(path.name for path in empty_folder.iterdir()) == before
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("empty_folder")
+def test_the_server_of_the_ui_ends_with_it_and_answers_by_name() -> None:
+    store = Store()
+    with store.run("quick", "a run", sweep_id=None, tags={"cell": "gru"}):
+        pass
+    port = free_port()
+    command = [sys.executable, "-m", "gru_bench", "ui", "--port", str(port), "--host", "0.0.0.0"]
+    process = subprocess.Popen(
+        [*command, "--allowed-hosts", "node01"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while "Ctrl-C" not in (line := process.stdout.readline()):
+            assert line, process.communicate()
+        assert "anyone on the network can read and delete the runs" in process.stderr.readline()
+        address = f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow/experiments/search"
+        for name, expected in {"node01": 200, socket.gethostname(): 200, "evil.example": 403}.items():
+            origin = {"Host": f"{name}:{port}", "Origin": f"http://{name}:{port}", "Content-Type": "application/json"}
+            asked = urllib.request.Request(address, data=b'{"max_results": 1}', headers=origin)
+            try:
+                with urllib.request.urlopen(asked, timeout=30) as answer:
+                    status = answer.status
+            except urllib.error.HTTPError as error:
+                status = error.code
+            assert status == expected, name
+    finally:
+        process.kill()
+    process.communicate(timeout=60)  # until all of its children have let go of its output
+    ui.check_free("127.0.0.1", port)
+
+
 def test_a_store_without_runs_is_reported_and_not_made(empty_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["ui"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -280,7 +343,7 @@ def test_a_port_in_use_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("tracking.url=sqlite:///x.db", "no such key; valid: tracking.uri=URI, --port, --host"),
+        ("tracking.url=sqlite:///x.db", "no such key; valid: tracking.uri=URI, --port, --host, --allowed-hosts"),
         ("x.db", "no such key"),
         ("tracking.uri=ftp://x", "no such kind of store"),
         ("tracking.uri=http://127.0.0.1:9", "is an MLflow server running there?"),

@@ -18,6 +18,7 @@ from rendering import write
 from gru_bench.commands import cli
 from gru_bench.report.header import Made, header
 from gru_bench.report.markdown import Section
+from gru_bench.report.table_files import BOOKTABS
 from gru_bench.report.view import View
 from gru_bench.store.schema import CONFIG_KEY, GROUP_KEY, JOB
 from gru_bench.store.write import Store
@@ -96,7 +97,9 @@ def test_figures_of_an_earlier_report_go(tmp_path: Path) -> None:
     write(tmp_path, frames.small())
     old = [tmp_path / "figures" / "old.png", tmp_path / "tables" / "old.csv", tmp_path / "tables" / "old.tex"]
     for path in old:
-        path.write_bytes(b"")
+        path.write_text(f"% a table; {BOOKTABS}\n")
+    with (tmp_path / "report.md").open("a") as page:
+        page.write("![old](figures/old.png)\n")
     write(tmp_path, frames.small())
     assert not any(path.exists() for path in old)
 

@@ -158,9 +158,9 @@ def test_output_that_nobody_reads_to_its_end_is_no_traceback(empty_folder: Path)
         assert process.wait(timeout=60) == 1
 
 
-def test_both_launchers_give_the_same_bits(empty_folder: Path) -> None:
+def test_all_launchers_give_the_same_bits(empty_folder: Path) -> None:
     scores = {}
-    for launcher in ("basic", "joblib"):
+    for launcher in ("basic", "joblib", "workers"):
         subprocess.run(
             command("train", "-m", "cell=gru,lstm", "threads=1", f"hydra/launcher={launcher}",
                     f"tracking.uri=sqlite:///{launcher}.db", *TINY, *STEPS),
@@ -170,7 +170,7 @@ def test_both_launchers_give_the_same_bits(empty_folder: Path) -> None:
         table = found.joined().query("split == 'test' and metric == 'mse' and slice == ''")
         scores[launcher] = dict(zip(table["cell"], table["value"], strict=True))
         assert set(found.runs["threads"]) == {1}
-    assert scores["basic"] == scores["joblib"]
+    assert scores["basic"] == scores["joblib"] == scores["workers"]
 
 
 def test_the_end_of_a_sweep_names_its_report(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:

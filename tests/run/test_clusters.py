@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gru_bench.errors import UserError
-from gru_bench.run import cluster, on_submitit
+from gru_bench.run import cluster, engines
 from gru_bench.run.cluster import ClusterJob, last_line, requeued, run_all
 from gru_bench.run.launch import Launch
 from gru_bench.store import signals
@@ -133,30 +133,44 @@ def test_the_end_of_an_engines_error_is_what_is_told() -> None:
     assert last_line(ValueError()) == "ValueError"
 
 
-@pytest.mark.parametrize("number", [0, -1, -3])
-def test_no_jobs_at_once_are_refused(number: int) -> None:
-    with pytest.raises(UserError, match=rf"parallel_jobs={number}: must be at least 1"):
-        on_submitit.slots("parallel_jobs", number)
+def launcher(name: str, **given: Any) -> Any:
+    """What Hydra makes of a launcher's yaml."""
+    from conftest import CONF
+    from omegaconf import OmegaConf
+
+    return OmegaConf.merge(OmegaConf.load(CONF / "hydra" / "launcher" / f"{name}.yaml"), given)
+
+
+@pytest.mark.parametrize("number", [0, -2, "x", None])
+@pytest.mark.parametrize(("name", "key"), [("slurm", "parallel_jobs"), ("local_cluster", "n_jobs")])
+def test_no_jobs_at_once_are_refused(name: str, key: str, number: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines.shutil, "which", lambda _: "/bin/sbatch")
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda _: object())
+    with pytest.raises(UserError, match=rf"^hydra.launcher.{key}={number}: must be a number of jobs; valid: 1, 2"):
+        engines.refuse_missing(launcher(name, **{key: number}))
 
 
 def test_slurm_is_missed_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    pytest.importorskip("submitit")
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda _: object())
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"no sbatch on this machine; valid: .*hydra/launcher=local_cluster"):
-        on_submitit.to_slurm({})
+        engines.refuse_missing(launcher("slurm"))
 
 
-@pytest.mark.parametrize(("room", "extra"), [("on_submitit", "slurm"), ("on_ray", "ray")])
-def test_an_extra_that_is_not_installed_is_named(room: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib
-    import sys
+@pytest.mark.parametrize("name", sorted(engines.EXTRAS))
+def test_an_extra_that_is_not_installed_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda _: None)
+    extra = engines.EXTRAS[name][1]
+    with pytest.raises(UserError, match=rf"^hydra/launcher={name}: .*pip install 'gru-bench\[{extra}\]'"):
+        engines.refuse_missing(launcher(name))
 
-    for name in ("submitit", "ray"):
-        monkeypatch.setitem(sys.modules, name, None)
-    module = importlib.import_module(f"gru_bench.run.{room}")
-    submitter = module.to_this_machine if room == "on_submitit" else module.submitter
-    with pytest.raises(UserError, match=rf"pip install 'gru-bench\[{extra}\]'"):
-        submitter({})
+
+def test_each_yaml_of_a_launcher_names_a_plugin() -> None:
+    from conftest import CONF
+
+    names = {path.stem for path in (CONF / "hydra" / "launcher").glob("*.yaml")}
+    assert names == {engines.cluster_of(launcher(name)) for name in names} == set(engines.EXTRAS)
+    assert {name for name in names if engines.is_elsewhere(launcher(name))} == {"slurm", "ray_cluster"}
 
 
 class Watcher:

@@ -5,10 +5,12 @@ import pwd
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
@@ -24,15 +26,30 @@ SWEEP = ("-m", "task=adding", "cell=gru,lstm", "task.num_eval=32", "trainer.max_
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """Of every process of a test."""
+def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Of every process of a test; by its cache folder they are found and ended, whatever has become of the test."""
     own = {name: text for name, text in os.environ.items() if not name.startswith(("RAY_", "SUBMITIT_", "MLFLOW_"))}
-    return own | {
+    yield own | {
         "GRU_BENCH_CACHE": str(tmp_path / "cache"),
         "OMP_NUM_THREADS": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
+    end(tmp_path / "cache")
+
+
+def processes_with(cache: Path | str) -> Iterator[psutil.Process]:
+    """All processes of a test."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("GRU_BENCH_CACHE") == str(cache) and process.pid != os.getpid():
+                yield process
+
+
+def end(cache: Path | str) -> None:
+    for process in processes_with(cache):
+        with suppress(psutil.Error):
+            process.kill()
 
 
 def start(folder: Path, environment: Mapping[str, str], *arguments: str) -> subprocess.Popen[str]:
@@ -49,10 +66,12 @@ def train(folder: Path, environment: Mapping[str, str], *arguments: str, code: i
     return output
 
 
-def until(condition: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
+    """Wait for it, as long as the process lives that is to bring it about."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline
+        assert process is None or process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
 
 
@@ -62,25 +81,60 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def jobs_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The processes in which submitit runs the jobs of a sweep: children of its controllers."""
-    found = []
-    for child in psutil.Process(process.pid).children(recursive=True):
-        try:
-            if "submitit.core._submit" in child.cmdline():
-                found.append(child)
-        except psutil.Error:
-            continue
-    return found
+SLURM = {
+    # starts the script at once, under the number of a process
+    "sbatch": """script=$1
+export SLURM_JOB_ID=$$
+cp "$script" "$FAKE_SLURM/$SLURM_JOB_ID.sh"
+setsid sh "$FAKE_SLURM/$SLURM_JOB_ID.sh" >/dev/null 2>&1 &
+echo "Submitted batch job $SLURM_JOB_ID"
+""",
+    "srun": """while [ "${1#-}" != "$1" ]; do case $1 in --output|--error) shift 2;; *) shift;; esac; done
+export SLURM_NTASKS=1 SLURM_JOB_NUM_NODES=1 SLURM_NODEID=0 SLURM_PROCID=0 SLURM_LOCALID=0
+exec "$@"
+""",
+    # "requeue NUMBER": the same script again, once the job that asks for it has ended
+    "scontrol": """(sleep 2; SLURM_JOB_ID=$2 setsid sh "$FAKE_SLURM/$2.sh" >/dev/null 2>&1) >/dev/null 2>&1 &
+""",
+    "sacct": "echo 'JobID|State|NodeList'\n",
+}
+"""As much of Slurm as submitit asks for, as shell scripts."""
 
 
-def test_a_sweep_through_submitit(tmp_path: Path, environment: dict[str, str]) -> None:
+@pytest.fixture(params=["local_cluster", "slurm"])
+def launcher(request: pytest.FixtureRequest, tmp_path: Path, environment: dict[str, str]) -> str:
+    """A launcher on submitit; for Slurm, commands that behave as Slurm's do are put before all others."""
     pytest.importorskip("submitit")
-    output = train(tmp_path, environment, *SWEEP, "seed=0,1", "hydra/launcher=local_cluster", "hydra.launcher.n_jobs=2")
-    assert "4 finished" in output
+    if request.param == "slurm":
+        folder = tmp_path / "slurm"
+        folder.mkdir()
+        for name, script in SLURM.items():
+            (folder / name).write_text(f"#!/bin/sh\n{script}")
+            (folder / name).chmod(0o755)
+        environment |= {"PATH": f"{folder}{os.pathsep}{environment['PATH']}", "FAKE_SLURM": str(folder)}
+    return f"hydra/launcher={request.param}"
+
+
+def jobs_in(cache: str) -> list[psutil.Process]:
+    """The processes in which submitit runs the jobs of this test."""
+    return [process for process in processes_with(cache) if "submitit.core._submit" in process.cmdline()]
+
+
+def statuses(store: str) -> list[str]:
+    try:
+        return sorted(read(store).runs.status)
+    except Exception:  # there is no store yet, or it is being made
+        return []
+
+
+def test_a_sweep_through_submitit(tmp_path: Path, environment: dict[str, str], launcher: str) -> None:
+    output = train(tmp_path, environment, *SWEEP, "seed=0", launcher)
+    assert "2 finished" in output
     runs = read(f"sqlite:///{tmp_path}/mlflow.db").runs
-    assert sorted(zip(runs.cell, runs.seed, strict=True)) == [("gru", 0), ("gru", 1), ("lstm", 0), ("lstm", 1)]
-    assert set(runs.status) == {"finished"}
+    assert sorted(zip(runs.cell, runs.seed, runs.status, strict=True)) == [
+        ("gru", 0, "finished"),
+        ("lstm", 0, "finished"),
+    ]
 
 
 def test_a_job_that_is_killed_costs_its_own_run_and_is_run_again(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -88,21 +142,41 @@ def test_a_job_that_is_killed_costs_its_own_run_and_is_run_again(tmp_path: Path,
     arguments = (*SWEEP, "seed=0", "trainer.max_steps=200", "hydra/launcher=local_cluster")
     process = start(tmp_path, environment, *arguments)
     store = f"sqlite:///{tmp_path}/mlflow.db"
-
-    def trains() -> bool:
-        try:
-            return (read(store).runs.status == "running").any()
-        except Exception:  # there is no store yet, or it is being made
-            return False
-
-    until(trains)
-    jobs_of(process)[0].send_signal(signal.SIGKILL)
+    until(lambda: "running" in statuses(store), process)
+    for job in jobs_in(environment["GRU_BENCH_CACHE"]):
+        job.send_signal(signal.SIGKILL)
     output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1, output
-    runs = read(store).runs
-    assert sorted(runs.status) == ["finished", "killed"]
-    assert train(tmp_path, environment, *arguments).count("2 finished") == 1
-    assert set(read(store).runs.status) == {"finished"}
+    assert statuses(store) == ["finished", "killed"]
+    assert "2 finished" in train(tmp_path, environment, *arguments)
+    assert statuses(store) == ["finished", "finished"]
+
+
+def test_a_job_that_is_told_to_end_is_queued_again_and_goes_on(
+    tmp_path: Path, environment: dict[str, str], launcher: str
+) -> None:
+    arguments = ("-m", "task=adding", "cell=gru", "seed=0", "task.num_eval=32", "threads=1", "trainer.max_steps=500")
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    process = start(tmp_path, environment, *arguments, "trainer.eval_every=25", launcher)
+
+    def trains() -> bool:
+        if "running" not in statuses(store):
+            return False
+        with closing(sqlite3.connect(tmp_path / "mlflow.db")) as rows:
+            return bool(rows.execute("SELECT count(*) FROM metrics WHERE key LIKE 'valid/%'").fetchone()[0])
+
+    until(trains, process)
+    (job,) = jobs_in(environment["GRU_BENCH_CACHE"])
+    job.send_signal(signal.SIGUSR2)
+    output, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, output
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as rows:
+        reasons = [text for (text,) in rows.execute("SELECT value FROM tags WHERE key = 'gru_bench.error'")]
+    assert len(reasons) == 1
+    assert reasons[0].startswith("preempted, checkpoint at step ")
+    (run,) = read(store).runs.itertuples()
+    assert run.status == "finished"
+    assert run.resumed_at == int(reasons[0].split()[-1])
 
 
 @pytest.fixture
@@ -123,15 +197,7 @@ def ray_address(tmp_path: Path, environment: dict[str, str]) -> Iterator[str]:
         )  # fmt: skip
         yield f"127.0.0.1:{port}"
     finally:
-        for process in psutil.process_iter():
-            try:
-                theirs = folder in " ".join(process.cmdline()) or environment["GRU_BENCH_CACHE"] in str(
-                    process.environ()
-                )
-                if theirs and process.pid != os.getpid():
-                    process.kill()
-            except psutil.Error:
-                continue
+        end(environment["GRU_BENCH_CACHE"])
         shutil.rmtree(folder, ignore_errors=True)
 
 

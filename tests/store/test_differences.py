@@ -70,3 +70,11 @@ def test_an_optimizer_that_was_a_word_is_still_named() -> None:
         "a": "trainer.optimizer=adam",
         "b": "trainer.optimizer=sgd",
     }
+
+
+def test_a_key_of_one_backend_is_told_unless_it_follows_from_the_backends_name() -> None:
+    bptt = {"backend": "bptt", "backend._target_": "BPTT", "backend.chunk": "None"}
+    vendor = {"backend": "vendor", "backend._target_": "Vendor", "backend.onednn": "True"}
+    aten = {"backend": "vendor_aten", "backend._target_": "Vendor", "backend.onednn": "False"}
+    configs = {"a": bptt, "b": bptt | {"backend.chunk": "8"}, "c": vendor, "d": aten}
+    assert differing(configs) == {"a": "backend.chunk=None", "b": "backend.chunk=8", "c": "", "d": ""}

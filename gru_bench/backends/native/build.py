@@ -3,7 +3,8 @@
 The sources use no header but those of the C++ library, the compiler and the system, so any compiler does, in half a
 minute, and no version of torch is bound to the result. It lies in the cache under a name made of the sources and of
 everything the compiler says of itself and of this processor: a change of either compiles anew, and a folder shared by
-unlike machines serves them all.
+unlike machines serves them all. Beside it lie its size and digest: a library that was cut short, by a full disk or a
+copy that was broken off, would end the process with SIGBUS and no word, so it is checked and made anew.
 """
 
 import ctypes
@@ -73,10 +74,12 @@ def library() -> ctypes.CDLL:
         raise CannotBuild("native code is not built on Windows")
     path = cache_dir() / "native" / f"layer-{build_id()}.so"
     try:
-        if not path.exists():
+        if not is_whole(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_suffix(".lock"), timeout=WITHIN_S):
-                if not path.exists():  # another process may have made it meanwhile
+                if not is_whole(path):  # another process may have made it meanwhile
+                    if sealed(path).exists():
+                        print(f"{path} is damaged: compiled anew", file=sys.stderr)
                     _compile(path)
         loaded = ctypes.CDLL(str(path))
     except OSError as error:  # filelock's Timeout too
@@ -87,6 +90,25 @@ def library() -> ctypes.CDLL:
     return loaded
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a library is there as it was made, by the file beside it; one without such a file counts as damaged."""
+    try:
+        return sealed(path).read_text(encoding="ascii", errors="replace").strip() == seal(path)
+    except OSError:
+        return False
+
+
+def sealed(path: Path) -> Path:
+    """The file beside a library that says how it was made."""
+    return path.with_suffix(".sha256")
+
+
+def seal(path: Path) -> str:
+    """Size and SHA-256 of a library."""
+    content = path.read_bytes()
+    return f"{len(content)} {hashlib.sha256(content).hexdigest()}"
+
+
 def _compile(path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
@@ -95,7 +117,11 @@ def _compile(path: Path) -> None:
         with ThreadPoolExecutor(len(commands)) as together:
             list(together.map(_run, commands))
         _run([compiler(), *FLAGS, "-shared", *objects.values(), "-o", str(made)])
+        said = sealed(made)
+        said.write_text(seal(made), encoding="ascii")
+        sealed(path).unlink(missing_ok=True)  # never a library beside what is said of another
         os.replace(made, path)
+        os.replace(said, sealed(path))
 
 
 def _run(command: list[str]) -> str:

@@ -1,0 +1,55 @@
+"""Whether the engine of a cluster's launcher is there, asked before a sweep is opened; nothing heavy is imported."""
+
+import importlib.util
+import shutil
+
+from omegaconf import DictConfig
+
+from gru_bench.errors import UserError
+
+PLUGINS = "hydra_plugins.gru_bench_clusters."
+NAMES = {"SlurmLauncher": "slurm", "LocalClusterLauncher": "local_cluster", "RayLauncher": "ray_cluster"}
+"""Class of each plugin, and the choice of ``hydra/launcher`` that stands for it."""
+EXTRAS = {"slurm": ("submitit", "slurm"), "local_cluster": ("submitit", "slurm"), "ray_cluster": ("ray", "ray")}
+"""What each needs: a package, and the extra of this one that brings it."""
+NUMBERS = {"slurm": "parallel_jobs", "local_cluster": "n_jobs"}
+"""Which key is the number of jobs at once."""
+
+
+def cluster_of(launcher: DictConfig) -> str | None:
+    """The choice of ``hydra/launcher``, where it is one for clusters; None otherwise."""
+    target = str(launcher.get("_target_", ""))
+    return NAMES.get(target.removeprefix(PLUGINS)) if target.startswith(PLUGINS) else None
+
+
+def is_elsewhere(launcher: DictConfig) -> bool:
+    """Whether jobs run on other machines than the driver, whose cores say nothing of theirs."""
+    return cluster_of(launcher) in ("slurm", "ray_cluster")
+
+
+def refuse_missing(launcher: DictConfig) -> None:
+    """Check a cluster's launcher; does nothing for others.
+
+    Raises:
+        UserError: Its package or Slurm is not there, or it would run no job.
+    """
+    name = cluster_of(launcher)
+    if name is None:
+        return
+    package, extra = EXTRAS[name]
+    if importlib.util.find_spec(package) is None:
+        raise UserError(
+            f"hydra/launcher={name}: needs the package {package}; install it with: pip install 'gru-bench[{extra}]'"
+        )
+    if name == "slurm" and shutil.which("sbatch") is None:
+        raise UserError(
+            "hydra/launcher=slurm: there is no sbatch on this machine; valid: on a login node of the cluster, or "
+            "hydra/launcher=local_cluster"
+        )
+    if name in NUMBERS:
+        key, least = NUMBERS[name], 1
+        number = launcher.get(key)
+        every_core = name == "local_cluster" and number == -1
+        if not isinstance(number, int) or (number < least and not every_core):
+            wish = "1, 2 ..., or -1 for a core each" if name == "local_cluster" else "1, 2 ..."
+            raise UserError(f"hydra.launcher.{key}={number}: must be a number of jobs; valid: {wish}")
