@@ -18,6 +18,7 @@ from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
 from gru_bench.redact import without_secrets
 from gru_bench.run.engines import is_elsewhere, refuse_missing
+from gru_bench.process import die_with_parent
 from gru_bench.run.launch import Launch, Opened, Sweep, current_launch, launch_here
 from gru_bench.run.plan import OWN_SWEEPER, as_overrides, check_values, keys_of, list_plan, make_plan, varied
 from gru_bench.run.resume import Left, alone, code_now, left_of, sweep_key, to_go_on_with
@@ -73,6 +74,9 @@ class SweepCallback(Callback):
         launch = launch_here()
         if launch is not None and self.sweep is not None:
             launch.tally.began(config.hydra.job.num)
+        elif launch is None and config.hydra.runtime.choices.get("hydra/launcher") == "joblib":
+            # joblib's workers would finish what they have, and then wait for more, for minutes
+            die_with_parent()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """Likewise, where jobs run in the process that launched them."""

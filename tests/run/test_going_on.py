@@ -73,6 +73,25 @@ def test_an_interrupted_sweep_and_its_repetition(
         pd.testing.assert_frame_equal(one, other, check_exact=True)
 
 
+def test_a_run_without_memory_costs_itself_alone(
+    gru_bench: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = train.train
+
+    def too_large(asked: Request, print_line: Callable[[str], None]) -> str:
+        if asked.config.seed == 0:
+            # as torch does where the system gives nothing
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory")
+        return real(asked, print_line)
+
+    monkeypatch.setattr(train, "train", too_large)
+    assert gru_bench("train", "-m", "seed=0,1", *TINY, "trainer.max_steps=1") == 1
+    printed = capsys.readouterr()
+    assert "failed: out of memory: [enforce fail at" in printed.err
+    assert "Traceback" not in printed.err
+    assert "1 finished" in printed.out
+
+
 def test_seeds_that_are_added_share_what_has_run(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:
     short = [*TINY, "trainer.max_steps=1"]
     assert gru_bench("train", "-m", "seed=0,1", *short) == 0

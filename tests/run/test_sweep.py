@@ -1,13 +1,19 @@
 """A sweep: its parent run, what each job leaves behind, and what is checked before any job."""
 
 import json
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 from conftest import Command
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from runs import STEPS, TINY, stored
+from stores import ENVIRONMENT
 
 from gru_bench.errors import UserError
 from gru_bench.run.job import Request
@@ -134,3 +140,42 @@ def test_what_a_job_is_called() -> None:
     job = Request(config, choices, ["threads=2"], 1, Sweep("id", 3, frozenset({"threads"})))
     assert (job.name, job.label) == ("gru adding seed 5", "[2/3] gru adding seed 5 threads=2")
     assert job.tags == {**alone.tags, "gru_bench.job": "1"}
+
+
+JOBLIB = """
+import joblib
+from omegaconf import OmegaConf
+from test_sweep import begin
+config = OmegaConf.create({"hydra": {"runtime": {"choices": {"hydra/launcher": "joblib"}}, "job": {"num": 0}}})
+joblib.Parallel(n_jobs=2)(joblib.delayed(begin)(config) for _ in range(2))
+"""
+
+
+def begin(config: DictConfig) -> None:
+    """In a worker of joblib: begin a job, say so, and go on for longer than anybody waits."""
+    SweepCallback().on_job_start(config, task_function=SimpleNamespace())
+    print("begun", flush=True)
+    subprocess.run([sys.executable, "-c", "import time; time.sleep(600)"], check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the system ends a child with its parent on Linux alone")
+def test_workers_of_joblib_end_with_their_driver(tmp_path: Path) -> None:
+    path = os.pathsep.join([ENVIRONMENT["PYTHONPATH"], str(Path(__file__).parent)])
+    with subprocess.Popen(
+        [sys.executable, "-c", JOBLIB], env=ENVIRONMENT | {"PYTHONPATH": path}, cwd=tmp_path, stdout=subprocess.PIPE,
+        text=True, start_new_session=True,
+    ) as driver:  # fmt: skip
+        assert driver.stdout is not None
+        assert [driver.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
+        below = psutil.Process(driver.pid).children(recursive=True)
+        workers = [process for process in below if "popen_loky" in " ".join(process.cmdline())]
+        others = [process for process in below if process not in workers]
+        assert len(workers) == 2
+        driver.kill()
+        driver.wait()
+        _, alive = psutil.wait_procs(workers, timeout=60)
+        for process in [*others, *alive]:
+            if process.is_running():
+                process.kill()
+        assert alive == []
