@@ -16,9 +16,9 @@ from gru_bench.config.check import Until, check_running, check_until, construct,
 from gru_bench.config.running import Only
 from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
+from gru_bench.process import die_with_parent
 from gru_bench.redact import without_secrets
 from gru_bench.run.engines import is_elsewhere, refuse_missing
-from gru_bench.process import die_with_parent
 from gru_bench.run.launch import Launch, Opened, Sweep, current_launch, launch_here
 from gru_bench.run.plan import OWN_SWEEPER, as_overrides, check_values, keys_of, list_plan, make_plan, varied
 from gru_bench.run.resume import Left, alone, code_now, left_of, sweep_key, to_go_on_with
