@@ -152,11 +152,11 @@ def plan_rest(config: DictConfig, launch: Launch, only: Only) -> None:
     key = sweep_key(plan, only)
     with alone(uri, key):
         ledger = what_ran(uri, plan.experiment, with_code=only == "stale")
-        if ledger.lost or is_waiting(uri):
+        if ledger is None or ledger.lost or is_waiting(uri):
             raise_on_signals()
             store: Store = construct(to_node(config.tracking))
             store.recover()
-            ledger = what_ran(uri, plan.experiment, with_code=only == "stale")
+            ledger = read_ledger(open_source(uri), plan.experiment, with_code=only == "stale")
         keys: list[str | None] = [None] * len(plan.jobs)
         if any(run.key for run in ledger.runs):
             keys = keys_of(config, plan.jobs, say=lambda text: print(text, flush=True))
@@ -211,8 +211,12 @@ def uri_of(config: DictConfig) -> str | None:
     return absolute_uri(node.get("uri"))
 
 
-def what_ran(uri: str, experiment: str, *, with_code: bool) -> Ledger:
-    """How the jobs of an experiment went so far; nothing where the store is still to be made."""
+def what_ran(uri: str, experiment: str, *, with_code: bool) -> Ledger | None:
+    """How the jobs of an experiment went so far; nothing where the store is still to be made.
+
+    None for a file that is there, but cannot be read as it is: half-made, or just now, as on a full disk. It must not
+    be taken for one without runs, or all of them would run again.
+    """
     file = sqlite_file(uri)
     if not uri or (file is not None and not file.is_file()):
         return Ledger([], [])
@@ -221,7 +225,7 @@ def what_ran(uri: str, experiment: str, *, with_code: bool) -> Ledger:
     except UserError:
         if file is None:
             raise
-        return Ledger([], [])  # whether it can become a store is for the writer to say
+        return None
 
 
 def refuse_secrets(config: DictConfig) -> None:
