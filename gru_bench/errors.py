@@ -17,3 +17,14 @@ class Unsupported(UserError):
 
 class Diverged(RuntimeError):
     """The loss became NaN, infinite, or far larger than at the start."""
+
+
+NO_MEMORY = ("can't allocate memory", "out of memory")
+"""How torch says so, of the CPU's memory and of a GPU's; its exception is a ``RuntimeError``."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether there was no memory for what a run asked for."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY)
+    )

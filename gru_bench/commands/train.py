@@ -10,11 +10,12 @@ from omegaconf import DictConfig
 
 from gru_bench.commands import messages
 from gru_bench.config.shape import check_shape
-from gru_bench.errors import Unsupported
+from gru_bench.errors import Unsupported, is_out_of_memory
 from gru_bench.redact import printing
 from gru_bench.run.launch import Launch, Sweep
 from gru_bench.store import signals
 from gru_bench.store.connect import absolute_uri, without_password
+from gru_bench.store.ending import how_it_ended
 from gru_bench.store.signals import SIGTERM_EXIT_CODE, TimedOut, raise_on_signals
 
 
@@ -78,9 +79,9 @@ class Train:
                 complain(f"gru-bench train: {text}" if asked.alone else f"{asked.label}: {text}")
                 self.code = 0 if asked.sweep is not None else 2
                 return "unsupported" if isinstance(error, Unsupported) else "failed"
-            if not isinstance(error, messages.FAILED_RUN):
+            if not isinstance(error, messages.FAILED_RUN) and not is_out_of_memory(error):
                 traceback.print_exc()
-            complain(f"{asked.label}: failed: {type(error).__name__}: {error}")
+            complain(f"{asked.label}: failed: {how_it_ended(error)[2]}")
             code, how = 1, "failed"
         self.code = 0 if asked.sweep is not None else code
         return how

@@ -17,6 +17,7 @@ from gru_bench.config.check import Until, check_running, check_until, construct,
 from gru_bench.config.running import Only
 from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
+from gru_bench.process import die_with_parent
 from gru_bench.redact import without_secrets
 from gru_bench.run.engines import is_elsewhere, refuse_missing
 from gru_bench.run.known import Known
@@ -108,6 +109,9 @@ class SweepCallback(Callback):
         launch = launch_here()
         if launch is not None and self.sweep is not None:
             launch.tally.began(config.hydra.job.num)
+        elif launch is None and config.hydra.runtime.choices.get("hydra/launcher") == "joblib":
+            # joblib's workers would finish what they have, and then wait for more, for minutes
+            die_with_parent()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """Likewise, where jobs run in the process that launched them."""
@@ -216,11 +220,11 @@ def plan_rest(config: DictConfig, launch: Launch, only: Only) -> None:
     key = sweep_key(plan, only)
     with alone(uri, key):
         ledger = what_ran(uri, plan.experiment, with_code=only == "stale")
-        if ledger.lost or is_waiting(uri):
+        if ledger is None or ledger.lost or is_waiting(uri):
             raise_on_signals()
             store: Store = construct(to_node(config.tracking))
             store.recover()
-            ledger = what_ran(uri, plan.experiment, with_code=only == "stale")
+            ledger = read_ledger(open_source(uri), plan.experiment, with_code=only == "stale")
         keys, extras, ledger = compared(config, plan.jobs, ledger, uri)
         parent = to_go_on_with(ledger, key, keys, only)
         left = left_of(keys, ledger, only, parent, code_now() if only == "stale" else (), extras)
@@ -290,8 +294,12 @@ def uri_of(config: DictConfig) -> str | None:
     return absolute_uri(node.get("uri"))
 
 
-def what_ran(uri: str, experiment: str, *, with_code: bool) -> Ledger:
-    """How the jobs of an experiment went so far; nothing where the store is still to be made."""
+def what_ran(uri: str, experiment: str, *, with_code: bool) -> Ledger | None:
+    """How the jobs of an experiment went so far; nothing where the store is still to be made.
+
+    None for a file that is there, but cannot be read as it is: half-made, or just now, as on a full disk. It must not
+    be taken for one without runs, or all of them would run again.
+    """
     file = sqlite_file(uri)
     if not uri or (file is not None and not file.is_file()):
         return Ledger([], [])
@@ -300,7 +308,7 @@ def what_ran(uri: str, experiment: str, *, with_code: bool) -> Ledger:
     except UserError:
         if file is None:
             raise
-        return Ledger([], [])  # whether it can become a store is for the writer to say
+        return None
 
 
 def refuse_secrets(config: DictConfig) -> None:

@@ -1,6 +1,6 @@
 """How a run ended: MLflow's status, ours, and the reason."""
 
-from gru_bench.errors import Unsupported, UserError
+from gru_bench.errors import Unsupported, UserError, is_out_of_memory
 from gru_bench.store.connect import one_line
 from gru_bench.store.signals import SIGTERM_EXIT_CODE, Leave
 
@@ -18,4 +18,6 @@ def how_it_ended(error: BaseException | None) -> tuple[str, str, str]:
     if isinstance(error, Unsupported):
         return "FAILED", "unsupported", one_line(error)
     reason = one_line(error)
+    if is_out_of_memory(error):
+        return "FAILED", "failed", f"out of memory: {reason}"
     return "FAILED", "failed", reason if isinstance(error, UserError) else f"{type(error).__name__}: {reason}"

@@ -31,7 +31,7 @@ def left_packages(uri: str, experiments: Experiments) -> Iterator[Package]:
         except (Timeout, OSError):
             continue
         try:
-            package = Package.load(folder, experiments)
+            package = Package.load(uri, folder, experiments)
         except (OSError, ValueError, TypeError, KeyError):
             lock.release()
             if begun(folder) < time.time() - QUIET_S:

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from gru_bench.cache_dir import replace_text
+from gru_bench.errors import UserError
 from gru_bench.process import owner
-from gru_bench.store.connect import one_line
+from gru_bench.store.connect import artifact_root, check_still_there, one_line
 from gru_bench.store.connect import spool_folder as spool_folder
 from gru_bench.store.dataset import log_dataset
 from gru_bench.store.line import StoreAway, is_away
@@ -84,13 +85,15 @@ class Package:
     """All that one run wrote, on its way to the store. Only one thread sends it.
 
     Args:
+        uri: Of the store.
         folder: Of the run, in the spool; or elsewhere, where that cannot be written.
         about: Which run it is.
         experiments: Finds its experiment.
         is_kept: Whether another process will find the folder.
     """
 
-    def __init__(self, folder: Path, about: About, experiments: Experiments, *, is_kept: bool = True) -> None:
+    def __init__(self, uri: str, folder: Path, about: About, experiments: Experiments, *, is_kept: bool = True) -> None:
+        self.uri = uri
         self.folder, self.about, self.is_kept = folder, about, is_kept
         self.end: End | None = None
         self.is_delivered = self.was_left = False
@@ -112,15 +115,15 @@ class Package:
         of_process = {DELIVERY: delivery, OWNER: owner(), BEAT: f"{time.time():.0f}"}
         about = About(experiment, clean(name), clean(tags) | of_process)
         with suppress(OSError, RuntimeError):
-            package = cls(spool_folder(uri) / delivery, about, experiments)
+            package = cls(uri, spool_folder(uri) / delivery, about, experiments)
             package._begin()
             return package
-        package = cls(Path(tempfile.mkdtemp(prefix="gru_bench_run_")), about, experiments, is_kept=False)
+        package = cls(uri, Path(tempfile.mkdtemp(prefix="gru_bench_run_")), about, experiments, is_kept=False)
         package._begin()
         return package
 
     @classmethod
-    def load(cls, folder: Path, experiments: Experiments) -> "Package":
+    def load(cls, uri: str, folder: Path, experiments: Experiments) -> "Package":
         """The package that another process left.
 
         Raises:
@@ -128,7 +131,7 @@ class Package:
         """
         about = About(**json.loads((folder / ABOUT).read_text(encoding="utf-8")))
         about.doubtful = not about.run_id
-        package = cls(folder, about, experiments)
+        package = cls(uri, folder, about, experiments)
         package.was_left = True
         with suppress(FileNotFoundError):
             for line in (folder / JOURNAL).read_text(encoding="utf-8").splitlines():
@@ -285,6 +288,7 @@ class Package:
             for name in files:
                 link(self.folder / FILES / name, Path(chosen, name))
             client.log_artifacts(self.about.run_id, chosen)
+        check_arrived(self.uri, client, self.about.run_id, files)
         self._files_sent |= files
 
     def release(self) -> None:
@@ -305,6 +309,29 @@ class Package:
         shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(OSError):  # others are there
             self.folder.parent.rmdir()
+
+
+def check_arrived(uri: str, client: "MlflowClient", run_id: str, names: Iterable[str]) -> None:
+    """Refuse what went to a folder that MLflow has made anew, since that of the store was moved away meanwhile.
+
+    The database would be found where it now is, since it is open. The files are taken away again, and the folders with
+    them: in their place the store's own could not be put back.
+
+    Raises:
+        StoreAway: The SQLite file is not there.
+    """
+    try:
+        check_still_there(uri, client)
+    except UserError as error:
+        root = artifact_root(uri)
+        if root is not None:
+            folder = root / run_id / "artifacts"
+            with suppress(OSError):
+                for name in names:
+                    (folder / name).unlink(missing_ok=True)
+                for place in (folder, folder.parent, root, root.parent):
+                    place.rmdir()  # which takes empty ones alone
+        raise StoreAway(str(error)) from error
 
 
 def link(file: Path, place: Path) -> None:
@@ -341,7 +368,7 @@ def plainly(error: Exception) -> str:
     text = one_line(getattr(error, "orig", None) or error)
     if "Max retries exceeded" in text or "NewConnectionError" in text:
         return "cannot connect"
-    text = re.sub(r"^\(sqlite3\.\w+\) |\(Background on this error at: .*$|\[SQL: .*$", "", text)
+    text = re.sub(r"^\(sqlite3\.\w+\) |\(Background on this error at: .*$|\[SQL: .*$", "", text).strip()
     return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 1]}…"
 
 

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig
 from runs import TINY, URI
 
-from gru_bench.run import plan, train
+from gru_bench.errors import UserError
+from gru_bench.run import plan, sweep, train
 from gru_bench.run.job import Request
 from gru_bench.run.known import Known
+from gru_bench.store.done import Ledger
 from gru_bench.store.read import read
 from gru_bench.store.schema import KEPT
 
@@ -73,6 +76,45 @@ def test_an_interrupted_sweep_and_its_repetition(
     undisturbed = table()
     for one, other in zip(disturbed, undisturbed, strict=True):
         pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def test_a_store_that_cannot_be_read_at_first_is_not_one_without_runs(
+    gru_bench: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = ["-m", "seed=0,1", *TINY, "trainer.max_steps=1"]
+    assert gru_bench("train", *short) == 0
+    capsys.readouterr()
+    real, asked = sweep.read_ledger, []
+
+    def fails_once(*arguments: Any, **named: Any) -> Ledger:
+        asked.append(arguments)
+        if len(asked) == 1:
+            raise UserError("cannot be read: database or disk is full")
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(sweep, "read_ledger", fails_once)
+    assert gru_bench("train", *short) == 0
+    assert "2 of 2 runs are done; none to run" in capsys.readouterr().out
+    assert len(asked) == 2
+
+
+def test_a_run_without_memory_costs_itself_alone(
+    gru_bench: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = train.train
+
+    def too_large(asked: Request, print_line: Callable[[str], None]) -> str:
+        if asked.config.seed == 0:
+            # as torch does where the system gives nothing
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory")
+        return real(asked, print_line)
+
+    monkeypatch.setattr(train, "train", too_large)
+    assert gru_bench("train", "-m", "seed=0,1", *TINY, "trainer.max_steps=1") == 1
+    printed = capsys.readouterr()
+    assert "failed: out of memory: [enforce fail at" in printed.err
+    assert "Traceback" not in printed.err
+    assert "1 finished" in printed.out
 
 
 def test_seeds_that_are_added_share_what_has_run(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:

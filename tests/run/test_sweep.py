@@ -1,13 +1,21 @@
 """A sweep: its parent run, what each job leaves behind, and what is checked before any job."""
 
 import json
+import os
 import pickle
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 from conftest import Command
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from runs import STEPS, TINY, stored
+from stores import ENVIRONMENT
 
 from gru_bench.errors import UserError
 from gru_bench.run.job import Request
@@ -137,3 +145,41 @@ def test_what_a_job_is_called() -> None:
     label = {GROUP_LABEL: "gru, adding, threads=2"}
     assert job.tags == {**alone.tags, **label, "gru_bench.job": "1"}
     assert alone.tags[GROUP_LABEL] == "gru, adding"
+
+
+JOBLIB = """
+import joblib
+from omegaconf import OmegaConf
+from test_sweep import begin
+config = OmegaConf.create({"hydra": {"runtime": {"choices": {"hydra/launcher": "joblib"}}, "job": {"num": 0}}})
+joblib.Parallel(n_jobs=2)(joblib.delayed(begin)(config) for _ in range(2))
+"""
+
+
+def begin(config: DictConfig) -> None:
+    """In a worker of joblib: begin a job, say where, and go on for longer than anybody waits."""
+    SweepCallback().on_job_start(config, task_function=SimpleNamespace())
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the system ends a child with its parent on Linux alone")
+def test_a_worker_of_joblib_ends_with_its_driver(tmp_path: Path) -> None:
+    path = os.pathsep.join([ENVIRONMENT["PYTHONPATH"], str(Path(__file__).parent)])
+    with subprocess.Popen(
+        [sys.executable, "-c", JOBLIB], env=ENVIRONMENT | {"PYTHONPATH": path}, cwd=tmp_path, stdout=subprocess.PIPE,
+        text=True, start_new_session=True,
+    ) as driver:  # fmt: skip
+        assert driver.stdout is not None
+        worker = psutil.Process(int(driver.stdout.readline()))
+        others = psutil.Process(driver.pid).children(recursive=True)
+        try:
+            assert worker in others
+            driver.kill()
+            driver.wait()
+            assert psutil.wait_procs([worker], timeout=60)[1] == []
+        finally:
+            for process in others:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()

@@ -13,6 +13,7 @@ from stores import ENVIRONMENT, copy_store, one_run, plan, score
 
 from gru_bench.errors import UserError
 from gru_bench.store import courier as courier_module
+from gru_bench.store import spool
 from gru_bench.store.experiments import deleted_experiments
 from gru_bench.store.left import number_kept
 from gru_bench.store.line import StoreAway
@@ -90,6 +91,30 @@ def test_a_store_whose_folder_is_away(
     (tmp_path / "elsewhere").rename(tmp_path / "store")
     assert store.close_sweep(sweep_id) == {"finished": 3, "failed": 0, "killed": 0, "unsupported": 0, "missing": 0}
     assert sorted(read(store.uri).values["value"]) == [0.0, 0.25, 0.5]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_store_that_is_moved_away_while_files_are_sent(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier_module, "BEGIN_WITHIN_S", 100.0)
+    real = spool.link
+    home, away = tmp_path / "store", tmp_path / "elsewhere"
+
+    def moved(file: Path, place: Path) -> None:
+        real(file, place)
+        if home.exists():
+            home.rename(away)
+
+    sweep_id = store.open_sweep("quick", plan("gru"), {})
+    with monkeypatch.context() as moving:
+        moving.setattr(spool, "link", moved)
+        jobs(store, sweep_id, 0)
+        assert number_kept(store.uri) == 1
+    assert not home.exists()  # MLflow makes it anew, to put the files there
+    away.rename(home)
+    assert store.close_sweep(sweep_id)["finished"] == 1
+    assert list(read(store.uri).values["value"]) == [0.0]
 
 
 def test_a_store_that_never_comes_back_and_another_in_its_place(

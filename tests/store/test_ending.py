@@ -30,6 +30,8 @@ def store(fresh_store: Path, tmp_path: Path) -> Store:
         (None, "FINISHED", "finished", None),
         (ValueError("two\n lines"), "FAILED", "failed", "ValueError: two lines"),
         (RuntimeError(), "FAILED", "failed", "RuntimeError: RuntimeError"),
+        (MemoryError(), "FAILED", "failed", "out of memory: MemoryError"),
+        (RuntimeError("CUDA out of memory. Tried"), "FAILED", "failed", "out of memory: CUDA out of memory. Tried"),
         (UserError("seed=x: no"), "FAILED", "failed", "seed=x: no"),
         (Unsupported("vendor: gru only"), "FAILED", "unsupported", "vendor: gru only"),
         (KeyboardInterrupt(), "KILLED", "killed", "interrupted"),

@@ -1,0 +1,98 @@
+"""What ``bench/faults.py`` plans and finds; and a few of its faults over a small sweep."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+from stores import copy_store, one_run, plan, score
+
+sys.path.insert(0, str(REPOSITORY / "bench"))
+
+import faults
+from faults_kinds import KINDS
+from faults_truth import compared, differences, stored, untruths
+
+from gru_bench.store.read import read
+from gru_bench.store.write import Store
+
+# MLflow 3.17 uses a loader strategy that SQLAlchemy 2.1 has deprecated
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+
+def test_a_sweep_follows_from_its_seed_and_number() -> None:
+    plans = [faults.planned(seed, number, list(KINDS), 8) for seed in (0, 1) for number in range(20)]
+    assert plans == [faults.planned(seed, number, list(KINDS), 8) for seed in (0, 1) for number in range(20)]
+    assert len({repr(one) for one in plans}) == 40
+    for launcher, backing, planned in plans:
+        assert len(planned) == 8
+        assert [fault.moment for fault in planned].count("store") <= 1
+        for fault in planned:
+            assert faults.fits(KINDS[fault.kind].where, launcher, backing)
+    kinds = {fault.kind for number in range(200) for fault in faults.planned(0, number, list(KINDS), 8)[2]}
+    assert kinds == set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("where", "launcher", "backing", "is_possible"),
+    [
+        ((), "basic", "server", True),
+        (("workers",), "basic", "sqlite", False),
+        (("workers", "joblib"), "joblib", "server", True),
+        (("sqlite",), "workers", "server", False),
+        (("server",), "workers", "server", True),
+    ],
+)
+def test_where_a_kind_can_happen(where: tuple[str, ...], launcher: str, backing: str, is_possible: bool) -> None:
+    assert faults.fits(where, launcher, backing) == is_possible
+
+
+@pytest.fixture
+def store(fresh_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("GRU_BENCH_CACHE", str(tmp_path / "cache"))
+    return copy_store(fresh_store, tmp_path)
+
+
+def test_what_is_lost_doubled_and_untrue(store: Store) -> None:
+    sweep_id = store.open_sweep("adhoc", plan("gru", seeds=2), {})
+    first = one_run(store, "a", score(), sweep_id=sweep_id, job="0")
+    second = one_run(store, "b", score(), sweep_id=sweep_id, job="1")
+    told = {0: [first], 1: [second]}
+    assert list(untruths(stored(store.uri), told, 2, "")) == []
+    assert list(untruths(stored(store.uri), told, 3, "")) == [("lost", "2 of 3 are there")]
+    gone = {0: [first], 1: [second, "never"]}
+    assert [problem for problem, _ in untruths(stored(store.uri), gone, 2, "")] == ["lost"]
+
+    one_run(store, "a", sweep_id=sweep_id, job="0", error=OSError("No space left on device"))
+    assert [problem for problem, _ in untruths(stored(store.uri), told, 2, "")] == ["untrue"]
+    assert [problem for problem, _ in untruths(stored(store.uri), told, 2, "signal 9")] == ["untrue"]
+    assert list(untruths(stored(store.uri), told, 2, "signal 9|No space")) == []
+    one_run(store, "b", score(), sweep_id=sweep_id, job="1")
+    assert [problem for problem, _ in untruths(stored(store.uri), told, 2, "No space")] == ["doubled"]
+    store.client.update_run(first, status="RUNNING")
+    assert ("lost", f"job 1: run {first} was told to be finished") in untruths(stored(store.uri), told, 2, "No space")
+    assert any(problem == "untrue" for problem, _ in untruths(stored(store.uri), told, 2, "No space"))
+
+
+def test_frames_that_differ(store: Store) -> None:
+    for experiment, value in (("one", 0.5), ("two", 0.5), ("three", 0.5 + 2**-53)):
+        sweep_id = store.open_sweep(experiment, plan("gru"), {})
+        one_run(store, "a", score(value, cell="gru"), experiment=experiment, sweep_id=sweep_id, job="0")
+    one, two, three = (
+        [table.drop(columns="experiment", errors="ignore") for table in compared(read(store.uri, experiment=name))]
+        for name in ("one", "two", "three")
+    )
+    assert differences(two, one) == []
+    (found,) = differences(three, one)
+    assert found.startswith("values: ")
+
+
+@pytest.mark.slow
+def test_a_few_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("GRU_BENCH_CACHE", str(tmp_path / "cache"))
+    kinds = "worker_killed,driver_killed,sigterm,ctrl_c_twice"
+    arguments = ["--seeds=3", "--steps=20", "--a-sweep=6", "--faults=6", f"--kinds={kinds}", "--seed=3"]
+    code = faults.main([*arguments, f"--keep={tmp_path / 'kept'}"])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    assert '"faults": 6' in out
