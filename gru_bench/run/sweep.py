@@ -200,7 +200,8 @@ def plan_growing(config: DictConfig, launch: Launch, until: Until) -> None:
     store: Store = construct(to_node(config.tracking))
     key = growing_key(plan, until.until)
     launch.held = hold(store.uri, key)
-    parent = what_ran(store.uri, plan.experiment, with_code=False).sweep_of(key)
+    ledger = what_ran(store.uri, plan.experiment, with_code=False)
+    parent = None if ledger is None else ledger.sweep_of(key)
     if parent is not None:
         refuse_two(parent)
     kind = Deciding if until.until == "decided" else partial(Searching, config)
