@@ -32,7 +32,6 @@ import yaml
 from parts_marks import Ledger, watch_runs, watch_task
 
 from gru_bench.commands import cli
-from gru_bench.commands import train as train_command
 from gru_bench.config.check import conf_dir
 from gru_bench.run import job as jobs
 from gru_bench.run import train as story
@@ -94,7 +93,7 @@ def measure(task: str, cell: str, experiment: str, steps: int | None, more: list
         with contextlib.ExitStack() as undo:
             for owner, name, new in [
                 *watch_runs(watch.ledger),
-                (train_command, "train", functools.partial(watch.train, story.train)),
+                (story, "train", functools.partial(watch.train, story.train)),
                 (story, "fit_and_score", functools.partial(watch.fit_and_score, story.fit_and_score)),
             ]:
                 undo.callback(setattr, owner, name, getattr(owner, name))

@@ -1,5 +1,6 @@
 """What all tests share. Only this file knows where the real data sets lie."""
 
+import logging
 import os
 import shutil
 import signal
@@ -44,6 +45,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
         if parameters.get("runner") == "compiled":
             item.add_marker("slow")
+
+
+@pytest.fixture(autouse=True)
+def _no_log_of_another_test() -> Iterator[None]:
+    """A verb that was asked for its log (hydra.verbose) leaves the log's handler to its process, which would end."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    root.setLevel(level)
+    for handler in [one for one in root.handlers if type(one) is logging.StreamHandler]:
+        root.removeHandler(handler)
 
 
 @pytest.fixture

@@ -129,6 +129,7 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
     from gru_bench.config.check import conf_dir
     from gru_bench.run.launch import launching
 
+    signals.forget()
     task = load(verb)
     if verb != "train":  # which does so itself, once there is something to close
         raise_on_signals()

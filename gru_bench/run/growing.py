@@ -88,7 +88,9 @@ class Growing(ABC):
         )
         self.launch.hand_over(self.described(sweep, jobs))
         self.launch.tally.expect(self.launched, jobs, self.varied, self.workers)
-        returned = launch_batch([as_overrides(job) for job in jobs], initial_job_idx=self.launched)
+        returned = launch_batch(
+            [[*as_overrides(job), *self.launch.carried] for job in jobs], initial_job_idx=self.launched
+        )
         self.launched += len(jobs)
         began = [job.return_value for job in returned]  # raises what a job raised
         if not all(began) and not (self.round == 1 and self.keeps_first_round):

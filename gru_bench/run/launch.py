@@ -88,6 +88,7 @@ class Launch:
         read: Reads how runs went; for sweeps that search.
         instead: What is done with the composed config in place of running it; gives the exit code.
         plan: What the sweep will run, once that has been checked.
+        carried: Overrides that are no part of a plan, nor of a key, but of each job: how it is carried out.
         todo: The jobs of the plan that are launched: those that are not done yet, in the plan's order.
         nothing_left: Of a sweep whose jobs are all done: its store's URI, and what its report is asked for by.
         growing: The sweep, where it adds jobs.
@@ -106,6 +107,7 @@ class Launch:
     read: Read | None = None
     instead: "Callable[[DictConfig, Launch], int] | None" = None
     plan: Plan | None = None
+    carried: list[str] = field(default_factory=list)
     todo: list[Choices] = field(default_factory=list)
     nothing_left: tuple[str, str] | None = None
     growing: "Growing | None" = None

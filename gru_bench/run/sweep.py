@@ -14,7 +14,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from gru_bench.config.check import Until, check_running, check_until, construct, to_node
-from gru_bench.config.running import Only
+from gru_bench.config.running import RUNNING_KEYS, Only
 from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
 from gru_bench.process import die_with_parent
@@ -162,6 +162,9 @@ def plan_sweep(config: DictConfig, launch: Launch) -> None:
     """
     check_folder(str(config.hydra.sweep.dir))
     until, only, own = asked_for(config)
+    launch.carried = [
+        str(override) for override in config.hydra.overrides.task if str(override).partition("=")[0] in RUNNING_KEYS
+    ]
     if until.until is not None:
         plan_growing(config, launch, until)
     elif own:
@@ -344,7 +347,9 @@ def launch_jobs(launcher: Launcher) -> Sequence[Any]:
     assert launch.plan is not None
     launch.tally.expect(0, launch.todo, varied(launch.plan.jobs), workers=1)
     with SweepBoard(launch.tally, looking(launch)) as launch.board:
-        returned = surviving(launcher)([as_overrides(job) for job in launch.todo], initial_job_idx=0)
+        returned = surviving(launcher)(
+            [[*as_overrides(job), *launch.carried] for job in launch.todo], initial_job_idx=0
+        )
     for job in returned:
         _ = job.return_value  # raises what the job raised
     return [returned]

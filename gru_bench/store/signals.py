@@ -94,6 +94,12 @@ def raise_on_signals() -> None:
         signal.signal(INTERRUPT, _leave)
 
 
+def forget() -> None:
+    """A command begins: what an earlier one of this process was told counts no more."""
+    global received, finishing, _finish_line
+    received, finishing, _finish_line = None, False, ""
+
+
 def leave_at_once(what: str) -> None:
     """Until :func:`raise_on_signals`: Ctrl-C and SIGTERM end the process with a line, and unwind nothing.
 

@@ -158,6 +158,7 @@ def test_output_that_nobody_reads_to_its_end_is_no_traceback(empty_folder: Path)
         assert process.wait(timeout=60) == 1
 
 
+@pytest.mark.slow
 def test_all_launchers_give_the_same_bits(empty_folder: Path) -> None:
     scores = {}
     for launcher in ("basic", "joblib", "workers"):

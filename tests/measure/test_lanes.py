@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 from stores import ENVIRONMENT
 
 from gru_bench.measure import lanes
@@ -198,7 +199,7 @@ def test_no_second_of_a_run_passes_while_it_waits(monkeypatch: pytest.MonkeyPatc
     timing = Waiter("alone", "gru-bench time")
     assert timing.holds.wait(PATIENCE_S)
     waits = threading.Event()
-    asked: Any = SimpleNamespace(sweep=None, alone=True, name="gru adding seed 0")
+    asked: Any = SimpleNamespace(sweep=None, alone=True, name="gru adding seed 0", config=OmegaConf.create({}))
     monkeypatch.setattr(train, "trained", lambda *_: began.append(timing.let_go.is_set()) or "done")
     monkeypatch.setattr(
         lanes.Waiting, "go_on", lambda self: waits.set() if self.what == "train gru adding seed 0" else None

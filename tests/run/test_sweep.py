@@ -101,11 +101,11 @@ class Called:
 def test_a_callback_gives_its_sweep_to_the_job_that_is_about_to_run() -> None:
     callback, called = SweepCallback(), Called()
     called.sweep = Sweep("of the job before", 1, frozenset())
-    callback.on_job_start(OmegaConf.create(), task_function=called)
+    callback.on_job_start(OmegaConf.create({"hydra": {"runtime": {"choices": {}}}}), task_function=called)
     assert called.sweep is None  # a single run, or a sweep that could not be opened
     callback.sweep = Sweep("this one", 2, frozenset({"threads"}))
     travelled = pickle.loads(pickle.dumps(callback))
-    travelled.on_job_start(OmegaConf.create(), task_function=called)
+    travelled.on_job_start(OmegaConf.create({"hydra": {"runtime": {"choices": {}}}}), task_function=called)
     assert called.sweep == Sweep("this one", 2, frozenset({"threads"}))
 
 
