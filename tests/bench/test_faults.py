@@ -91,7 +91,7 @@ def test_frames_that_differ(store: Store) -> None:
 def test_a_few_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("GRU_BENCH_CACHE", str(tmp_path / "cache"))
     kinds = "worker_killed,driver_killed,sigterm,ctrl_c_twice"
-    arguments = ["--seeds=3", "--steps=20", "--a-sweep=6", "--faults=6", f"--kinds={kinds}", "--seed=3"]
+    arguments = ["--seeds=2", "--steps=20", "--a-sweep=6", "--faults=6", f"--kinds={kinds}", "--seed=3"]
     code = faults.main([*arguments, f"--keep={tmp_path / 'kept'}"])
     out, err = capsys.readouterr()
     assert code == 0, err
