@@ -118,8 +118,9 @@ def to_driver(number: int, *, group: bool = False) -> Callable[[Target, random.R
 
 def ctrl_c_twice(target: Target, rng: random.Random) -> None:
     """The second one while the running jobs finish, or after that."""
-    send(target.driver, signal.SIGINT, group=True)
-    target.later(rng.uniform(0.1, 1.5), lambda: send(target.driver, signal.SIGINT, group=True))
+    driver = target.driver  # by then there may be another one
+    send(driver, signal.SIGINT, group=True)
+    target.later(rng.uniform(0.1, 1.5), lambda: send(driver, signal.SIGINT, group=True))
 
 
 def worker_stopped(target: Target, rng: random.Random) -> None:
@@ -136,8 +137,9 @@ def worker_paused(target: Target, rng: random.Random) -> None:
 
 def all_paused(target: Target, rng: random.Random) -> None:
     """A laptop that sleeps."""
-    send(target.driver, signal.SIGSTOP, group=True)
-    target.later(rng.uniform(0.5, 4.0), lambda: send(target.driver, signal.SIGCONT, group=True))
+    driver = target.driver
+    send(driver, signal.SIGSTOP, group=True)
+    target.later(rng.uniform(0.5, 4.0), lambda: send(driver, signal.SIGCONT, group=True))
 
 
 def disk_full(target: Target, rng: random.Random) -> None:

@@ -30,6 +30,8 @@ TINY = (
 STALL_S = 30
 DISK = "48m"
 """Of the disk that is filled: many times what the runs need."""
+BEFORE_S = 1.0
+"""Of a start no fault is earlier: there Python starts, which has a traceback of its own for Ctrl-C."""
 LEFT_AFTER_S = 10.0
 PATIENCE_S = 400.0
 MOST_CALLS = 60
@@ -258,7 +260,7 @@ class Sweep:
         for fault in self.faults:
             if self.waiting and KINDS[fault.kind].alone:
                 continue
-            if fault.moment == "start" and seconds >= fault.share * self.start_s:
+            if fault.moment == "start" and seconds >= BEFORE_S + fault.share * self.start_s:
                 return fault
             if fault.moment == "store" and since_store is not None and since_store >= fault.share * self.start_s / 2:
                 return fault

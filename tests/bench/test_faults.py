@@ -1,5 +1,6 @@
 """What ``bench/faults.py`` plans and finds; and a few of its faults over a small sweep."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -91,8 +92,8 @@ def test_frames_that_differ(store: Store) -> None:
 def test_a_few_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("GRU_BENCH_CACHE", str(tmp_path / "cache"))
     kinds = "worker_killed,driver_killed,sigterm,ctrl_c_twice"
-    arguments = ["--seeds=3", "--steps=20", "--a-sweep=6", "--faults=6", f"--kinds={kinds}", "--seed=3"]
+    arguments = ["--seeds=2", "--steps=20", "--a-sweep=6", "--faults=6", f"--kinds={kinds}", "--seed=3"]
     code = faults.main([*arguments, f"--keep={tmp_path / 'kept'}"])
     out, err = capsys.readouterr()
     assert code == 0, err
-    assert '"faults": 6' in out
+    assert json.loads(out.splitlines()[-1])["faults"] >= 6  # more, where a sweep was over before all of its own
