@@ -57,7 +57,7 @@ TINY = (
 )  # fmt: skip
 EQUAL = (
     "task=adding", "task.lengths=[50]", "task.beyond=[]", "task.num_eval=64", "task.batch_size=32", "hidden_size=64",
-    "threads=1", "backend=vendor", "trainer.stopping=null", "trainer.eval_every=1000",
+    "threads=1", "backend=vendor", "stopping=never", "trainer.eval_every=1000",
 )  # fmt: skip
 EXPERIMENT = """# @package _global_
 # runs to be copied

@@ -83,7 +83,7 @@ def test_seeds_are_added_until_it_is_decided_in_one_sweep(
     out = capsys.readouterr().out
     assert out.count("verdict so far") == 2
     assert "sweep adhoc ended: every pair is decided" in out
-    assert "sweep adhoc: 16 finished" in out
+    assert re.search(r"sweep adhoc \(\w+\): 16 finished", out)
     assert "[11/16] " in out
     # the same command runs nothing that has finished, and opens no second sweep for nothing
     assert gru_bench("train", *QUICKLY, "seed=0,1", "max_seeds=12") == 0
