@@ -1,6 +1,6 @@
 """Watches for the tests of the pool."""
 
-from gru_bench.run.pool import Outcome
+from gru_bench.run.worker import Outcome
 
 
 class Quiet:

@@ -12,7 +12,7 @@ import os
 import types
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,8 +24,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gru_bench.config.drawn import drawn
+from gru_bench.config.kinds import check_kind
 from gru_bench.config.rates import TRIED, Tuning, provenance, rate_of, tuning_key
-from gru_bench.config.running import RUNNING_KEYS, Running
+from gru_bench.config.running import RUNNING_KEYS, SWEEP_KEYS, UNTIL_KEYS, Running, Until
 from gru_bench.errors import UserError
 
 Node = dict[str, Any]
@@ -51,26 +52,6 @@ class Settings:
     dtype: Literal["float32", "float64", "bfloat16"]
     threads: Literal["auto"] | Annotated[int, Gt(0)]
     keep_model: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Until:
-    """The keys of ``conf/train.yaml`` for a sweep that adds runs. They are no part of a run, nor of its key.
-
-    Attributes:
-        until: ``decided``, ``tried``, ``horizon``, or null for the runs that the sweep lists.
-        max_hours: After which no run is started; null for no limit.
-        max_seeds: Most seeds of one row of a sweep until it is decided.
-    """
-
-    until: Literal["decided", "tried", "horizon"] | None = None
-    max_hours: Annotated[float, Gt(0)] | None = None
-    max_seeds: Annotated[int, Ge(5)] = 27
-
-
-UNTIL_KEYS = tuple(field.name for field in fields(Until))
-SWEEP_KEYS = (*UNTIL_KEYS, *RUNNING_KEYS)
-"""Plain keys of ``conf/train.yaml`` that are no part of a run."""
 
 
 GROUPS = ("cell", "backend", "task", "budget", "tracking", "data", "model", "trainer")
@@ -159,28 +140,6 @@ def check(config: DictConfig, cell: str | None = None) -> tuple[Settings, Node]:
     check_probes(node)
     with_own_rate(config, node, cell)
     return Settings(**plain), node
-
-
-KINDS = {
-    "backend": "gru_bench.backends.base.Backend",
-    "task": "gru_bench.tasks.base.Task",
-    "budget": "gru_bench.models.budgets.Budget",
-    "tracking": "gru_bench.store.write.Store",
-}
-"""What the classes of some nodes must be kinds of."""
-
-
-def check_kind(part: Node, name: str) -> None:
-    """Refuse a node whose class is of another kind: ``backend._target_`` that names a cell.
-
-    Raises:
-        UserError: It is.
-    """
-    if name not in KINDS:
-        return
-    named, kind = get_object(part["_target_"]), get_object(KINDS[name])
-    if not (inspect.isclass(named) and issubclass(named, kind)):
-        raise UserError(f"{name}._target_={part['_target_']}: must be a {KINDS[name]}")
 
 
 def check_probes(node: Node) -> None:

@@ -1,4 +1,4 @@
-"""How a run or a sweep is carried out: keys of ``conf/train.yaml`` that are no part of a run, nor of its key."""
+"""When a sweep ends, and how a run is carried out: keys of ``conf/train.yaml`` that are no part of a run or its key."""
 
 from dataclasses import dataclass, fields
 from typing import Annotated, Literal
@@ -6,6 +6,21 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt
 
 Only = Literal["missing", "failed", "stale", "all"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Until:
+    """The keys of ``conf/train.yaml`` for a sweep that adds runs. They are no part of a run, nor of its key.
+
+    Attributes:
+        until: ``decided``, ``tried``, ``horizon``, or null for the runs that the sweep lists.
+        max_hours: After which no run is started; null for no limit.
+        max_seeds: Most seeds of one row of a sweep until it is decided.
+    """
+
+    until: Literal["decided", "tried", "horizon"] | None = None
+    max_hours: Annotated[float, Gt(0)] | None = None
+    max_seeds: Annotated[int, Ge(5)] = 27
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,3 +45,6 @@ class Running:
 
 
 RUNNING_KEYS = tuple(field.name for field in fields(Running))
+UNTIL_KEYS = tuple(field.name for field in fields(Until))
+SWEEP_KEYS = (*UNTIL_KEYS, *RUNNING_KEYS)
+"""Plain keys of ``conf/train.yaml`` that are no part of a run."""

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Le, MinLen
 from omegaconf import DictConfig, OmegaConf
 
-from gru_bench.config.check import Node, Until, check_arguments
+from gru_bench.config.check import Node, check_arguments
+from gru_bench.config.running import Until
 from gru_bench.errors import UserError
 
 

@@ -19,19 +19,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from gru_bench.measure.threads import CORES
 from gru_bench.run.launch import Launch, current_launch
+from gru_bench.run.one_job import run_one
 from gru_bench.run.workers import hydra_sweep
 from gru_bench.store import signals
 
 LOOK_EVERY_S = 0.5
 """Seconds between looks at the jobs; an engine may look at its own queue less often."""
+CANCELLED_WITHIN_S = 5.0
+"""How long jobs that are ended are given to close their rows; later ones are closed by the next start."""
 
 
 class Launched(Protocol):
@@ -77,7 +79,7 @@ class ClusterJob:
             launcher.config,
         )
         self.overrides, self.number, self.singletons = list(overrides), number, Singleton.get_state()
-        settings = launcher.settings
+        settings, self.engine = launcher.settings, launcher.engine
         self.cores = settings.get("cpus_per_task") or settings.get("num_cpus")
         self.folder = os.getcwd()
 
@@ -85,23 +87,15 @@ class ClusterJob:
         """Run it; returns how it ended, and nothing where it was not begun."""
         with suppress(OSError):  # where both see one disk, relative paths mean the same in both places
             os.chdir(self.folder)
+        if self.engine == "local":  # a terminal sends it to the whole group; the first one lets this job finish
+            signals.leave_ctrl_c()
         if self.cores is not None:  # the engine counts them, and need not confine a job to them
             os.environ[CORES] = str(max(1, int(self.cores)))
         Singleton.set_state(self.singletons)
         setup_globals()
-        config: DictConfig = self.hydra_context.config_loader.load_sweep_config(self.config, self.overrides)
-        with open_dict(config):
-            config.hydra.job.id, config.hydra.job.num = str(self.number), self.number
-        HydraConfig.instance().set_config(config)
         with requeued():
-            done = run_job(
-                hydra_context=self.hydra_context,
-                task_function=self.task_function,
-                config=config,
-                job_dir_key="hydra.sweep.dir",
-                job_subdir_key="hydra.sweep.subdir",
-            )
-        return str(done.return_value or "")
+            value = run_one(self.hydra_context, self.config, self.task_function, self.overrides, self.number)
+        return str(value or "")
 
     def checkpoint(self) -> Any:
         """What submitit queues again: the job as it is, which goes on from its own checkpoint."""
@@ -148,7 +142,7 @@ def launch(launcher: Launched, job_overrides: Sequence[Sequence[str]], first: in
 
     Raises:
         UserError: The engine is not there.
-        KeyboardInterrupt: Ctrl-C. After the first one, what runs has ended by itself.
+        KeyboardInterrupt: The second Ctrl-C. After the first one, what runs is waited for.
     """
     setup_globals()
     jobs = [ClusterJob(launcher, overrides, number) for number, overrides in enumerate(job_overrides, first)]
@@ -160,8 +154,6 @@ def launch(launcher: Launched, job_overrides: Sequence[Sequence[str]], first: in
         from gru_bench.run.on_submitit import to_this_machine as submitter
     submit, at_once = submitter(launcher.settings)
     ended = run_all(jobs, submit, at_once, current_launch(), planned_numbers(launcher))
-    if signals.finishing:
-        raise KeyboardInterrupt
     return [
         JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=how)
         for job, how in zip(jobs, ended, strict=True)
@@ -205,6 +197,9 @@ def run_all(
     except BaseException:
         for _, handle in slots.values():
             handle.cancel()
+        until = time.monotonic() + CANCELLED_WITHIN_S
+        while time.monotonic() < until and not all(handle.over() for _, handle in slots.values()):
+            time.sleep(LOOK_EVERY_S)
         raise
     return ended
 
@@ -215,13 +210,7 @@ def outcome(handle: Handle, number: int, launched: Launch, planned: Mapping[int,
         return handle.returned()
     except Exception as error:
         reason = f"its job was lost: {last_line(error)}"
-    job = planned.get(number, number)
-    signals.say(f"[{job + 1}] {launched.tally.names.get(number, '')}: killed: {reason}")
-    if launched.opened is not None:
-        try:
-            launched.opened.lose(job, None, reason)
-        except Exception as error:  # the end of the sweep tries once more, and so does the next start
-            signals.say(f"[{job + 1}] its row could not be closed yet: {type(error).__name__}")
+    launched.lose(number, planned.get(number, number), None, reason, reason)
     return "killed"
 
 

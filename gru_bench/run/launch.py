@@ -13,6 +13,7 @@ from gru_bench.run.plan import Choices, Plan
 from gru_bench.run.rounds import Look
 from gru_bench.run.search import Read
 from gru_bench.run.tally import Tally
+from gru_bench.store import signals
 from gru_bench.store.reap import lose_job
 
 if TYPE_CHECKING:
@@ -125,6 +126,25 @@ class Launch:
         """A job is over, as Hydra numbers it; see :meth:`Tally.over`."""
         self.tally.over(number, how, again=again)
         self.update()
+
+    def lose(self, number: int, planned: int, owner: str | None, reason: str, said: str) -> None:
+        """A job is lost: say so, and close the row that it has left open, since whoever wrote it cannot.
+
+        Args:
+            number: Of the job, as Hydra counts.
+            planned: Of the job in the plan.
+            owner: The process that is gone; None where it is not known which.
+            reason: What its row is marked with.
+            said: What the user is told.
+        """
+        name = f"[{planned + 1}] {self.tally.names.get(number, '')}"
+        signals.say(f"{name}: killed: {said}")
+        if self.opened is None:
+            return
+        try:
+            self.opened.lose(planned, owner, reason)
+        except Exception as error:  # the end of the sweep tries once more, and so does the next start
+            signals.say(f"{name}: its row could not be closed yet: {type(error).__name__}")
 
     def update(self) -> None:
         """Let the board write a log, if it is time for that."""

@@ -1,5 +1,6 @@
 """Jobs through submitit: Slurm's queue, or processes of this machine in its place."""
 
+import signal
 from typing import Any
 
 from gru_bench.measure.threads import usable_cores
@@ -23,6 +24,14 @@ class SubmititHandle:
 
     def cancel(self) -> None:
         self.job.cancel(check=False)
+
+
+class LocalHandle(SubmititHandle):
+    """A job of submitit on this machine, which does not hear SIGINT, submitit's own way to cancel it."""
+
+    def cancel(self) -> None:
+        if self.job._process is not None:
+            self.job._process.terminate()  # hands it on to the job, which closes its row
 
 
 def to_slurm(settings: dict[str, Any]) -> tuple[Submit, int]:
@@ -58,6 +67,11 @@ def to_this_machine(settings: dict[str, Any]) -> tuple[Submit, int]:
     def submit(job: ClusterJob, slot: int) -> Handle:
         if settings["gpus_per_node"]:
             here.update_parameters(visible_gpus=(slot,))
-        return SubmititHandle(here.submit(job))
+        # inherited by the process that watches the job: it would end the job at the first Ctrl-C of a terminal
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            return LocalHandle(here.submit(job))
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     return submit, usable_cores() if settings["n_jobs"] == -1 else settings["n_jobs"]

@@ -12,8 +12,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gru_bench.config.canonical import digest
-from gru_bench.config.check import Until, check, construct, to_node
+from gru_bench.config.check import check, construct, to_node
 from gru_bench.config.keys import decisive
+from gru_bench.config.running import Until
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import num_workers
 from gru_bench.run.launch import Launch

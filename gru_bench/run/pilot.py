@@ -24,7 +24,8 @@ from gru_bench.models.encoder import MakeCell
 from gru_bench.run import build, fits, loaded, preflight
 from gru_bench.run.alive import begin
 from gru_bench.run.estimate import Pace, spread
-from gru_bench.run.pool import Done, Limits, Lost, Outcome, Pool, Raised
+from gru_bench.run.pool import Limits, Pool
+from gru_bench.run.worker import Done, Lost, Outcome, Raised
 from gru_bench.run.workers import THREAD_VARIABLES
 from gru_bench.store.signals import TimedOut, raise_on_signals, time_limit
 from gru_bench.tasks.base import Batch, Task

@@ -18,8 +18,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from gru_bench.config.canonical import digest
-from gru_bench.config.check import SWEEP_KEYS, Node, Settings, adapter_of, check, first_line
+from gru_bench.config.check import Node, Settings, adapter_of, check, first_line
 from gru_bench.config.keys import CHOICES, decisive, run_keys
+from gru_bench.config.running import SWEEP_KEYS
 from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
 from gru_bench.run.known import Known

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from gru_bench.config.check import Until, check
+from gru_bench.config.check import check
 from gru_bench.config.keys import run_keys
+from gru_bench.config.running import Until
 from gru_bench.config.search import Horizon, Trials, check_search
 from gru_bench.errors import UserError
 from gru_bench.run.build import make_task

@@ -13,8 +13,8 @@ from hydra.experimental.callback import Callback
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from gru_bench.config.check import Until, check_running, check_until, construct, to_node
-from gru_bench.config.running import RUNNING_KEYS, Only
+from gru_bench.config.check import check_running, check_until, construct, to_node
+from gru_bench.config.running import RUNNING_KEYS, Only, Until
 from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
 from gru_bench.process import die_with_parent

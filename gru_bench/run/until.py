@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from gru_bench.config.check import Until
+from gru_bench.config.running import Until
 from gru_bench.errors import UserError
 from gru_bench.run.board import PairBoard
 from gru_bench.run.growing import Growing, Launched

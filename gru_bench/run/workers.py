@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from gru_bench.config.check import check_running
 from gru_bench.measure.threads import num_workers, usable_cores
 from gru_bench.run.launch import Launch, current_launch
-from gru_bench.run.pool import Done, Limits, Lost, Outcome, Pool, Raised
-from gru_bench.store import signals
+from gru_bench.run.one_job import run_one
+from gru_bench.run.pool import Limits, Pool
+from gru_bench.run.worker import Done, Lost, Outcome, Raised
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -67,8 +67,6 @@ def launch(
         ended = launched.pool.run(
             execute, jobs, Told(launched, first, planned), Limits(running.run_timeout, running.stall_timeout)
         )
-    if signals.finishing:
-        raise KeyboardInterrupt
     return [returned(overrides, outcome) for overrides, outcome in zip(job_overrides, ended, strict=True)]
 
 
@@ -114,16 +112,9 @@ class Told:
         self.launched.over(number, how(outcome), again=again)
 
     def lost(self, number: int, lost: Lost) -> None:
-        job = self.planned.get(number, number)
         reason = f"{lost.reason}; the run was tried again" if lost.again else lost.reason
-        name = self.launched.tally.names.get(number, "")
-        signals.say(f"[{job + 1}] {name}: killed: {lost.reason}{'; it is tried again' if lost.again else ''}")
-        if self.launched.opened is None:
-            return
-        try:
-            self.launched.opened.lose(job, lost.owner, reason)
-        except Exception as error:  # the end of the sweep tries once more, and so does the next start
-            signals.say(f"[{job + 1}] {name}: its row could not be closed yet: {type(error).__name__}")
+        said = f"{lost.reason}; it is tried again" if lost.again else lost.reason
+        self.launched.lose(number, self.planned.get(number, number), lost.owner, reason, said)
 
     def look(self) -> None:
         self.launched.update()
@@ -211,18 +202,7 @@ def execute(path: str, number: int, overrides: list[str]) -> tuple[Any, str]:
         _state = (path, pickle.loads(Path(path).read_bytes()))
         Singleton.set_state(Singleton.get_state() | {"instances": _state[1][0]})
     _, context, config, task_function = _state[1]
-    composed = context.config_loader.load_sweep_config(config, overrides)
-    with open_dict(composed):
-        composed.hydra.job.id = f"{composed.hydra.job.name}_{number}"
-        composed.hydra.job.num = number
-    HydraConfig.instance().set_config(composed)
     printed = io.StringIO()  # the driver prints it, so that no line cuts into its table
     with contextlib.redirect_stdout(printed):
-        ran = run_job(
-            hydra_context=context,
-            config=composed,
-            task_function=task_function,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
-    return ran.return_value, printed.getvalue()
+        value = run_one(context, config, task_function, overrides, number)
+    return value, printed.getvalue()

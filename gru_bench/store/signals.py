@@ -42,6 +42,7 @@ finishing = False
 """Whether no further job is to be begun."""
 
 _is_worker = False
+_leaves_ctrl_c = False
 _finish_line = ""
 """What the first Ctrl-C says in a process that launches a sweep; nothing in others, which it ends."""
 _limit = ""
@@ -87,7 +88,7 @@ def raise_on_signals() -> None:
     received = None
     for number in LEAVING:
         # nohup has SIGHUP ignored; and a worker leaves Ctrl-C to its driver
-        kept = number == signal.SIGINT if _is_worker else number == getattr(signal, "SIGHUP", None)
+        kept = number == signal.SIGINT if _leaves_ctrl_c else number == getattr(signal, "SIGHUP", None)
         if not (kept and signal.getsignal(number) == signal.SIG_IGN):
             signal.signal(number, _leave)
     if _is_worker and INTERRUPT is not None:
@@ -129,6 +130,13 @@ def obey_the_driver() -> None:
     """Make this process a worker: Ctrl-C is for its driver, and :data:`INTERRUPT` takes its place."""
     global _is_worker
     _is_worker = True
+    leave_ctrl_c()
+
+
+def leave_ctrl_c() -> None:
+    """Ctrl-C is for another process from now on, which will say what this one is to do."""
+    global _leaves_ctrl_c
+    _leaves_ctrl_c = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

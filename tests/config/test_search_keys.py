@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from gru_bench.config.check import Until
+from gru_bench.config.running import Until
 from gru_bench.config.search import Horizon, Trials, check_search
 from gru_bench.errors import UserError
 

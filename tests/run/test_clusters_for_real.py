@@ -152,6 +152,23 @@ def test_a_job_that_is_killed_costs_its_own_run_and_is_run_again(tmp_path: Path,
     assert statuses(store) == ["finished", "finished"]
 
 
+def test_after_ctrl_c_in_a_terminal_the_running_job_finishes(tmp_path: Path, environment: dict[str, str]) -> None:
+    pytest.importorskip("submitit")
+    arguments = (*SWEEP, "seed=0", "trainer.max_steps=100", "hydra/launcher=local_cluster")
+    command = [sys.executable, "-m", "gru_bench", "train", *arguments]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )  # fmt: skip
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    until(lambda: "running" in statuses(store), process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it
+    output, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert statuses(store) == ["finished", "missing"]
+
+
 def test_a_job_that_is_told_to_end_is_queued_again_and_goes_on(
     tmp_path: Path, environment: dict[str, str], launcher: str
 ) -> None:

@@ -14,7 +14,8 @@ import pytest
 from conftest import REPOSITORY
 from pool_watch import Quiet
 
-from gru_bench.run.pool import Done, Limits, Lost, Pool, Raised, why_ended
+from gru_bench.run.pool import Limits, Pool
+from gru_bench.run.worker import Done, Lost, Raised, why_ended
 from gru_bench.store import signals
 
 PATIENCE_S = 60

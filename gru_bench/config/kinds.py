@@ -1,0 +1,29 @@
+"""What the class of a node must be a kind of: ``backend._target_`` that names a cell is refused."""
+
+import inspect
+from typing import Any
+
+from hydra.utils import get_object
+
+from gru_bench.errors import UserError
+
+KINDS = {
+    "backend": "gru_bench.backends.base.Backend",
+    "task": "gru_bench.tasks.base.Task",
+    "budget": "gru_bench.models.budgets.Budget",
+    "tracking": "gru_bench.store.write.Store",
+}
+"""What the classes of some nodes must be kinds of."""
+
+
+def check_kind(part: dict[str, Any], name: str) -> None:
+    """Refuse a node whose class is of another kind: ``backend._target_`` that names a cell.
+
+    Raises:
+        UserError: It is.
+    """
+    if name not in KINDS:
+        return
+    named, kind = get_object(part["_target_"]), get_object(KINDS[name])
+    if not (inspect.isclass(named) and issubclass(named, kind)):
+        raise UserError(f"{name}._target_={part['_target_']}: must be a {KINDS[name]}")
