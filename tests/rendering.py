@@ -10,8 +10,9 @@ import frames
 import pandas as pd
 import yaml
 from conftest import REPOSITORY, yaml_names
+from matplotlib.figure import Figure
 
-from gru_bench.report import files
+from gru_bench.report import figures, files
 from gru_bench.report.given import given
 from gru_bench.report.header import Made
 from gru_bench.report.markdown import Section
@@ -75,3 +76,11 @@ def cell(table: str, row: str, column: str) -> str:
 def scored(runs: list[dict[str, Any]], scores: list[float]) -> Results:
     values = [frames.value_row(run["run_id"], "test", "mse", s) for run, s in zip(runs, scores, strict=True)]
     return frames.make_results(runs, values)
+
+
+def tick_labels(figure: Figure) -> list[str]:
+    """What stands at the ticks of a figure that is drawn as it is saved."""
+    with figures.style():
+        figure.draw_without_rendering()
+        axes = [axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]
+        return [label.get_text() for axis in axes for label in axis.get_ticklabels(which="both")]

@@ -42,6 +42,7 @@ HUES = dict(zip(FAMILIES, (_PALETTE[0], _PALETTE[1], _PALETTE[2]), strict=True))
 OTHER_HUE = _PALETTE[4]
 REFERENCE_MARKERS = dict(zip(FAMILIES, "os^", strict=True))
 VARIANT_MARKERS = "DvPXph"
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -248,6 +249,25 @@ def set_log(axes: Axes, which: str, values: list[float]) -> None:
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def set_powers(axes: Axes, numticks: int) -> None:
+    """A logarithmic y axis over many decades: powers of ten in plain characters.
+
+    Matplotlib's own labels are mathematics, which figures do not read: given texts may hold dollar signs.
+    """
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(numticks=numticks))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(value)))
+
+
+def power_of_ten(value: float) -> str:
+    """``10⁻²`` for 0.01, and 1 for 1; another number as it is."""
+    exponent = round(math.log10(value)) if value > 0 else 0
+    if not math.isclose(value, 10.0**exponent):
+        return f"{value:g}"
+    return "1" if exponent == 0 else f"10{str(exponent).translate(RAISED)}"
 
 
 def is_far(value: float, drawn: list[float], log: bool, far: float) -> bool:

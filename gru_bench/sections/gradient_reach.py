@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator
 
 from gru_bench.compare.horizons import Horizon, horizons
 from gru_bench.compare.reach import MOMENTS, Reach, half_life_text, middle, reaches
@@ -22,6 +21,7 @@ from gru_bench.report.figures import (
     looks,
     panels,
     set_log,
+    set_powers,
     style,
 )
 from gru_bench.report.markdown import UNKNOWN, Section, number, paragraphs, table
@@ -148,11 +148,9 @@ def draw(view: View, found: Sequence[Reach], marks: dict[str, Horizon], smallest
                         ax.plot([mark.lag], [0.04 + 0.07 * above], **(BEYOND if mark.is_open else TICK),
                                 color=look.color, transform=ax.get_xaxis_transform(), zorder=4)  # fmt: skip
             ax.axhline(LEFT, color="0.35", linestyle=":", linewidth=1.0, zorder=1)
-            ax.set_yscale("log")
+            set_powers(ax, numticks=6)
             set_log(ax, "x", [1.0, furthest])
             ax.set_xlim(1, 1.15 * furthest)
-            ax.yaxis.set_major_locator(LogLocator(numticks=6))
-            ax.yaxis.set_minor_locator(NullLocator())
             ax.set_title(f"{moment} of training", loc="left")
             ax.set_xlabel("lag (steps back)")
             ax.set_ylabel("share of the gradient left" if ax is axes[0] else "")

@@ -3,9 +3,10 @@
 import made_horizons
 import pytest
 from conftest import REPOSITORY
-from rendering import cell, render
+from rendering import cell, render, tick_labels
 
 from gru_bench.compare.reach import rank_p, reaches
+from gru_bench.report.figures import power_of_ten
 from gru_bench.report.markdown import paragraphs
 from gru_bench.report.view import View
 
@@ -39,6 +40,22 @@ def test_half_lives_and_horizons_of_gradients_that_shrink_by_a_factor() -> None:
     assert (start.get_title(loc="left"), end.get_title(loc="left")) == ("start of training", "end of training")
     assert {ax.get_yscale() for ax in (start, end)} == {ax.get_xscale() for ax in (start, end)} == {"log"}
     assert start.lines[0].get_ydata()[:3] == pytest.approx([0.5, 0.25, 0.125])
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_ticks_are_numbers_and_powers_of_ten(name: str) -> None:
+    drawn = render(name, made_horizons.whole()).figures
+    labels = [text for figure in drawn.values() for text in tick_labels(figure)]
+    assert not [text for text in labels if "$" in text or "\\" in text]
+    if name == "gradient_reach":
+        assert {"1", "10⁻²"} & set(labels)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(1.0, "1"), (0.01, "10⁻²"), (1e-10, "10⁻¹⁰"), (1000.0, "10³"), (0.5, "0.5"), (0.0, "0")]
+)
+def test_powers_of_ten_in_plain_characters(value: float, shown: str) -> None:
+    assert power_of_ten(value) == shown
 
 
 def test_gradients_of_a_search_stand_at_the_lag_that_most_cells_visited() -> None:

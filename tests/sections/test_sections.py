@@ -8,7 +8,7 @@ import frames
 import pandas as pd
 import pytest
 from conftest import REPOSITORY
-from rendering import NAMES, node, render
+from rendering import NAMES, node, render, tick_labels
 
 from gru_bench.config.check import check_node
 from gru_bench.report import figures
@@ -82,6 +82,12 @@ def test_every_figure_is_shown_and_every_shown_figure_is_there(name: str) -> Non
     section = render(name, frames.small())
     shown = {part.split(")")[0] for part in section.markdown.split("](figures/")[1:]}
     assert shown == {f"{figure}.png" for figure in section.figures}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_tick_is_mathematics_which_figures_do_not_read(name: str) -> None:
+    for figure in render(name, frames.small()).figures.values():
+        assert not [text for text in tick_labels(figure) if "$" in text or "\\" in text]
 
 
 @pytest.mark.parametrize("name", NAMES)
