@@ -17,7 +17,7 @@ from gru_bench.report.files import write
 from gru_bench.report.given import as_markdown, given
 from gru_bench.report.groups import distinct
 from gru_bench.report.header import ACCEPTABLE, Made
-from gru_bench.report.markdown import Section
+from gru_bench.report.markdown import Section, known
 from gru_bench.report.names import safe_name
 from gru_bench.report.pages import DETAILS, PAGES
 from gru_bench.report.view import View
@@ -106,7 +106,9 @@ def folder_name(results: Results, select: dict[str, str | None]) -> str:
     """The experiment's name; of one sweep alone also the beginning of its id, since an experiment may have several."""
     name = select["experiment"] or "_".join(map(str, experiments_of(results)))
     sweeps = distinct(results.runs["sweep"])
-    return safe_name(f"{name}-{sweeps[0][:8]}" if len(sweeps) == 1 and not select["experiment"] else name)
+    # a run started by itself has no sweep: beside one, the report is of both
+    alone = len(sweeps) == 1 and results.runs["sweep"].map(known).all()
+    return safe_name(f"{name}-{sweeps[0][:8]}" if alone and not select["experiment"] else name)
 
 
 @dataclass(frozen=True)

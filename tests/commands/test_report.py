@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import frames
@@ -16,6 +17,7 @@ from conftest import REPOSITORY, yaml_names
 from rendering import write
 
 from gru_bench.commands import cli
+from gru_bench.commands.report import folder_name
 from gru_bench.report.header import Made, footer, header
 from gru_bench.report.markdown import Section
 from gru_bench.report.table_files import BOOKTABS
@@ -110,6 +112,23 @@ def test_a_folder_of_something_else_keeps_its_files(tmp_path: Path) -> None:
     (tmp_path / "figures" / "mine.png").write_bytes(b"")
     write(tmp_path, frames.small())
     assert (tmp_path / "figures" / "mine.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("sweeps", "select", "name"),
+    [
+        (["0123456789", "0123456789"], {}, "small-01234567"),
+        (["0123456789", None], {}, "small"),  # a run started by itself is no part of the sweep beside it
+        (["0123456789", "9876543210"], {}, "small"),
+        ([None, None], {}, "small"),
+        (["0123456789", "0123456789"], {"experiment": "small"}, "small"),
+    ],
+)
+def test_folder_is_named_by_what_is_in_it(sweeps: list[str | None], select: dict[str, str | None], name: str) -> None:
+    results = frames.small()
+    runs = results.runs.head(2).assign(sweep=sweeps, experiment="small")
+    chosen = {"experiment": None, "sweep": None} | select
+    assert folder_name(replace(results, runs=runs), chosen) == name
 
 
 @pytest.mark.parametrize(
