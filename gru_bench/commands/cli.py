@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -298,21 +299,7 @@ def load(verb: str) -> Any:
         from gru_bench.commands.train import Train
 
         return Train()
-    if verb == "report":
-        from gru_bench.commands.report import report
-
-        return Verb("report", report)
-    if verb == "time":
-        from gru_bench.commands.time import time
-
-        return Verb("time", time)
-    if verb == "probe":
-        from gru_bench.commands.probe import probe
-
-        return Verb("probe", probe)
-    from gru_bench.commands.doctor import doctor
-
-    return Verb("doctor", doctor)
+    return Verb(verb, getattr(import_module(f"gru_bench.commands.{verb}"), verb))
 
 
 def report_mode(arguments: list[str], report: Callable[[Any], int]) -> tuple[list[str], Callable[[Any], int]]:

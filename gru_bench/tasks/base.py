@@ -19,6 +19,7 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from gru_bench.data.slices import coded
+from gru_bench.tasks.reader import Reader
 
 Split = Literal["train", "valid", "test"]
 PositiveInt = Annotated[int, Gt(0)]
@@ -299,6 +300,13 @@ class Task(ABC):
         In the primary metric: exact expectations over all examples, not scores on the test split.
         """
         return []
+
+    def reader(self) -> Reader | None:
+        """What a model of this task reads new input with; None where a generator draws the data: there is no new one.
+
+        Available after load.
+        """
+        return None
 
     def place(self, model: nn.Module) -> tuple[torch.device, torch.dtype]:
         """Device and floating type of a model, for ``batch.to(*self.place(model))``."""

@@ -1,0 +1,10 @@
+"""The files of a kept model. Nothing in them is pickled."""
+
+WEIGHTS_FILE = "model.safetensors"
+"""Every tensor of the model's ``state_dict``, by name."""
+CONFIG_FILE = "config.yaml"
+"""The run's resolved config."""
+READER_FILE = "reader.json"
+"""``{"kind": ..., **Reader.as_json()}``; missing where a task draws its data, so that there is nothing new to read."""
+FACTS_FILE = "facts.json"
+"""What the config does not say: ``hidden_size``, ``sizes``, ``data_fingerprint``, ``run_id``, choices by group."""
