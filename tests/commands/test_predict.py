@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from hydra import compose
-from kept_models import keep, tickets
+from made_kept import keep, tickets
 
 from gru_bench.commands.answers import Writer, cell, open_output
 from gru_bench.commands.predict import predict
