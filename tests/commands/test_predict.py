@@ -16,6 +16,7 @@ from made_kept import keep, tickets
 
 from gru_bench.commands.answers import Writer, cell, open_output
 from gru_bench.commands.predict import predict
+from gru_bench.commands.sample import sample
 from gru_bench.commands.truth import Truth
 from gru_bench.errors import UserError
 from gru_bench.kept.load import load
@@ -49,7 +50,7 @@ def run(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 def given(text: str | bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard input."""
     raw = text if isinstance(text, bytes) else text.encode()
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(raw))))  # type: ignore[arg-type]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(raw))))
 
 
 def of_model(kept: Path, texts: list[str]) -> list[dict[str, Any]]:
@@ -139,6 +140,14 @@ def test_parquet_and_packed_files(run: Run, capsys: pytest.CaptureFixture[str]) 
         assert "its numbers are taken for those of the classes bad, good" in printed.err
 
 
+def test_a_name_that_tells_nothing(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("new.en").write_text("the mail came\nthe printer\n")
+    assert run("data.path=new.en") == 2
+    assert message(capsys).endswith("; for plain lines: data.kind=txt")
+    assert run("data.path=new.en", "data.kind=txt") == 0
+    assert capsys.readouterr().out.splitlines()[2].startswith("the printer,")
+
+
 def test_many_rows_pass_in_batches(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gru_bench.data.new_rows.ROWS", 7)
     Path("new.csv").write_text("text,no\n" + "".join(f"the printer w{i},{i}\n" for i in range(40)))
@@ -162,6 +171,7 @@ def message(captured: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("content", "keys", "said"),
     [
+        ("a\n", ["data.path=new.de"], "data.path=new.de: no such file"),
         ("a,b\n1,2\n", [], "data.text: which column of data.path=new.csv is it? There are a, b"),
         ("a,b\n1,2\n", ["data.text=c"], "data.text=c: no such column in data.path=new.csv; there are a, b"),
         ("text,b\n1,2\n", ["data.label=c"], "data.label=c: no such column in data.path=new.csv; there are text, b"),
@@ -219,6 +229,8 @@ def test_a_task_that_draws_its_data_has_nothing_to_predict(
     keep(tmp_path / "model", "task=parity", "task.levels=[4]", "task.beyond=[]", "task.num_eval=4")
     assert run("data.path=x.csv", model=tmp_path / "model") == 2
     assert "its task, parity, draws its data from a generator" in message(capsys)
+    assert sample(compose("sample", overrides=[f"run={tmp_path / 'model'}", "threads=1"])) == 2
+    assert "its task, parity, is no language model; valid: a run of task=language" in capsys.readouterr().err
 
 
 def test_tags_go_with_their_words(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -244,6 +256,23 @@ def test_tags_go_with_their_words(run: Run, tmp_path: Path, capsys: pytest.Captu
     table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert table[0]["words"] == "the w1 ran"
     assert len(table[0]["prediction"].split()) == 3
+
+
+def test_files_of_a_corpus(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"tokens": ["the", f"w{i % 9}"], "upos": ["DET", "NOUN"]} for i in range(60)]
+    Path("train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    keep(tmp_path / "model", "task=sequence_tagging", "data.path=train.jsonl", "data.tags=upos")
+    word = "{}\t{}\t_\t{}\t_\t_\t_\t_\t_\t_\n"
+    Path("new.conllu").write_text(f"# text\n{word.format(1, 'the', 'DET')}{word.format(2, 'w1', 'NOUN')}\n")
+    assert run("data.path=new.conllu", "format=jsonl", model=tmp_path / "model") == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["words"] == ["the", "w1"]
+    assert "(2 words)" in printed.err
+    Path("new.txt").write_text("__label__good the mail\n__label__bad a screen\n")
+    assert run("data.path=new.txt", "keep_columns=false") == 0
+    printed = capsys.readouterr()
+    assert [line.split(",")[2] for line in printed.out.splitlines()[1:]] == ["2", "2"]
+    assert "(2 rows)" in printed.err
 
 
 def test_translations_are_held_against_the_target(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
