@@ -140,6 +140,18 @@ def test_parquet_and_packed_files(run: Run, capsys: pytest.CaptureFixture[str]) 
         assert "its numbers are taken for those of the classes bad, good" in printed.err
 
 
+def test_columns_that_come_late(run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gru_bench.data.new_rows.ROWS", 2)
+    rows = [{"text": "a"}, {"text": "b", "no": 1}, {"text": "c", "late": 2}]
+    Path("new.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert run("data.path=new.jsonl", "output=out.csv") == 0
+    assert "late: rows far down have these columns" in capsys.readouterr().err
+    assert Path("out.csv").read_text().splitlines()[0].startswith("text,no,prediction,")
+    assert run("data.path=new.jsonl", "output=out.jsonl") == 0
+    assert "late" not in capsys.readouterr().err
+    assert [json.loads(line).get("late") for line in Path("out.jsonl").read_text().splitlines()] == [None, None, 2]
+
+
 def test_a_name_that_tells_nothing(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     Path("new.en").write_text("the mail came\nthe printer\n")
     assert run("data.path=new.en") == 2
@@ -363,5 +375,7 @@ def test_cells(value: Any, text: str) -> None:
 
 def test_a_column_that_is_no_name_of_a_formula() -> None:
     stream = io.StringIO()
-    Writer(stream, "csv", ["=cmd", "a"], ["hidden"]).write([{"=cmd": 1, "a": 2}], [{"a": 3.00000001, "hidden": 4}])
+    Writer(stream, "csv", ["=cmd", "a"], ["hidden"], keep=True).write(
+        [{"=cmd": 1, "a": 2}], [{"a": 3.00000001, "hidden": 4}]
+    )
     assert stream.getvalue() == "'=cmd,a\n1,3.0\n"
