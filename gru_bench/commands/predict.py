@@ -129,7 +129,7 @@ def answer_all(kept: Kept, keys: Keys, data: Data, form: Format) -> None:
     details = form == "jsonl" if keys.probabilities is None else keys.probabilities
     started, number = time.perf_counter(), 0
     with open_rows(data.path, data.kind, data.reading, rows_of_lines=keys.batch_size) as new:
-        columns = {role: new.column(role, asked[role], usual.get(role, role)) for role in reader.roles}
+        columns = {role: new.column(role, asked[role], usual.get(role) or role) for role in reader.roles}
         truth = truth_of(reader, new.names, asked, usual, new.shown)
         with open_output(keys.output) as stream:
             left_out = [] if details else reader.details()

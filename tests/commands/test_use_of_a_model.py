@@ -49,6 +49,9 @@ def test_a_run_s_model_writes_and_reads(
     # rows are the user's own: they come back as they were, and no part of them is hidden as in a message
     assert [row["text"] for row in table] == lines_in
     assert [row["tokens"] for row in table] == ["5", "4", "1"]
+    Path("table.csv").write_text("text,no\nthe cat sat .,7\n")
+    assert gru_bench("predict", f"run={run_id}", "data.path=table.csv", "threads=1") == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith(f"the cat sat .,7,{table[0]['perplexity']}"[:24])
     kept = load(run_id)
     answers = kept.predict([{"text": line} for line in lines_in])
     assert [float(row["perplexity"]) for row in table] == pytest.approx([a["perplexity"] for a in answers], rel=1e-4)
