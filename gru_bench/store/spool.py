@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,15 +24,16 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from gru_bench.cache_dir import replace_text
-from gru_bench.errors import UserError
 from gru_bench.process import owner
-from gru_bench.store.connect import artifact_root, check_still_there, one_line
+from gru_bench.store.connect import one_line
 from gru_bench.store.connect import spool_folder as spool_folder
-from gru_bench.store.dataset import log_dataset
+from gru_bench.store.dataset import NOT_TAKEN, log_dataset
+from gru_bench.store.files import check_arrived, link, remove
 from gru_bench.store.line import StoreAway, is_away
+from gru_bench.store.models import log_model
 from gru_bench.store.outbox import Parcel, Write, send_parcels
 from gru_bench.store.private import clean, for_people
-from gru_bench.store.schema import BEAT, DELIVERY, ERROR, FINGERPRINT, OWNER, STATUS
+from gru_bench.store.schema import BEAT, DELIVERY, ERROR, FINGERPRINT, MODEL_FOLDER, OWNER, STATUS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -102,6 +103,8 @@ class Package:
         self._files: dict[str, int] = {}
         self._unwritten: dict[str, Write] = {}
         self._sent, self._files_sent = 0, dict[str, int]()
+        self._model_tried = self._model_sent = False
+        self._experiment_id = ""
         self._lock: FileLock | None = None
 
     @classmethod
@@ -178,12 +181,14 @@ class Package:
             new = self.folder / FILES / f".{name}"
             try:
                 write(new)
+                if new.is_dir():  # which nothing but an empty folder makes room for
+                    remove(self.folder / FILES / name)
                 new.replace(self.folder / FILES / name)
                 self._files[name] = self._files.get(name, 0) + 1
                 del self._unwritten[name]
             except Exception as error:
                 with suppress(OSError):
-                    new.unlink(missing_ok=True)
+                    remove(new)
                 problem = problem or error
         if problem is not None:
             raise problem
@@ -204,7 +209,7 @@ class Package:
         if self.about.run_id:
             return
         with said_plainly():
-            experiment_id = self._experiments(client, self.about.experiment)
+            self._experiment_id = experiment_id = self._experiments(client, self.about.experiment)
             known = self._found(client, experiment_id) if self.about.doubtful else []
             if known:
                 self.about.run_id = known[0]
@@ -243,6 +248,7 @@ class Package:
                 raise
             # another store lies where the first one did
             self.about.run_id, self.about.doubtful, self._sent, self._files_sent = "", True, 0, {}
+            self._model_sent = False
             self.begin_in(client)
             self._send(client)
 
@@ -250,7 +256,9 @@ class Package:
         from mlflow.exceptions import MlflowException
 
         problems: list[Exception] = []
-        for send in (self._send_parcels, self._send_files):
+        for send in (self._send_parcels, self._send_files, self._send_model):
+            if problems and send == self._send_model:
+                break  # of a run that will not be FINISHED
             try:
                 with said_plainly():
                     send(client)
@@ -291,6 +299,25 @@ class Package:
         check_arrived(self.uri, client, self.about.run_id, files)
         self._files_sent |= files
 
+    def _send_model(self, client: "MlflowClient") -> None:
+        folder = self.folder / FILES / MODEL_FOLDER
+        if self._model_sent or self.end is None or self.end.status != "FINISHED" or not folder.is_dir():
+            return
+        from mlflow.exceptions import MlflowException
+
+        again, self._model_tried = self._model_tried or self.was_left, True
+        params = {name: text for parcel in self._parcels for name, text in parcel.params.items()}
+        points = [point for parcel in self._parcels for point in parcel.points]
+        experiment_id = self._experiment_id or self._experiments(client, self.about.experiment)
+        try:
+            log_model(
+                client, self.uri, experiment_id, self.about.run_id, folder, self.about.tags, params, points, again=again
+            )
+        except MlflowException as error:
+            if error.error_code not in NOT_TAKEN:
+                raise
+        self._model_sent = True
+
     def release(self) -> None:
         """Let other processes have it."""
         if self._lock is not None:
@@ -309,37 +336,6 @@ class Package:
         shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(OSError):  # others are there
             self.folder.parent.rmdir()
-
-
-def check_arrived(uri: str, client: "MlflowClient", run_id: str, names: Iterable[str]) -> None:
-    """Refuse what went to a folder that MLflow has made anew, since that of the store was moved away meanwhile.
-
-    The database would be found where it now is, since it is open. The files are taken away again, and the folders with
-    them: in their place the store's own could not be put back.
-
-    Raises:
-        StoreAway: The SQLite file is not there.
-    """
-    try:
-        check_still_there(uri, client)
-    except UserError as error:
-        root = artifact_root(uri)
-        if root is not None:
-            folder = root / run_id / "artifacts"
-            with suppress(OSError):
-                for name in names:
-                    (folder / name).unlink(missing_ok=True)
-                for place in (folder, folder.parent, root, root.parent):
-                    place.rmdir()  # which takes empty ones alone
-        raise StoreAway(str(error)) from error
-
-
-def link(file: Path, place: Path) -> None:
-    """The file at another place, without a copy where the disk can do that."""
-    try:
-        place.hardlink_to(file)
-    except OSError:
-        shutil.copy(file, place)
 
 
 def end_run(client: "MlflowClient", run_id: str, end: End) -> None:
