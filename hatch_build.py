@@ -39,7 +39,7 @@ class PrebuiltLibraries(BuildHookInterface):  # type: ignore[type-arg]
         for path in compiling(Path(self.root)).compile_for_wheel(self.folder):
             if path.suffix == ".so":
                 check_needs(path)
-            build_data["force_include"][str(path)] = f"{NATIVE}/prebuilt/{path.name}"
+            build_data["force_include"][str(path)] = f"{NATIVE}/libraries/{path.name}"
         build_data["pure_python"] = False
         build_data["tag"] = TAG
 
@@ -52,7 +52,8 @@ class PrebuiltLibraries(BuildHookInterface):  # type: ignore[type-arg]
 def compiling(root: Path) -> Any:
     """The module that compiles, without the package around it: that needs torch."""
     spec = importlib.util.spec_from_file_location("compiling", root / NATIVE / "compiling.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

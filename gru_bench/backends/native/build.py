@@ -87,17 +87,14 @@ def library() -> ctypes.CDLL:
 
 
 def native_code() -> str:
-    """Which compiled code runs here, in words: ``prebuilt for avx512, build 0123456789, ...``; or why none does.
+    """Which compiled code runs here, in words; nothing is compiled for the answer.
 
-    Nothing is compiled for the answer.
+    Raises:
+        CannotBuild, UserError: As :func:`build_id`.
     """
-    ready = from_wheel()
-    try:
-        build = build_id()[:10]
-    except CannotBuild as error:
-        return f"none: {error}"
+    build, ready = build_id()[:10], from_wheel()
     if isinstance(ready, prebuilt.Prebuilt):
-        return f"prebuilt for {ready.level}, build {build}, {ready.compiler}"
+        return f"prebuilt for {ready.level} by {ready.compiler}, build {build}"
     return f"compiled for this processor, build {build}"
 
 

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from gru_bench.backends.native import compiling
 from gru_bench.errors import UserError
 
-FOLDER = Path(__file__).parent / "prebuilt"
+FOLDER = Path(__file__).parent / "libraries"
 CPUINFO = Path("/proc/cpuinfo")
 VARIABLE = "GRU_BENCH_NATIVE"
 Choice = Literal["auto", "prebuilt", "avx512", "avx2", "compile"]
