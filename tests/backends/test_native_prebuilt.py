@@ -26,6 +26,7 @@ from gru_bench.cells.gru import GRU
 from gru_bench.commands import doctor
 from gru_bench.errors import UserError
 from gru_bench.measure import parity
+from gru_bench.measure.environment import environment
 from gru_bench.measure.kernel import kernel_name
 from gru_bench.timing import instrument
 
@@ -125,6 +126,7 @@ def test_a_wheel_needs_neither_compiler_nor_cache(
     assert native_build.build_id() == BPTT().build == digest[:20]
     assert native_build.native_code() == f"prebuilt for {level} by made 1.0, build {digest[:10]}"
     assert doctor.native_line() == (native_build.native_code(), "green")
+    assert environment()["native_code"] == native_build.native_code()
     assert instrument.compiled_by() == "prebuilt by made 1.0 -O3 -march=x"
     runner = BPTT(native="required")
     stack = runner.stack([GRU(3, 5, seeded())], CPU, torch.float32)
