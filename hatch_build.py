@@ -4,6 +4,7 @@ The libraries are for Linux on x86-64; ``make wheel`` asks for them. Editable in
 carry them.
 """
 
+import atexit
 import importlib.util
 import os
 import platform
@@ -35,7 +36,8 @@ class PrebuiltLibraries(BuildHookInterface):  # type: ignore[type-arg]
             return
         if sys.platform != "linux" or platform.machine() != "x86_64" or platform.libc_ver()[0] != "glibc":
             raise RuntimeError("GRU_BENCH_PREBUILT=1: libraries are made on Linux on x86-64 with glibc alone")
-        self.folder = Path(tempfile.mkdtemp(prefix="gru_bench_"))
+        self.folder = Path(tempfile.mkdtemp(prefix="gru_bench_wheel_"))
+        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)  # nothing else comes after a build that failed
         for path in compiling(Path(self.root)).compile_for_wheel(self.folder):
             if path.suffix == ".so":
                 check_needs(path)
