@@ -1,4 +1,4 @@
-"""``GRU``, ``LSTM`` and ``RNN`` with the signature, weights and meaning of ``torch.nn``'s, on our compiled code on a CPU.
+"""``GRU``, ``LSTM`` and ``RNN`` with the signature, weights and meaning of ``torch.nn``'s, compiled for the CPU.
 
 Importing this needs torch and numpy alone. See ``docs/modules.md``.
 """

@@ -92,7 +92,7 @@ class _Native(nn.RNNBase):
         """All of them as they are now, in torch's order, also where something else than the module put them there."""
         own, names = self._parameters, self._flat_weights_names
         found = [own.get(name) for name in names]
-        if None in found:
+        if any(weight is None for weight in found):
             found = [getattr(self, name) for name in names]
         return cast(list[Tensor], found)
 
@@ -142,10 +142,7 @@ class _Native(nn.RNNBase):
         if x.shape[-1] != D or 0 in x.shape:
             return "shape of the input"
         rows = len(flat) // (4 if self.bias else 2)
-        if packed:
-            B = int(input[1][0])
-        else:
-            B = 1 if dims == 2 else x.shape[0 if self.batch_first else 1]
+        B = int(input[1][0]) if packed else 1 if dims == 2 else x.shape[0 if self.batch_first else 1]
         expected = (rows, H) if dims == 2 and not packed else (rows, B, H)
         for s in state:
             if s.shape != expected:
@@ -269,7 +266,7 @@ class _Native(nn.RNNBase):
         else:
             inputs = list(x.split(packed.batch_sizes.tolist()))
         flat, width = self._weights(), (4 if self.bias else 2) + (1 if self.proj_size else 0)
-        finals = []
+        finals: list[State] = []
         for layer in range(self.num_layers):
             if layer and self.training and self.dropout > 0:
                 kept = F.dropout(torch.cat(inputs), self.dropout)
@@ -329,22 +326,22 @@ def padded(packed: PackedSequence) -> tuple[Tensor, Tensor | None]:
     T, B = len(sizes_T), int(sizes_T[0])
     if int(sizes_T[-1]) == B:
         return packed.data.unflatten(0, (T, B)), None
-    x_TBD, lengths_B = torch._VF._pad_packed_sequence(packed.data, sizes_T, False, 0.0, T)  # type: ignore[attr-defined]
+    x_TBD, lengths_B = torch._VF._pad_packed_sequence(packed.data, sizes_T, False, 0.0, T)
     return x_TBD, lengths_B
 
 
 def pack(x_TBD: Tensor, sizes_T: Tensor) -> Tensor:
     """The inverse of :func:`padded`: (N, D)."""
     lengths_B = (sizes_T[:, None] > torch.arange(x_TBD.shape[1])).sum(0)
-    return torch._VF._pack_padded_sequence(x_TBD, lengths_B, False)[0]  # type: ignore[attr-defined]
+    return torch._VF._pack_padded_sequence(x_TBD, lengths_B, False)[0]
 
 
 def drop(x_TBD: Tensor, p: float, lengths: Tensor | None) -> Tensor:
     """Dropout of what is no padding, so that it draws as many numbers as ``torch.nn`` does."""
     if lengths is None:
         return F.dropout(x_TBD, p)
-    data_ND, sizes_T = torch._VF._pack_padded_sequence(x_TBD, lengths, False)  # type: ignore[attr-defined]
-    return torch._VF._pad_packed_sequence(F.dropout(data_ND, p), sizes_T, False, 0.0, len(x_TBD))[0]  # type: ignore[attr-defined]
+    data_ND, sizes_T = torch._VF._pack_padded_sequence(x_TBD, lengths, False)
+    return torch._VF._pad_packed_sequence(F.dropout(data_ND, p), sizes_T, False, 0.0, len(x_TBD))[0]
 
 
 def flip(x_TBD: Tensor, lengths: Tensor | None) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from gru_bench.backends.base import marked
 from gru_bench.backends.native import layer as native
 from gru_bench.backends.native.build import CannotBuild, library
 from gru_bench.backends.native.stepper import _StepLayer, _StepStack
@@ -43,9 +44,9 @@ def biases(mode: str, weights: Weights) -> tuple[Tensor, Tensor | None]:
         return U.new_zeros(U.shape[0]), U.new_zeros(U.shape[1]) if mode == "GRU" else None
     if mode != "GRU":
         return b_ih + b_hh, None
-    H = U.shape[1]
-    b = b_ih.clone()
-    b[: 2 * H] += b_hh[: 2 * H]
+    b, H, size = b_ih + b_hh, U.shape[1], U.dtype.itemsize
+    # of the candidate b_ih alone; a slice of a tensor costs as much as a step of a small layer
+    ctypes.memmove(b.data_ptr() + 2 * H * size, b_ih.data_ptr() + 2 * H * size, H * size)
     return b, b_hh[2 * H :]
 
 
@@ -144,7 +145,8 @@ def differentiable_gradients(
         grads: Of the outputs and of each last state.
     """
     x_TBD, W, b_ih, U, b_hh, *state = given
-    assert x_TBD is not None and U is not None
+    assert x_TBD is not None
+    assert U is not None
     T, B = x_TBD.shape[:2]
     alive = [B] * T if lengths is None else [int((lengths > t).sum()) for t in range(T)]
     start = tuple(x_TBD.new_zeros(B, U.shape[1]) if s is None else s for s in state[: ctx.num_states])
@@ -167,7 +169,7 @@ def differentiable_gradients(
 
 
 def run_step(mode: str, x_BD: Tensor, layers: Sequence[Weights], state: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """One step of a whole stack of layers in one direction, for inference. Checked by the caller as in :func:`run_layer`.
+    """One step of all layers in one direction, for inference; checked by the caller as in :func:`run_layer`.
 
     Args:
         mode: A key of ``CELLS``.
@@ -178,24 +180,28 @@ def run_step(mode: str, x_BD: Tensor, layers: Sequence[Weights], state: Sequence
     Returns:
         The output (B, H), then each new state.
     """
+    if torch.is_grad_enabled() or torch._C._len_torch_function_stack():  # entered only where it is needed: see Stepper
+        with torch.no_grad(), torch._C.DisableTorchFunction():
+            return run_step(mode, x_BD, layers, state)
     U, dtype, B = layers[0][1], x_BD.dtype, x_BD.shape[0]
-    L, H, size = len(layers), U.shape[1], dtype.itemsize
+    L, H = len(layers), U.shape[1]
     laid_out, held = (_StepLayer * L)(), []
-    with torch.no_grad(), torch._C.DisableTorchFunction():
-        for layer, weights in zip(laid_out, layers, strict=True):
-            b, b_apart = biases(mode, weights)
-            held += [b, b_apart]
-            layer.W, layer.b, layer.U = weights[0].data_ptr(), b.data_ptr(), weights[1].data_ptr()
-            layer.b_apart = None if b_apart is None else b_apart.data_ptr()
-            layer.inputs = weights[0].shape[1]
-        x_BD = x_BD.contiguous()
-        h0, c0 = (*(s_LBH.contiguous() for s_LBH in state), None, None)[:2]
-        out_BH, h_LBH = torch.empty(B, H, dtype=dtype), torch.empty(L, B, H, dtype=dtype)
-        c_LBH = torch.empty(L, B, H, dtype=dtype) if mode == "LSTM" else None
-        stack = _StepStack(L, B, H, ctypes.addressof(laid_out))
-        addresses = [None if tensor is None else tensor.data_ptr() for tensor in (x_BD, h0, c0, out_BH, h_LBH, c_LBH)]
-        if step_function(mode, size)(ctypes.addressof(stack), *addresses):
-            raise MemoryError(f"no memory for a native step of {CELLS[mode]}")
+    for layer, weights in zip(laid_out, layers, strict=True):
+        b, b_apart = biases(mode, weights)
+        held += [b, b_apart]
+        layer.W, layer.b, layer.U = weights[0].data_ptr(), b.data_ptr(), weights[1].data_ptr()
+        layer.b_apart = None if b_apart is None else b_apart.data_ptr()
+        layer.inputs = weights[0].shape[1]
+    x_BD = x_BD.contiguous()
+    h0, c0 = (*(s_LBH.contiguous() for s_LBH in state), None, None)[:2]
+    out_BH, h_LBH = torch.empty(B, H, dtype=dtype), torch.empty(L, B, H, dtype=dtype)
+    c_LBH = torch.empty(L, B, H, dtype=dtype) if mode == "LSTM" else None
+    stack = _StepStack(L, B, H, ctypes.addressof(laid_out))
+    addresses = [None if tensor is None else tensor.data_ptr() for tensor in (x_BD, h0, c0, out_BH, h_LBH, c_LBH)]
+    with marked(native.kernel(CELLS[mode], dtype).event):
+        failed = step_function(mode, dtype.itemsize)(ctypes.addressof(stack), *addresses)
+    if failed:
+        raise MemoryError(f"no memory for a native step of {CELLS[mode]}")
     return (out_BH, h_LBH) if c_LBH is None else (out_BH, h_LBH, c_LBH)
 
 

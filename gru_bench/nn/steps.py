@@ -58,7 +58,8 @@ def run_steps(
         The outputs of each step (n, H), in the order of the inputs, and each sequence's last state.
     """
     W, U, b_ih, b_hh, projection = (*weights, None)[:5]
-    assert W is not None and U is not None
+    assert W is not None
+    assert U is not None
     step = STEPS[mode]
     outputs: list[Tensor] = []
     for x_nD in reversed(inputs) if backwards else inputs:
