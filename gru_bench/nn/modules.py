@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._C._dynamo.eval_frame import get_eval_frame_callback
 from torch.nn.utils.rnn import PackedSequence
 
 from gru_bench.backends.native import layer as native
@@ -74,6 +75,13 @@ class _Native(nn.RNNBase):
         Returns:
             The outputs, in the form of the input, and the last states, in that of ``hx``.
         """
+        if torch.compiler.is_compiling():  # a graph has torch's operators
+            return super().forward(input, hx)
+        if get_eval_frame_callback():  # beside a compiled graph, which would look for pieces of itself in this code
+            return outside_of_graphs()(self, input, hx)
+        return self._forward(input, hx)
+
+    def _forward(self, input: Any, hx: Any) -> Any:
         transform = transformed()
         if transform:
             self.__dict__["_ran"] = f"steps in torch: {transform}"
@@ -84,6 +92,8 @@ class _Native(nn.RNNBase):
         mixed = torch._C._is_any_autocast_enabled() and torch.is_autocast_enabled("cpu")
         why = self._obstacle(x, state, flat, input, mixed)
         if why is not None:
+            if why == "Proxy":  # torch.fx takes the modules of torch.nn as one operation, and so this
+                return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), (input, hx), {})
             self.__dict__["_ran"] = f"torch.nn: {why}"
             return super().forward(input, hx)
         return self._natively(input, state, flat, mixed)
@@ -108,7 +118,7 @@ class _Native(nn.RNNBase):
             return "use_native=False"
         if self.proj_size:
             return "proj_size"
-        if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        if torch._C._get_tracing_state() is not None:
             return "traced"
         if torch._C._len_torch_dispatch_stack():
             return "a dispatch mode looks at torch's operators"
@@ -350,6 +360,12 @@ def flip(x_TBD: Tensor, lengths: Tensor | None) -> Tensor:
         return x_TBD.flip(0)
     index_TB = (lengths - 1 - torch.arange(len(x_TBD))[:, None]).clamp(min=0)
     return x_TBD.gather(0, index_TB[:, :, None].expand_as(x_TBD))
+
+
+@functools.cache
+def outside_of_graphs() -> Callable[..., Any]:
+    """A call that ``torch.compile`` does not look into. Made late: that imports what takes a second."""
+    return cast(Callable[..., Any], torch.compiler.disable(_Native._forward))
 
 
 @functools.cache

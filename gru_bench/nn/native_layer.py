@@ -182,7 +182,11 @@ def run_step(mode: str, x_BD: Tensor, layers: Sequence[Weights], state: Sequence
     """
     if torch.is_grad_enabled() or torch._C._len_torch_function_stack():  # entered only where it is needed: see Stepper
         with torch.no_grad(), torch._C.DisableTorchFunction():
-            return run_step(mode, x_BD, layers, state)
+            return _run_step(mode, x_BD, layers, state)
+    return _run_step(mode, x_BD, layers, state)
+
+
+def _run_step(mode: str, x_BD: Tensor, layers: Sequence[Weights], state: Sequence[Tensor]) -> tuple[Tensor, ...]:
     U, dtype, B = layers[0][1], x_BD.dtype, x_BD.shape[0]
     L, H = len(layers), U.shape[1]
     laid_out, held = (_StepLayer * L)(), []
