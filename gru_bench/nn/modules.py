@@ -132,7 +132,7 @@ class _Native(nn.RNNBase):
             return "autocast of other types"
         if dtype not in native.DTYPES:
             return str(dtype)[6:]
-        if not isinstance(state, tuple) or len(state) not in (0, native_layer.num_states_of(self.mode)):
+        if not isinstance(state, (tuple, list)) or len(state) not in (0, native_layer.num_states_of(self.mode)):
             return "hx"
         for given in (x, *state):
             if type(given) not in PLAIN:
