@@ -86,8 +86,8 @@ class _Native(nn.RNNBase):
         if transform:
             self.__dict__["_ran"] = f"steps in torch: {transform}"
             return self._by_steps(input, hx)
-        x = input[0] if isinstance(input, PackedSequence) else input
-        state = () if hx is None else hx if self.mode == "LSTM" else (hx,)
+        x: Any = input[0] if isinstance(input, PackedSequence) else input
+        state: Any = () if hx is None else hx if self.mode == "LSTM" else (hx,)
         flat = self._weights()
         mixed = torch._C._is_any_autocast_enabled() and torch.is_autocast_enabled("cpu")
         why = self._obstacle(x, state, flat, input, mixed)
