@@ -28,7 +28,7 @@ from gru_bench.nn.native_layer import CELLS, Weights
 from gru_bench.nn.steps import run_steps
 
 PLAIN = (Tensor, nn.Parameter)
-STEP_BATCH = 64
+STEP_BATCH = 128
 """Sequences up to which a single step of inference goes by the code that is made for steps."""
 State = tuple[Tensor, ...]
 
@@ -83,7 +83,7 @@ class _Native(nn.RNNBase):
 
     def _forward(self, input: Any, hx: Any) -> Any:
         transform = transformed()
-        if transform:
+        if transform and self.use_native:
             self.__dict__["_ran"] = f"steps in torch: {transform}"
             return self._by_steps(input, hx)
         x: Any = input[0] if isinstance(input, PackedSequence) else input
@@ -202,8 +202,8 @@ class _Native(nn.RNNBase):
             and not (mixed or dropping or self.bidirectional)
             and not (torch.is_grad_enabled() and any(t.requires_grad for t in (x, *state, *flat)))
         ):
-            out_BH, *rest = native_layer.run_step(mode, x[0], layers, state)
-            h_TBH, final = out_BH.unsqueeze(0), tuple(rest)
+            h_TBH, *rest = native_layer.run_step(mode, x, layers, state)
+            final = tuple(rest)
         else:
             h_TBH, final = self._layers(x, layers, state, lengths, dropping, mixed)
         if mixed:  # what torch's own return there

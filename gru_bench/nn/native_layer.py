@@ -168,26 +168,26 @@ def differentiable_gradients(
     return [by_place.get(i) for i in range(len(given))]
 
 
-def run_step(mode: str, x_BD: Tensor, layers: Sequence[Weights], state: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def run_step(mode: str, x_1BD: Tensor, layers: Sequence[Weights], state: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """One step of all layers in one direction, for inference; checked by the caller as in :func:`run_layer`.
 
     Args:
         mode: A key of ``CELLS``.
-        x_BD: The input.
+        x_1BD: The input, of one step.
         layers: The weights of each layer.
         state: One (L, B, H) tensor for each state, or none for zeros.
 
     Returns:
-        The output (B, H), then each new state.
+        The output (1, B, H), then each new state.
     """
     if torch.is_grad_enabled() or torch._C._len_torch_function_stack():  # entered only where it is needed: see Stepper
         with torch.no_grad(), torch._C.DisableTorchFunction():
-            return _run_step(mode, x_BD, layers, state)
-    return _run_step(mode, x_BD, layers, state)
+            return _run_step(mode, x_1BD, layers, state)
+    return _run_step(mode, x_1BD, layers, state)
 
 
-def _run_step(mode: str, x_BD: Tensor, layers: Sequence[Weights], state: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    U, dtype, B = layers[0][1], x_BD.dtype, x_BD.shape[0]
+def _run_step(mode: str, x_1BD: Tensor, layers: Sequence[Weights], state: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    U, dtype, B = layers[0][1], x_1BD.dtype, x_1BD.shape[1]
     L, H = len(layers), U.shape[1]
     laid_out, held = (_StepLayer * L)(), []
     for layer, weights in zip(laid_out, layers, strict=True):
@@ -196,17 +196,17 @@ def _run_step(mode: str, x_BD: Tensor, layers: Sequence[Weights], state: Sequenc
         layer.W, layer.b, layer.U = weights[0].data_ptr(), b.data_ptr(), weights[1].data_ptr()
         layer.b_apart = None if b_apart is None else b_apart.data_ptr()
         layer.inputs = weights[0].shape[1]
-    x_BD = x_BD.contiguous()
+    x_1BD = x_1BD.contiguous()
     h0, c0 = (*(s_LBH.contiguous() for s_LBH in state), None, None)[:2]
-    out_BH, h_LBH = torch.empty(B, H, dtype=dtype), torch.empty(L, B, H, dtype=dtype)
+    out_1BH, h_LBH = torch.empty(1, B, H, dtype=dtype), torch.empty(L, B, H, dtype=dtype)
     c_LBH = torch.empty(L, B, H, dtype=dtype) if mode == "LSTM" else None
     stack = _StepStack(L, B, H, ctypes.addressof(laid_out))
-    addresses = [None if tensor is None else tensor.data_ptr() for tensor in (x_BD, h0, c0, out_BH, h_LBH, c_LBH)]
+    addresses = [None if tensor is None else tensor.data_ptr() for tensor in (x_1BD, h0, c0, out_1BH, h_LBH, c_LBH)]
     with marked(native.kernel(CELLS[mode], dtype).event):
         failed = step_function(mode, dtype.itemsize)(ctypes.addressof(stack), *addresses)
     if failed:
         raise MemoryError(f"no memory for a native step of {CELLS[mode]}")
-    return (out_BH, h_LBH) if c_LBH is None else (out_BH, h_LBH, c_LBH)
+    return (out_1BH, h_LBH) if c_LBH is None else (out_1BH, h_LBH, c_LBH)
 
 
 @functools.cache
