@@ -11,7 +11,7 @@ REPORTS ?= reports/local
 # the suite runs in as many processes as there are cores, four at most: each needs up to 2 GB
 SPREAD ?= -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo article claims real-quick test test-slow gpu gpu-wheels check audit format lock clean
+.PHONY: demo article claims real-quick test test-slow gpu gpu-wheels wheel check audit format lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gru-bench train experiment=quick hydra/launcher=workers; \
@@ -54,6 +54,10 @@ gpu:
 
 gpu-wheels:
 	$(PYTHON) bench/gpu_wheels.py --python $(GPU_PYTHON) --has "$(GPU_HAS)" --output $(WHEELS)
+
+# dist/*.whl with the compiled code in it, for Linux on x86-64
+wheel: $(VENV)/.installed
+	GRU_BENCH_PREBUILT=1 $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check .

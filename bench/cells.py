@@ -27,6 +27,7 @@ them. Exit 1 where a backend could not be timed. What layers need of memory: ``b
 import argparse
 import json
 import math
+import os
 import re
 import statistics
 import sys
@@ -246,6 +247,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"cells: {error}", file=sys.stderr)
         return 2
+    if options.march != "native":
+        os.environ["GRU_BENCH_NATIVE"] = "compile"
     native_build.FLAGS = tuple(re.sub(r"^-march=.*", f"-march={options.march}", f) for f in native_build.FLAGS)  # type: ignore[assignment]
     place = Place(torch.device(options.device), DTYPES[options.dtype], options.dtype)
     others = cores_used_by_others(1.0)

@@ -11,6 +11,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 
+from gru_bench.backends.native.build import CannotBuild, from_wheel, native_code
+from gru_bench.backends.native.prebuilt import Prebuilt
 from gru_bench.commands import messages
 from gru_bench.commands.cell_table import chosen, print_cells, read_shapes
 from gru_bench.config.check import Node, Settings, check_arguments, check_node, construct, to_node
@@ -24,6 +26,7 @@ from gru_bench.store.connect import sqlite_file, without_password
 from gru_bench.store.experiments import deleted_experiments
 from gru_bench.store.write import Store
 
+NOT_VERSIONS = ("cpu", "cores", "memory_gib", "os", "gpu", "cuda", "cudnn", "native_code")
 Dtype = Literal["float32", "float64", "bfloat16"]
 
 
@@ -107,11 +110,12 @@ def settings_for(device: str, dtype: Dtype) -> Settings:
 def print_machine(found: Diagnosis, asked: Asked) -> None:
     """Versions, hardware, threads and load."""
     facts = environment()
-    libraries = [name for name in facts if name not in ("cpu", "cores", "memory_gib", "os", "gpu", "cuda", "cudnn")]
+    libraries = [name for name in facts if name not in NOT_VERSIONS]
     found.line("versions", ", ".join(f"{name} {facts[name]}" for name in libraries))
     found.line("machine", f"{facts['cpu']}, {facts['memory_gib']} GiB, {facts['os']} (id {machine_id()})")
     found.line("gpu", f"{facts['gpu']}, CUDA {facts['cuda']}" if "gpu" in facts else "none that torch sees")
     found.line("cuDNN", facts.get("cudnn", "none: this build of torch has no cuDNN"))
+    found.line("native", *native_line())
     decided = decide_threads(asked.threads, 1)
     torch.set_num_threads(1)  # the layers tried here are tiny: more threads would only wait for each other
     found.line("threads", f"{decided.number} per run (threads={asked.threads}), {usable_cores()} usable cores")
@@ -123,6 +127,16 @@ def print_machine(found: Diagnosis, asked: Asked) -> None:
         found.line("load", f"others use {others:.1f} cores{load}: do not trust speeds measured now", "yellow")
     else:
         found.line("load", f"others use {others:.1f} cores{load}", "green")
+
+
+def native_line() -> tuple[str, Literal["green", "yellow"]]:
+    """Which compiled code backend bptt runs here, why it is none from a wheel where it is not, and a colour."""
+    try:
+        text = native_code()
+    except CannotBuild as error:
+        return f"none, so that backend=bptt runs in plain torch: {error}", "yellow"
+    ready = from_wheel()
+    return (text if isinstance(ready, Prebuilt) else f"{text} ({ready})"), "green"
 
 
 def print_store(found: Diagnosis, tracking: Node) -> None:

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import psutil
 import torch
 
 import gru_bench
+from gru_bench.backends.native.build import CannotBuild, native_code
 from gru_bench.measure.threads import usable_cores
 
 LIBRARIES = ("numpy", "hydra-core", "mlflow", "datasets", "pandas", "scipy", "sacrebleu")
@@ -40,6 +42,8 @@ def environment() -> dict[str, str]:
     gpus = gpu_models()
     if gpus:
         facts["gpu"] = ", ".join(f"{gpus.count(name)} x {name}" for name in dict.fromkeys(gpus))
+    with suppress(CannotBuild):
+        facts["native_code"] = native_code()
     if torch.version.cuda:
         facts["cuda"] = torch.version.cuda
     cudnn = torch.backends.cudnn.version()

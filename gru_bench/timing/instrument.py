@@ -3,12 +3,13 @@
 import contextlib
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 
 from gru_bench.backends.native import build
+from gru_bench.backends.native.prebuilt import Prebuilt
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import set_threads
 
@@ -60,13 +61,20 @@ def settle(threads: int, deterministic: bool = False, tf32: bool = False, cores:
 
 def compiled_by() -> str:
     """Name and version of the compiler of the native code, and its flags that change the code made; or why none."""
+    ready = build.from_wheel()
+    if isinstance(ready, Prebuilt):
+        return " ".join(["prebuilt by", ready.compiler, *telling(ready.flags.split())])
     try:
         path = build.compiler()
         told = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=WITHIN_S, check=True)
     except (build.CannotBuild, OSError, subprocess.SubprocessError):
         return "none, no compiler"
-    flags = [flag for flag in build.FLAGS if flag.startswith(("-O", "-m", "-ffast"))]
-    return " ".join([told.stdout.splitlines()[0] if told.stdout else Path(path).name, *flags])
+    return " ".join([told.stdout.splitlines()[0] if told.stdout else Path(path).name, *telling(build.FLAGS)])
+
+
+def telling(flags: Iterable[str]) -> list[str]:
+    """The flags of a compiler that change the code made."""
+    return [flag for flag in flags if flag.startswith(("-O", "-m", "-ffast"))]
 
 
 def _pin(threads: int, cores: Sequence[int] | None) -> str:

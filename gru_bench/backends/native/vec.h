@@ -6,6 +6,12 @@
 #include <cstdint>
 #include <cstring>
 
+// A wheel's library runs with older systems than the one that made it: glibc 2.29 gave exp a second version, which sets
+// errno in another way and is the same else, and a library that takes it does not load with glibc 2.28.
+#if defined(GRU_BENCH_FOR_WHEEL) && defined(__x86_64__) && defined(__GLIBC__)
+__asm__(".symver exp,exp@GLIBC_2.2.5");
+#endif
+
 #if defined(__AVX512F__)
 #include <immintrin.h>
 constexpr int VECTOR_BYTES = 64, VECTOR_REGISTERS = 32;
