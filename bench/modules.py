@@ -1,6 +1,7 @@
 """``gru_bench.nn`` against ``torch.nn`` on the CPU: the same module, weights and input, in blocks by turns.
 
     python bench/modules.py [--rounds 20] [--modules GRU,LSTM,RNN] [--parts training,inference,stream] [--threads 1]
+                            [--cpu-time]
 
 ``training``: outputs of whole sequences, the gradients of all parameters from their sum, and a step of SGD in place.
 ``inference``: outputs under ``torch.inference_mode``. ``stream``: one step a call, the state carried by the caller,
@@ -9,6 +10,9 @@ likewise. One layer of as many inputs as units in float32, as TxBxH. Every call 
 Both arms must agree on the outputs before they are timed. In a round each has a turn of some calls, then again in the
 opposite order; the next round starts with the other. A time is the median over the rounds of a call's, and a ratio is
 taken within a round, with its interval at 95 % (``gru_bench.statistics.ratios``): how many times as fast we are.
+
+``--cpu-time`` counts the time that this process has a core, for a machine on which others compute too: with one thread
+it is what the wall clock shows where nobody else does, but for what others push out of the caches.
 
 Prints a table as Markdown, as in ``docs/modules.md``, and then one line of JSON. Exit 1 where outputs differ.
 """
@@ -51,6 +55,7 @@ WITHIN = 1e-4
 """Difference of outputs in float32 that is still rounding; the outputs are of size 1 at most."""
 
 Call = Callable[[], object]
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -111,24 +116,24 @@ def arms_of(case: Case) -> dict[str, Call]:
     return {OURS: call_of(case, ours, x_TBD), TORCH: call_of(case, theirs, x_TBD)}
 
 
-def taken_s(call: Call, calls: int) -> float:
+def taken_s(call: Call, calls: int, clock: Clock) -> float:
     """Seconds of one call: the mean of some, one after the other."""
-    begin = time.perf_counter()
+    begin = clock()
     for _ in range(calls):
         call()
-    return (time.perf_counter() - begin) / calls
+    return (clock() - begin) / calls
 
 
-def measure(case: Case, rounds: int) -> dict[str, Any]:
+def measure(case: Case, rounds: int, clock: Clock = time.perf_counter) -> dict[str, Any]:
     """A row: microseconds of a call of either, and how many times as fast we are.
 
     Raises:
         Failed: As :func:`arms_of`.
     """
     arms = arms_of(case)
-    slower = max(min(taken_s(call, 1) for _ in range(3)) for call in arms.values())
+    slower = max(min(taken_s(call, 1, clock) for _ in range(3)) for call in arms.values())
     calls = min(max(math.ceil(TURN_S / slower), LEAST_CALLS), MOST_CALLS)
-    taking = {name: partial(taken_s, call, calls) for name, call in arms.items()}
+    taking = {name: partial(taken_s, call, calls, clock) for name, call in arms.items()}
     turns(taking, 1)  # warms up
     found_s = turns(taking, rounds)
     ratio = paired_ratio(found_s[OURS], found_s[TORCH])
@@ -161,6 +166,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--modules", default=",".join(MODULES), help=f"of {', '.join(MODULES)}")
     parser.add_argument("--parts", default=",".join(SIZES), help=f"of {', '.join(SIZES)}")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cpu-time", action="store_true", help="not the wall clock's; of one thread alone")
     options = parser.parse_args(arguments)
     for name, valid in (("modules", MODULES), ("parts", tuple(SIZES))):
         given = list(dict.fromkeys(getattr(options, name).split(",")))
@@ -170,6 +176,10 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         setattr(options, name, given)
     if options.rounds < FEWEST:
         raise UserError(f"--rounds={options.rounds}: a ratio needs at least {FEWEST}")
+    if options.cpu_time and options.threads != 1:
+        raise UserError(
+            f"--cpu-time with --threads={options.threads}: threads wait for each other; --threads=1 has one"
+        )
     resolve_threads(options.threads, 1)
     return options
 
@@ -183,6 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     torch.set_num_threads(options.threads)
     others = cores_used_by_others(1.0)
+    clock = time.process_time if options.cpu_time else time.perf_counter
     rows: list[dict[str, Any]] = []
     failures: list[str] = []
     print("| use | module | TxBxH | torch.nn, µs | gru_bench.nn, µs | times as fast |\n|---|---|---|---:|---:|---:|")
@@ -190,12 +201,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in options.modules:
             for size in SIZES[part]:
                 try:
-                    rows.append(measure(Case(name, part, *size), options.rounds))
+                    rows.append(measure(Case(name, part, *size), options.rounds, clock))
                     print(line(rows[-1]), flush=True)
                 except Failed as error:
                     failures.append(str(error))
                     print(error, file=sys.stderr)
-    if others > OTHERS_ABOVE:
+    if others > OTHERS_ABOVE and not options.cpu_time:
         print(f"others used {others:.1f} cores at the start: do not trust these times", file=sys.stderr)
     commit, dirty = git_state(Path(gru_bench.__file__).parent)
     summary = {
@@ -206,6 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "commit": commit,
         "dirty": dirty,
         "rounds": options.rounds,
+        "cpu_time": options.cpu_time,
         "others_cores": round(others, 2),
         "environment": environment(),
         "rows": rows,

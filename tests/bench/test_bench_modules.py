@@ -53,6 +53,10 @@ def test_outputs_that_differ_are_no_comparison(monkeypatch: pytest.MonkeyPatch) 
     ("options", "says"),
     [
         (["--modules=GRU,TCN"], "modules: --modules: unknown 'TCN'; valid: GRU, LSTM, RNN"),
+        (
+            ["--threads=2", "--cpu-time"],
+            "modules: --cpu-time with --threads=2: threads wait for each other; --threads=1 has one",
+        ),
         (["--rounds=3"], "modules: --rounds=3: a ratio needs at least 20"),
     ],
 )
