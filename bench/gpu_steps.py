@@ -23,6 +23,7 @@ IMPORTED_AS = {
     "hydra-core": "hydra",
     "hydra-joblib-launcher": "hydra_plugins.hydra_joblib_launcher",
     "markdown-it-py": "markdown_it",
+    "scikit-learn": "sklearn",
 }
 """Distributions whose module has another name."""
 ASKED = ("name", "driver_version", "memory.total", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit",
@@ -67,9 +68,8 @@ def environment(device: str) -> dict[str, Any]:
 def missing() -> list[str]:
     """Names of this project's libraries that this Python does not find, as ``pyproject.toml`` has them."""
     text = (CHECKOUT / "pyproject.toml").read_text(encoding="utf-8")
-    wanted = re.findall(
-        r'^    "([A-Za-z0-9_-]+)[^"]*",$', text.partition("dependencies = [")[2].partition("]\n")[0], re.M
-    )
+    lists = [text.partition(f"\n{name} = [\n")[2].partition("]\n")[0] for name in ("dependencies", "bench")]
+    wanted = re.findall(r'^    "([A-Za-z0-9_-]+)[^"]*",$', "".join(lists), re.M)
     names = [*wanted, "omegaconf", "pytest"]
     return [name for name in names if not is_found(IMPORTED_AS.get(name, name).replace("-", "_"))]
 

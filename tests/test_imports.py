@@ -35,6 +35,12 @@ ALLOWED: dict[str, set[str]] = {
     "metrics.py": {"torch", "sacrebleu", "seqeval"},
     "cells": {"torch", "gru_bench.cells"},
     "backends": {"torch", "gru_bench.cells", "gru_bench.backends", "gru_bench.cache_dir"},
+    "nn": {
+        "torch",
+        "gru_bench.nn",
+        "gru_bench.backends.base.marked",
+        "gru_bench.backends.native",
+    },
     "models": {"torch", "gru_bench.cells.base", "gru_bench.backends", "gru_bench.models"},
     "data": {
         "torch",
@@ -202,6 +208,17 @@ def test_no_backend_or_model_names_a_cell(path: Path) -> None:
     if room in ("backends", "models", "measure"):
         named = {name for name in modules(path) if name.startswith("gru_bench.cells.")}
         assert all(name.startswith("gru_bench.cells.base") for name in named)
+
+
+def test_the_modules_bring_torch_and_numpy_alone() -> None:
+    code = (
+        "import sys, torch; before = set(sys.modules); import gru_bench.nn; "
+        "tops = {name.partition('.')[0] for name in set(sys.modules) - before}; "
+        "print(*(tops - sys.stdlib_module_names - {'gru_bench', 'torch', 'numpy', 'filelock'})); "
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,10 @@ def run(arguments: list[str]) -> int:
     if verb not in VERBS:
         print(f"gru-bench: {verb}: no such verb; valid: {', '.join(VERBS)}", file=sys.stderr)
         return 2
+    if lacking():
+        how = "pip install 'gru-bench[bench]'"
+        print(f"gru-bench {verb}: the harness is not installed here (no {lacking()}): {how}", file=sys.stderr)
+        return 2
     if verb == "ui":
         from gru_bench.commands.ui import ui
 
@@ -91,6 +96,11 @@ def run(arguments: list[str]) -> int:
         print(help_text(verb, words.folders(rest, conf_dir())))
         return 0
     return run_hydra(verb, rest)
+
+
+def lacking() -> str:
+    """What stands for the extra ``bench`` and is not installed; empty where all of it is there."""
+    return ", ".join(name for name in ("hydra", "mlflow", "datasets", "pandas") if find_spec(name) is None)
 
 
 def usage() -> str:
