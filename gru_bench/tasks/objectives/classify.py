@@ -1,7 +1,7 @@
 """Objective: one label for a whole sequence."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, NotRequired, Unpack
 
 import numpy as np
 import torch
@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gru_bench.metrics import accuracy, balanced_accuracy, macro_f1
-from gru_bench.tasks.base import Batch, Counts, Metric, Part, Scores, SliceScore, Split, Task
+from gru_bench.tasks.base import Batch, Common, Counts, Metric, Part, Scores, SliceScore, Split, Task
+from gru_bench.tasks.objectives.class_weights import ClassWeights, weights_like, weights_of
 from gru_bench.tasks.objectives.guesses import add_one_surprise, share_of_commonest
 from gru_bench.tasks.objectives.samples import spread
 
@@ -26,16 +27,42 @@ def metrics_of(examples: str, example: str) -> tuple[Metric, ...]:
     )
 
 
+class Weighted(Common):
+    """What the yaml of a task gives whose classes may differ in weight; see :class:`Classify`."""
+
+    class_weights: NotRequired[ClassWeights]
+
+
 class Classify(Task):
     """Predict to which class a sequence belongs.
 
     The model gives logits (B, C); its loss is their cross-entropy. Attribute ``classes``: names of the C classes,
     available after :meth:`load`.
+
+    Args:
+        data: As :class:`~gru_bench.tasks.base.Task` takes it, like all further arguments.
+        class_weights: How much each class counts in the loss of training, as
+            :func:`~gru_bench.tasks.objectives.class_weights.weights_of` reads it; its mean over a batch is over the sum
+            of the weights. Scores, the metric ``loss`` among them, count every example alike whatever it is.
     """
 
     metrics: tuple[Metric, ...] = metrics_of("sequences", "sequence")
     primary: str = "accuracy"
     classes: list[str]
+
+    def __init__(self, data: Any, /, *, class_weights: ClassWeights = None, **common: Unpack[Common]) -> None:
+        super().__init__(data, **common)
+        self.class_weights = class_weights
+        self._weights_C: Tensor | None = None
+
+    def weigh(self) -> None:
+        """Once the data is loaded: find the weight of each class.
+
+        Raises:
+            UserError: A weight for what is no class.
+        """
+        counts_C = self.labels("train").bincount(minlength=len(self.classes))
+        self._weights_C = weights_of(self.class_weights, self.classes, counts_C)
 
     @abstractmethod
     def labels(self, split: Split) -> Tensor:
@@ -63,7 +90,9 @@ class Classify(Task):
         return F.cross_entropy(logits_BC, batch.targets, reduction="none"), logits_BC.argmax(dim=1)
 
     def loss(self, model: nn.Module, batch: Batch, carry: Any) -> tuple[Tensor, Counts, Any]:
-        return F.cross_entropy(model(batch.inputs, batch.lengths), batch.targets), batch.counts(), None
+        logits_BC = model(batch.inputs, batch.lengths)
+        weights_C = weights_like(self._weights_C, logits_BC)
+        return F.cross_entropy(logits_BC, batch.targets, weights_C), batch.counts(), None
 
     def score(self, model: nn.Module, split: Split) -> Scores:
         place = self.place(model)
