@@ -53,16 +53,16 @@ class Classify(Task):
     def __init__(self, data: Any, /, *, class_weights: ClassWeights = None, **common: Unpack[Common]) -> None:
         super().__init__(data, **common)
         self.class_weights = class_weights
-        self._weights_C: Tensor | None = None
+        self.weights_C: Tensor | None = None
 
-    def weigh(self) -> None:
-        """Once the data is loaded: find the weight of each class.
+    def weights(self) -> Tensor | None:
+        """(C,) how much each class counts in training; None where all count alike. Available after load.
 
         Raises:
             UserError: A weight for what is no class.
         """
         counts_C = self.labels("train").bincount(minlength=len(self.classes))
-        self._weights_C = weights_of(self.class_weights, self.classes, counts_C)
+        return weights_of(self.class_weights, self.classes, counts_C)
 
     @abstractmethod
     def labels(self, split: Split) -> Tensor:
@@ -91,7 +91,7 @@ class Classify(Task):
 
     def loss(self, model: nn.Module, batch: Batch, carry: Any) -> tuple[Tensor, Counts, Any]:
         logits_BC = model(batch.inputs, batch.lengths)
-        weights_C = weights_like(self._weights_C, logits_BC)
+        weights_C = weights_like(self.weights_C, logits_BC)
         return F.cross_entropy(logits_BC, batch.targets, weights_C), batch.counts(), None
 
     def score(self, model: nn.Module, split: Split) -> Scores:
@@ -104,7 +104,7 @@ class Classify(Task):
         labels_N = self.labels(split)
         right_N = predicted_N == labels_N
         return Scores(
-            metrics=self._judge(predicted_N, labels_N) | {"loss": float(nats_N.mean())},
+            metrics=self.judge(predicted_N, labels_N) | {"loss": float(nats_N.mean())},
             slices=[part.score("accuracy", float(right_N.numpy()[part.rows].mean())) for part in self.parts(split)],
             examples={
                 "correct": right_N.long().tolist(),
@@ -116,7 +116,8 @@ class Classify(Task):
             samples=self._samples(split, predicted_N, labels_N),
         )
 
-    def _judge(self, predicted_N: Tensor, labels_N: Tensor) -> dict[str, float]:
+    def judge(self, predicted_N: Tensor, labels_N: Tensor) -> dict[str, float]:
+        """All metrics but the loss, of classes (N,) that were predicted."""
         return {
             "accuracy": accuracy(predicted_N, labels_N),
             "balanced_accuracy": balanced_accuracy(predicted_N, labels_N),
@@ -142,7 +143,7 @@ class Classify(Task):
         labels_N = self.labels("test")
         surprise_C = add_one_surprise(self.labels("train").bincount(minlength=len(self.classes)))
         guesses_N = torch.full_like(labels_N, int(labels_N.bincount().argmax()))
-        return self._judge(guesses_N, labels_N) | {"loss": float(surprise_C[labels_N].mean())}
+        return self.judge(guesses_N, labels_N) | {"loss": float(surprise_C[labels_N].mean())}
 
     def trivial_slices(self) -> list[SliceScore]:
         labels_N: np.ndarray = self.labels("test").numpy()

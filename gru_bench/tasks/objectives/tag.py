@@ -57,16 +57,16 @@ class Tag(Task):
     def __init__(self, data: Any, /, *, class_weights: ClassWeights = None, **common: Unpack[Common]) -> None:
         super().__init__(data, **common)
         self.class_weights = class_weights
-        self._weights_C: Tensor | None = None
+        self.weights_C: Tensor | None = None
 
-    def weigh(self) -> None:
-        """Once the data is loaded: find the weight of each tag.
+    def weights(self) -> Tensor | None:
+        """(C,) how much each tag counts in training; None where all count alike. Available after load.
 
         Raises:
             UserError: A weight for what is no tag.
         """
         counts_C = torch.from_numpy(np.bincount(self.tags["train"].values, minlength=len(self.classes)))
-        self._weights_C = weights_of(self.class_weights, self.classes, counts_C)
+        return weights_of(self.class_weights, self.classes, counts_C)
 
     @abstractmethod
     def order(self, split: Split) -> Tensor:
@@ -85,7 +85,7 @@ class Tag(Task):
         """The words of one of the rows that :func:`~gru_bench.tasks.objectives.samples.spread` picks."""
 
     def loss(self, model: nn.Module, batch: Batch, carry: Any) -> tuple[Tensor, Counts, Any]:
-        return mean_nats(model, batch, self._weights_C), batch.counts(), None
+        return mean_nats(model, batch, self.weights_C), batch.counts(), None
 
     def score(self, model: nn.Module, split: Split) -> Scores:
         place = self.place(model)

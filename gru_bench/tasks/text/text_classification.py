@@ -90,7 +90,7 @@ class TextClassification(Classify):
         self.notes = [*facts["notes"], f"padding is {padding:.1%} of the steps of a training epoch"]
         self.findings = facts["findings"]
         self.facts = facts["counts"] | {"padding_share": round(padding, 4)}
-        self.weigh()
+        self.weights_C = self.weights()
 
     def _prepare(self) -> Prepared:
         loaded = self.data.load()
