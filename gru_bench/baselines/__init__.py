@@ -1,1 +1,1 @@
-"""What simple models score on the very rows of a task: what a recurrent network has to beat to be worth its training."""
+"""What simple models score on the rows of a task: what a recurrent network has to beat to be worth its training."""

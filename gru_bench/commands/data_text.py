@@ -136,5 +136,5 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def printable(text: Any) -> str:
-    """A text in one line, with what a terminal could take for a command of its own told, as ``\\x1b``."""
+    """A text in one line, in which no character steers a terminal: such ones are told by their codes."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(text))

@@ -21,7 +21,11 @@ NODES = {
     "doctor": ("tracking",),
 }
 """Nodes that a command reads, by its name."""
-CHOSEN = {"train": ("cell", "backend", "task", "budget", "tracking"), "data": ("task", "tracking"), "time": ("budget", "tracking")}
+CHOSEN = {
+    "train": ("cell", "backend", "task", "budget", "tracking"),
+    "data": ("task", "tracking"),
+    "time": ("budget", "tracking"),
+}
 """Groups of which one yaml is always chosen, and its name stored."""
 OF_HYDRA = ("launcher", "sweeper", "run", "sweep", "job", "runtime", "overrides")
 

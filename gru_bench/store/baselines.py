@@ -73,7 +73,5 @@ def baseline_rows(source: Source, runs: Sequence[StoredRun]) -> Rows:
         for run in runs
     }
     values, _ = measured(source, runs, {})
-    return [
-        {"run_id": row.run_id} | shared[row.run_id] | {"split": row.split, "metric": row.metric, "value": row.value}
-        for row in values.itertuples()
-    ]
+    rows = values[["run_id", "split", "metric", "value"]].to_dict("records")
+    return [shared[str(row["run_id"])] | {str(name): value for name, value in row.items()} for row in rows]

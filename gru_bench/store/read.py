@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gru_bench.store.baselines import baseline_rows, baselines_of
 from gru_bench.store.bench import latest_figures
 from gru_bench.store.connect import absolute_uri
 from gru_bench.store.differences import differing
-from gru_bench.store.baselines import baseline_rows, baselines_of
 from gru_bench.store.examples import Examined
 from gru_bench.store.find import read_planned, run_error, run_status
 from gru_bench.store.keep import check_fingerprints, latest_by_key, missing_rows, not_superseded, run_order
