@@ -63,7 +63,7 @@ def rows_of(view: View, task: TaskGroups, most: int) -> list[tuple[Group, Confus
         one = confused(view, group, found[0][1].names if found else None)
         if one is not None:
             found.append((group, one))
-    return [(group, one) for group, one in found] if found else []
+    return found
 
 
 def left_out(task: TaskGroups, rows: list[tuple[Group, Confused]]) -> str:
@@ -82,7 +82,8 @@ def class_table(rows: list[tuple[Group, Confused]], most: int) -> str:
             place = one.names.index(name)
             scores = {what: interval_of(of_all[:, place]) for what, of_all in one.scores().items()}
             interval = scores["F1"][1]
-            bounds = f"{number(interval.low)} to {number(interval.high)}" if interval.known else UNKNOWN
+            low, high = max(0.0, interval.low), min(1.0, interval.high)
+            bounds = f"{number(low)} to {number(high)}" if interval.known else UNKNOWN
             means = [number(mean) for mean, _ in scores.values()]
             lines.append([name, count(one.examples[place]), group.label, *means, bounds])
     columns = ["class", "n", "cell", "precision", "recall", "F1", "F1, 95 % interval"]
@@ -137,7 +138,7 @@ def draw(rows: list[tuple[Group, Confused]]) -> Figure:
     columns = min(len(rows), 3 if C <= 6 else 2 if C <= 10 else 1)
     each = 8.0 / columns
     with style():
-        figure, axes = panels(len(rows), columns, max(1.9, min(each, 0.75 + 0.38 * C)) + 0.5)
+        figure, axes = panels(len(rows), columns, max(1.9, min(each, 0.75 + (0.38 if C <= 10 else 0.26) * C)) + 0.5)
         for ax, (group, one) in zip(axes, rows, strict=True):
             shares = one.shares
             ax.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1, aspect="auto")
