@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 import pytest
+from scipy.sparse import csr_matrix
 
 from gru_bench.baselines import bag_of_words
 from gru_bench.data.rows import Rows
@@ -128,3 +129,12 @@ def test_it_serves_labeled_texts_alone() -> None:
     numbers.load()
     assert not bag_of_words.serves(numbers)
     assert not bag_of_words.serves(object())
+
+
+def test_a_class_that_training_lacks_has_the_share_of_one_row_more() -> None:
+    x_ND = csr_matrix([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    for labels in ([0, 2, 0, 2], [0, 1, 2, 0]):
+        model = bag_of_words.regression(None, 1.0, None).fit(x_ND, labels)
+        nats_NC = bag_of_words.surprise(model, x_ND, num_classes=4, num_train=4)
+        assert (-nats_NC).exp().sum(dim=1).tolist() == pytest.approx([1] * 4)
+        assert (-nats_NC).exp()[:, 3].tolist() == pytest.approx([1 / 8] * 4)
