@@ -49,6 +49,7 @@ def test_it_says_what_the_rows_are_and_measures_the_baseline_once(
     assert lines["unlabeled"][1:] == ["1", "-", "-"]
     assert sum(map(int, lines["bill"][1:4])) == 41
     assert "3 classes" in said
+    assert sum(map(int, lines["repeat another row of the split"][-3:])) == 1
     assert "tech\\x1b[2J" in said  # no escape of a terminal gets out
     assert "\x1b" not in said
     assert "carved from train" in said
@@ -145,5 +146,7 @@ def test_every_task_can_be_described(name: str, tmp_path: Path) -> None:
     told = data_text.scores(task, trivial, None, None)
     assert f"{trivial[task.primary]:.4f}" in "\n".join(told)
     assert told[-1].startswith("A recurrent network is worth its training where it beats")
+    worse = {task.primary: trivial[task.primary] - (1 if task.primary_metric.higher_is_better else -1)}
+    assert "beats the trivial guess: " in data_text.scores(task, trivial, worse, worse)[-1] or task.facts
     if bag_of_words.serves(task):
         assert set(bag_of_words.fit(task).test) == {metric.name for metric in task.metrics}  # type: ignore[arg-type]
