@@ -149,4 +149,6 @@ def test_every_task_can_be_described(name: str, tmp_path: Path) -> None:
     worse = {task.primary: trivial[task.primary] - (1 if task.primary_metric.higher_is_better else -1)}
     assert "beats the trivial guess: " in data_text.scores(task, trivial, worse, worse)[-1] or task.facts
     if bag_of_words.serves(task):
-        assert set(bag_of_words.fit(task).test) == {metric.name for metric in task.metrics}  # type: ignore[arg-type]
+        found = bag_of_words.fit(task)  # type: ignore[arg-type]
+        assert found is not None
+        assert set(found.test) == {metric.name for metric in task.metrics}
