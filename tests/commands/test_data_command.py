@@ -17,6 +17,9 @@ from gru_bench.store.schema import BASELINE_COLUMNS
 pytestmark = pytest.mark.usefixtures("own_caches")
 
 TASKS = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
+SLOW = pytest.mark.slow
+ONE_OF_EACH = {"adding", "anbn", "copy_memory", "delayed_recall", "multi30k_de", "sst2", "tiny_shakespeare", "ud_pos"}
+"""Of each objective a task; all others take as long again, several times."""
 QUEUES = ("bill", "tech\x1b[2J", "ship")
 
 
@@ -132,7 +135,7 @@ def test_bad_input_is_one_line(
     assert len(err.splitlines()) <= 2
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", [name if name in ONE_OF_EACH else pytest.param(name, marks=SLOW) for name in TASKS])
 @pytest.mark.usefixtures("hydra_conf", "unknown_words_allowed")
 def test_every_task_can_be_described(name: str, tmp_path: Path) -> None:
     task, _ = loaded(name, tmp_path, small=True)
