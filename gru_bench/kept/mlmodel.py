@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from functools import cache
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ STEPS = 3
 """T of the example of a task that draws its data."""
 
 Schema = list[dict[str, Any]]
+version = cache(version_of)
+"""Of a package; looking it up takes milliseconds, and each run of a sweep does."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import sys
 import urllib.request
 import warnings
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -58,8 +59,9 @@ def ask_mlflow() -> Iterator[None]:
     mlflow.set_tracking_uri(before)
 
 
-def only_run(store: Path = Path()) -> str:
-    (run_id,) = sqlite3.connect(store / "mlflow.db").execute("SELECT run_uuid FROM runs").fetchone()
+def only_run(store: Path = Path("mlflow.db")) -> str:
+    with closing(sqlite3.connect(store)) as database:
+        ((run_id,),) = database.execute("SELECT run_uuid FROM runs").fetchall()
     return str(run_id)
 
 
@@ -117,8 +119,10 @@ def test_a_run_keeps_the_model_that_it_tested(gru_bench: Command, tmp_path: Path
     # the store may be moved, and the folder be taken out of it
     elsewhere = tmp_path / "moved"
     elsewhere.mkdir()
-    for name in ("mlflow.db", "mlartifacts"):
-        shutil.move(name, elsewhere / name)
+    with closing(sqlite3.connect("mlflow.db")) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy("mlflow.db", elsewhere)
+    shutil.move("mlartifacts", elsewhere)
     uri = f"sqlite:///{elsewhere}/mlflow.db"
     assert load(run_id, tracking_uri=uri).facts == kept.facts
     Store(uri=uri).open()
@@ -143,9 +147,8 @@ def test_runs_without_a_model_or_with_an_older_one(gru_bench: Command, capsys: p
     with pytest.raises(UserError, match=r"^run=0{32}: no such run in sqlite:[^\n]*; the latest are: "):
         load("0" * 32)
 
-    assert gru_bench(*RUN, "tracking.uri=sqlite:///older.db", "probe=[measured_horizon]") == 2  # another task's probe
     assert gru_bench(*RUN, "tracking.uri=sqlite:///older.db") == 0
-    (older,) = sqlite3.connect("older.db").execute("SELECT run_uuid FROM runs").fetchone()
+    older = only_run(Path("older.db"))
     artifacts = next(Path().glob(f"*/{older}/artifacts"))
     torch.save(load_folder(artifacts / "model").module.state_dict(), artifacts / "model.pt")
     shutil.rmtree(artifacts / "model")
@@ -154,9 +157,9 @@ def test_runs_without_a_model_or_with_an_older_one(gru_bench: Command, capsys: p
     with pytest.raises(UserError, match=r"was kept by an older version, for gru-bench probe alone"):
         load(older, tracking_uri="sqlite:///older.db")
     capsys.readouterr()
-    asked = ["probe=[gates]", "tracking.uri=sqlite:///older.db", "threads=1"]
-    assert gru_bench("probe", f"run={older}", *asked) in (0, 2)
-    assert "keep_model" not in capsys.readouterr().err
+    asked = ["probe=[measured_horizon]", "probes.measured_horizon.examples=16", "threads=1"]
+    assert gru_bench("probe", f"run={older}", *asked, "tracking.uri=sqlite:///older.db") == 0
+    assert capsys.readouterr().out.startswith(f"run {older}: gru adding seed 0\nmeasured_horizon: ")
 
 
 def test_a_key_of_an_older_version_names_the_new_one(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:
@@ -311,7 +314,7 @@ def test_a_server_gets_the_model_and_serves_it(gru_bench: Command, empty_folder:
 @pytest.mark.slow
 def test_a_killed_process_leaves_no_model(empty_folder: Path, fresh_store: Path) -> None:
     shutil.copy(fresh_store, empty_folder / "mlflow.db")
-    for moment in ("create_logged_model", "log_outputs", "finalize_logged_model", "set_terminated"):
+    for moment in ("create_logged_model", "finalize_logged_model"):
         code = (
             "import os, sys\nfrom mlflow import MlflowClient\nfrom gru_bench.commands import cli\n"
             f"MlflowClient.{moment} = lambda *a, **k: os._exit(9)\nsys.exit(cli.run(sys.argv[1:]))"
@@ -321,5 +324,5 @@ def test_a_killed_process_leaves_no_model(empty_folder: Path, fresh_store: Path)
         assert ended.returncode == 9
         Store(uri=f"sqlite:///{empty_folder}/mlflow.db").recover()
     found = models(f"sqlite:///{empty_folder}/mlflow.db")
-    assert [str(model.status) for model in found] == ["READY"] * 4
-    assert len({model.source_run_id for model in found}) == 4
+    assert [str(model.status) for model in found] == ["READY"] * 2
+    assert len({model.source_run_id for model in found}) == 2
