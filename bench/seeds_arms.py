@@ -122,7 +122,7 @@ class Stacked:
         self.models = [problem.model(seed) for seed in range(num_seeds)]
         self.language = isinstance(self.models[0], LanguageModel)
         self.make_parameters()
-        self.optimizer = self.trainer._optimizer_of(list(self.parameters.values()))
+        self.optimizer = self.trainer._optimizer_of(self.optimized())
         self.state: tuple[Tensor, ...] | None = None
         self.rows_S1 = torch.arange(num_seeds, device=problem.place.device)[:, None]
 
@@ -145,26 +145,22 @@ class Stacked:
         for parameter in parameters:
             parameter.grad = None
         loss_S.sum().backward()
-        if self.trainer.clip_norm is not None:
-            clip_each(parameters, self.trainer.clip_norm)
-        self.optimizer.step()
+        self.update(cast(float, self.trainer.clip_norm))
 
     def losses(self, batches: list[Batch]) -> Tensor:
         """Each seed's mean loss, (S,)."""
-        lengths = [batch.inputs.shape[0] for batch in batches]
+        steps = [batch.inputs.shape[0] for batch in batches]
         x_STBD = self.inputs(padded([batch.inputs for batch in batches]))
-        starts = None if not self.language else self.state
-        h_STBH, final = self.layer(x_STBD, starts, lengths)
+        h_STBH, final = self.layer(x_STBD, self.state if self.language else None, batches)
         if self.language:
             self.state = detach(final)
             h_SNH = h_STBH.flatten(1, 2)
         elif batches[0].lengths is None:
-            last_S = torch.tensor(lengths) - 1
-            h_SNH = h_STBH[self.rows_S1[:, 0], last_S]
+            h_SNH = h_STBH[self.rows_S1[:, 0], torch.tensor(steps) - 1]
         else:
             last_SB = torch.stack([cast(Tensor, batch.lengths) for batch in batches]) - 1
             h_SNH = h_STBH[self.rows_S1, last_SB, torch.arange(last_SB.shape[1])]
-        out_SNV = torch.baddbmm(self.parameters["v"][:, None], h_SNH, self.parameters["V"].mT)
+        out_SNV = self.output(h_SNH)
         targets_SN = torch.stack([batch.targets for batch in batches]).flatten(1)
         if isinstance(self.problem.task, Regress):
             return F.mse_loss(out_SNV[:, :, 0], targets_SN, reduction="none").mean(1)
@@ -179,7 +175,20 @@ class Stacked:
         offset_S11 = (self.rows_S1 * table_SVE.shape[1])[:, :, None]
         return F.embedding(inputs + offset_S11, table_SVE.flatten(0, 1))
 
-    def layer(self, x_STBD: Tensor, state: Any, lengths: list[int]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def output(self, h_SNH: Tensor) -> Tensor:
+        """The output layers, (S, N, V)."""
+        return torch.baddbmm(self.parameters["v"][:, None], h_SNH, self.parameters["V"].mT)
+
+    def optimized(self) -> list[nn.Parameter]:
+        """What the optimizer is given."""
+        return list(self.parameters.values())
+
+    def update(self, max_norm: float) -> None:
+        """Clip each seed's own gradient, and change the weights."""
+        clip_each(list(self.parameters.values()), max_norm)
+        self.optimizer.step()
+
+    def layer(self, x_STBD: Tensor, state: Any, batches: list[Batch]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Outputs (S, T, B, H) and the last states (S, B, H)."""
         raise NotImplementedError
 
@@ -187,24 +196,83 @@ class Stacked:
 class Native(Stacked):
     """The compiled layer once for each seed, in one differentiable call; everything else is stacked."""
 
-    def layer(self, x_STBD: Tensor, state: Any, lengths: list[int]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def layer(self, x_STBD: Tensor, state: Any, batches: list[Batch]) -> tuple[Tensor, tuple[Tensor, ...]]:
         (stack,) = [module for module in self.models[0].modules() if isinstance(module, Stack)]
         cell = stack.cells[0]  # type: ignore[index]
         compiled = native.kernel(cell.name, x_STBD.dtype)
         p, num_states = self.parameters, len(cell.states)
         h0, c0 = (*(state or ()), None, None)[:2]
+        steps = [(batch.inputs.shape[0], ragged(batch)) for batch in batches]
         h_STBH, *final = _NativeSeeds.apply(
-            compiled, num_states, lengths, x_STBD, p["W"], p["b"], p["U"], p.get("b_hn"), h0, c0
+            compiled, num_states, steps, x_STBD, p["W"], p["b"], p["U"], p.get("b_hn"), h0, c0
         )
         return h_STBH, tuple(final)
+
+
+class Same(Native):
+    """The same with the operations of a run alone wherever a stacked one adds in another order."""
+
+    def output(self, h_SNH: Tensor) -> Tensor:
+        return _LinearSeeds.apply(h_SNH, self.parameters["V"], self.parameters["v"])
+
+    def optimized(self) -> list[nn.Parameter]:
+        # Adam's vectors and what is left at a tensor's end are rounded differently, so each seed's part is its own
+        self.parts = [[nn.Parameter(part) for part in p.detach().unbind(0)] for p in self.parameters.values()]
+        return [part for parts in self.parts for part in parts]
+
+    def update(self, max_norm: float) -> None:
+        per_parameter = [cast(Tensor, parameter.grad).unbind(0) for parameter in self.parameters.values()]
+        for grads in zip(*per_parameter, strict=True):
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+            if not bool(max_norm / (norm + 1e-6) >= 1):
+                torch._foreach_mul_(grads, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+        for parts, grads in zip(self.parts, per_parameter, strict=True):
+            for part, grad in zip(parts, grads, strict=True):
+                part.grad = grad
+        self.optimizer.step()
+
+
+class _LinearSeeds(torch.autograd.Function):
+    """Each seed's linear layer as ``F.linear`` multiplies it: a batched product adds in another order."""
+
+    @staticmethod
+    def forward(ctx: Any, h_SNH: Tensor, V_SVH: Tensor, v_SV: Tensor) -> Tensor:
+        ctx.save_for_backward(h_SNH, V_SVH)
+        out_SNV = h_SNH.new_empty(*h_SNH.shape[:2], V_SVH.shape[1])
+        for out, h, V, v in zip(out_SNV.unbind(0), h_SNH.unbind(0), V_SVH.unbind(0), v_SV.unbind(0), strict=True):
+            torch.addmm(v, h, V.t(), out=out)
+        return out_SNV
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        h_SNH, V_SVH = ctx.saved_tensors
+        (grad_SNV,) = grads
+        dh_SNH, dV_SVH = torch.empty_like(h_SNH), torch.empty_like(V_SVH)
+        for g, h, V, dh, dV in zip(grad_SNV, h_SNH, V_SVH, dh_SNH, dV_SVH, strict=True):
+            torch.mm(g, V, out=dh)
+            torch.mm(g.t(), h, out=dV)
+        return dh_SNH, dV_SVH, grad_SNV.sum(1)
 
 
 NAMES = ("x", "W", "b", "U", "b_apart", "h0", "c0")
 
 
-def each_layer(lengths: list[int], tensors: dict[str, Tensor | None], B: int, D: int, H: int) -> list[Any]:
+Steps = list[tuple[int, Tensor | None]]
+"""Of each seed: T of its batch, and the sequences' lengths where some are shorter."""
+
+
+def ragged(batch: Batch) -> Tensor | None:
+    """The lengths of a batch's sequences; None where all have T steps, as ``Encoder`` has it."""
+    if batch.lengths is None or bool((batch.lengths == batch.inputs.shape[0]).all()):
+        return None
+    return batch.lengths.to(torch.int64).contiguous()
+
+
+def each_layer(steps: Steps, tensors: dict[str, Tensor | None], B: int, D: int, H: int) -> list[Any]:
     """One description of a layer's memory for each seed: its part of every stacked tensor."""
-    layers = [native._Layer(steps, B, D, H, 1) for steps in lengths]
+    layers = [native._Layer(T, B, D, H, 1) for T, _ in steps]
+    for layer, (_, lengths_B) in zip(layers, steps, strict=True):
+        layer.lengths = None if lengths_B is None else lengths_B.data_ptr()
     for name, tensor in tensors.items():
         if tensor is not None and tensor.numel():
             start, size = tensor.data_ptr(), tensor.stride(0) * tensor.element_size()
@@ -225,10 +293,10 @@ def run_each(compiled: native.Kernel, way: str, layers: list[Any], like: Tensor)
 
 
 class _NativeSeeds(torch.autograd.Function):
-    """``native.layer._Differentiable`` for stacked seeds, whose batches all have their whole length."""
+    """``native.layer._Differentiable`` for stacked seeds."""
 
     @staticmethod
-    def forward(ctx: Any, compiled: native.Kernel, num_states: int, lengths: list[int], *tensors: Tensor | None) -> Any:
+    def forward(ctx: Any, compiled: native.Kernel, num_states: int, steps: Steps, *tensors: Tensor | None) -> Any:
         x, U = cast(Tensor, tensors[0]), cast(Tensor, tensors[3])
         (S, T, B, D), H = x.shape, U.shape[2]
         h = native.workspace.empty((S, T, B, H), x.dtype)
@@ -238,8 +306,8 @@ class _NativeSeeds(torch.autograd.Function):
         given = dict(zip(NAMES, tensors, strict=True)) | {"h": h, "h_last": final[0], "saved": saved}
         if num_states > 1:
             given |= {"c": c, "c_last": final[1]}
-        run_each(compiled, "forward", each_layer(lengths, given, B, D, H), x)
-        ctx.compiled, ctx.num_states, ctx.lengths = compiled, num_states, lengths
+        run_each(compiled, "forward", each_layer(steps, given, B, D, H), x)
+        ctx.compiled, ctx.num_states, ctx.steps = compiled, num_states, steps
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(saved, c, h, *tensors)
         return h, *final
@@ -248,7 +316,7 @@ class _NativeSeeds(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         saved, c, h, *tensors = ctx.saved_tensors
         x, W, b, U, b_apart, *_ = tensors
-        (S, T, B, D), H = x.shape, U.shape[2]
+        (S, _, B, D), H = x.shape, U.shape[2]
         given = dict(zip(NAMES, tensors, strict=True)) | {"h": h, "c": c, "saved": saved}
         given |= {
             name: None if grad is None else grad.contiguous()
@@ -264,7 +332,7 @@ class _NativeSeeds(torch.autograd.Function):
             "dh0": x.new_empty(S, B, H),
             "dc0": x.new_empty(S, B, H) if ctx.num_states > 1 else None,
         }
-        run_each(ctx.compiled, "backward", each_layer(ctx.lengths, given | found, B, D, H), x)
+        run_each(ctx.compiled, "backward", each_layer(ctx.steps, given | found, B, D, H), x)
         wanted = zip(found.values(), ctx.needs_input_grad[3:], strict=True)
         return None, None, None, *(grad if wants else None for grad, wants in wanted)
 
@@ -272,7 +340,7 @@ class _NativeSeeds(torch.autograd.Function):
 class Baddbmm(Stacked):
     """The recurrence as a loop over steps with one batched product for all seeds; autograd goes back."""
 
-    def layer(self, x_STBD: Tensor, state: Any, lengths: list[int]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def layer(self, x_STBD: Tensor, state: Any, batches: list[Batch]) -> tuple[Tensor, tuple[Tensor, ...]]:
         p = self.parameters
         (S, T, B, _), H = x_STBD.shape, p["U"].shape[2]
         gx_STBG = torch.baddbmm(p["b"][:, None], x_STBD.flatten(1, 2), p["W"].mT).view(S, T, B, -1)
@@ -286,6 +354,7 @@ class Baddbmm(Stacked):
 
 
 def lstm_step(gx_SBG: Tensor, state: tuple[Tensor, ...], U_SHG: Tensor) -> tuple[Tensor, ...]:
+    """As ``LSTM.save``."""
     h, c = state
     i, f, g, o = torch.baddbmm(gx_SBG, h, U_SHG).chunk(4, dim=2)
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
@@ -293,6 +362,7 @@ def lstm_step(gx_SBG: Tensor, state: tuple[Tensor, ...], U_SHG: Tensor) -> tuple
 
 
 def gru_step(gx_SBG: Tensor, state: tuple[Tensor, ...], U_SHG: Tensor, b_hn: Tensor) -> tuple[Tensor, ...]:
+    """As ``GRU.save``."""
     (h,) = state
     H = h.shape[2]
     gh_SBG = torch.bmm(h, U_SHG)
@@ -310,11 +380,18 @@ class Vmap(Stacked):
         self.parameters = cast(dict[str, nn.Parameter], stacked)
         self.skeleton = models[0]
 
+    def values(self, seed: int) -> dict[str, Tensor]:
+        model = self.problem.model(seed, loop=True)
+        model.load_state_dict({name: values[seed] for name, values in self.parameters.items()}, strict=False)
+        return named(model)
+
     def losses(self, batches: list[Batch]) -> Tensor:
         inputs, targets = (torch.stack([getattr(batch, name) for batch in batches]) for name in ("inputs", "targets"))
 
         def loss(parameters: Any, buffers: Any, inputs: Tensor, targets: Tensor, state: Any) -> Any:
-            called = functional_call(self.skeleton, (parameters, buffers), (inputs, *((state,) if self.language else ())))
+            called = functional_call(
+                self.skeleton, (parameters, buffers), (inputs, *((state,) if self.language else ()))
+            )
             if self.language:
                 out_TBV, state = called
                 return F.cross_entropy(out_TBV.flatten(0, 1), targets.flatten()), state
@@ -351,4 +428,21 @@ def padded(pieces: list[Tensor]) -> Tensor:
     return whole
 
 
-ARMS: dict[str, type[Stacked]] = {"native": Native, "baddbmm": Baddbmm, "vmap": Vmap}
+def worst_difference(problem: Problem, arm: Stacked | Alone, steps: int) -> float:
+    """Largest difference of a weight from that of the same seed alone, after so many steps; 0 is bit for bit.
+
+    Of at most three seeds, the last among them.
+    """
+    worst = 0.0
+    for _ in range(steps):
+        arm.step()
+    for seed in {0, arm.num_seeds // 2, arm.num_seeds - 1}:
+        alone = Alone(problem, seed)
+        for _ in range(steps):
+            alone.step()
+        other = arm.values(seed)
+        worst = max(worst, *(float((values - other[name]).abs().max()) for name, values in alone.values(seed).items()))
+    return worst
+
+
+ARMS: dict[str, type[Stacked]] = {"same": Same, "native": Native, "baddbmm": Baddbmm, "vmap": Vmap}
