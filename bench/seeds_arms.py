@@ -18,6 +18,7 @@ from torch.func import functional_call, stack_module_state
 
 from gru_bench.backends.base import Stack
 from gru_bench.backends.native import layer as native
+from gru_bench.cells.base import Cell
 from gru_bench.config.check import Node, check, conf_dir, construct
 from gru_bench.models.language_model import LanguageModel
 from gru_bench.run import build
@@ -156,10 +157,10 @@ class Stacked:
             self.state = detach(final)
             h_SNH = h_STBH.flatten(1, 2)
         elif batches[0].lengths is None:
-            h_SNH = h_STBH[self.rows_S1[:, 0], torch.tensor(steps) - 1]
+            h_SNH = h_STBH[self.rows_S1[:, 0], torch.tensor(steps, device=h_STBH.device) - 1]
         else:
-            last_SB = torch.stack([cast(Tensor, batch.lengths) for batch in batches]) - 1
-            h_SNH = h_STBH[self.rows_S1, last_SB, torch.arange(last_SB.shape[1])]
+            last_SB = torch.stack([cast(Tensor, batch.lengths) for batch in batches]).to(h_STBH.device) - 1
+            h_SNH = h_STBH[self.rows_S1, last_SB, torch.arange(last_SB.shape[1], device=h_STBH.device)]
         out_SNV = self.output(h_SNH)
         targets_SN = torch.stack([batch.targets for batch in batches]).flatten(1)
         if isinstance(self.problem.task, Regress):
@@ -198,7 +199,7 @@ class Native(Stacked):
 
     def layer(self, x_STBD: Tensor, state: Any, batches: list[Batch]) -> tuple[Tensor, tuple[Tensor, ...]]:
         (stack,) = [module for module in self.models[0].modules() if isinstance(module, Stack)]
-        cell = stack.cells[0]  # type: ignore[index]
+        cell = cast(Cell, cast(nn.ModuleList, stack.cells)[0])
         compiled = native.kernel(cell.name, x_STBD.dtype)
         p, num_states = self.parameters, len(cell.states)
         h0, c0 = (*(state or ()), None, None)[:2]
@@ -400,7 +401,7 @@ class Vmap(Stacked):
             return F.cross_entropy(called, targets), None
 
         in_dims = (0, 0, 0, 0, None if self.state is None else 0)
-        out_dims = (0, 0 if self.language else None)
+        out_dims: Any = (0, 0 if self.language else None)
         loss_S, state = torch.vmap(loss, in_dims, out_dims)(self.parameters, self.buffers, inputs, targets, self.state)
         self.state = detach(state)
         return loss_S
