@@ -5,10 +5,11 @@
 
 Each arm takes whole training steps of the quick experiment's models: drawing a batch, embedding, recurrent layer,
 output layer, loss, backward pass, clipping, Adam. ``alone`` is what a run does: ``backend=bptt`` (on CUDA ``vendor``),
-one seed. The others (``seeds_arms.py``) step S seeds at once. ``same`` and ``native`` call the compiled layer S times
-in one differentiable call and stack the rest, ``same`` with the operations of a run alone wherever a stacked one would
-round differently. ``baddbmm`` is a loop over steps by hand, ``vmap`` is ``torch.vmap`` over the model in plain torch;
-these two are measured for one number of seeds alone (``--loops``), and ``vmap`` where all batches have one shape.
+one seed. The others (``seeds_arms.py``, ``seeds_loops.py``) step S seeds at once. ``same`` and ``native`` call the
+compiled layer S times in one differentiable call and stack the rest, ``same`` with the operations of a run alone
+wherever a stacked one would round differently. ``baddbmm`` is a loop over steps by hand, ``vmap`` is ``torch.vmap``
+over the model in plain torch; these two are measured for one number of seeds alone (``--loops``), and ``vmap`` where
+all batches have one shape.
 
 Arms take turns, forwards and backwards, in windows of ``--seconds``; so many rounds. Printed are the milliseconds of a
 step and seed, alone and in the arm, and how many times as fast that is: the median of the rounds, and their range. One
@@ -27,8 +28,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from seeds_arms import ARMS, Alone, Problem, Stacked, worst_difference
+from seeds_arms import Alone, Native, Problem, Same, Stacked, worst_difference
+from seeds_loops import Baddbmm, Vmap
 
+ARMS: dict[str, type[Stacked]] = {"same": Same, "native": Native, "baddbmm": Baddbmm, "vmap": Vmap}
 Arm = Alone | Stacked
 COMPARED_STEPS = 20
 
