@@ -98,13 +98,19 @@ class Alone:
 
 
 def named(model: nn.Module) -> dict[str, Tensor]:
-    """A model's parameters: ``embedding``, those of its only recurrent layer, ``output.weight`` and ``output.bias``."""
+    """A model's parameters in its own order, in which the norm of their gradient is summed.
+
+    ``embedding``, those of its only recurrent layer as the cell names them, and ``V`` and ``v`` of the output layer.
+    """
     (stack,) = [module for module in model.modules() if isinstance(module, Stack)]
     found = dict(stack.cell_tensors()[0])
     embedding, output = getattr(model, "embedding", None), cast(nn.Linear, model.output)
     if embedding is not None:
         found["embedding"] = embedding.weight
-    return {name: t.detach() for name, t in found.items()} | {"V": output.weight.detach(), "v": output.bias.detach()}
+    found |= {"V": output.weight, "v": output.bias}
+    places = {parameter.data_ptr(): place for place, parameter in enumerate(model.parameters())}
+    in_order = sorted(found, key=lambda name: places.get(found[name].data_ptr(), 0))
+    return {name: found[name].detach() for name in in_order}
 
 
 class Stacked:
