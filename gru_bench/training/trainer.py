@@ -174,14 +174,20 @@ class Trainer:
 
 
 def clip(parameters: Sequence[nn.Parameter], max_norm: float) -> None:
-    """``nn.utils.clip_grad_norm_`` to the last bit, without its pass over gradients that are small enough.
+    """``nn.utils.clip_grad_norm_`` to the last bit; on the CPU in little more than half its time for a small model.
 
-    It is skipped on the CPU alone: elsewhere looking at the norm would wait for the device.
+    There it is the same operations without torch's grouping by device, and gradients that are small enough are not
+    passed over again: elsewhere, looking at the norm would wait for the device.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = nn.utils.get_total_norm(gradients)
-    if norm.device.type != "cpu" or not bool(max_norm / (norm + 1e-6) >= 1):  # the factor of clip_grads_with_norm_
-        nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
+    if not gradients or any(gradient.device.type != "cpu" for gradient in gradients):
+        nn.utils.clip_grad_norm_(parameters, max_norm)
+        return
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]))
+    factor = max_norm / (norm + 1e-6)
+    if not bool(factor >= 1):  # also of nan
+        for gradient in gradients:
+            gradient.mul_(factor)
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[Any]:

@@ -84,6 +84,25 @@ def test_clipping_is_torchs_own_to_the_last_bit(size: float, dtype: torch.dtype)
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("max_norm", [0.5, 1e6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_clipping_sums_as_torch_does_whatever_the_sizes(dtype: torch.dtype, max_norm: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(1,), (7,), (96, 33), (1, 32), (1000, 17), (3, 5, 2)]
+    values = [torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes]
+    sides = [[nn.Parameter(torch.zeros_like(value)) for value in values] for _ in range(2)]
+    for side in sides:
+        for parameter, value in zip(side, values, strict=True):
+            parameter.grad = value.clone()
+        side[2].grad = values[2].T.contiguous().T  # a product's gradient may lie in memory by columns
+    clip(sides[0], max_norm)
+    nn.utils.clip_grad_norm_(sides[1], max_norm)
+    for ours, theirs in zip(*sides, strict=True):
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        assert torch.equal(ours.grad, theirs.grad)
+
+
 def test_clipping_leaves_out_what_has_no_gradient() -> None:
     layer = nn.Linear(2, 2)
     clip(list(layer.parameters()), 1.0)
