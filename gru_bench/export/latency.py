@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from gru_bench.export.parts import StateInput
+from gru_bench.export.states import StateInput
 
 SEQUENCE_STEPS = 100
 """Steps of the sequence that is timed."""
@@ -75,7 +75,7 @@ def latency(call: Callable[[], None], calls: int) -> Latency:
     """Time so many calls, each by itself."""
     for _ in range(WARM_UP):
         call()
-    now, taken = time.perf_counter, []
+    now, taken = time.perf_counter, list[float]()
     end = now() + LONGEST_S
     while len(taken) < calls and (now() < end or not taken):
         start = now()

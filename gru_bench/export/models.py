@@ -3,25 +3,26 @@
 Names of dimensions: ``time`` and ``batch``. Values are laid out as in torch, time first; see :func:`graphs_of`.
 """
 
+from collections.abc import Callable
 from typing import cast
 
 from torch import nn
 
-from gru_bench.errors import UserError
 from gru_bench.export.graph import Graph
-from gru_bench.export.parts import Drawn, cells_of, embedded, old_states, run_layers, step_layers
+from gru_bench.export.parts import Drawn, embedded, run_layers, step_layers
 from gru_bench.export.pooling import masked, pool, pool_step
+from gru_bench.export.states import DECODER, ENCODER, SEQUENCE, STREAM, States, layer_states, states_of
 from gru_bench.models.attention import BahdanauAttention, LuongAttention
 from gru_bench.models.classifier import Classifier
 from gru_bench.models.language_model import LanguageModel
 from gru_bench.models.seq2seq import Seq2Seq
 from gru_bench.models.tagger import Tagger
 
-SEQUENCE, STREAM, ENCODER, DECODER = "sequence", "stream", "encoder", "decoder_step"
+Draw = Callable[[nn.Module, States, bool], Drawn]
 
 
-def graphs_of(model: nn.Module, *, operators: bool) -> tuple[dict[str, Drawn], list[str]]:
-    """A model's graphs by name, and which it cannot have, with the reason.
+def graphs_of(model: nn.Module, *, operators: bool) -> dict[str, Drawn]:
+    """A model's graphs by name: those that :func:`~gru_bench.export.states.states_of` says it can have.
 
     Args:
         model: In evaluation, float32, on the CPU; its stacks are :class:`~gru_bench.backends.loop.LoopStack`.
@@ -41,16 +42,9 @@ def graphs_of(model: nn.Module, *, operators: bool) -> tuple[dict[str, Drawn], l
     Raises:
         UserError: A model of another class, or a cell that has no translation.
     """
-    if isinstance(model, Seq2Seq):
-        return {ENCODER: draw_encoder(model, operators), DECODER: draw_decoder(model, operators)}, []
-    if not isinstance(model, Classifier | Tagger | LanguageModel):
-        raise UserError(
-            f"model={type(model).__name__}: cannot be exported; valid: Classifier, Tagger, LanguageModel, Seq2Seq"
-        )
-    drawn = {SEQUENCE: draw_sequence(model, operators)}
-    if model.encoder.bidirectional:
-        return drawn, ["stream: bidirectional=true has no single steps: the backward direction starts at the last one"]
-    return drawn | {STREAM: draw_stream(model, operators)}, []
+    states, _ = states_of(model)
+    draw = {SEQUENCE: draw_sequence, STREAM: draw_stream, ENCODER: draw_encoder, DECODER: draw_decoder}
+    return {name: cast(Draw, draw[name])(model, states[name], operators) for name in states}
 
 
 def read_input(graph: Graph, model: Classifier | Tagger | LanguageModel, sizes: list[int | str]) -> str:
@@ -81,63 +75,61 @@ def head(graph: Graph, model: Classifier | Tagger | LanguageModel, h: str) -> st
     return linear(h, model.output, "output")
 
 
-def draw_sequence(model: Classifier | Tagger | LanguageModel, operators: bool) -> Drawn:
+def num_scores(model: Classifier | Tagger | LanguageModel) -> int:
+    """Scores at a step."""
+    return (model.head if isinstance(model, Tagger) else model.output).out_features
+
+
+def draw_sequence(model: Classifier | Tagger | LanguageModel, states: States, operators: bool) -> Drawn:
     """The graph of whole sequences."""
-    drawn = Drawn()
+    drawn = Drawn(states)
     graph = drawn.graph
     x_TBD = read_input(graph, model, ["time", "batch"])
     lengths = graph.input("lengths", "int64", ["batch"])
-    old = old_states(drawn, model.encoder) if isinstance(model, LanguageModel) else None
-    h_TBH, finals = run_layers(drawn, model.encoder, x_TBD, lengths, old, "encoder", operators)
+    h_TBH, new = run_layers(drawn, model.encoder, x_TBD, lengths, drawn.old(), "encoder", operators)
     if isinstance(model, Classifier):
         scores = head(graph, model, pool(graph, model, h_TBH, lengths))
-        graph.output("scores", scores, "float", ["batch", model.output.out_features])
+        graph.output("scores", scores, "float", ["batch", num_scores(model)])
     else:
-        scores = head(graph, model, h_TBH)
-        size = (model.head if isinstance(model, Tagger) else model.output).out_features
-        graph.output("scores", scores, "float", ["time", "batch", size])
+        graph.output("scores", head(graph, model, h_TBH), "float", ["time", "batch", num_scores(model)])
     if not model.encoder.bidirectional:
-        cells = cells_of(model.encoder)
-        for name, final in zip(cells[0].states, finals, strict=True):
-            graph.output(f"new_{name}", final, "float", [len(cells), "batch", model.encoder.hidden_size])
+        Drawn(layer_states(model.encoder), graph).new(new)
     return drawn
 
 
-def draw_stream(model: Classifier | Tagger | LanguageModel, operators: bool) -> Drawn:
+def draw_stream(model: Classifier | Tagger | LanguageModel, states: States, operators: bool) -> Drawn:
     """The graph of one step."""
-    drawn = Drawn()
+    drawn = Drawn(states)
     graph = drawn.graph
     x_BD = read_input(graph, model, ["batch"])
-    old = old_states(drawn, model.encoder)
+    old = drawn.old()
     h_BH, new = step_layers(drawn, model.encoder, x_BD, old, "encoder", operators)
     if isinstance(model, Classifier):
-        h_BH, more = pool_step(drawn, model, h_BH)
+        h_BH, more = pool_step(graph, model, h_BH, old)
         new |= more
-        size = model.output.out_features
-    else:
-        size = (model.head if isinstance(model, Tagger) else model.output).out_features
-    graph.output("scores", head(graph, model, h_BH), "float", ["batch", size])
-    for name, value in new.items():
-        drawn.new(name, value)
+    graph.output("scores", head(graph, model, h_BH), "float", ["batch", num_scores(model)])
+    drawn.new(new)
     return drawn
 
 
 # sequence to sequence
 
 
-def draw_encoder(model: Seq2Seq, operators: bool) -> Drawn:
+def draw_encoder(model: Seq2Seq, states: States, operators: bool) -> Drawn:
     """The graph that reads a source."""
-    drawn = Drawn()
+    drawn = Drawn(states)
     graph, layers = drawn.graph, model.decoder.num_layers
     source = graph.input("source", "int64", ["time", "batch"])
     lengths = graph.input("lengths", "int64", ["batch"])
     x_TBD = embedded(graph, source, model.source_embedding, 0, "source_embedding")
-    memory_TBM, states = run_layers(drawn, model.encoder, x_TBD, lengths, None, "encoder", operators)
+    memory_TBM, found = run_layers(drawn, model.encoder, x_TBD, lengths, {}, "encoder", operators)
     if len(model.bridges) > 0:
-        states = [bridged(graph, cast(nn.Linear, bridge), state, layers, number)
-                  for number, (bridge, state) in enumerate(zip(model.bridges, states, strict=True))]  # fmt: skip
+        found = {
+            name: bridged(graph, cast(nn.Linear, bridge), found[name], layers, number)
+            for number, (bridge, name) in enumerate(zip(model.bridges, found, strict=True))
+        }
     graph.output("memory", memory_TBM, "float", ["time", "batch", model.encoder.output_size])
-    for name, state in zip(cells_of(model.decoder)[0].states, states, strict=True):
+    for name, state in found.items():
         graph.output(name, state, "float", [layers, "batch", model.decoder.hidden_size])
     if isinstance(model.attention, BahdanauAttention):
         key = model.attention.key
@@ -153,13 +145,13 @@ def bridged(graph: Graph, bridge: nn.Linear, state_LBH: str, layers: int, number
     return graph.linear(both, bridge.weight, bridge.bias, f"bridge{number}")
 
 
-def draw_decoder(model: Seq2Seq, operators: bool) -> Drawn:
+def draw_decoder(model: Seq2Seq, states: States, operators: bool) -> Drawn:
     """The graph of one step of the decoder."""
-    drawn = Drawn()
+    drawn = Drawn(states)
     graph, attention, H = drawn.graph, model.attention, model.decoder.hidden_size
     word = graph.input("word", "int64", ["batch"])
     word_BD = embedded(graph, word, model.target_embedding, 0, "target_embedding")
-    old = old_states(drawn, model.decoder)
+    old = drawn.old()
     x_BD, context_BM = word_BD, ""
     memory_TBM = alive_TB = ""
     if attention is not None:
@@ -167,7 +159,7 @@ def draw_decoder(model: Seq2Seq, operators: bool) -> Drawn:
         alive_TB = graph.squeeze(graph.alive(memory_TBM, graph.input("lengths", "int64", ["batch"])), 2)
     if isinstance(attention, BahdanauAttention):
         keys_TBH = graph.input("keys", "float", ["time", "batch", H])
-        last_BH = graph.add("Gather", old[0], graph.constant(model.decoder.num_layers - 1))
+        last_BH = graph.add("Gather", next(iter(old.values())), graph.constant(model.decoder.num_layers - 1))
         query_BH = graph.linear(last_BH, attention.W_a.T, None, "attention_W")
         u_TBH = graph.add("Tanh", graph.add("Add", keys_TBH, query_BH))
         scores_TB = graph.squeeze(graph.linear(u_TBH, attention.v_a[None], None, "attention_v"), 2)
@@ -185,8 +177,7 @@ def draw_decoder(model: Seq2Seq, operators: bool) -> Drawn:
         h_BH = graph.add("Tanh", both)
     scores = graph.linear(h_BH, model.output.weight, model.output.bias, "output")
     graph.output("scores", scores, "float", ["batch", model.output.out_features])
-    for name, value in new.items():
-        drawn.new(name, value)
+    drawn.new(new)
     return drawn
 
 

@@ -3,7 +3,6 @@
 import math
 
 from gru_bench.export.graph import Graph
-from gru_bench.export.parts import Drawn
 from gru_bench.models.classifier import Classifier
 
 
@@ -46,30 +45,29 @@ def attention_score(graph: Graph, model: Classifier, h: str) -> str:
     return graph.linear(u, model.attention.v_1H, None, "attention_v")
 
 
-def pool_step(drawn: Drawn, model: Classifier, h_BH: str) -> tuple[str, dict[str, str]]:
+def pool_step(graph: Graph, model: Classifier, h_BH: str, old: dict[str, str]) -> tuple[str, dict[str, str]]:
     """What stands for the sequence so far, and the states that this takes, by name.
 
     Learned means keep the largest score so far, so that no exponential overflows: all that was summed is scaled again
     where a larger one comes (Milakov and Gimelshein 2018, arXiv:1805.02867).
     """
-    graph, size = drawn.graph, model.encoder.output_size
     if model.pooling == "last":
         return h_BH, {}
     if model.pooling == "max":
-        most_BH = graph.add("Max", drawn.old("pool_max", (None, size), -math.inf), h_BH)
+        most_BH = graph.add("Max", old["pool_max"], h_BH)
         return most_BH, {"pool_max": most_BH}
-    sum_BH = drawn.old("pool_sum", (None, size))
-    total_B1 = drawn.old("pool_total", (None, 1))
-    if model.attention is None:
-        sum_BH = graph.add("Add", sum_BH, h_BH)
-        total_B1 = graph.add("Add", total_B1, graph.constant(1.0))
-        return graph.add("Div", sum_BH, total_B1), {"pool_sum": sum_BH, "pool_total": total_B1}
-    before_B1 = drawn.old("pool_score", (None, 1), -math.inf)
-    score_B1 = attention_score(graph, model, h_BH)
-    most_B1 = graph.add("Max", before_B1, score_B1)
-    shrink_B1 = graph.add("Exp", graph.add("Sub", before_B1, most_B1))
-    weight_B1 = graph.add("Exp", graph.add("Sub", score_B1, most_B1))
-    sum_BH = graph.add("Add", graph.add("Mul", sum_BH, shrink_B1), graph.add("Mul", h_BH, weight_B1))
-    total_B1 = graph.add("Add", graph.add("Mul", total_B1, shrink_B1), weight_B1)
-    pooled_BH = graph.add("Div", sum_BH, total_B1)
-    return pooled_BH, {"pool_sum": sum_BH, "pool_total": total_B1, "pool_score": most_B1}
+    new = {}
+    weight = graph.constant(1.0)
+    sum_BH, total_B1 = old["pool_sum"], old["pool_total"]
+    if model.attention is not None:
+        score_B1 = attention_score(graph, model, h_BH)
+        new["pool_score"] = graph.add("Max", old["pool_score"], score_B1)
+        shrink_B1 = graph.add("Exp", graph.add("Sub", old["pool_score"], new["pool_score"]))
+        weight = graph.add("Exp", graph.add("Sub", score_B1, new["pool_score"]))
+        sum_BH, total_B1, h_BH = (
+            graph.add("Mul", sum_BH, shrink_B1),
+            graph.add("Mul", total_B1, shrink_B1),
+            graph.add("Mul", h_BH, weight),
+        )
+    new |= {"pool_sum": graph.add("Add", sum_BH, h_BH), "pool_total": graph.add("Add", total_B1, weight)}
+    return graph.add("Div", new["pool_sum"], new["pool_total"]), new

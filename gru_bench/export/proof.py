@@ -14,10 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from gru_bench.export.errors import OWN_ROUNDINGS, TOLERANCE, Errors
-from gru_bench.export.models import DECODER, ENCODER, SEQUENCE, STREAM
-from gru_bench.export.parts import StateInput
-from gru_bench.export.runtime import Program
 from gru_bench.export.source import Source, Stream
+from gru_bench.export.states import DECODER, ENCODER, SEQUENCE, STREAM, Program, States
 from gru_bench.models.classifier import Classifier
 from gru_bench.models.encoder import Encoder
 from gru_bench.models.seq2seq import Seq2Seq
@@ -28,8 +26,6 @@ RAGGED = ((1,), (3, 1, 2), (2, 2), (17, 5, 1, 9, 17, 16, 2), (1000, 371, 1))
 STREAM_BATCH = 2
 SOURCES = (7, 1, 12)
 """Lengths of the sources of the decoder's stream."""
-
-States = Mapping[str, StateInput]
 
 
 @dataclass
@@ -65,8 +61,8 @@ class Proof:
         """What ``export.json`` keeps."""
         return {
             "holds": self.holds,
-            "tolerance": f"{TOLERANCE:g} of the largest value of an output, at least of 1; or {OWN_ROUNDINGS} times the "
-            "difference between the source in float32 and in float64",
+            "tolerance": f"{TOLERANCE:g} of the largest value of an output, at least of 1; or {OWN_ROUNDINGS} times "
+            "the difference between the source in float32 and in float64",
             "steps": STEPS,
             "lengths": [list(lengths) for lengths in RAGGED],
             **{name: one.as_json() for name, one in self.errors.items()},

@@ -1,6 +1,5 @@
-"""A graph that runs: torch tensors in and out by name, whatever runtime is behind it."""
+"""An ONNX graph that runs, in ONNX Runtime on the CPU."""
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import onnx
@@ -8,9 +7,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-Named = Mapping[str, Tensor]
-Program = Callable[[Named], dict[str, Tensor]]
-"""Inputs by name to outputs by name."""
+from gru_bench.export.states import Named, Program
 
 
 def onnx_session(model: onnx.ModelProto | Path, threads: int) -> onnxruntime.InferenceSession:

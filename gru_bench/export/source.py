@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gru_bench.backends.base import State
-from gru_bench.export.parts import cells_of
+from gru_bench.export.states import cells_of
 from gru_bench.models.classifier import Classifier
 from gru_bench.models.encoder import Encoder
 from gru_bench.models.language_model import LanguageModel
