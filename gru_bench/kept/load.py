@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import nn
 
 from gru_bench.config.check import Node, check_node, construct
 from gru_bench.errors import UserError
 from gru_bench.kept.folder import CONFIG_FILE, FACTS_FILE, READER_FILE, WEIGHTS_FILE
+from gru_bench.kept.weights import fill
 from gru_bench.run import build
 from gru_bench.run.rebuild import refuse_foreign
 from gru_bench.tasks.reader import Reader
@@ -86,6 +86,9 @@ def load(source: str | Path, /, *, device: str = "cpu", tracking_uri: str | None
 
             store = open_source(absolute_uri(tracking_uri))
             folder = open_.enter_context(kept_folder(store, finished_run(store, str(source))))
+            kept = load_folder(folder, device=device)
+            kept.facts["run_id"] = str(source)  # where the store was away at the end, it was not yet known
+            return kept
         return load_folder(folder, device=device)
 
 
@@ -136,35 +139,6 @@ def built(node: Node, sizes: dict[str, int], hidden_size: int, place: build.Plac
             return build.ModelBuilder(node, sizes, place).build(cell, backend, hidden_size, seed=0)
         except KeyError as error:
             raise UserError(f"{FACTS_FILE}: its sizes lack {error}; or they are another model's") from error
-
-
-def fill(model: nn.Module, weights: Path) -> None:
-    """Give a model the weights of a file.
-
-    Raises:
-        UserError: The file is empty, cut or something else, or its weights are another model's.
-    """
-    try:
-        model.load_state_dict(read_weights(weights))
-    except RuntimeError as error:
-        raise UserError(
-            f"{weights.name}: does not fit the model of {CONFIG_FILE} in this version of gru_bench"
-        ) from error
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """What :func:`gru_bench.kept.write.save_weights` wrote, a tensor of two names under both.
-
-    Raises:
-        UserError: The file is empty, cut or something else.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-            also = {name: first for name, first in (file.metadata() or {}).items() if name != "format"}
-        return state | {name: state[first] for name, first in also.items()}
-    except (SafetensorError, OSError, KeyError) as error:
-        raise UserError(f"{path.name}: cannot be read as weights; valid: the whole file as its run kept it") from error
 
 
 def read_config(path: Path) -> Node:

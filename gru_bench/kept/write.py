@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from gru_bench.config.check import Node
 from gru_bench.kept.folder import CONFIG_FILE, FACTS_FILE, READER_FILE, WEIGHTS_FILE
+from gru_bench.kept.weights import State, save_weights
 from gru_bench.store.private import clean
 from gru_bench.tasks.reader import Reader
 
-State = dict[str, Tensor]
 ELSEWHERE = ("hydra", "tracking")
 """Parts of a config that say nothing about the model."""
 
@@ -59,21 +58,3 @@ def write_files(
     if reader is not None:
         known = {"kind": reader.kind, **reader.as_json()}
         (folder / READER_FILE).write_text(json.dumps(known, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write tensors as safetensors, a tensor that has two names once: the file's metadata has the second one.
-
-    So a tied embedding costs its size once. Names and metadata are as ``safetensors.torch.save_model`` has them.
-    """
-    names: dict[tuple[object, ...], str] = {}
-    kept: State = {}
-    also = {"format": "pt"}
-    for name, tensor in state.items():
-        place = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
-        first = names.setdefault(place, name) if tensor.numel() else name
-        if first == name:
-            kept[name] = tensor.detach().cpu().contiguous().clone()  # of its own: a view would bring all it views
-        else:
-            also[name] = first
-    save_file(kept, path, also)
