@@ -36,6 +36,7 @@ VERBS = {
     "report": "turn an experiment's runs into a report: pages, figures, tables and results.csv",
     "time": "time cells and backends against each other: ratios with interval, noise floor and kernel",
     "probe": "measure how far back a kept model can see, and add that to its run",
+    "export": "write a kept model for ONNX Runtime or torch, with the proof that it is the same",
     "ui": "open the MLflow UI on the runs",
     "doctor": "check versions, devices, threads, kernels and the store before anything runs",
 }

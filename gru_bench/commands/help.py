@@ -23,6 +23,7 @@ USAGE = {
         "       gru-bench time experiment=quick             the models of the tasks of an experiment in the store"
     ),
     "probe": "gru-bench probe run=ID probe=[NAME,...] [key=value ...]   a run that has kept its model",
+    "export": "gru-bench export run=ID|FOLDER [format=onnx|torch] [int8=true] [output=FOLDER]   a kept model",
     "doctor": "gru-bench doctor [cells=all] [backends=all] [device=cuda] [tracking.uri=...]",
 }
 HEADINGS = {"section": "sections (all of them are written):", "check": "rules (--check):"}
@@ -63,6 +64,7 @@ GROUPS = {
     "report": ("section", "check", "tracking"),
     "time": ("situation", "grid", "budget", "tracking"),
     "probe": ("probe", "tracking"),
+    "export": ("tracking",),
     "doctor": ("tracking",),
 }
 

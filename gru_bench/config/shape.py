@@ -17,6 +17,7 @@ NODES = {
     "report": ("select", "sections", "tracking"),
     "time": ("select", "tracking"),
     "probe": ("tracking",),
+    "export": ("tracking",),
     "doctor": ("tracking",),
 }
 """Nodes that a command reads, by its name."""

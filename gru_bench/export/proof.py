@@ -61,6 +61,8 @@ class Proof:
         """What ``export.json`` keeps."""
         return {
             "holds": self.holds,
+            "worst_absolute_error": self.absolute,
+            "worst_relative_error": self.relative,
             "tolerance": f"{TOLERANCE:g} of the largest value of an output, at least of 1; or {OWN_ROUNDINGS} times "
             "the difference between the source in float32 and in float64",
             "steps": STEPS,
