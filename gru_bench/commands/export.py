@@ -143,7 +143,7 @@ def deployment_values(known: dict[str, Any]) -> list[Value]:
     for name in ("exported", "int8"):
         if name in known.get("score", {}):
             dtype = "float32" if name == "exported" else "int8"
-            found.append((f"{dtype}_score", known["score"][name], "as the task's score"))
+            found.append((f"{dtype}_score", known["score"][name], "score"))
     for dtype, key in (("float32", "latency"), ("int8", "int8_latency")):
         for graph, one in known.get(key, {}).items():
             found += [(f"{dtype}_{graph}_{name}", one[f"{name}_us"], "microseconds") for name in ("p50", "p99")]

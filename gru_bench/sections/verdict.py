@@ -17,6 +17,7 @@ from gru_bench.report.figures import HUES, OTHER_HUE, WIDTH, legend_below, style
 from gru_bench.report.markdown import Section, paragraphs, table
 from gru_bench.report.timings import RANGES, card, situation_text
 from gru_bench.report.view import View
+from gru_bench.sections.deployment import verdict_card
 
 GREY, BAND = "0.35", "0.9"
 SHADES = {"equivalent": "0.15", "undecided": "0.6"}
@@ -42,6 +43,7 @@ def render(view: View, /, *, most_margins: int) -> Section:
             parts.append(f"![Difference between {first} and {second} on each task](figures/verdict.png)")
         parts += [flips(found), verdict_table(found), footnote(found)]
     parts.append(speed(view))
+    parts.append(verdict_card(view))
     if primary(view):
         parts.append(others(secondary(view)))
     return Section("Verdict", paragraphs(*parts), figures)
