@@ -59,8 +59,8 @@ def export(config: DictConfig) -> int:
             kept = load(str(keys.run), tracking_uri=uri)
             exported = made(kept, keys)
             show(exported, kept)
-            if RUN_ID.fullmatch(str(keys.run)):
-                remember(str(keys.run), uri, exported)
+            if RUN_ID.fullmatch(str(keys.run)) and keys.format == "onnx" and keys.operators:
+                remember(str(keys.run), uri, exported)  # exports of one kind, so that a report may compare them
     except NotTheSame as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
@@ -122,11 +122,8 @@ def show(exported: Exported, kept: Kept) -> None:
 
 
 def remember(run_id: str, uri: str | None, exported: Exported) -> None:
-    """Add size, errors and times of an ONNX export to its run, where the report finds them."""
-    known = exported.known
-    if known["format"] != "onnx":
-        return
-    values = deployment_values(known)
+    """Add size, errors and times of an export to its run, where the report finds them."""
+    values = deployment_values(exported.known)
     source = open_source(absolute_uri(uri))
     add(source, finished_run(source, run_id), values, {})
 

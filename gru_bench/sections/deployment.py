@@ -56,7 +56,7 @@ def lines(one: Deployed) -> list[list[str]]:
 
 
 def verdict_card(view: View) -> str:
-    """The table of the verdict: which family is smaller and which is faster when it is deployed; empty without exports."""
+    """The table of the verdict: which family is smaller and which is faster when deployed; empty without exports."""
     rows = card(view)
     if not rows:
         return ""
