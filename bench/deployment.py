@@ -6,8 +6,9 @@ Each cell is trained at each hidden size on an embedded task, in a store of its 
 as ``gru-bench export`` does it, with the proof: by ONNX's operators and by its equations (``operators=false``), each in
 float32 and int8. Score loss is on the task's test split. Then all arms of one hidden size take turns, in blocks of
 calls, batch 1, one thread: a streamed step, and a sequence of 100 steps; beside them our native code streams the same
-model: ``native``, with embedding and head in torch, and ``layers``, its recurrent layers alone. Each call is timed by itself: median and 99th percentile; a ratio says
-how many times as fast an arm is as the LSTM in float32 by its operator, with its interval at 95 % (``gru_bench.statistics.ratios``).
+model: ``native``, with embedding and head in torch, and ``layers``, its recurrent layers alone. Each call is timed by
+itself: median and 99th percentile. A ratio says how many times as fast an arm is as the LSTM in float32 by its
+operator, with its interval at 95 % (``gru_bench.statistics.ratios``).
 
 Prints a table and then one line of JSON. Exit 1 where an export was not proved.
 """
@@ -77,19 +78,20 @@ def train(cell: str, hidden_size: int, task: str, steps: int) -> str:
 
 
 def native_calls(model: Classifier) -> dict[str, Call]:
-    """A streamed step on the model's own backend, the state carried on: of the whole model, embedding and head in
-    torch; and of its recurrent layers alone, from a vector that is there."""
+    """A streamed step on the model's own backend, the state carried on.
+
+    ``native``: of the whole model, embedding and head in torch; ``layers``: of its recurrent layers alone, from a
+    vector that is there.
+    """
     step = model.encoder.stepper(1)
     token_11 = torch.zeros(1, 1, dtype=torch.int64)
     x_BD = model.embed(token_11)[0].detach()
     states: dict[str, Any] = {}
 
-    @torch.inference_mode()
     def whole() -> None:
         h_BH, states["whole"] = step(model.embed(token_11)[0], states.get("whole"))
         model.answer(h_BH[None], None)
 
-    @torch.inference_mode()
     def layers() -> None:
         _, states["layers"] = step(x_BD, states.get("layers"))
 
@@ -163,7 +165,8 @@ def measure(calls: dict[Any, Call], number: int, rounds: int) -> dict[Any, Row]:
         return statistics.median(some)
 
     names = {str(name): name for name in calls}
-    rounds_s = turns({text: partial(median_s, name) for text, name in names.items()}, rounds)
+    with torch.inference_mode():
+        rounds_s = turns({text: partial(median_s, name) for text, name in names.items()}, rounds)
     found: dict[Any, Row] = {}
     for text, name in names.items():
         p50, p99 = (float(value) * 1e6 for value in np.quantile(all_s[name], (0.5, 0.99)))
