@@ -69,6 +69,7 @@ def train(cell: str, hidden_size: int, task: str, steps: int) -> str:
         f"hidden_size={hidden_size}",
         f"trainer.max_steps={steps}",
         "threads=1",
+        "backend=bptt",
     ]
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         code = cli.run(["train", *arguments, "save=best"])

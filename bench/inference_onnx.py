@@ -38,7 +38,7 @@ def graph(cell: str, arrays: Mapping[str, np.ndarray]) -> bytes:
         "B": np.concatenate([ordered(arrays["b"]), ordered(recurrent_bias)])[None],
     }
     states = ["h", "c"] if cell == "lstm" else ["h"]
-    more = {"linear_before_reset": 1} if cell == "gru" else {}
+    more: dict[str, Any] = {"linear_before_reset": 1} if cell == "gru" else {}
     node = helper.make_node(
         OPERATORS[cell],
         ["X", "W", "R", "B", "", *(f"{state}0" for state in states)],
