@@ -153,6 +153,14 @@ ALLOWED: dict[str, set[str]] = {
         "gru_bench.tasks.reading",
         "gru_bench.training",
     },
+    "export": {
+        "torch",
+        "gru_bench.export",
+        "gru_bench.cells",
+        "gru_bench.backends.base",
+        "gru_bench.backends.loop",
+        "gru_bench.models",
+    },
     "commands": {"torch", "hydra", "omegaconf", "gru_bench"},
     "__main__.py": {"gru_bench.commands"},
 }

@@ -40,6 +40,7 @@ VERBS = {
     "probe": "measure how far back a kept model can see, and add that to its run",
     "predict": "let a kept model answer new data: labels, tags, translations, perplexity",
     "sample": "let a kept language model write text",
+    "export": "write a kept model for ONNX Runtime or torch, with the proof that it is the same",
     "ui": "open the MLflow UI on the runs",
     "doctor": "check versions, devices, threads, kernels and the store before anything runs",
 }

@@ -32,6 +32,7 @@ USAGE = {
         "       ... | gru-bench predict run=ID data.path=-      lines of text from standard input"
     ),
     "sample": "gru-bench sample run=ID [prompt='...'] [steps=200] [key=value ...]   a language model",
+    "export": "gru-bench export run=ID|FOLDER [format=onnx|torch] [int8=true] [output=FOLDER]   a kept model",
     "doctor": "gru-bench doctor [cells=all] [backends=all] [device=cuda] [tracking.uri=...]",
 }
 HEADINGS = {"section": "sections (all of them are written):", "check": "rules (--check):"}
@@ -82,6 +83,7 @@ GROUPS = {
     "probe": ("probe", "tracking"),
     "predict": ("tracking",),
     "sample": ("tracking",),
+    "export": ("tracking",),
     "doctor": ("tracking",),
 }
 

@@ -49,9 +49,17 @@ class Tagger(nn.Module):
 
     def forward(self, tokens_TB: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Scores of all classes at all steps."""
+        h_TBH, _ = self.encoder(self.embed(tokens_TB), None, lengths)
+        return self.answer(h_TBH)
+
+    def embed(self, tokens_TB: Tensor) -> Tensor:
+        """What the recurrent layers are fed: (T, B, D)."""
         if self.embedding is None:
-            x_TBD = F.one_hot(tokens_TB, self.vocab_size).to(self.head.weight.dtype)
-        else:
-            x_TBD = self.embedding(tokens_TB)
-        h_TBH, _ = self.encoder(x_TBD, None, lengths)
-        return self.head(self.dropout(h_TBH))
+            return F.one_hot(tokens_TB, self.vocab_size).to(self.head.weight.dtype)
+        embedded_TBD: Tensor = self.embedding(tokens_TB)
+        return embedded_TBD
+
+    def answer(self, h_TBH: Tensor) -> Tensor:
+        """Scores (T, B, C) from the outputs of the recurrent layers."""
+        scores_TBC: Tensor = self.head(self.dropout(h_TBH))
+        return scores_TBC
