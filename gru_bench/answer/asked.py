@@ -112,6 +112,8 @@ def ask(flags: Sequence[str], arguments: Sequence[str]) -> Asked:
         key = key_of(text).partition(".")[0].partition("/")[0]
         if key in SETS_ITSELF:
             raise UserError(f"{text}: gru-bench answer sets it itself; valid: {SETS_ITSELF[key]}")
+    if bad := [text for text in rest if text.startswith("~")]:
+        raise UserError(f"{bad[0]}: deletes a key, which no experiment's yaml can; valid: set it instead")
     carried = [text for text in rest if is_tracking(text) or key_of(text) in RUNNING_KEYS]
     return Asked(keys, list(flags), [text for text in rest if text not in carried], carried)
 
@@ -186,10 +188,8 @@ def plain(override: Override) -> Any:
     """The value of one override, as yaml has it.
 
     Raises:
-        UserError: It deletes, or lists several values.
+        UserError: It lists several values.
     """
-    if override.is_delete():
-        raise UserError(f"{override.input_line}: deletes a key, which no experiment's yaml can; valid: set it instead")
     if override.is_sweep_override():
         raise UserError(f"{override.input_line}: several values are several questions; valid: one")
     return override.value()

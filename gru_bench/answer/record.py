@@ -1,4 +1,4 @@
-"""What a call of ``gru-bench answer`` leaves for the next one: its pilot, its plan, and the rates that its trials chose.
+"""What a call of ``gru-bench answer`` leaves for the next one: its pilot, its plan, and the rates that trials chose.
 
 Two files in a folder of the question's own: ``record.json``, and ``experiment/NAME.yaml``, which every command takes
 with ``--config-dir``. Which runs are done stands in the store alone. Without the files the next call plans anew.
@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from gru_bench.answer.sizing import Size
 from gru_bench.cache_dir import cache_dir, replace_text
 from gru_bench.config.canonical import digest
-from gru_bench.answer.sizing import Size
 
 VERSION = 1
 

@@ -21,6 +21,7 @@ CONTENTION = 1.25
 SITUATIONS = 3
 """That are timed: training, whole batches, single steps."""
 
+
 @dataclass(frozen=True)
 class Size:
     """How much each cell gets; every cell the same.
