@@ -26,7 +26,7 @@ USAGE = {
         "       gru-bench time experiment=regimes_quick     a grid of sizes\n"
         "       gru-bench time experiment=quick             the models of the tasks of an experiment in the store"
     ),
-    "probe": "gru-bench probe run=ID probe=[NAME,...] [key=value ...]   a run that was trained with keep_model=true",
+    "probe": "gru-bench probe run=ID probe=[NAME,...] [key=value ...]   a run that has kept its model",
     "doctor": "gru-bench doctor [cells=all] [backends=all] [device=cuda] [tracking.uri=...]",
 }
 HEADINGS = {"section": "sections (all of them are written):", "check": "rules (--check):"}

@@ -30,6 +30,8 @@ from gru_bench.config.running import RUNNING_KEYS, SWEEP_KEYS, UNTIL_KEYS, Runni
 from gru_bench.errors import UserError
 
 Node = dict[str, Any]
+Save = Literal["best", "none", "last"]
+"""Which weights of a run are kept."""
 
 
 def conf_dir() -> Path:
@@ -51,7 +53,7 @@ class Settings:
     device: str
     dtype: Literal["float32", "float64", "bfloat16"]
     threads: Literal["auto"] | Annotated[int, Gt(0)]
-    keep_model: bool = False
+    save: Save = "best"
 
 
 GROUPS = ("cell", "backend", "task", "budget", "tracking", "data", "model", "trainer")
@@ -67,6 +69,7 @@ CHOSEN_AS_GROUPS = ("trainer.optimizer", "trainer.schedule", "trainer.stopping")
 """Nodes inside another one that are chosen by a config group of their last name."""
 
 MOVED = {
+    "keep_model": "set save: best (of the best validation step), last (of the last step) or none",
     "trainer.betas": "set trainer.optimizer.betas",
     "trainer.epsilon": "set trainer.optimizer.eps",
     "trainer.momentum": "set trainer.optimizer.momentum, with optimizer=sgd or rmsprop",

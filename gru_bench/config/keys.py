@@ -19,9 +19,9 @@ KEY_VERSION = 2
 SEED = "<the seed>"
 """Stands for the seed in text that is hashed for many of them."""
 
-NO_INFLUENCE = ("hydra", "tracking", "tuning", "probes", "keep_model")
-"""Parts of a config that do not affect the result."""
-THE_MODEL = "keep_model"
+NO_INFLUENCE = ("hydra", "tracking", "tuning", "probes", "save", "keep_model")
+"""Parts of a config that do not affect the result; ``keep_model`` is an older version's."""
+WEIGHTS = ("save=best", "save=last")
 """Among the extras of a run: its weights."""
 CHOICES = ("cell", "backend", "task", "budget")
 """Groups whose chosen name is a part of the key."""
@@ -52,12 +52,13 @@ def decisive(node: Node, choices: dict[str, str], source_id: str) -> dict[str, A
 
 
 def extras(node: Node) -> list[str]:
-    """What a run is to keep that no score depends on and no key knows: the model, and what each probe finds.
+    """What a run is to keep that no score depends on and no key knows: its weights, and what each probe finds.
 
     A probe goes by its name and a digest of its settings, so that one with other settings is another one.
     """
     probes = [f"{name}:{digest(canonical(part))[:8]}" for name, part in sorted((node.get(PROBES) or {}).items())]
-    return [THE_MODEL, *probes] if node.get("keep_model") else probes
+    weights = [one for one in WEIGHTS if one == f"save={node.get('save')}"]
+    return weights + probes
 
 
 def keys_by_seed(kept: dict[str, Any]) -> Callable[[int], str]:

@@ -43,13 +43,32 @@ class Codec:
     """
 
     def __init__(self, learned: dict[str, Any]) -> None:
-        self._pieces = Pieces(learned["pieces"]) if "pieces" in learned else None
-        self.vocabulary = Vocabulary(learned["tokens"] if self._pieces is None else self._pieces.tokens)
+        self.pieces = Pieces(learned["pieces"]) if "pieces" in learned else None
+        self.vocabulary = Vocabulary(learned["tokens"] if self.pieces is None else self.pieces.tokens)
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of ids: words joined by spaces, or the text that pieces spell."""
         tokens = self.vocabulary.decode(ids)
-        return " ".join(tokens) if self._pieces is None else self._pieces.text(tokens)
+        return " ".join(tokens) if self.pieces is None else self.pieces.text(tokens)
+
+
+def make_spell(codec: Codec | None, kind: Kind, /, *, lowercase: bool, end: Sequence[str] = ()) -> Tokenize:
+    """How a text of one side becomes tokens.
+
+    Args:
+        codec: With the pieces of a kind that has them; None where none are needed.
+        kind: What a text is taken apart into.
+        lowercase: Whether case is given up first.
+        end: What every sequence ends in.
+    """
+    if kind == "bpe":
+        assert codec is not None
+        assert codec.pieces is not None
+        pieces, case = codec.pieces, str.lower if lowercase else str
+        return lambda text: [*pieces.tokenize(case(text)), *end]
+    take_apart = make_tokenize(kind, lowercase=lowercase)
+    # a text that spells <eos> does not end there: such a word is unknown
+    return lambda text: [*(UNK if token in SPECIALS else token for token in take_apart(text)), *end]
 
 
 def prepare(loaded: Loaded, limits: Limits) -> tuple[Prepared, Texts]:
@@ -128,17 +147,14 @@ def learn_side(
             min_count=limits.min_count,
             specials=SPECIALS,
         )
-        pieces = Pieces(learned)
-        spell: Tokenize = lambda text: [*pieces.tokenize(case(text)), *end]  # noqa: E731
-        vocabulary = Vocabulary(pieces.tokens)
+        codec = Codec({"pieces": learned})
+        spell = make_spell(codec, limits.kind, lowercase=limits.lowercase, end=end)
         return (
             {"pieces": learned},
-            {split: encode(texts[split], spell, vocabulary, max_length=None) for split in SPLITS},
+            {split: encode(texts[split], spell, codec.vocabulary, max_length=None) for split in SPLITS},
             [],
         )
-    take_apart = make_tokenize(limits.kind, lowercase=limits.lowercase)
-    # a text that spells <eos> does not end there: such a word is unknown
-    tokenize: Tokenize = lambda text: [*(UNK if t in SPECIALS else t for t in take_apart(text)), *end]  # noqa: E731
+    tokenize = make_spell(None, limits.kind, lowercase=limits.lowercase, end=end)
     vocabulary, fitted, notes = learn_and_encode(
         {split: texts[split] for split in SPLITS},
         texts.get("whole"),

@@ -35,15 +35,23 @@ class Stream:
     cut: bool
 
 
-def make_take_apart(level: Level, tokenizer: Tokenizer, training_text: str) -> TakeApart:
-    """How a line is taken apart; ``auto`` takes ``whitespace`` where the training text holds ``<unk>``."""
+def decided(tokenizer: Tokenizer, training_text: str) -> Tokenizer:
+    """The tokenizer that is meant: ``auto`` takes ``whitespace`` where the training text holds ``<unk>``."""
+    return tokenizer if tokenizer != "auto" else "whitespace" if UNK in training_text else "words"
+
+
+def make_take_apart(level: Level, tokenizer: Tokenizer, training_text: str = "") -> TakeApart:
+    """How a line is taken apart; the training text decides where the tokenizer is ``auto``."""
     if level == "char":
         return list
-    if tokenizer == "auto":
-        tokenizer = "whitespace" if UNK in training_text else "words"
-    if tokenizer == "whitespace":
+    if decided(tokenizer, training_text) == "whitespace":
         return lambda line: (*line.split(), EOS)
     return lambda line: (*(match.group() for match in WORD.finditer(line)), EOS)
+
+
+def start_id(level: Level, vocabulary: Vocabulary) -> int:
+    """Id of what stands before a stream: the end of a line."""
+    return vocabulary.index.get("\n" if level == "char" else EOS, vocabulary.unk)
 
 
 def learn(

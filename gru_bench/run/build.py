@@ -41,22 +41,29 @@ class Place:
 
 
 def make_place(settings: Settings) -> Place:
+    """As :func:`place_of`, of a run's settings."""
+    return place_of(settings.device, settings.dtype)
+
+
+def place_of(device: str, dtype: str) -> Place:
     """Turn the names of a device and a type into torch's.
 
     Raises:
-        UserError: The device does not exist here.
+        UserError: The device does not exist here, or there is no such type.
     """
     try:
-        device = torch.device(settings.device)
+        found = torch.device(device)
     except RuntimeError as error:
-        raise UserError(f"device={settings.device}: no such device; valid: cpu, cuda, cuda:N") from error
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(f"device={settings.device}: not supported; valid: cpu, cuda, cuda:N")
-    if device.type == "cuda":
+        raise UserError(f"device={device}: no such device; valid: cpu, cuda, cuda:N") from error
+    if found.type not in ("cpu", "cuda"):
+        raise UserError(f"device={device}: not supported; valid: cpu, cuda, cuda:N")
+    if found.type == "cuda":
         count = torch.cuda.device_count()
-        if (device.index or 0) >= count:
-            raise UserError(f"device={settings.device}: torch sees {count} CUDA devices here; valid: cpu")
-    return Place(device, DTYPES[settings.dtype])
+        if (found.index or 0) >= count:
+            raise UserError(f"device={device}: torch sees {count} CUDA devices here; valid: cpu")
+    if dtype not in DTYPES:
+        raise UserError(f"dtype={dtype}: no such type; valid: {', '.join(DTYPES)}")
+    return Place(found, DTYPES[dtype])
 
 
 def make_task(node: Node) -> Task:

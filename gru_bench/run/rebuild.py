@@ -11,6 +11,7 @@ from torch import nn
 
 from gru_bench.config.check import GROUPS, PROBES, Node, Settings, check_arguments, check_node, construct
 from gru_bench.errors import UserError
+from gru_bench.kept.weights import fill
 from gru_bench.measure.threads import resolve_threads, set_threads
 from gru_bench.probes.base import Subject
 from gru_bench.run import build, probing
@@ -26,7 +27,7 @@ def rebuild(
 
     Args:
         config: The run's ``config.yaml``.
-        weights: The run's ``model.pt``.
+        weights: The run's ``model.safetensors``, or the ``model.pt`` of an older version.
         hidden_size: That was trained.
         fingerprint: Of the data that it was trained on.
         device: Where the model will run; None for where it was trained.
@@ -82,6 +83,9 @@ def load_weights(model: nn.Module, weights: Path, device: torch.device) -> None:
     Raises:
         UserError: The file is empty, cut or something else, or its weights are another model's.
     """
+    if weights.suffix == ".safetensors":
+        fill(model, weights)
+        return
     try:
         state = torch.load(weights, map_location=device, weights_only=True)
     except (RuntimeError, OSError, EOFError, LookupError, pickle.UnpicklingError) as error:
@@ -102,7 +106,7 @@ def checked(node: Node, device: str | None) -> Settings:
     Raises:
         UserError: As in :func:`gru_bench.config.check.check`.
     """
-    plain = {key: value for key, value in node.items() if key not in (*GROUPS, PROBES, "tuning")}
+    plain = {key: value for key, value in node.items() if key not in (*GROUPS, PROBES, "tuning", "keep_model")}
     plain |= {"device": plain.get("device") if device is None else device}
     check_arguments(Settings, plain, "", "a training config")
     for name in ("cell", "backend", "task", "budget", "data", "model"):

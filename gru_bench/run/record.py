@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 import yaml
-from torch import nn
 
 from gru_bench.config.keys import NO_INFLUENCE, extras, flatten
 from gru_bench.measure.environment import CoreTime, core_time, had_company
@@ -26,7 +24,6 @@ from gru_bench.store.schema import (
     DATA_FILE,
     EXAMPLES_TABLE,
     KERNEL_FILE,
-    MODEL_FILE,
     PART_SIZE,
     PART_SIZE_UNIT,
     PROBE_TABLE,
@@ -176,11 +173,6 @@ class Recorder:
             )
         for name, columns in found.tables.items():
             self.run.table(f"{PROBE_TABLE}{probe}_{name}", columns)
-
-    def weights(self, model: nn.Module) -> None:
-        """Once the weights of the best validation step are back, where they are to be kept."""
-        state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-        self.run.file(MODEL_FILE, lambda path: torch.save(state, path))
 
     def test(self, scores: Scores) -> None:
         """After the only look at the test split."""

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from gru_bench.cache_dir import cache_dir
 from gru_bench.config.canonical import digest
-from gru_bench.config.keys import THE_MODEL, extras
+from gru_bench.config.keys import WEIGHTS, extras
 from gru_bench.config.running import Only
 from gru_bench.errors import UserError
 from gru_bench.process import is_alive
@@ -121,9 +121,9 @@ def lacking(asked: Collection[str], run: Outcome) -> str:
     missing = set(asked) - (run.kept or frozenset())
     if not missing or run.status == "unsupported":
         return ""
-    if missing == {THE_MODEL}:
-        return f"without what {THE_MODEL} asks for"
-    return f"without what {THE_MODEL} and probe ask for" if THE_MODEL in missing else "without what probe asks for"
+    if missing <= set(WEIGHTS):
+        return "without what save asks for"
+    return "without what save and probe ask for" if missing & set(WEIGHTS) else "without what probe asks for"
 
 
 def with_older_extras(ledger: Ledger, keys: Collection[str | None], text_of: Callable[[Outcome], str]) -> Ledger:

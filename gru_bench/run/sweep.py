@@ -14,6 +14,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from gru_bench.config.check import check_running, check_until, construct, to_node
+from gru_bench.config.keys import WEIGHTS
 from gru_bench.config.running import RUNNING_KEYS, Only, Until
 from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
@@ -252,10 +253,17 @@ def compared(
     known = Known(config.hydra.runtime.config_sources)
     if any(run.key for run in ledger.runs):
         keys = keys_of(config, jobs, lambda text: print(text, flush=True), known)
-    extras = [known.extras(key or "") for key in keys]
+    unasked = set() if is_given(config, "save") else set(WEIGHTS)  # a mere default makes no older run undone
+    extras = [known.extras(key or "") - unasked for key in keys]
     if any(extras):
         ledger = with_older_extras(ledger, set(keys), partial(config_text, open_source(uri)))
     return keys, extras, ledger
+
+
+def is_given(config: DictConfig, key: str) -> bool:
+    """Whether the command line, or the sweep of an experiment, says something about a key."""
+    given = [str(override).partition("=")[0].lstrip("+~") for override in config.hydra.overrides.task]
+    return key in (*given, *(config.hydra.sweeper.get("params") or {}))
 
 
 def is_told(parent: StoredRun | None, left: Left) -> bool:

@@ -14,6 +14,7 @@ from gru_bench.run import alive, build, preflight, probing
 from gru_bench.run.alive import beat
 from gru_bench.run.checkpoints import Checkpoints
 from gru_bench.run.job import Job, Request, prepare
+from gru_bench.run.keep import Weights
 from gru_bench.run.progress import show_progress
 from gru_bench.run.record import Recorder, write_facts
 from gru_bench.store.signals import raise_on_signals, time_limit
@@ -116,17 +117,16 @@ def fit_and_score(
     beat()
     record.run.flush()  # on record even if the process is killed in the hours that training may take
 
-    fit = Fit()
+    fit, weights = Fit(), Weights(settings.save)
     generator, clock = torch.Generator().manual_seed(build.data_seed(settings.seed)), StepClock(place.device)
     record.training()
     if checkpoints is not None:
         checkpoints.begin(record, audit.kernel)
     try:
         with show_progress(title, trainer, quiet=quiet) as progress:
-            hooks = (record.curves, probes.hook)
+            hooks = (record.curves, probes.hook, weights.hook)
             trainer.fit(model, task, generator, clock, hooks=hooks, progress=progress, result=fit, keeper=checkpoints)
-        if settings.keep_model:
-            record.weights(model)
+        weights.keep(job, record, model, fit, hidden_size)
         probes.at("end")
         record.test(trainer.evaluate(model, task, "test"))
     finally:

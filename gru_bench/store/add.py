@@ -13,10 +13,11 @@ import pyarrow
 import pyarrow.parquet
 
 from gru_bench.errors import UserError
+from gru_bench.kept.folder import WEIGHTS_FILE
 from gru_bench.store.connect import one_line, without_password
 from gru_bench.store.find import fetched, local_folder, run_status
 from gru_bench.store.outbox import Outbox, send_now
-from gru_bench.store.schema import CONFIG_FILE, KIND, MODEL_FILE, RUN_KIND, VALUES_FILE
+from gru_bench.store.schema import CONFIG_FILE, KIND, MODEL_FILE, MODEL_FOLDER, RUN_KIND, VALUES_FILE
 from gru_bench.store.signals import deferred_signals
 from gru_bench.store.source import Source, StoredRun
 from gru_bench.store.tables import VALUES_SCHEMA, parquet_table, write_parquet
@@ -63,18 +64,32 @@ def run_name(run: StoredRun) -> str:
 
 
 @contextmanager
+def kept_folder(source: Source, run: StoredRun) -> Iterator[Path]:
+    """The folder of a run's kept model on this machine, for the time of the block.
+
+    Raises:
+        UserError: The model was not kept, or by an older version, which did not keep all that this needs.
+    """
+    with fetched(source, run, (MODEL_FOLDER,)) as folders, fetched(source, run, (MODEL_FILE,)) as older:
+        if folders is None:
+            kept = "was kept by an older version, for gru-bench probe alone" if older else "was not kept"
+            raise UserError(f"run={run.run_id}: its model {kept} ({run_name(run)}); train it again with save=best")
+        yield folders[0]
+
+
+@contextmanager
 def kept_model(source: Source, run: StoredRun) -> Iterator[tuple[Path, Path]]:
-    """Paths of a run's config and of its model's weights, for the time of the block.
+    """Paths of a run's config and of its model's weights, those of older versions too, for the time of the block.
 
     Raises:
         UserError: The model was not kept.
     """
-    with fetched(source, run, (CONFIG_FILE, MODEL_FILE)) as files:
-        if files is None:
-            raise UserError(
-                f"run={run.run_id}: its model was not kept ({run_name(run)}); train it again with keep_model=true"
-            )
-        yield files[0], files[1]
+    with fetched(source, run, (CONFIG_FILE, MODEL_FILE)) as older:
+        if older is not None:
+            yield older[0], older[1]
+            return
+    with kept_folder(source, run) as folder:
+        yield folder / CONFIG_FILE, folder / WEIGHTS_FILE
 
 
 def add(source: Source, run: StoredRun, values: Sequence[Value], tables: Mapping[str, Mapping[str, list[Any]]]) -> None:

@@ -56,7 +56,7 @@ def fetched(source: Source, run: StoredRun, names: tuple[str, ...]) -> Iterator[
     Args:
         source: Of the run.
         run: Whose artifacts.
-        names: Their file names.
+        names: Of files, or of folders, directly below the run's artifacts.
 
     Yields:
         One path a name, or None where one of them is not there.
@@ -72,7 +72,7 @@ def fetched(source: Source, run: StoredRun, names: tuple[str, ...]) -> Iterator[
     # a SQLite file may have been moved together with the artifacts beside it
     places = [local] if root is None else [root / run.run_id / "artifacts", local]
     found = ([place / name for name in names] for place in places)
-    yield next((files for files in found if all(file.is_file() for file in files)), None)
+    yield next((files for files in found if all(file.exists() for file in files)), None)
 
 
 def downloaded(source: Source, run: StoredRun, names: tuple[str, ...], folder: str) -> list[Path] | None:

@@ -54,6 +54,11 @@ class Run:
         """MLflow's id; before the store has answered, what the run's folder in the spool is called."""
         return self._package.about.run_id or f"kept-{self._package.folder.name}"
 
+    @property
+    def known_id(self) -> str:
+        """MLflow's id; nothing before the store has answered."""
+        return self._package.about.run_id
+
     def params(self, facts: Mapping[str, object]) -> None:
         """Facts as text, each as param and tag as the schema has it; a name takes one value only.
 

@@ -30,9 +30,10 @@ from gru_bench.store.connect import artifact_root, check_still_there, one_line
 from gru_bench.store.connect import spool_folder as spool_folder
 from gru_bench.store.dataset import log_dataset
 from gru_bench.store.line import StoreAway, is_away
+from gru_bench.store.models import log_model
 from gru_bench.store.outbox import Parcel, Write, send_parcels
 from gru_bench.store.private import clean, for_people
-from gru_bench.store.schema import BEAT, DELIVERY, ERROR, FINGERPRINT, OWNER, STATUS
+from gru_bench.store.schema import BEAT, DELIVERY, ERROR, FINGERPRINT, MODEL_FOLDER, OWNER, STATUS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -102,6 +103,7 @@ class Package:
         self._files: dict[str, int] = {}
         self._unwritten: dict[str, Write] = {}
         self._sent, self._files_sent = 0, dict[str, int]()
+        self._model_tried = self._model_sent = False
         self._lock: FileLock | None = None
 
     @classmethod
@@ -178,12 +180,14 @@ class Package:
             new = self.folder / FILES / f".{name}"
             try:
                 write(new)
+                if new.is_dir():  # which nothing but an empty folder makes room for
+                    remove(self.folder / FILES / name)
                 new.replace(self.folder / FILES / name)
                 self._files[name] = self._files.get(name, 0) + 1
                 del self._unwritten[name]
             except Exception as error:
                 with suppress(OSError):
-                    new.unlink(missing_ok=True)
+                    remove(new)
                 problem = problem or error
         if problem is not None:
             raise problem
@@ -243,6 +247,7 @@ class Package:
                 raise
             # another store lies where the first one did
             self.about.run_id, self.about.doubtful, self._sent, self._files_sent = "", True, 0, {}
+            self._model_sent = False
             self.begin_in(client)
             self._send(client)
 
@@ -250,7 +255,9 @@ class Package:
         from mlflow.exceptions import MlflowException
 
         problems: list[Exception] = []
-        for send in (self._send_parcels, self._send_files):
+        for send in (self._send_parcels, self._send_files, self._send_model):
+            if problems and send == self._send_model:
+                break  # of a run that will not be FINISHED
             try:
                 with said_plainly():
                     send(client)
@@ -291,6 +298,19 @@ class Package:
         check_arrived(self.uri, client, self.about.run_id, files)
         self._files_sent |= files
 
+    def _send_model(self, client: "MlflowClient") -> None:
+        folder = self.folder / FILES / MODEL_FOLDER
+        if self._model_sent or self.end is None or self.end.status != "FINISHED" or not folder.is_dir():
+            return
+        again, self._model_tried = self._model_tried or self.was_left, True
+        params = {name: text for parcel in self._parcels for name, text in parcel.params.items()}
+        points = [point for parcel in self._parcels for point in parcel.points]
+        experiment_id = self._experiments(client, self.about.experiment)
+        log_model(
+            client, self.uri, experiment_id, self.about.run_id, folder, self.about.tags, params, points, again=again
+        )
+        self._model_sent = True
+
     def release(self) -> None:
         """Let other processes have it."""
         if self._lock is not None:
@@ -328,14 +348,27 @@ def check_arrived(uri: str, client: "MlflowClient", run_id: str, names: Iterable
             folder = root / run_id / "artifacts"
             with suppress(OSError):
                 for name in names:
-                    (folder / name).unlink(missing_ok=True)
+                    remove(folder / name)
                 for place in (folder, folder.parent, root, root.parent):
                     place.rmdir()  # which takes empty ones alone
         raise StoreAway(str(error)) from error
 
 
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def link(file: Path, place: Path) -> None:
-    """The file at another place, without a copy where the disk can do that."""
+    """The file, or the folder with all that is in it, at another place, without a copy where the disk can do that."""
+    if file.is_dir():
+        place.mkdir()
+        for part in file.iterdir():
+            link(part, place / part.name)
+        return
     try:
         place.hardlink_to(file)
     except OSError:

@@ -55,3 +55,7 @@ class Reader(ABC):
         Raises:
             UserError: A row without its roles, or of the wrong type; names the row, from 1.
         """
+
+    def details(self) -> list[str]:
+        """The keys of an answer that a table of answers leaves out unless they are asked for."""
+        return []

@@ -35,15 +35,15 @@ def by_name(results: Results) -> pd.DataFrame:
 
 def test_probes_on_a_kept_model_are_added_to_its_run(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:
     # what it finds in training is what it finds afterwards
-    assert gru_bench("train", *PARITY, "keep_model=true", *HORIZON) == 0
+    assert gru_bench("train", *PARITY, *HORIZON) == 0
     before = stored()
     (run_id,) = before.runs["run_id"]
     source = open_source(absolute_uri(URI))
     folder = Path("mlartifacts", run_id, "artifacts")
 
     subject = rebuild(
-        folder / "config.yaml",
-        folder / "model.pt",
+        folder / "model" / "config.yaml",
+        folder / "model" / "model.safetensors",
         hidden_size=5,
         fingerprint=before.runs["data_fingerprint"][0],
         device=None,
@@ -60,7 +60,7 @@ def test_probes_on_a_kept_model_are_added_to_its_run(gru_bench: Command, capsys:
     assert [line.split(":")[0] for line in lines[1:]] == ["measured_horizon", "occlusion"]
 
     # a command that asks for both is done
-    again = [*PARITY, "keep_model=true", "probe=[measured_horizon,occlusion]", *HORIZON[1:]]
+    again = [*PARITY, "save=best", "probe=[measured_horizon,occlusion]", *HORIZON[1:]]
     assert gru_bench("train", "-m", "seed=0", *again) == 0
     assert "1 of 1 runs are done; none to run" in capsys.readouterr().out
 
@@ -78,12 +78,12 @@ def test_probes_on_a_kept_model_are_added_to_its_run(gru_bench: Command, capsys:
 
 
 def test_what_a_probe_cannot_answer_is_a_line(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    assert gru_bench("train", "-m", "keep_model=true,false", *PARITY) == 0
+    assert gru_bench("train", "-m", "save=best,none", *PARITY) == 0
     runs = stored().runs
     # the same run twice, as to its key: the later one stands for both
     assert len(runs) == 1
     every = {
-        run.run_id: Path("mlartifacts", run.run_id, "artifacts", "model.pt").is_file()
+        run.run_id: Path("mlartifacts", run.run_id, "artifacts", "model").is_dir()
         for run in open_source(absolute_uri(URI)).runs(["1"], {"gru_bench.kind": "run"})
     }
     (kept,) = (run_id for run_id, is_kept in every.items() if is_kept)
@@ -91,7 +91,7 @@ def test_what_a_probe_cannot_answer_is_a_line(gru_bench: Command, capsys: pytest
     horizon = "probe=[measured_horizon]"
     for arguments, words in (
         (["run=abc", horizon], ["run=abc: no such run", kept, "gru parity seed 0"]),
-        ([f"run={lost}", horizon], ["its model was not kept", "keep_model=true"]),
+        ([f"run={lost}", horizon], ["its model was not kept", "save=best"]),
         ([f"run={kept}", "probe=[context]"], ["probe=context: needs a language model", "Parity"]),
         ([f"run={kept}", "probe=[predicted_horizon]"], ["GRU is not affine", "measured_horizon"]),
         ([f"run={kept}"], ["probe=[]: none is chosen", "context"]),

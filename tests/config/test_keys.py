@@ -238,7 +238,7 @@ def test_flatten() -> None:
 @pytest.mark.usefixtures("hydra_conf")
 def test_what_is_kept_or_probed_changes_no_key() -> None:
     _, node = check(composed("task=adding"))
-    _, other = check(composed("task=adding", "keep_model=true", "probe=[context]"))
+    _, other = check(composed("task=adding", "save=last", "probe=[context]"))
     assert other != node
     assert run_keys(other, CHOICES, "x") == run_keys(node, CHOICES, "x")
 

@@ -215,15 +215,18 @@ def test_a_cache_that_holds_nothing_knows_nothing(job: dict[str, str], seed: int
 
 def test_a_model_and_a_probe_that_are_asked_for_later(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = ["-m", "seed=0", *TINY, "trainer.max_steps=1"]
-    assert gru_bench("train", *sweep) == 0
+    assert gru_bench("train", *sweep, "save=none") == 0
+    assert not list(Path("mlartifacts").glob("*/artifacts/model"))
     capsys.readouterr()
-    assert gru_bench("train", *sweep, "keep_model=true") == 0
-    assert "0 of 1 runs are done; 1 to run (1 without what keep_model asks for)" in capsys.readouterr().out
-    assert len(list(Path("mlartifacts").glob("**/model.pt"))) == 1
-    for again in (["keep_model=true"], []):  # what has more than is asked for will do
+    assert gru_bench("train", *sweep) == 0  # the mere default asks for nothing of what is done
+    assert "1 of 1 runs are done; none to run" in capsys.readouterr().out
+    assert gru_bench("train", *sweep, "save=best") == 0
+    assert "0 of 1 runs are done; 1 to run (1 without what save asks for)" in capsys.readouterr().out
+    assert len(list(Path("mlartifacts").glob("*/artifacts/model/model.safetensors"))) == 1
+    for again in (["save=best"], [], ["save=none"]):  # what has more than is asked for will do
         assert gru_bench("train", *sweep, *again) == 0
         assert "1 of 1 runs are done; none to run" in capsys.readouterr().out
-    asked = ["keep_model=true", "probe=[gates]"]
+    asked = ["save=best", "probe=[gates]"]
     for steps in ("200", "100"):  # with other settings it finds something else
         assert gru_bench("train", *sweep, *asked, f"probes.gates.steps={steps}") == 0
         assert "1 to run (1 without what probe asks for)" in capsys.readouterr().out
@@ -232,7 +235,7 @@ def test_a_model_and_a_probe_that_are_asked_for_later(gru_bench: Command, capsys
 
 
 def test_an_older_run_says_in_its_config_what_it_kept(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    sweep = ["-m", "seed=0", *TINY, "trainer.max_steps=1", "keep_model=true"]
+    sweep = ["-m", "seed=0", *TINY, "trainer.max_steps=1", "save=best"]
     assert gru_bench("train", *sweep) == 0
     with sqlite3.connect("mlflow.db") as database:
         database.execute("DELETE FROM tags WHERE key = ?", (KEPT,))

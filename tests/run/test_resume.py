@@ -161,11 +161,11 @@ def with_kept(run: Outcome, *kept: str) -> Outcome:
 
 
 def test_a_result_that_lacks_what_is_asked_for_is_not_done() -> None:
-    asked = [{"keep_model"}, {"keep_model"}, {"keep_model", "gates:1"}, {"gates:1"}, set(), {"keep_model"}]
+    asked = [{"save=best"}, {"save=best"}, {"save=last", "gates:1"}, {"gates:1"}, set(), {"save=best"}]
     runs = [
-        with_kept(ran("k0", "finished"), "keep_model", "gates:2"),
-        with_kept(ran("k1", "finished")),
-        with_kept(ran("k2", "finished")),
+        with_kept(ran("k0", "finished"), "save=best", "gates:2"),
+        with_kept(ran("k1", "finished"), "save=last"),
+        with_kept(ran("k2", "finished"), "save=best"),
         with_kept(ran("k3", "finished"), "gates:2"),
         with_kept(ran("k4", "finished")),
         ran("k5", "unsupported"),
@@ -173,23 +173,23 @@ def test_a_result_that_lacks_what_is_asked_for_is_not_done() -> None:
     left = left_of(KEYS[:6], Ledger(runs, []), "missing", parent(), (), asked)
     assert left.todo == [1, 2, 3]
     assert left.said == (
-        "3 of 6 runs are done; 3 to run (1 without what keep_model and probe ask for, "
-        "1 without what keep_model asks for, 1 without what probe asks for); only=all runs all again"
+        "3 of 6 runs are done; 3 to run (1 without what probe asks for, "
+        "1 without what save and probe ask for, 1 without what save asks for); only=all runs all again"
     )
     assert left_of(KEYS[:6], Ledger(runs, []), "failed", parent(), (), asked).todo == []
 
 
 def test_any_result_that_has_it_will_do() -> None:
     runs = [
-        with_kept(ran("k0", "finished", started=1), "keep_model"),
+        with_kept(ran("k0", "finished", started=1), "save=best"),
         with_kept(ran("k0", "finished", started=2)),
     ]
-    left = left_of(["k0"], Ledger(runs, []), "missing", None, (), [{"keep_model"}])
+    left = left_of(["k0"], Ledger(runs, []), "missing", None, (), [{"save=best"}])
     assert (left.todo, left.stand_ins) == ([], {0: "k0 finished 1"})
 
 
 def test_runs_of_older_versions_are_asked_only_where_it_matters() -> None:
-    texts = {"k0": "keep_model: true\nprobes: {}\n", "k1": "keep_model: false\n", "k2": "", "k3": "a: [damaged"}
+    texts = {"k0": "save: best\nprobes: {}\n", "k1": "save: none\n", "k2": "", "k3": "a: [damaged"}
     read = []
 
     def text_of(run: Outcome) -> str:
@@ -197,8 +197,8 @@ def test_runs_of_older_versions_are_asked_only_where_it_matters() -> None:
         return texts[run.key]
 
     runs = [ran(key, "finished") for key in texts]
-    runs += [ran("k4", "failed"), ran("k5", "finished"), with_kept(ran("k6", "finished"), "keep_model")]
+    runs += [ran("k4", "failed"), ran("k5", "finished"), with_kept(ran("k6", "finished"), "save=best")]
     ledger = with_older_extras(Ledger(runs, []), {"k0", "k1", "k2", "k3", "k4", "k6"}, text_of)
     assert read == ["k0", "k1", "k2", "k3"]
-    left = left_of(KEYS, ledger, "missing", parent(), (), [{"keep_model"}] * 7)
+    left = left_of(KEYS, ledger, "missing", parent(), (), [{"save=best"}] * 7)
     assert left.todo == [1, 2, 3, 4, 5]

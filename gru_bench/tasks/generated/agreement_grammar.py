@@ -12,6 +12,7 @@ from gru_bench.losses import IGNORED
 from gru_bench.tasks.base import Batch, Common, Part, PositiveInt, Split
 from gru_bench.tasks.generated.levels import TOGETHER
 from gru_bench.tasks.objectives.answer import Answer
+from gru_bench.tasks.reading.verb_number import VerbNumberReader
 
 THE, SINGULAR, PLURAL = "the", ("one", "every"), ("two", "many")
 NOUNS = [
@@ -143,6 +144,9 @@ class AgreementGrammar(Answer):
 
     def draw(self, level: int, count: int, generator: torch.Generator | None, /) -> Batch:
         return make_sentences(torch.full((count,), level), max(self.nouns, level), generator)
+
+    def reader(self) -> VerbNumberReader:
+        return VerbNumberReader(WORDS, ASK)
 
     def without_memory(self, level: int, /) -> float:
         return 0.5

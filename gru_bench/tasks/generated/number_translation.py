@@ -26,6 +26,7 @@ from gru_bench.tasks.objectives.translate import (
     Translate,
     collate,
 )
+from gru_bench.tasks.reading.translation import TranslationReader
 
 SPECIALS = (PAD, UNK, BOS, EOS)
 
@@ -137,6 +138,11 @@ class NumberTranslation(Translate):
 
     def _batch(self, split: Split, rows: Tensor) -> Batch:
         return collate([self._sources[split][i] for i in rows], [self._targets[split][i] for i in rows])
+
+    def reader(self) -> TranslationReader:
+        sides = {"source": self.source_vocabulary, "target": self.target_vocabulary}
+        codecs: dict[str, dict[str, list[str] | str]] = {side: {"tokens": one.tokens} for side, one in sides.items()}
+        return TranslationReader(codecs, "whitespace", lowercase=False, most_words=self.most_words)
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -14,6 +14,7 @@ from gru_bench.data.sentiment_grammar import Sentence, generator_version, make_s
 from gru_bench.data.vocabulary import PAD, UNK, Vocabulary
 from gru_bench.tasks.base import SPLIT_SEEDS, Batch, Common, Part, PositiveInt, Split, parts_by
 from gru_bench.tasks.objectives.classify import Classify, metrics_of
+from gru_bench.tasks.reading.text_classification import ClassReader
 
 CLASSES = ["negative", "positive"]
 
@@ -123,6 +124,9 @@ class Sentiment(Classify):
             "distance": [sentence.distance for sentence in sentences],
             "construction": [str(sentence.construction) for sentence in sentences],
         }
+
+    def reader(self) -> ClassReader:
+        return ClassReader(self.vocabulary.tokens, CLASSES, "whitespace", lowercase=False, max_length=None)
 
     def readable(self, split: Split, row: int) -> str:
         return " ".join(self.sentences[split][row].words)

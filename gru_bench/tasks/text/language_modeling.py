@@ -16,6 +16,7 @@ from gru_bench.errors import UserError
 from gru_bench.tasks.base import Common, Metric, PositiveInt, Scores, SliceScore, Split
 from gru_bench.tasks.objectives.guesses import add_one_surprise
 from gru_bench.tasks.objectives.model_language import PRIMARY, ModelLanguage, Predictor
+from gru_bench.tasks.reading.language_modeling import LanguageReader
 from gru_bench.tasks.text.minimal_pairs import METRIC, MinimalPairs, frequency_surprise, model_surprise
 
 
@@ -109,7 +110,8 @@ class LanguageModeling(ModelLanguage):
 
     def _prepare(self) -> Prepared:
         texts = self.data.load()
-        take_apart = streams.make_take_apart(self.level, self.tokenizer, self.data.whole)
+        tokenizer = streams.decided(self.tokenizer, self.data.whole)
+        take_apart = streams.make_take_apart(self.level, tokenizer)
         vocabulary, train = streams.learn(
             self.data.whole, take_apart, max_vocab_size=self.max_vocab_size, min_count=self.min_count
         )
@@ -123,10 +125,11 @@ class LanguageModeling(ModelLanguage):
         met = int((others == vocabulary.unk).sum())
         unknown = check_unknown(trained, met, len(others), self.min_count, f"{self.level}s")
         unknown += untrained_note(train.ids, read["test"].ids, vocabulary.unk, f"{self.level}s")
-        start = vocabulary.index.get("\n" if self.level == "char" else EOS, vocabulary.unk)
+        start = streams.start_id(self.level, vocabulary)
         arrays = {split: np.insert(stream.ids, 0, start) for split, stream in read.items()}
         facts = {
             "vocabulary": vocabulary.tokens,
+            "tokenizer": tokenizer,
             "source_notes": self.data.notes,
             "notes": [*self._notes_of(read, vocabulary), *unknown],
             "counts": counts_of(read, vocabulary),
@@ -178,6 +181,9 @@ class LanguageModeling(ModelLanguage):
 
     def sizes(self) -> dict[str, int]:
         return {"vocab_size": len(self.vocabulary)}
+
+    def reader(self) -> LanguageReader:
+        return LanguageReader(self.vocabulary.tokens, self.level, self.prepared.facts["tokenizer"])
 
     def stream(self, split: Split) -> np.ndarray:
         return self.prepared.arrays[split]

@@ -22,6 +22,7 @@ from gru_bench.metrics import accuracy
 from gru_bench.tasks.base import TRAIN_DATA_SEED, Batch, Common, Part, PositiveInt, Split, parts_by
 from gru_bench.tasks.objectives.samples import spread
 from gru_bench.tasks.objectives.tag import ACCURACY, CHUNK_F1, LOSS, NUM_SAMPLES, Tag, chunks_of
+from gru_bench.tasks.reading.sequence_tagging import TagReader, read_words
 
 CHUNK_TAG = re.compile(r"O|[BIES](-.+)?")
 
@@ -162,8 +163,7 @@ class SequenceTagging(Tag):
         return Prepared(arrays, facts)
 
     def _read(self, row: Any) -> list[str]:
-        words = [UNK if word is None else word for word in row]
-        return [word.lower() for word in words] if self.lowercase else words
+        return read_words(row, self.lowercase)
 
     def fingerprint(self) -> str:
         return str(self.prepared.facts["fingerprint"])
@@ -201,6 +201,9 @@ class SequenceTagging(Tag):
     def row_parts(self, split: Split) -> list[Part]:
         values = self.prepared.facts["slices"].get(split)
         return parts_by(self.data.columns["slice"], values) if values else []
+
+    def reader(self) -> TagReader:
+        return TagReader(self.vocabulary.tokens, self.classes, self.lowercase, self.max_length)
 
     def readable(self, split: Split, row: int) -> list[str]:
         words = self.prepared.facts["shown"][split][str(row)]

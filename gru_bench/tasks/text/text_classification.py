@@ -19,6 +19,7 @@ from gru_bench.data.vocabulary import PAD, UNK, Vocabulary
 from gru_bench.tasks.base import TRAIN_DATA_SEED, Batch, Common, Part, PositiveInt, Split, parts_of
 from gru_bench.tasks.objectives.classify import Classify, metrics_of
 from gru_bench.tasks.objectives.samples import cut
+from gru_bench.tasks.reading.text_classification import ClassReader
 
 
 class Texts(Common):
@@ -153,6 +154,9 @@ class TextClassification(Classify):
     def parts(self, split: Split) -> list[Part]:
         values = self.prepared.facts["slice_values"].get(split, [])
         return parts_of(self.data.columns["slice"], values, self.prepared.arrays[f"{split}.slice"]) if values else []
+
+    def reader(self) -> ClassReader:
+        return ClassReader(self.vocabulary.tokens, self.classes, self.tokenizer, self.lowercase, self.max_length)
 
     def readable(self, split: Split, row: int) -> str:
         words = self.vocabulary.decode(self.texts[split][row].tolist())

@@ -29,6 +29,7 @@ from gru_bench.tasks.objectives.translate import (
     Statistics,
     Translate,
 )
+from gru_bench.tasks.reading.translation import TranslationReader
 
 SMALLEST_BPE = len(SPECIALS) + NUM_BYTES
 LENGTH_BINS = (9, 12, 15, 20, 30)
@@ -164,6 +165,10 @@ class Translation(Translate):
 
     def _in_order(self, split: Split) -> list[Tensor]:
         return buckets.in_order(self._keys[split], self.batch_size)
+
+    def reader(self) -> TranslationReader:
+        codecs = self.prepared.facts["codecs"]
+        return TranslationReader(codecs, self.limits.kind, self.limits.lowercase, self.most_words)
 
     @property
     def vocabulary(self) -> Vocabulary:
