@@ -39,6 +39,8 @@ VERBS = {
     "report": "turn an experiment's runs into a report: pages, figures, tables and results.csv",
     "time": "time cells and backends against each other: ratios with interval, noise floor and kernel",
     "probe": "measure how far back a kept model can see, and add that to its run",
+    "predict": "let a kept model answer new data: labels, tags, translations, perplexity",
+    "sample": "let a kept language model write text",
     "ui": "open the MLflow UI on the runs",
     "doctor": "check versions, devices, threads, kernels and the store before anything runs",
 }

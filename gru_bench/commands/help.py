@@ -27,6 +27,11 @@ USAGE = {
         "       gru-bench time experiment=quick             the models of the tasks of an experiment in the store"
     ),
     "probe": "gru-bench probe run=ID probe=[NAME,...] [key=value ...]   a run that has kept its model",
+    "predict": (
+        "gru-bench predict run=ID data.path=FILE [output=FILE] [key=value ...]\n"
+        "       ... | gru-bench predict run=ID data.path=-      lines of text from standard input"
+    ),
+    "sample": "gru-bench sample run=ID [prompt='...'] [steps=200] [key=value ...]   a language model",
     "doctor": "gru-bench doctor [cells=all] [backends=all] [device=cuda] [tracking.uri=...]",
 }
 HEADINGS = {"section": "sections (all of them are written):", "check": "rules (--check):"}
@@ -57,6 +62,13 @@ MORE = {
         "than the task's margin and its interval (Holm's adjustment over all rows) is clear of zero.\n"
         "Exit code: 0; 2 for bad input; 3 where a row got worse (--diff) or a rule is broken (--check)."
     ),
+    "predict": (
+        "Rows are read, answered and written a batch at a time: a file of any length takes little memory. Columns of\n"
+        "an answer: prediction and probability of texts; words and prediction (a tag a word) of sentences; translation;\n"
+        "perplexity (or bits_per_char) and nats of lines. tokens: how many the model read; unknown: how many of them\n"
+        "it does not know; cut: how many it did not read, as in training. In CSV lists are joined by spaces, and what\n"
+        "a spreadsheet would take for a formula gets an apostrophe in front."
+    ),
 }
 """What stands under a verb's usage."""
 
@@ -77,6 +89,8 @@ GROUPS = {
     "report": ("section", "check", "tracking"),
     "time": ("situation", "grid", "budget", "tracking"),
     "probe": ("probe", "tracking"),
+    "predict": ("tracking",),
+    "sample": ("tracking",),
     "doctor": ("tracking",),
 }
 

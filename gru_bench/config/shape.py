@@ -17,6 +17,8 @@ NODES = {
     "report": ("select", "sections", "tracking"),
     "time": ("select", "tracking"),
     "probe": ("tracking",),
+    "predict": ("data", "tracking"),
+    "sample": ("tracking",),
     "doctor": ("tracking",),
 }
 """Nodes that a command reads, by its name."""

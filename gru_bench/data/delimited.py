@@ -48,7 +48,9 @@ class OneFile:
     """The rows of one open file.
 
     Attributes:
-        notes: After :meth:`table`, what a reader should know of the file.
+        notes: What a reader should know of the file, after its last row.
+        names: Of the columns.
+        blank: Those of columns that the header does not name.
     """
 
     def __init__(self, file: Path, form: Form, reading: Reading, stream: TextIO) -> None:
@@ -56,14 +58,12 @@ class OneFile:
         self.reader = form.rows(stream)
         self.notes: list[str] = []
         self.names: list[str] = []
+        self.blank: list[str] = []
         self._spanning = 0
         self._longest = (1, 0)  # lines, first line
 
-    def table(self) -> "pa.Table":
-        """All rows, checked."""
-        import pyarrow as pa
-
-        batches: list[pa.Table] = []
+    def rows(self) -> Iterator[list[str]]:
+        """All rows, checked, one after the other; ``names`` and ``blank`` are known from the first one on."""
         rows = self._numbered()
         first = next(rows, None)
         if first is None:
@@ -72,21 +72,30 @@ class OneFile:
         body = itertools.chain([first], rows) if self.reading.columns is not None else rows
         second = next(body, None)
         if second is None:
-            return pa.table({name: pa.array([], pa.string()) for name in self.names})
+            return
         # a separator at the end of every row, which the header lacks, holds nothing: else a field is one too many
         trailing = len(second[1]) == len(self.names) + 1 and second[1][-1] == ""
         wanted = len(self.names) + trailing
-        body = itertools.chain([second], body)
-        while batch := [row for _, row in itertools.islice(self._checked(body, wanted, trailing), BATCH_ROWS)]:
-            columns = list(zip(*batch, strict=True))[: len(self.names)]
-            batches.append(pa.table([missing_if_empty(pa.array(column, pa.string())) for column in columns],
-                                    names=self.names))  # fmt: skip
+        for _, row in self._checked(itertools.chain([second], body), wanted, trailing):
+            yield row[: len(self.names)]
         if trailing:
             self.notes.append(f"{self.file.name}: each row ends with a separator that the header lacks; it is left out")
         if self._spanning:
             lines, at = self._longest
             many = "1 row spans" if self._spanning == 1 else f"{self._spanning:,} rows span"
             self.notes.append(f"{self.file.name}: {many} several lines, the longest {lines:,} (from line {at:,})")
+
+    def table(self) -> "pa.Table":
+        """The same as one table."""
+        import pyarrow as pa
+
+        batches: list[pa.Table] = []
+        rows = self.rows()
+        while batch := list(itertools.islice(rows, BATCH_ROWS)):
+            columns = [missing_if_empty(pa.array(column, pa.string())) for column in zip(*batch, strict=True)]
+            batches.append(pa.table(columns, names=self.names))
+        if not batches:
+            return pa.table({name: pa.array([], pa.string()) for name in self.names})
         return drop_nameless(pa.concat_tables(batches), self.blank)
 
     def _numbered(self) -> Iterator[tuple[int, list[str]]]:
@@ -107,7 +116,6 @@ class OneFile:
 
     def _header(self, first: tuple[int, list[str]]) -> list[str]:
         line, row = first
-        self.blank: list[str] = []
         if self.reading.columns is not None:
             if [field.strip() for field in row] == list(self.reading.columns):
                 raise UserError(
