@@ -23,6 +23,7 @@ HEAVY = {
     "seqeval",
     "tokenizers",
     "markdown_it",
+    "sklearn",
 }
 
 ALLOWED: dict[str, set[str]] = {
@@ -45,6 +46,7 @@ ALLOWED: dict[str, set[str]] = {
         "gru_bench.cache_dir",
     },
     "tasks": {"torch", "gru_bench.data", "gru_bench.losses", "gru_bench.metrics", "gru_bench.tasks"},
+    "baselines": {"torch", "sklearn", "gru_bench.data", "gru_bench.tasks", "gru_bench.baselines"},
     "measure": {
         "torch",
         "gru_bench.measure",

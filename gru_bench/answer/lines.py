@@ -1,5 +1,6 @@
 """The answer in three lines, from the same comparisons and sentences as the report's."""
 
+from gru_bench.compare.bag_of_words import ANSWERS, Held, held, warning
 from gru_bench.compare.compared import Compared, primary, secondary, sentence
 from gru_bench.compare.pairs import shown
 from gru_bench.compare.wording import change, effect, n_text, row_name, verdict_text
@@ -7,6 +8,11 @@ from gru_bench.report.groups import Group, TaskGroups
 from gru_bench.report.markdown import number
 from gru_bench.report.view import View
 from gru_bench.sections.choose import NOT_MEASURED, SPEEDS, memory, speed
+
+
+def first_of_all(view: View) -> str:
+    """That no cell beats a bag of words, which makes the question idle; nothing where one does, or without one."""
+    return warning(view).replace("**", "")
 
 
 def three_lines(view: View) -> list[str]:
@@ -46,8 +52,17 @@ def against_a_guess(view: View) -> str:
         text = f"{task.metric}: {told}"
         if (guess := task.trivial_value) is not None:
             text += f"; the trivial guess {number(guess)}{usefulness(task, [score for _, score in scored], guess)}"
-        texts.append(f"{text}.")
+        texts.append(f"{text}{against_words([one for one in held(view) if one.task is task])}.")
     return " ".join(texts) or "No run of the comparison has finished, so there is no score yet."
+
+
+def against_words(rows: list[Held]) -> str:
+    """What a bag of words scores on the same rows, and whether each cell beats it; nothing without one."""
+    if not rows:
+        return ""
+    first = rows[0]
+    beats = ", ".join(f"{shown(one.group.cell)} {ANSWERS[one.verdict.answer]}" for one in rows)
+    return f"; a bag of words {number(first.baseline.test[first.task.metric])}. Beaten by a cell: {beats}"
 
 
 def usefulness(task: TaskGroups, scores: list[float], guess: float) -> str:

@@ -13,16 +13,16 @@ from gru_bench.answer.asked import Asked, experiment_yaml, key_of, name_of
 from gru_bench.answer.plan_text import plan_lines
 from gru_bench.answer.record import Record
 from gru_bench.answer.sizing import LADDER, Sized, middle_of, rates_around, sized, total_s
+from gru_bench.commands.data import describe
 from gru_bench.commands.plan import WATCH_S, Cost, measure, safe_here
 from gru_bench.config.check import construct, to_node
 from gru_bench.errors import Unsupported, UserError
 from gru_bench.measure.environment import cores_used_by_others
-from gru_bench.run import loaded
 from gru_bench.run.build import check_backend, make_cell, make_place
 from gru_bench.run.outlook import Line, Outlook
 from gru_bench.run.plan import Choices, Composed, compose_job
 from gru_bench.store.write import Store
-from gru_bench.tasks.base import Metric, Task
+from gru_bench.tasks.base import Metric
 
 PILOT_SHARE, PILOT_S, LEAST_PILOT_S = 0.05, 60.0, 4.0
 """Of the time, for all pilots; at most so many seconds, and at least so many for each cell."""
@@ -99,7 +99,7 @@ def rates_node(record: Record, tuning: Mapping[str, Any], metric: Metric) -> dic
     rates = {cell: one.rate for cell, one in record.chosen.items() if one.rate is not None}
     if not rates:
         return {}
-    nothing = [None] * len(record.rates)
+    nothing: list[float | None] = [None] * len(record.rates)
     scores = dict.fromkeys(tuning.get("scores") or {}, nothing)
     scores |= {cell: one.scores for cell, one in record.chosen.items()}
     node = {
@@ -133,7 +133,6 @@ def look_at(asked: Asked, started: float, found: list[Question], config: DictCon
     backend, composed = on_one_backend(asked, config)
     first = next(iter(composed.values()))
     store: Store = construct(to_node(config.tracking))
-    task = loaded.task_of(first.node)
     source_id = first.source_id()
     given = next((text.partition("=")[2] for text in asked.question if key_of(text) == "data.path"), None)
     name = asked.keys.name or name_of(first.choices["task"], given, asked.id(source_id))
@@ -144,10 +143,10 @@ def look_at(asked: Asked, started: float, found: list[Question], config: DictCon
         refuse_another(earlier, fresh)
     else:
         say_if_changed(folder, fresh)
-    task.load()
+    task = describe(first.node, first.choices["task"], store).task
     goal = first.node["task"]["goal"]
     record = earlier or fresh
-    tuning = OmegaConf.to_container(config.tuning) if config.get("tuning") else {}
+    tuning: Any = OmegaConf.to_container(config.tuning) if config.get("tuning") else {}
     question = Question(
         asked,
         started,
@@ -156,10 +155,9 @@ def look_at(asked: Asked, started: float, found: list[Question], config: DictCon
         record,
         tuning,
         task.primary_metric,
-        float(goal["margin"]),  # type: ignore[arg-type]
+        float(goal["margin"]),
     )
-    for text in (*of_data(task), margin_line(question, first.choices["task"])):
-        print(text, flush=True)
+    print(margin_line(question, first.choices["task"]), flush=True)
     make_plan(question, config, composed)
     found.append(question)
     return 0
@@ -215,11 +213,6 @@ def say_if_changed(folder: Path, fresh: Record) -> None:
         before = kept.read(other.parent)
         if before is not None and before.question == fresh.question and before.source_id != fresh.source_id:
             print(f"the data has changed since {before.name}: its runs do not count, and {fresh.name} begins anew")
-
-
-def of_data(task: Task) -> list[str]:
-    """What the data is, in a few lines."""
-    return [f"data: {note}" for note in task.notes]
 
 
 def margin_line(question: Question, task: str) -> str:

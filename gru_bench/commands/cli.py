@@ -36,6 +36,7 @@ VERBS = {
     "answer": "GRU or LSTM, for your own data: plan, tune, compare, time and report within the hours that you give",
     "train": "train one cell on one task, or a sweep of them, and write the runs to MLflow",
     "plan": "what train would do with the same arguments: what is done, how long the rest takes, how many workers",
+    "data": "look at a task's data: what it is, and what a trivial guess and a bag of words score on it",
     "report": "turn an experiment's runs into a report: pages, figures, tables and results.csv",
     "time": "time cells and backends against each other: ratios with interval, noise floor and kernel",
     "probe": "measure how far back a kept model can see, and add that to its run",

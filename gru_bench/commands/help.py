@@ -16,6 +16,10 @@ USAGE = {
         "gru-bench plan experiment=quick [pilot=60]          any arguments of gru-bench train\n"
         "       gru-bench plan -m cell=rnn,lstm,gru seed=0,1,2"
     ),
+    "data": (
+        "gru-bench data task=NAME [key=value ...]                                         a task's own data\n"
+        "       gru-bench data task=text_classification data.path=FILE data.text=COLUMN data.label=COLUMN"
+    ),
     "report": (
         "gru-bench report [experiment=NAME | sweep=ID] [output=FOLDER]   default: the latest sweep\n"
         "       gru-bench report --diff OLD NEW [key=value ...]                  what changed beyond noise\n"
@@ -86,6 +90,7 @@ GROUPS = {
         "tracking",
     ),
     "answer": ("task", "tracking"),
+    "data": ("task", "tracking"),
     "report": ("section", "check", "tracking"),
     "time": ("situation", "grid", "budget", "tracking"),
     "probe": ("probe", "tracking"),

@@ -25,13 +25,17 @@ def effect(one: Compared) -> str:
     """``+0.12 (+0.08 to +0.16) bits/char``."""
     if not math.isfinite(one.estimate.value):
         return UNKNOWN
-    interval = one.verdict.interval
+    return f"{bounded(one.estimate.value, one.verdict.interval)} {one.unit}"
+
+
+def bounded(value: float, interval: Interval) -> str:
+    """``+0.12 (+0.08 to +0.16)``."""
     if not interval.known or interval.high == interval.low:
-        return f"{signed(one.estimate.value)} ({interval_text(interval)}) {one.unit}"
+        return f"{signed(value)} ({interval_text(interval)})"
     # as many decimals as show half of the interval's width with two digits
     decimals = max(0, 1 - math.floor(math.log10((interval.high - interval.low) / 2)))
-    value, low, high = (f"{end:+,.{decimals}f}" for end in (one.estimate.value, interval.low, interval.high))
-    return f"{value} ({low} to {high}) {one.unit}"
+    shown_value, low, high = (f"{end:+,.{decimals}f}" for end in (value, interval.low, interval.high))
+    return f"{shown_value} ({low} to {high})"
 
 
 def n_text(one: Compared) -> str:

@@ -68,10 +68,13 @@ def keys_by_seed(kept: dict[str, Any]) -> Callable[[int], str]:
 
 
 def flatten(node: Node, prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one level with dotted names; lists stay whole."""
+    """Nested dictionaries as one level with dotted names; lists stay whole, and so do names that are no keys of yaml.
+
+    Labels of a data set are such names: ``{"a b": 2.0}``.
+    """
     flat: dict[str, Any] = {}
     for key, value in node.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict) and value and all(str(name).isidentifier() for name in value):
             flat.update(flatten(value, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = value

@@ -14,6 +14,7 @@ from gru_bench.errors import UserError
 
 NODES = {
     "train": GROUPS,
+    "data": ("task", "tracking"),
     "report": ("select", "sections", "tracking"),
     "time": ("select", "tracking"),
     "probe": ("tracking",),
@@ -22,7 +23,11 @@ NODES = {
     "doctor": ("tracking",),
 }
 """Nodes that a command reads, by its name."""
-CHOSEN = {"train": ("cell", "backend", "task", "budget", "tracking"), "time": ("budget", "tracking")}
+CHOSEN = {
+    "train": ("cell", "backend", "task", "budget", "tracking"),
+    "data": ("task", "tracking"),
+    "time": ("budget", "tracking"),
+}
 """Groups of which one yaml is always chosen, and its name stored."""
 OF_HYDRA = ("launcher", "sweeper", "run", "sweep", "job", "runtime", "overrides")
 

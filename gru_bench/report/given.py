@@ -37,7 +37,7 @@ CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 
 def given(results: Results) -> Results:
     """The results with placeholders in all texts, and without secrets, for sections."""
-    tables = {name: getattr(results, name) for name in ("runs", "values", "curves", "bench", "timings")}
+    tables = {name: getattr(results, name) for name in ("runs", "values", "curves", "bench", "timings", "baselines")}
     return replace(results, **{name: changed(table, shown) for name, table in tables.items()})  # type: ignore[arg-type]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from gru_bench.report.baselines import baselines_in
 from gru_bench.report.groups import Group, Measured, TaskGroups, by_task, is_known, value_text
 from gru_bench.report.markdown import known
 from gru_bench.report.scores import Outcome, outcome, seed_values
@@ -33,7 +34,8 @@ class View:
             pairs that did not finish.
         measured: The values, to be looked up by split, metric and slice.
         tasks: The tasks by name, each with the rows of its tables.
-        examples: Reads what a run kept of each test example.
+        baselines: What simple models score on the data of these runs.
+        examples: Reads what a run, or a baseline, kept of each test example.
         accept: What the user accepts although it weakens the comparison, such as ``margins`` that differ.
     """
 
@@ -45,6 +47,7 @@ class View:
         self.curves, self.bench = results.curves.copy(), results.bench.copy()
         self.timings, self.timed_before = timings_of(results.timings, self.all_runs)
         self.not_timed = not_timed(results.timings, self.all_runs)
+        self.baselines = baselines_in(results.baselines)
         self.measured = measure(self.values)
         self._evaluated: dict[tuple[str, str], dict[int, float]] = {}
         if len(self.curves):

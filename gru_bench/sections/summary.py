@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from gru_bench.report.baselines import labelled, of_task
 from gru_bench.report.figures import (
     TRIVIAL,
     direction,
@@ -90,7 +91,7 @@ def render(
 
 
 def task_table(view: View, task: TaskGroups, outcomes: dict[str, Outcome], beside: dict[str, str]) -> str:
-    """One row a group, and the trivial guess."""
+    """One row a group, then the trivial guess and the simple models on the same data."""
     score = metric_header(task.metric, task.unit, task.higher_is_better) if task.metric else "score"
     second = beside.get(task.metric, "")
     seconds = {group.label: view.seed_values(group, second) for group in task.groups} if second else {}
@@ -110,6 +111,9 @@ def task_table(view: View, task: TaskGroups, outcomes: dict[str, Outcome], besid
         found_guesses = {float(guess) for series in guesses for guess in series}
         more = [number(found_guesses.pop() if len(found_guesses) == 1 else None)] if has_second else []
         rows.append(["", label, number(value), "", "", *more, *[""] * 5])
+    for label, baseline in labelled(of_task(view.baselines, task)):
+        more = [number(baseline.test.get(second))] if has_second else []
+        rows.append(["", label, number(baseline.test[task.metric]), "", "", *more, *[""] * 5])
     return table(columns, rows, set(columns[2:]))
 
 

@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from gru_bench.compare import bag_of_words
 from gru_bench.compare.compared import Compared, counted_cells, primary, secondary, sentence
 from gru_bench.compare.pairs import shown
 from gru_bench.compare.speed import situations_found
@@ -33,7 +34,8 @@ def render(view: View, /, *, most_margins: int) -> Section:
         most_margins: Where the figure's axis ends at most, in margins; what lies beyond is an arrow at its edge.
     """
     found = primary(view) or one_pair_of_cells(secondary(view))
-    parts = [f"**{sentence(view)}**" if len(view.runs[view.runs["status"] == "finished"]) else ""]
+    parts = [bag_of_words.warning(view)]
+    parts += [f"**{sentence(view)}**" if len(view.runs[view.runs["status"] == "finished"]) else ""]
     figures = {}
     if found:
         first, second = (shown(cell) for cell in found[0].pair.cells)
@@ -41,7 +43,7 @@ def render(view: View, /, *, most_margins: int) -> Section:
             figures["verdict"] = draw(drawn, most_margins)
             parts.append(f"![Difference between {first} and {second} on each task](figures/verdict.png)")
         parts += [flips(found), verdict_table(found), footnote(found)]
-    parts.append(speed(view))
+    parts += [speed(view), bag_of_words.card(view)]
     if primary(view):
         parts.append(others(secondary(view)))
     return Section("Verdict", paragraphs(*parts), figures)

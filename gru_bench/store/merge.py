@@ -10,7 +10,14 @@ import pandas as pd
 from gru_bench.errors import UserError
 from gru_bench.store.keep import run_order
 from gru_bench.store.read import Results
-from gru_bench.store.schema import BENCH_COLUMNS, NAMED_BY_CONFIG, RUN_FACTS, TIMING_COLUMNS, environment_columns
+from gru_bench.store.schema import (
+    BASELINE_COLUMNS,
+    BENCH_COLUMNS,
+    NAMED_BY_CONFIG,
+    RUN_FACTS,
+    TIMING_COLUMNS,
+    environment_columns,
+)
 from gru_bench.store.tables import Rows, frame
 from gru_bench.store.timings import that_count
 
@@ -49,6 +56,7 @@ def merge(results: Sequence[Results], /, say: Callable[[str], None] = to_stderr)
     kept.sort(key=run_order)
     places = {row["run_id"]: place for place, row in enumerate(kept)}
     bench = pd.concat([one.bench for one in results], ignore_index=True).drop_duplicates(ignore_index=True)
+    baselines = pd.concat([one.baselines for one in results], ignore_index=True).drop_duplicates(ignore_index=True)
     columns = RUN_FACTS | environment_columns(kept)
     return Results(
         runs=frame([{name: known_text(row, name) for name in columns} for row in kept], columns),
@@ -58,6 +66,7 @@ def merge(results: Sequence[Results], /, say: Callable[[str], None] = to_stderr)
         timings=all_timings([one.timings for one in results]),
         examples=Chained(results),
         problems=tuple(problem for one in results for problem in one.problems),
+        baselines=baselines.astype({name: fact.kind for name, fact in BASELINE_COLUMNS.items()}),
     )
 
 
@@ -133,7 +142,7 @@ class Chained:
     """Test examples of several stores."""
 
     def __init__(self, results: Sequence[Results]) -> None:
-        self._readers = [(set(one.runs["run_id"]), one.examples) for one in results]
+        self._readers = [({*one.runs["run_id"], *one.baselines["run_id"]}, one.examples) for one in results]
 
     def __call__(self, run_id: str) -> Mapping[str, np.ndarray] | None:
         """See :class:`gru_bench.store.examples.Examined`."""

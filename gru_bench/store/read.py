@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gru_bench.store.baselines import baseline_rows, baselines_of
 from gru_bench.store.bench import latest_figures
 from gru_bench.store.connect import absolute_uri
 from gru_bench.store.differences import differing
@@ -14,6 +15,7 @@ from gru_bench.store.examples import Examined
 from gru_bench.store.find import read_planned, run_error, run_status
 from gru_bench.store.keep import check_fingerprints, latest_by_key, missing_rows, not_superseded, run_order
 from gru_bench.store.schema import (
+    BASELINE_COLUMNS,
     BENCH_COLUMNS,
     ENVIRONMENT,
     RUN_FACTS,
@@ -49,7 +51,8 @@ class Results:
         timings: What ``gru-bench time`` last measured of each pair in this experiment, and in others on the machines of
             these runs, one row a pair and experiment: ``TIMING_COLUMNS``.
         problems: What could not be read and was left out, each in a line that names the run or sweep.
-        examples: Reads what a run kept of each test example, when it is asked for.
+        examples: Reads what a run, or a baseline, kept of each test example, when it is asked for.
+        baselines: What simple models score on the very data of these runs, one row a score: ``BASELINE_COLUMNS``.
     """
 
     runs: pd.DataFrame
@@ -59,6 +62,7 @@ class Results:
     timings: pd.DataFrame = field(default_factory=lambda: frame([], TIMING_COLUMNS))
     examples: Examples = no_examples
     problems: tuple[str, ...] = ()
+    baselines: pd.DataFrame = field(default_factory=lambda: frame([], BASELINE_COLUMNS))
 
     def joined(self) -> pd.DataFrame:
         """Runs with their values, one row per value; a run without any is a row too."""
@@ -108,14 +112,16 @@ def read(uri: str | None = None, *, experiment: str | None = None, sweep: str | 
     ]
     machines = {row["machine"] for row in kept}
     figures = latest_figures(source, list(names), machines, problems)
+    baselines = baselines_of(source, names, {row["data_fingerprint"] for row in kept})
     return Results(
         runs=frame(kept, RUN_FACTS | environment_columns(kept)),
         values=values,
         curves=curves,
         bench=frame(figures, BENCH_COLUMNS),
         timings=frame(read_timings(source, names, selected.experiment, machines), TIMING_COLUMNS),
-        examples=Examined(source, present),
+        examples=Examined(source, [*present, *baselines]),
         problems=tuple(problems),
+        baselines=frame(baseline_rows(source, baselines), BASELINE_COLUMNS),
     )
 
 

@@ -40,7 +40,7 @@ SOURCE_NAME, SOURCE_TYPE, SOURCE_COMMIT = "mlflow.source.name", "mlflow.source.t
 SOURCE_KIND = "JOB"
 """Value of ``SOURCE_TYPE``: of a ``LOCAL`` source the UI shows what follows the last ``/`` alone."""
 
-RUN_KIND, SWEEP_KIND, BENCH_KIND, TIMING_KIND = "run", "sweep", "bench", "timing"
+RUN_KIND, SWEEP_KIND, BENCH_KIND, TIMING_KIND, BASELINE_KIND = "run", "sweep", "bench", "timing", "baseline"
 """Values of the tag ``KIND``; only runs are rows of a report."""
 STATUSES = ("finished", "failed", "killed", "unsupported", "missing")
 """How a job of a sweep can end; ``running`` comes before, and ``missing`` left no run."""
@@ -65,6 +65,8 @@ PROBE_TABLE = "probe_"
 BENCH_EXPERIMENT = "bench_cells"
 """The experiment of what ``bench/cells.py`` measured: never a run of a report."""
 BENCH_TABLE, BENCH_FILE = "bench", "bench.json"
+BASELINES_EXPERIMENT = "baselines"
+"""The experiment of what simple models score: never a run of a report."""
 TIMING_SAMPLES = "timing_samples"
 """Table of a timing: every round's seconds a call of each arm, in the order in which they were taken."""
 TIMING_LATENCIES = "timing_latencies"
@@ -363,8 +365,33 @@ TIMING_COLUMNS = by_name(
     *TIMING_FACTS.values(),
 )
 
+BASELINE_FACTS = by_name(
+    Fact("baseline", TEXT, "which simple model: bag_of_words", tag="baseline"),
+    Fact("task", TEXT, "yaml name of the task on whose rows it was measured", tag="task"),
+    Fact("data_fingerprint", TEXT, "digest of the rows that were loaded"),
+    Fact("recipe", TEXT, "digest of all else that decides its scores"),
+    Fact("features", TEXT, "what it looks at, in words"),
+    Fact("strength", NUMBER, "C of its regression: the inverse of the strength of regularization", "1"),
+    Fact("num_features", INTEGER, "columns of its regression", "1"),
+    Fact("class_weights", TEXT, "how much each class counts in its training, as the task has it; empty for all alike"),
+    Fact("primary_metric", TEXT, "the metric by which features and strength were chosen, on validation rows"),
+    Fact("seconds", NUMBER, "how long it took", "s"),
+    Fact("notes", TEXT, "what a reader should know"),
+    Fact("git_commit", TEXT, "commit of the code"),
+    Fact("dirty", TRUTH, "whether files differed from that commit"),
+)
+"""Params of one baseline; its scores are in values.parquet, what it said of each test row where runs have theirs."""
+BASELINE_COLUMNS = by_name(
+    Fact("run_id", TEXT, "the baseline's, never one of the runs"),
+    *(fact for fact in BASELINE_FACTS.values() if fact.name not in ("git_commit", "dirty")),
+    Fact("split", TEXT, "valid or test"),
+    Fact("metric", TEXT, "its name, as runs have it"),
+    Fact("value", NUMBER, "the score", "as in the values of that metric"),
+)
+
 DECLARED: dict[str, dict[str, Fact]] = {
     RUN_KIND: RUN_FACTS, SWEEP_KIND: SWEEP_FACTS, BENCH_KIND: BENCH_FACTS, TIMING_KIND: TIMING_FACTS,
+    BASELINE_KIND: BASELINE_FACTS,
 }  # fmt: skip
 """What each kind of MLflow run may hold."""
 

@@ -233,6 +233,19 @@ def test_the_group_key_leaves_out_the_seed_alone() -> None:
 
 def test_flatten() -> None:
     assert flatten({"a": {"b": 1, "c": [1, 2]}, "d": {}}) == {"a.b": 1, "a.c": [1, 2], "d": {}}
+    assert flatten({"a": {"very good!": 1, "no": 2}, "b": {1: 2}}) == {"a": {"very good!": 1, "no": 2}, "b": {1: 2}}
+
+
+@pytest.mark.parametrize("task", ["sst2", "text_classification", "ud_pos", "sequence_tagging", "agreement"])
+@pytest.mark.usefixtures("hydra_conf")
+def test_classes_without_weights_leave_the_keys_of_runs_from_before_there_were_any(task: str) -> None:
+    _, node = check(composed(f"task={task}", *(["data.path=x"] if "_" in task and task != "ud_pos" else [])))
+    before = copy.deepcopy(node)
+    assert before["task"].pop("class_weights") is None
+    assert run_keys(before, CHOICES, "x") == run_keys(node, CHOICES, "x")
+    weighted = copy.deepcopy(node)
+    weighted["task"]["class_weights"] = "balanced"
+    assert set(run_keys(weighted, CHOICES, "x")).isdisjoint(run_keys(node, CHOICES, "x"))
 
 
 @pytest.mark.usefixtures("hydra_conf")

@@ -1,7 +1,7 @@
 """Objective: one label for a whole sequence."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, NotRequired, Unpack
 
 import numpy as np
 import torch
@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gru_bench.metrics import accuracy, balanced_accuracy, macro_f1
-from gru_bench.tasks.base import Batch, Counts, Metric, Part, Scores, SliceScore, Split, Task
+from gru_bench.tasks.base import Batch, Common, Counts, Metric, Part, Scores, SliceScore, Split, Task
+from gru_bench.tasks.objectives.class_weights import ClassWeights, weights_like, weights_of
 from gru_bench.tasks.objectives.guesses import add_one_surprise, share_of_commonest
 from gru_bench.tasks.objectives.samples import spread
 
@@ -26,16 +27,42 @@ def metrics_of(examples: str, example: str) -> tuple[Metric, ...]:
     )
 
 
+class Weighted(Common):
+    """What the yaml of a task gives whose classes may differ in weight; see :class:`Classify`."""
+
+    class_weights: NotRequired[ClassWeights]
+
+
 class Classify(Task):
     """Predict to which class a sequence belongs.
 
     The model gives logits (B, C); its loss is their cross-entropy. Attribute ``classes``: names of the C classes,
     available after :meth:`load`.
+
+    Args:
+        data: As :class:`~gru_bench.tasks.base.Task` takes it, like all further arguments.
+        class_weights: How much each class counts in the loss of training, as
+            :func:`~gru_bench.tasks.objectives.class_weights.weights_of` reads it; its mean over a batch is over the sum
+            of the weights. Scores, the metric ``loss`` among them, count every example alike whatever it is.
     """
 
     metrics: tuple[Metric, ...] = metrics_of("sequences", "sequence")
     primary: str = "accuracy"
     classes: list[str]
+
+    def __init__(self, data: Any, /, *, class_weights: ClassWeights = None, **common: Unpack[Common]) -> None:
+        super().__init__(data, **common)
+        self.class_weights = class_weights
+        self.weights_C: Tensor | None = None
+
+    def weights(self) -> Tensor | None:
+        """(C,) how much each class counts in training; None where all count alike. Available after load.
+
+        Raises:
+            UserError: A weight for what is no class.
+        """
+        counts_C = self.labels("train").bincount(minlength=len(self.classes))
+        return weights_of(self.class_weights, self.classes, counts_C)
 
     @abstractmethod
     def labels(self, split: Split) -> Tensor:
@@ -63,7 +90,9 @@ class Classify(Task):
         return F.cross_entropy(logits_BC, batch.targets, reduction="none"), logits_BC.argmax(dim=1)
 
     def loss(self, model: nn.Module, batch: Batch, carry: Any) -> tuple[Tensor, Counts, Any]:
-        return F.cross_entropy(model(batch.inputs, batch.lengths), batch.targets), batch.counts(), None
+        logits_BC = model(batch.inputs, batch.lengths)
+        weights_C = weights_like(self.weights_C, logits_BC)
+        return F.cross_entropy(logits_BC, batch.targets, weights_C), batch.counts(), None
 
     def score(self, model: nn.Module, split: Split) -> Scores:
         place = self.place(model)
@@ -75,7 +104,7 @@ class Classify(Task):
         labels_N = self.labels(split)
         right_N = predicted_N == labels_N
         return Scores(
-            metrics=self._judge(predicted_N, labels_N) | {"loss": float(nats_N.mean())},
+            metrics=self.judge(predicted_N, labels_N) | {"loss": float(nats_N.mean())},
             slices=[part.score("accuracy", float(right_N.numpy()[part.rows].mean())) for part in self.parts(split)],
             examples={
                 "correct": right_N.long().tolist(),
@@ -87,7 +116,8 @@ class Classify(Task):
             samples=self._samples(split, predicted_N, labels_N),
         )
 
-    def _judge(self, predicted_N: Tensor, labels_N: Tensor) -> dict[str, float]:
+    def judge(self, predicted_N: Tensor, labels_N: Tensor) -> dict[str, float]:
+        """All metrics but the loss, of classes (N,) that were predicted."""
         return {
             "accuracy": accuracy(predicted_N, labels_N),
             "balanced_accuracy": balanced_accuracy(predicted_N, labels_N),
@@ -113,7 +143,7 @@ class Classify(Task):
         labels_N = self.labels("test")
         surprise_C = add_one_surprise(self.labels("train").bincount(minlength=len(self.classes)))
         guesses_N = torch.full_like(labels_N, int(labels_N.bincount().argmax()))
-        return self._judge(guesses_N, labels_N) | {"loss": float(surprise_C[labels_N].mean())}
+        return self.judge(guesses_N, labels_N) | {"loss": float(surprise_C[labels_N].mean())}
 
     def trivial_slices(self) -> list[SliceScore]:
         labels_N: np.ndarray = self.labels("test").numpy()

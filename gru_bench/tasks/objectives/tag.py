@@ -1,7 +1,7 @@
 """Objective: one tag for each word of a sequence."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from gru_bench.data.ragged import Ragged
 from gru_bench.losses import IGNORED
 from gru_bench.metrics import Chunks, chunk_f1, f1_from_statistics
-from gru_bench.tasks.base import Batch, Counts, Metric, Part, Scores, SliceScore, Split, Task
+from gru_bench.tasks.base import Batch, Common, Counts, Metric, Part, Scores, SliceScore, Split, Task
+from gru_bench.tasks.objectives.class_weights import ClassWeights, weights_like, weights_of
 from gru_bench.tasks.objectives.guesses import add_one_surprise, share_of_commonest
 from gru_bench.tasks.objectives.samples import cut, spread
 
@@ -21,10 +22,17 @@ LOSS = Metric("loss", "nats per word", higher_is_better=False)
 NUM_SAMPLES = 20
 
 
-def mean_nats(model: nn.Module, batch: Batch) -> Tensor:
-    """Mean cross-entropy (a scalar) of the targets (T, B) that are not ignored."""
-    logits_TBC = model(batch.inputs, batch.lengths)
-    return F.cross_entropy(logits_TBC.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
+def mean_nats(model: nn.Module, batch: Batch, weights_C: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy (a scalar) of the targets (T, B) that are not ignored.
+
+    Args:
+        model: Gives logits (T, B, C).
+        batch: Of sequences.
+        weights_C: How much each class counts; None: all alike.
+    """
+    logits_NC = model(batch.inputs, batch.lengths).flatten(0, 1)
+    weights_C = weights_like(weights_C, logits_NC)
+    return F.cross_entropy(logits_NC, batch.targets.flatten(), weights_C, ignore_index=IGNORED)
 
 
 class Tag(Task):
@@ -33,12 +41,32 @@ class Tag(Task):
     The model gives logits (T, B, C); the loss is their cross-entropy over the words without padding. Attributes
     after :meth:`load`: ``classes``, names of the C tags; ``tags``, their ids by split. ``has_chunks``: whether
     tags stand for chunks (``B-TYPE``, ``I-TYPE``, ``O``), which are then scored too.
+
+    Args:
+        data: As :class:`~gru_bench.tasks.base.Task` takes it, like all further arguments.
+        class_weights: How much each tag counts in the loss of training, as
+            :func:`~gru_bench.tasks.objectives.class_weights.weights_of` reads it; its mean over a batch is over the sum
+            of the weights. Scores, the metric ``loss`` among them, count every word alike whatever it is.
     """
 
     classes: list[str]
     tags: dict[str, Ragged]
     has_chunks: bool
     _tried: list[Chunks] | None = None
+
+    def __init__(self, data: Any, /, *, class_weights: ClassWeights = None, **common: Unpack[Common]) -> None:
+        super().__init__(data, **common)
+        self.class_weights = class_weights
+        self.weights_C: Tensor | None = None
+
+    def weights(self) -> Tensor | None:
+        """(C,) how much each tag counts in training; None where all count alike. Available after load.
+
+        Raises:
+            UserError: A weight for what is no tag.
+        """
+        counts_C = torch.from_numpy(np.bincount(self.tags["train"].values, minlength=len(self.classes)))
+        return weights_of(self.class_weights, self.classes, counts_C)
 
     @abstractmethod
     def order(self, split: Split) -> Tensor:
@@ -57,7 +85,7 @@ class Tag(Task):
         """The words of one of the rows that :func:`~gru_bench.tasks.objectives.samples.spread` picks."""
 
     def loss(self, model: nn.Module, batch: Batch, carry: Any) -> tuple[Tensor, Counts, Any]:
-        return mean_nats(model, batch), batch.counts(), None
+        return mean_nats(model, batch, self.weights_C), batch.counts(), None
 
     def score(self, model: nn.Module, split: Split) -> Scores:
         place = self.place(model)

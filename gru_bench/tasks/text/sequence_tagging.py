@@ -20,6 +20,7 @@ from gru_bench.errors import UserError
 from gru_bench.losses import IGNORED
 from gru_bench.metrics import accuracy
 from gru_bench.tasks.base import TRAIN_DATA_SEED, Batch, Common, Part, PositiveInt, Split, parts_by
+from gru_bench.tasks.objectives.class_weights import ClassWeights
 from gru_bench.tasks.objectives.samples import spread
 from gru_bench.tasks.objectives.tag import ACCURACY, CHUNK_F1, LOSS, NUM_SAMPLES, Tag, chunks_of
 from gru_bench.tasks.reading.sequence_tagging import TagReader, read_words
@@ -56,6 +57,7 @@ class SequenceTagging(Tag):
         max_vocab_size: Most entries of the vocabulary, ``<pad>`` and ``<unk>`` included; null for no limit.
         min_count: Words that are rarer in the training rows become ``<unk>``. With 1 no model would ever train on
             ``<unk>``: refused where validation or test have any.
+        class_weights: See :class:`~gru_bench.tasks.objectives.tag.Tag`.
     """
 
     def __init__(
@@ -68,9 +70,10 @@ class SequenceTagging(Tag):
         max_length: PositiveInt | None,
         max_vocab_size: Annotated[int, Gt(2)] | None,
         min_count: Annotated[int, Ge(1)],
+        class_weights: ClassWeights = None,
         **common: Unpack[Common],
     ) -> None:
-        super().__init__(data, **common)
+        super().__init__(data, class_weights=class_weights, **common)
         data.require("tokens", "tags")
         self.primary: str = score
         self.has_chunks = score == "chunk_f1"
@@ -105,6 +108,7 @@ class SequenceTagging(Tag):
         self.notes = [*facts["notes"], f"padding is {padding:.1%} of the steps of a training epoch"]
         self.findings = facts["findings"]
         self.facts = facts["counts"] | {"padding_share": round(padding, 4)}
+        self.weights_C = self.weights()
 
     def _prepare(self) -> Prepared:
         loaded = self.data.load()

@@ -16,13 +16,13 @@ from gru_bench.data.ragged import smallest
 from gru_bench.data.rows import SPLITS, Loaded, Rows, contents
 from gru_bench.data.slices import coded
 from gru_bench.data.vocabulary import PAD, UNK, Vocabulary
-from gru_bench.tasks.base import TRAIN_DATA_SEED, Batch, Common, Part, PositiveInt, Split, parts_of
-from gru_bench.tasks.objectives.classify import Classify, metrics_of
+from gru_bench.tasks.base import TRAIN_DATA_SEED, Batch, Part, PositiveInt, Split, parts_of
+from gru_bench.tasks.objectives.classify import Classify, Weighted, metrics_of
 from gru_bench.tasks.objectives.samples import cut
 from gru_bench.tasks.reading.text_classification import ClassReader
 
 
-class Texts(Common):
+class Texts(Weighted):
     """What the yaml of labeled texts gives; see :class:`TextClassification`."""
 
     tokenizer: Tokenizer
@@ -52,6 +52,7 @@ class TextClassification(Classify):
         max_vocab_size: Most entries of the vocabulary, ``<pad>`` and ``<unk>`` included; null for no limit.
         min_count: Words that are rarer in the training texts become ``<unk>``. With 1 no model would ever train on
             ``<unk>``: refused where validation or test have any.
+        class_weights: See :class:`~gru_bench.tasks.objectives.classify.Classify`.
     """
 
     metrics = metrics_of("texts", "text")
@@ -59,7 +60,8 @@ class TextClassification(Classify):
     """Columns that the data must name."""
 
     def __init__(self, data: Rows, /, **texts: Unpack[Texts]) -> None:
-        super().__init__(data, batch_size=texts["batch_size"], goal=texts["goal"])
+        weights = texts.get("class_weights")
+        super().__init__(data, class_weights=weights, batch_size=texts["batch_size"], goal=texts["goal"])
         data.require(*self.roles)
         self.tokenizer = texts["tokenizer"]
         self.lowercase = texts["lowercase"]
@@ -89,6 +91,7 @@ class TextClassification(Classify):
         self.notes = [*facts["notes"], f"padding is {padding:.1%} of the steps of a training epoch"]
         self.findings = facts["findings"]
         self.facts = facts["counts"] | {"padding_share": round(padding, 4)}
+        self.weights_C = self.weights()
 
     def _prepare(self) -> Prepared:
         loaded = self.data.load()
