@@ -20,6 +20,12 @@ def three_lines(view: View) -> list[str]:
     return [f"1. {which(view)}", f"2. {against_a_guess(view)}", f"3. {costs(view)}"]
 
 
+def is_open(view: View) -> bool:
+    """Whether more runs may decide something."""
+    found = primary(view)
+    return not found or any(one.verdict.answer == "undecided" for one in found)
+
+
 def which(view: View) -> str:
     """``undecided: GRU better by +0.012 (-0.02 to +0.05) accuracy; margin 0.01; 5 seeds; 40 examples``."""
     found = primary(view)

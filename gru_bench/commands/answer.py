@@ -89,12 +89,10 @@ class Call:
     Attributes:
         question: With the plan.
         missing: What the answer lacks, a line each.
-        failed: Whether a run did.
     """
 
     question: "Question"
     missing: list[str] = field(default_factory=list)
-    failed: bool = False
 
     def steps(self) -> int:
         """Tune, compare, time, report, answer. Returns the exit code."""
@@ -124,8 +122,7 @@ class Call:
             return code
         from gru_bench.commands.answer_told import tell  # what a report needs, which nothing before did
 
-        tell(question, self.missing, self.by_hand())
-        return 1 if self.failed else 0
+        return 1 if tell(question, self.missing, self.by_hand()) else 0
 
     def say(self, step: str) -> None:
         """Which step begins."""
@@ -158,9 +155,7 @@ class Call:
         if record.workers > 1:
             launcher = ["hydra/launcher=workers", f"hydra.launcher.n_jobs={record.workers}"]
         arguments = [*self.experiment(), until, what, f"max_hours={hours:.4g}", *launcher]
-        code = cli.run_hydra("train", [*arguments, *self.question.asked.carried], ended=ended)
-        self.failed = self.failed or code == 1
-        return code
+        return cli.run_hydra("train", [*arguments, *self.question.asked.carried], ended=ended)
 
     def later_s(self) -> float:
         """Seconds that are kept for what comes after the sweeps."""

@@ -43,6 +43,7 @@ class Question:
         tuning: What the task's yaml has of trials; empty without.
         metric: By which it is judged.
         margin: A difference that matters.
+        reads: Whether a model of the task can be given new rows.
     """
 
     asked: Asked
@@ -53,6 +54,7 @@ class Question:
     tuning: Mapping[str, Any]
     metric: Metric
     margin: float
+    reads: bool
 
     @property
     def seconds_left(self) -> float:
@@ -156,6 +158,7 @@ def look_at(asked: Asked, started: float, found: list[Question], config: DictCon
         tuning,
         task.primary_metric,
         float(goal["margin"]),
+        bool(task.reader()),
     )
     print(margin_line(question, first.choices["task"]), flush=True)
     make_plan(question, config, composed)

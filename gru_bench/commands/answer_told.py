@@ -1,8 +1,10 @@
 """The last step of ``gru-bench answer``: what the report says, in three lines, and what to do next."""
 
+import shlex
 from typing import TYPE_CHECKING
 
-from gru_bench.answer.lines import best_runs, three_lines
+from gru_bench.answer.lines import best_runs, first_of_all, is_open, three_lines
+from gru_bench.answer.record import Record
 from gru_bench.report.given import given
 from gru_bench.report.markdown import number
 from gru_bench.report.view import View
@@ -11,21 +13,57 @@ from gru_bench.store.read import read
 if TYPE_CHECKING:
     from gru_bench.commands.answer_plan import Question
 
+FAILED = ("failed", "killed", "unsupported")
 
-def tell(question: "Question", missing: list[str], by_hand: str) -> None:
+
+def tell(question: "Question", missing: list[str], by_hand: str) -> bool:
     """Print the answer.
 
     Args:
         question: That was asked.
         missing: What it lacks, a line each.
         by_hand: The command that adds seeds.
+
+    Returns:
+        Whether a run failed.
     """
     view = View(given(read(question.uri, experiment=question.record.name)))
+    status = view.all_runs["status"]
     print()
+    if text := first_of_all(view):
+        print(f"First of all: {text}")
     for text in three_lines(view):
         print(text)
-    for text in missing:
+    print()
+    failed = int(status.isin(FAILED).sum())
+    if failed:
+        missing = [*missing, f"{failed} run{'s' if failed > 1 else ''} failed; the report says why"]
+    if left := int((status == "missing").sum()):
+        missing = [*missing, f"{left} planned run{'s were' if left > 1 else ' was'} not begun, for want of time"]
+    for text in [*missing, *at_an_edge(question.record)]:
         print(f"missing: {text}")
     for cell, run, score in best_runs(view):
-        print(f"best {cell} by validation ({question.metric.name} {number(score)}): run {run}")
-    print(f"more seeds: the same command, or {by_hand}", flush=True)
+        print(f"best {cell} by validation ({question.metric.name} {number(score)}): {use(question, run)}")
+    if is_open(view) or left:
+        print(f"to go on: the same command, or {by_hand}", flush=True)
+    return bool(failed)
+
+
+def use(question: "Question", run: str) -> str:
+    """How to use a run's model."""
+    if not question.reads:
+        return f"run {run}"
+    return shlex.join(["gru-bench", "predict", f"run={run}", "data.path=NEW_FILE", *question.asked.tracking])
+
+
+def at_an_edge(record: Record) -> list[str]:
+    """That the best rate of a cell was the smallest or the largest that was tried."""
+    found = []
+    for cell, one in record.chosen.items():
+        for end, which in ((min, "smaller"), (max, "larger")):
+            if one.rate == end(record.rates):
+                found.append(
+                    f"{cell} did best at the learning rate {one.rate:g}, at the edge of what was tried: a {which} one "
+                    "may be better still"
+                )
+    return found
