@@ -9,7 +9,15 @@ SAID = {
     "login": ["I cannot sign in to {what}", "The password for {what} is refused", "{what} says my account is locked"],
     "bug": ["{what} crashes when I save", "Since the update {what} shows a blank page", "{what} loses my changes"],
 }
-WHAT = ["my order", "the app", "the web shop", 'the "pro" plan', "the printer, upstairs", "version 2.0", "the café’s till"]
+WHAT = [
+    "my order",
+    "the app",
+    "the web shop",
+    'the "pro" plan',
+    "the printer, upstairs",
+    "version 2.0",
+    "the café’s till",
+]
 BEFORE = ["", "Hi,\n", "Hello 👋, ", "URGENT: ", '"Quote" first: ', "Dear team,\n\n"]
 AFTER = ["", ".", "!!", "\nThanks 🙏", ", can you help?", '\n\nSent from my "phone"']
 
@@ -33,5 +41,7 @@ def write_tickets(path: Path, rows: int = 400, seed: int = 0, noise: float = 0.1
             if draw.random() < noise:
                 queue = draw.choice(list(SAID))
             label = "" if draw.random() < noise / 10 else queue
-            writer.writerow([number, draw.choice(BEFORE) + text + draw.choice(AFTER) + f" #{draw.randrange(10**6)}", label])
+            writer.writerow(
+                [number, draw.choice(BEFORE) + text + draw.choice(AFTER) + f" #{draw.randrange(10**6)}", label]
+            )
     return path

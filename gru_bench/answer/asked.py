@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from annotated_types import Ge, Gt, Len
+from annotated_types import Ge, Gt
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
@@ -47,7 +47,7 @@ class Keys:
         output: Folder of the report; null for that of its name.
     """
 
-    cells: Annotated[list[str], Len(2)]
+    cells: list[str]
     max_hours: Annotated[float, Gt(0)]
     max_seeds: Annotated[int, Ge(5)]
     name: str | None

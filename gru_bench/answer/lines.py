@@ -67,8 +67,8 @@ def against_words(rows: list[Held]) -> str:
     if not rows:
         return ""
     first = rows[0]
-    beats = ", ".join(f"{shown(one.group.cell)} {ANSWERS[one.verdict.answer]}" for one in rows)
-    return f"; a bag of words {number(first.baseline.test[first.task.metric])}. Beaten by a cell: {beats}"
+    beats = "; ".join(f"{shown(one.group.cell)}: {ANSWERS[one.verdict.answer].replace(': ', ', ')}" for one in rows)
+    return f"; a bag of words {number(first.baseline.test[first.task.metric])}. Better than that? {beats}"
 
 
 def usefulness(task: TaskGroups, scores: list[float], guess: float) -> str:

@@ -28,7 +28,7 @@ def plan_lines(record: Record, sized: Sized, hours: float, spent_s: float, max_s
         f"  3. speed: {speed_text(size, len(record.run_s))}",
         "  4. report, and the answer",
         f"  at most {brief(sized.seconds)} until the first answer"
-        + (f", {hours:g} h in all with the seeds that may be added" if sized.fits else ""),
+        + (f", {brief(3600 * hours)} in all with the seeds that may be added" if sized.fits else ""),
     ]
     if sized.fits and size != sized.fullest:
         more = hours_for(sized.fullest_s + spent_s)

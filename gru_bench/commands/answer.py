@@ -111,11 +111,15 @@ class Call:
             code = self.train("until=decided", f"max_seeds={question.asked.keys.max_seeds}")
             if code > 1:
                 return code
+        if question.record.rates and size.rates == 1:
+            self.missing.append("no learning rates were tried on this data, for want of time")
         if size.timed:
             self.say("speed")
             code = self.time()
             if code in STOPPED:
                 return code
+        else:
+            self.missing.append(f"speed was not timed, for want of time; later: {self.timing()}")
         self.say("report")
         code = self.report()
         if code:
@@ -174,13 +178,21 @@ class Call:
     def time(self) -> int:
         """Time the models of the experiment. Returns the exit code."""
         question = self.question
-        name, wait = question.record.name, max(QUIET_S, question.seconds_left / 4)
-        arguments = [f"cells=[{','.join(question.asked.keys.cells)}]", f"experiment={name}", f"wait={wait:.0f}"]
-        again = shlex.join(["gru-bench", "time", arguments[1], arguments[0], *question.asked.tracking])
-        code = cli.run_hydra("time", [*question.asked.flags, *arguments, "resident=false", *question.asked.tracking])
+        wait = max(QUIET_S, question.seconds_left / 4)
+        arguments = [*self.timed(), f"wait={wait:.0f}", "resident=false"]
+        code = cli.run_hydra("time", [*question.asked.flags, *arguments])
         if code == 2:
-            self.missing.append(f"speed was not measured, as said above; later: {again}")
+            self.missing.append(f"speed was not timed, as said above; later: {self.timing()}")
         return code
+
+    def timed(self) -> list[str]:
+        """What is timed, as ``gru-bench time`` takes it."""
+        asked = self.question.asked
+        return [f"experiment={self.question.record.name}", f"cells=[{','.join(asked.keys.cells)}]", *asked.tracking]
+
+    def timing(self) -> str:
+        """The command that times the models."""
+        return shlex.join(["gru-bench", "time", *self.timed()])
 
     def report(self) -> int:
         """Write the report. Returns the exit code."""
