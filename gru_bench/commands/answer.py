@@ -17,7 +17,7 @@ from gru_bench.answer.sizing import REPORT_S, timing_s
 from gru_bench.commands import arguments as words
 from gru_bench.commands import cli, messages
 from gru_bench.errors import UserError
-from gru_bench.store.signals import INTERRUPTED_EXIT_CODE, SIGTERM_EXIT_CODE, say
+from gru_bench.store.signals import INTERRUPTED_EXIT_CODE, SIGTERM_EXIT_CODE
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -59,7 +59,7 @@ def answer(arguments: list[str]) -> int:
     except (KeyboardInterrupt, SystemExit) as left:
         code = left.code if isinstance(left, SystemExit) and isinstance(left.code, int) else INTERRUPTED_EXIT_CODE
     if code in STOPPED:
-        say(f"gru-bench answer: to go on: the same command, or {call.by_hand()}")
+        print(f"gru-bench answer: to go on: the same command, or {call.by_hand()}", file=sys.stderr, flush=True)
     return code
 
 
@@ -99,12 +99,12 @@ class Call:
         question = self.question
         size = question.record.size
         assert size is not None
-        if size.rates > 1 and not question.record.chosen:
+        if size.rates > 1 and self.untried():
             self.say("learning rates")
             code = self.train("until=tried", self.trials(), self.keep_chosen)
             if code > 1:
                 return code
-        if size.rates > 1 and not question.record.chosen:
+        if size.rates > 1 and self.untried():
             self.missing.append("the trials of learning rates are not finished, so nothing is compared yet")
         else:
             self.say("seeds")
@@ -127,6 +127,10 @@ class Call:
         from gru_bench.commands.answer_told import tell  # what a report needs, which nothing before did
 
         return 1 if tell(question, self.missing, self.by_hand()) else 0
+
+    def untried(self) -> list[str]:
+        """The cells whose trials have not ended."""
+        return [cell for cell in self.question.asked.keys.cells if cell not in self.question.record.chosen]
 
     def say(self, step: str) -> None:
         """Which step begins."""
@@ -173,7 +177,8 @@ class Call:
         if isinstance(launch.growing, Searching):
             sign = 1 if self.question.metric.higher_is_better else -1
             if chosen := chosen_of(launch.growing, sign):
-                self.question.keep(replace(self.question.record, chosen=chosen))
+                record = self.question.record
+                self.question.keep(replace(record, chosen=record.chosen | chosen))
 
     def time(self) -> int:
         """Time the models of the experiment. Returns the exit code."""

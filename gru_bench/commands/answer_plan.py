@@ -240,10 +240,11 @@ def make_plan(question: Question, config: DictConfig, composed: Mapping[str, Com
     spent = time.time() - question.started
     found = sized(run_s, workers, question.seconds_left, tunes=tunes)
     before = record.size
-    if before is not None and not unknown and LADDER.index(before) >= LADDER.index(found.size):
+    if before is not None and LADDER.index(before) >= LADDER.index(found.size):
         print(f"{record.name}: goes on with the plan of an earlier call", flush=True)
-        cost = total_s(before, run_s, workers)
-        found = Sized(before, cost, True, before, cost)
+        left = {cell: run_s[cell] for cell in unknown}  # what the others have yet to do was planned then
+        cost = total_s(before, left or run_s, workers)
+        found = Sized(before, cost, not left or cost <= question.seconds_left, before, cost)
     rates: list[float] = []
     if tunes:
         rates = rates_around(middle_of(given_rates(config)), found.size.rates)

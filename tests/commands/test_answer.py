@@ -152,7 +152,7 @@ def test_equal_trials_then_seeds_with_the_chosen_rates_and_nothing_twice(
 
     def piloted(asked: Question, _: object, composed: dict[str, object]) -> Record:
         seconds = {cell: [10.0, 10.0, 10.0] for cell in composed}
-        return Record(**{**vars(asked.record), "run_s": seconds, "workers": 1})
+        return Record(**{**vars(asked.record), "run_s": asked.record.run_s | seconds, "workers": 1})
 
     monkeypatch.setattr(answer_plan, "piloted", piloted)
     monkeypatch.setattr(Call, "time", lambda _: 0)
