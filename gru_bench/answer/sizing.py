@@ -98,8 +98,10 @@ def sized(run_s: Mapping[str, float], workers: int, seconds: float, *, tunes: bo
 
 def total_s(size: Size, run_s: Mapping[str, float], workers: int) -> float:
     """Seconds that all of it takes at most."""
-    trials = sweep_s(run_s, size.trials, workers) if size.trials else 0.0
-    return trials + sweep_s(run_s, size.seeds, workers) + timing_s(size, len(run_s)) + REPORT_S
+    # the sweep of the trials goes on with one seed, and the next one with the others
+    rounds = [[size.trials, 1], [size.seeds - 1]] if size.trials else [[size.seeds]]
+    sweeps = sum(START_S + sum(round_s(run_s, each, workers) for each in sweep) for sweep in rounds)
+    return sweeps + timing_s(size, len(run_s)) + REPORT_S
 
 
 def timing_s(size: Size, cells: int) -> float:
@@ -107,7 +109,7 @@ def timing_s(size: Size, cells: int) -> float:
     return math.comb(cells, 2) * SITUATIONS * PAIR_S if size.timed else 0.0
 
 
-def sweep_s(run_s: Mapping[str, float], each: int, workers: int) -> float:
+def round_s(run_s: Mapping[str, float], each: int, workers: int) -> float:
     """Seconds of so many runs of each cell at most, in whatever order: Graham's bound for a list of jobs.
 
     R. L. Graham, "Bounds on multiprocessing timing anomalies", 1969: no order takes longer than an equal share for each
@@ -115,7 +117,7 @@ def sweep_s(run_s: Mapping[str, float], each: int, workers: int) -> float:
     """
     slower = CONTENTION if workers > 1 else 1.0
     longest, together = max(run_s.values()), each * sum(run_s.values())
-    return START_S + slower * (together / workers + (1 - 1 / workers) * longest)
+    return slower * (together / workers + (1 - 1 / workers) * longest)
 
 
 def rates_around(middle: float, number: int) -> list[float]:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from gru_bench.run.searching import Row, Searching
 
 STOPPED = (INTERRUPTED_EXIT_CODE, SIGTERM_EXIT_CODE)
+FIRST_ALONE = "hydra.sweeper.seeds=1"
+"""Of the seeds that are compared, the sweep of the trials runs one. The others belong to the sweep that looks at them:
+its runs keep how many looks there may be, by which a report corrects its thresholds."""
 QUIET_S = 30.0
 """How long a machine that others use is waited for at least, before speed is left out."""
 
@@ -101,14 +104,14 @@ class Call:
         assert size is not None
         if size.rates > 1 and self.untried():
             self.say("learning rates")
-            code = self.train("until=tried", self.trials(), self.keep_chosen)
+            code = self.train("until=tried", self.keep_chosen, self.trials(), FIRST_ALONE)
             if code > 1:
                 return code
         if size.rates > 1 and self.untried():
             self.missing.append("the trials of learning rates are not finished, so nothing is compared yet")
         else:
             self.say("seeds")
-            code = self.train("until=decided", f"max_seeds={question.asked.keys.max_seeds}")
+            code = self.train("until=decided", None, f"max_seeds={question.asked.keys.max_seeds}")
             if code > 1:
                 return code
         if question.record.rates and size.rates == 1:
@@ -155,14 +158,14 @@ class Call:
         tracking = self.question.asked.tracking
         return shlex.join(["gru-bench", "train", *self.experiment(), "until=decided", *tracking])
 
-    def train(self, until: str, what: str, ended: "Callable[[Launch], None] | None" = None) -> int:
+    def train(self, until: str, ended: "Callable[[Launch], None] | None", *what: str) -> int:
         """One sweep, as long as there is time. Returns its exit code."""
         record = self.question.record
         hours = max(1.0, self.question.seconds_left - self.later_s()) / 3600
         launcher = []
         if record.workers > 1:
             launcher = ["hydra/launcher=workers", f"hydra.launcher.n_jobs={record.workers}"]
-        arguments = [*self.experiment(), until, what, f"max_hours={hours:.4g}", *launcher]
+        arguments = [*self.experiment(), until, *what, f"max_hours={hours:.4g}", *launcher]
         return cli.run_hydra("train", [*arguments, *self.question.asked.carried], ended=ended)
 
     def later_s(self) -> float:
