@@ -169,6 +169,7 @@ def test_equal_trials_then_seeds_with_the_chosen_rates_and_nothing_twice(
     compared = runs[runs["role"].isna() | (runs["role"] == "")]
     assert compared.groupby("cell")["learning_rate"].nunique().to_dict() == {"gru": 1, "lstm": 1}
     assert set(compared["learning_rate_from"]) == {"trials"}  # of the seeds that were added, too
+    assert compared.groupby("cell")["looks"].max().gt(1).all()  # thresholds are corrected for all looks
     assert compared.groupby("cell")["seed"].nunique().nunique() == 1
     assert not runs["config_key"].duplicated().any()
     assert (empty_folder / "reports" / "mine" / "report.html").is_file()
