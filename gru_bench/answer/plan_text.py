@@ -2,30 +2,30 @@
 
 import math
 
+from gru_bench.answer.asked import Keys
 from gru_bench.answer.record import Record
 from gru_bench.answer.sizing import Size, Sized, timing_s
 
 
-def plan_lines(record: Record, sized: Sized, hours: float, spent_s: float, max_seeds: int) -> list[str]:
+def plan_lines(record: Record, sized: Sized, keys: Keys, spent_s: float) -> list[str]:
     """What a plan says, a line each.
 
     Args:
         record: With the plan.
         sized: How it was found.
-        hours: ``max_hours``.
+        keys: Of the call.
         spent_s: Seconds that went before it was made.
-        max_seeds: Most seeds of one cell.
     """
-    size = sized.size
-    runs = ", ".join(f"{cell} {brief(span[2])}" for cell, span in record.run_s.items())
+    size, hours = sized.size, keys.max_hours
+    runs = ", ".join(f"{cell} {brief(record.run_s[cell][2])}" for cell in keys.cells)
     at_once = f"{record.workers} at once" if record.workers > 1 else "one at a time"
     found = [
         f"plan {record.name}, for max_hours={hours:g}; a run takes at most {runs} (a pilot's estimate, without early "
         f"stopping), {at_once}, backend={record.backend}:",
         f"  1. learning rates: {rates_text(record, size)}",
-        f"  2. seeds: {size.seeds} for each cell, then more until LSTM and GRU are decided, up to {max_seeds}, as far "
+        f"  2. seeds: {size.seeds} for each cell, then more until LSTM and GRU are decided, up to {keys.max_seeds}, as far "
         "as the time goes",
-        f"  3. speed: {speed_text(size, len(record.run_s))}",
+        f"  3. speed: {speed_text(size, len(keys.cells))}",
         "  4. report, and the answer",
         f"  at most {brief(sized.seconds)} until the first answer"
         + (f", {brief(3600 * hours)} in all with the seeds that may be added" if sized.fits else ""),

@@ -251,7 +251,7 @@ def make_plan(question: Question, config: DictConfig, composed: Mapping[str, Com
     record = replace(record, size=found.size, workers=workers).with_trials(
         rates, list(TRIAL_SEEDS[: found.size.trial_seeds])
     )
-    for text in plan_lines(record, found, keys.max_hours, spent, keys.max_seeds):
+    for text in plan_lines(record, found, keys, spent):
         print(text, flush=True)
     question.keep(record)
 
