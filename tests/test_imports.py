@@ -187,7 +187,8 @@ def breaks(name: str, allowed: set[str]) -> bool:
 def test_a_room_imports_only_what_it_may(path: Path) -> None:
     room = path.relative_to(PACKAGE).parts[0]
     if room == "__init__.py":
-        assert modules(path) == {"gru_bench.kept.load.load"}  # late: see what an import really pulls in
+        ours = {name for name in modules(path) if name.startswith("gru_bench")}
+        assert ours == {"gru_bench.kept.load.load", "gru_bench.kept.load.Kept"}  # late, as the last test sees
         return
     wrong = sorted(name for name in modules(path) if breaks(name, ALLOWED[room]))
     assert not wrong, f"{path.relative_to(REPOSITORY)} imports {wrong}"

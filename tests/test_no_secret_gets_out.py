@@ -1,16 +1,12 @@
 """A password in a URI and a token in the environment: in no byte of store, artifacts, outputs, report or terminal."""
 
 import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, Command
+from conftest import Command
 from runs import STEPS, TINY
+from servers import mlflow_server
 from stores import artifact, copy_store, one_run, plan
 
 from gru_bench.store.write import Run, Store
@@ -105,34 +101,14 @@ def test_hydras_own_sweeper_is_refused(
 def test_a_sweep_on_a_server_with_a_password(
     empty_folder: Path, gru_bench: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     served = empty_folder / "served"
     served.mkdir()
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{served / 'a.db'}", "--artifacts-destination", str(served / "files")]
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_TOKEN"}
-    environment |= {"PYTHONPATH": str(REPOSITORY), **quiet}
-    with (served / "log").open("wb") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+    with mlflow_server(served, environment) as address:
         # a password that a URL can hold as it is: the client must be able to read it
-        uri = f"tracking.uri=http://me:sEcrEt-tOkEn@127.0.0.1:{port}"
+        uri = f"tracking.uri={address.replace('//', '//me:sEcrEt-tOkEn@')}"
         assert gru_bench("train", "-m", "cell=gru,rnn", uri, *TINY, *STEPS) == 0
         assert gru_bench("report", "experiment=adhoc", uri) == 0
-    finally:
-        os.killpg(server.pid, 15)
-        server.wait(timeout=60)
     printed = "".join(capsys.readouterr())
     assert not any(secret.decode() in printed for secret in FOUND)
     assert not leaks(empty_folder)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from gru_bench.kept.folder import FACTS_FILE, MLMODEL_FILE
 from gru_bench.store.connect import artifact_root
+from gru_bench.store.files import link, remove
+from gru_bench.store.find import local_folder
 from gru_bench.store.outbox import Point
 from gru_bench.store.schema import BEST, DELIVERY, MODEL_FOLDER
 
@@ -119,9 +121,6 @@ def bring_files(uri: str, run_id: str, folder: Path, model: "LoggedModel") -> No
     They are the same on the disk. A server would have to be sent all of them twice, so there the model has none of its
     own, and is loaded as its run's: ``runs:/RUN_ID/model``.
     """
-    from gru_bench.store.find import local_folder
-    from gru_bench.store.spool import link, remove
-
     root, place = artifact_root(uri), local_folder(model.artifact_location)
     if root is None or place is None or not (folder / MLMODEL_FILE).is_file():
         return

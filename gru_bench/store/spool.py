@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from gru_bench.cache_dir import replace_text
-from gru_bench.errors import UserError
 from gru_bench.process import owner
-from gru_bench.store.connect import artifact_root, check_still_there, one_line
+from gru_bench.store.connect import one_line
 from gru_bench.store.connect import spool_folder as spool_folder
-from gru_bench.store.dataset import log_dataset
+from gru_bench.store.dataset import NOT_TAKEN, log_dataset
+from gru_bench.store.files import check_arrived, link, remove
 from gru_bench.store.line import StoreAway, is_away
 from gru_bench.store.models import log_model
 from gru_bench.store.outbox import Parcel, Write, send_parcels
@@ -104,6 +104,7 @@ class Package:
         self._unwritten: dict[str, Write] = {}
         self._sent, self._files_sent = 0, dict[str, int]()
         self._model_tried = self._model_sent = False
+        self._experiment_id = ""
         self._lock: FileLock | None = None
 
     @classmethod
@@ -208,7 +209,7 @@ class Package:
         if self.about.run_id:
             return
         with said_plainly():
-            experiment_id = self._experiments(client, self.about.experiment)
+            self._experiment_id = experiment_id = self._experiments(client, self.about.experiment)
             known = self._found(client, experiment_id) if self.about.doubtful else []
             if known:
                 self.about.run_id = known[0]
@@ -302,13 +303,19 @@ class Package:
         folder = self.folder / FILES / MODEL_FOLDER
         if self._model_sent or self.end is None or self.end.status != "FINISHED" or not folder.is_dir():
             return
+        from mlflow.exceptions import MlflowException
+
         again, self._model_tried = self._model_tried or self.was_left, True
         params = {name: text for parcel in self._parcels for name, text in parcel.params.items()}
         points = [point for parcel in self._parcels for point in parcel.points]
-        experiment_id = self._experiments(client, self.about.experiment)
-        log_model(
-            client, self.uri, experiment_id, self.about.run_id, folder, self.about.tags, params, points, again=again
-        )
+        experiment_id = self._experiment_id or self._experiments(client, self.about.experiment)
+        try:
+            log_model(
+                client, self.uri, experiment_id, self.about.run_id, folder, self.about.tags, params, points, again=again
+            )
+        except MlflowException as error:
+            if error.error_code not in NOT_TAKEN:
+                raise
         self._model_sent = True
 
     def release(self) -> None:
@@ -329,50 +336,6 @@ class Package:
         shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(OSError):  # others are there
             self.folder.parent.rmdir()
-
-
-def check_arrived(uri: str, client: "MlflowClient", run_id: str, names: Iterable[str]) -> None:
-    """Refuse what went to a folder that MLflow has made anew, since that of the store was moved away meanwhile.
-
-    The database would be found where it now is, since it is open. The files are taken away again, and the folders with
-    them: in their place the store's own could not be put back.
-
-    Raises:
-        StoreAway: The SQLite file is not there.
-    """
-    try:
-        check_still_there(uri, client)
-    except UserError as error:
-        root = artifact_root(uri)
-        if root is not None:
-            folder = root / run_id / "artifacts"
-            with suppress(OSError):
-                for name in names:
-                    remove(folder / name)
-                for place in (folder, folder.parent, root, root.parent):
-                    place.rmdir()  # which takes empty ones alone
-        raise StoreAway(str(error)) from error
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def link(file: Path, place: Path) -> None:
-    """The file, or the folder with all that is in it, at another place, without a copy where the disk can do that."""
-    if file.is_dir():
-        place.mkdir()
-        for part in file.iterdir():
-            link(part, place / part.name)
-        return
-    try:
-        place.hardlink_to(file)
-    except OSError:
-        shutil.copy(file, place)
 
 
 def end_run(client: "MlflowClient", run_id: str, end: End) -> None:

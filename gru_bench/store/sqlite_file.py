@@ -18,6 +18,8 @@ from gru_bench.errors import UserError
 LOCK_WITHIN_S = 120.0
 """Longest wait for other processes that use a new store for the first time; each holds the lock for seconds."""
 ARTIFACTS = "mlartifacts"
+MODELS = "models"
+"""Folder among the artifacts in which MLflow keeps the files of its logged models."""
 BESIDE = ("-wal", "-shm", "-journal")
 """What SQLite may keep beside a file, by the ends of the names."""
 OURS = {"experiments", "runs", "metrics", "params", "tags", "alembic_version"}
@@ -135,10 +137,25 @@ def bring_home(file: Path, root: Path | None = None) -> None:
             old = path.parent.parent
             if is_elsewhere(old, root) and ((root / run_id).is_dir() or not old.exists()):
                 here.append((f"{root.as_uri()}/{run_id}/artifacts", run_id))
-        if moved or here:
+        models = [
+            (f"{root.as_uri()}/{MODELS}/{id_}/artifacts", id_)
+            for id_, place in placed_models(connection)
+            for path in [local_path(place)]
+            if path is not None and path.parts[-3:] == (MODELS, id_, "artifacts")
+            if is_elsewhere(path.parents[2], root) and (root / MODELS / id_).is_dir()
+        ]
+        if moved or here or models:
             with connection:
+                connection.executemany("UPDATE logged_models SET artifact_location = ? WHERE model_id = ?", models)
                 connection.executemany("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", moved)
                 connection.executemany("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", here)
+
+
+def placed_models(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Each model's id and the place of its artifacts; none in a store that an older MLflow 3 made."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'logged_models'").fetchone():
+        return []
+    return connection.execute("SELECT model_id, artifact_location FROM logged_models").fetchall()
 
 
 def is_elsewhere(place: Path | None, root: Path) -> bool:

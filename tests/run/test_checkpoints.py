@@ -53,7 +53,7 @@ def test_a_run_that_is_ended_by_signals_goes_on_and_ends_as_if_nothing_had_happe
     gru_bench: Command, own_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     signals = {2: signal.SIGINT, 6: signal.SIGTERM}
-    probes = ["probe=[gates]"]
+    probes = ["probe=[gates]", "save=last"]
     curves = Recorder.curves
 
     def stopping(recorder: Recorder, event: Event) -> None:
@@ -89,6 +89,8 @@ def test_a_run_that_is_ended_by_signals_goes_on_and_ends_as_if_nothing_had_happe
     assert "probe" in set(values["split"])
     pd.testing.assert_frame_equal(numbers(uri, ids[-1])[0], values)
     pd.testing.assert_frame_equal(numbers(uri, ids[-1])[1], drawn)
+    weights = [next(Path().glob(f"*/{run}/artifacts/model/model.safetensors")) for run in (ids[-1], whole["run_id"])]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
 @pytest.mark.slow

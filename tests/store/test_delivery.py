@@ -1,6 +1,7 @@
 """What becomes of runs when the store fails, or the process is killed, at any call: none is lost, none is doubled."""
 
 import itertools
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,19 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
 
+from gru_bench.kept.folder import FACTS_FILE
 from gru_bench.store import courier as courier_module
 from gru_bench.store import left, spool
 from gru_bench.store.courier import Courier
 from gru_bench.store.line import Call, StoreAway
 from gru_bench.store.notes import NOTE
 from gru_bench.store.run import Run
-from gru_bench.store.schema import DELIVERY, RUN_KIND, STATUS
+from gru_bench.store.schema import DELIVERY, MODEL_FOLDER, RUN_KIND, STATUS
 from gru_bench.store.spool import Package
 
-CALLS = 20
+CALLS = 24
 """That two undisturbed runs make."""
 URI = "http://store.invalid:5000"
-WRITTEN = ("create_run", "log_batch", "log_artifacts", "set_tag", "set_terminated", "delete_run", "delete_tag")
 
 
 class Killed(BaseException):
@@ -36,11 +37,12 @@ class FakeStore:
 
     def __init__(self, faults: dict[int, str]) -> None:
         self.runs: dict[str, dict[str, Any]] = {}
+        self.models: dict[str, SimpleNamespace] = {}
         self.faults, self.calls = faults, itertools.count()
 
     def __getattribute__(self, name: str) -> Any:
         found = object.__getattribute__(self, name)
-        if name in ("runs", "faults", "calls", "__class__") or name.startswith("_"):
+        if name in ("runs", "models", "faults", "calls", "__class__") or name.startswith("_"):
             return found
 
         def called(*args: Any, **named: Any) -> Any:
@@ -71,6 +73,7 @@ class FakeStore:
             "points": set(),
             "files": {},
             "datasets": set(),
+            "outputs": [],
             "time": (start_time, None),
         }
         return SimpleNamespace(info=SimpleNamespace(run_id=run_id))
@@ -86,6 +89,9 @@ class FakeStore:
     def log_batch(self, run_id: str, *, metrics: Any = (), params: Any = (), tags: Any = ()) -> None:
         run = self.runs[run_id]
         run["points"] |= {(point.key, point.step, point.value) for point in metrics}
+        for point in metrics:
+            if point.model_id:
+                self.models[point.model_id].points.add((point.key, point.step, point.value))
         run["params"] |= {param.key: param.value for param in params}
         run["tags"] |= {tag.key: tag.value for tag in tags}
 
@@ -93,7 +99,33 @@ class FakeStore:
         self.runs[run_id]["datasets"] |= {(one.dataset.name, one.dataset.digest) for one in datasets}
 
     def log_artifacts(self, run_id: str, folder: str) -> None:
-        self.runs[run_id]["files"] |= {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+        files = [path for path in Path(folder).rglob("*") if path.is_file()]
+        self.runs[run_id]["files"] |= {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+    def create_logged_model(self, experiment_id: str, **facts: Any) -> Any:
+        model_id = f"m-{len(self.models)}"
+        place = f"mlflow-artifacts:/{experiment_id}/models/{model_id}/artifacts"
+        self.models[model_id] = SimpleNamespace(
+            model_id=model_id, status="PENDING", artifact_location=place, points=set(), is_deleted=False, **facts
+        )
+        return self.models[model_id]
+
+    def search_logged_models(self, experiment_ids: list[str], condition: str) -> list[Any]:
+        delivery = condition.split("'")[1]
+        return [one for one in self.models.values() if one.tags[DELIVERY] == delivery and not one.is_deleted]
+
+    def delete_logged_model(self, model_id: str) -> None:
+        self.models[model_id].is_deleted = True
+
+    def finalize_logged_model(self, model_id: str, status: str) -> None:
+        self.models[model_id].status = status
+
+    def get_run(self, run_id: str) -> Any:
+        outputs = [SimpleNamespace(model_id=model_id) for model_id in self.runs[run_id]["outputs"]]
+        return SimpleNamespace(outputs=SimpleNamespace(model_outputs=outputs))
+
+    def log_outputs(self, run_id: str, models: Any) -> None:
+        self.runs[run_id]["outputs"] += [one.model_id for one in models]
 
     def set_tag(self, run_id: str, key: str, value: str) -> None:
         self.runs[run_id]["tags"][key] = value
@@ -149,6 +181,8 @@ def one_process(courier: Courier, packages: list[Package]) -> None:
         run = Run(courier, package, RUN_KIND)
         run.params({"group_key": name, "parity": "passed", "task": "adding"})
         run.text("config.yaml", f"name: {name}\n")
+        if name == "b":
+            run.file(MODEL_FOLDER, kept)
         run.flush()
         run.params({"data_fingerprint": f"rows of {name}"})
         run.curve("train/loss", 1, 0.5)
@@ -156,6 +190,23 @@ def one_process(courier: Courier, packages: list[Package]) -> None:
         run.curve("train/loss", 2, 0.25)
         run.value("test", "mse", 0.125, unit="", higher_is_better=False)
         run.close(None)
+
+
+def kept(folder: Path) -> None:
+    """A kept model, as far as its delivery looks at it."""
+    folder.mkdir()
+    facts = {"task": "adding", "cell": "gru", "seed": 0, "kept": "best", "step": 1}
+    (folder / FACTS_FILE).write_text(json.dumps(facts))
+
+
+def models_of(store: FakeStore) -> list[tuple[Any, ...]]:
+    """What there is of models: each once, of a run that finished, and linked once."""
+    there = [one for one in store.models.values() if not one.is_deleted]
+    for one in there:
+        run = store.runs[one.source_run_id]
+        assert (run["status"], run["outputs"][-1:]) == ("FINISHED", [one.model_id])
+        assert len(set(run["outputs"])) == len(run["outputs"])
+    return [(one.name, one.status, one.params, one.points) for one in there]
 
 
 def contents(run: dict[str, Any]) -> tuple[Any, ...]:
@@ -190,6 +241,9 @@ def check(faults: dict[int, str], later: dict[int, str]) -> None:
         undisturbed = FakeStore({})
         one_process(courier_of(undisturbed, monkeypatch), [])
         assert next(undisturbed.calls) == CALLS
+        (model,) = models_of(undisturbed)
+        params = {"task": "adding", "data_fingerprint": "rows of b", "kept": "best"}
+        assert model == ("gru adding seed 0", "READY", params, {("test/mse", 0, 0.125)})
         expected = {run["name"]: contents(run) for run in undisturbed.runs.values()}
         assert not any("preview.md" in run["files"] for run in undisturbed.runs.values())  # a request more
         assert [run["datasets"] for run in undisturbed.runs.values()] == [
@@ -212,6 +266,7 @@ def check(faults: dict[int, str], later: dict[int, str]) -> None:
         assert courier_of(store, monkeypatch).deliver() == 0
         assert not list(spool.spool_folder(URI).glob("*/run.json"))
 
+        assert models_of(store) == ([model] if "b" in ended else [])
         assert sorted(run["name"] for run in store.runs.values()) == [package.about.name for package in packages]
         for run in store.runs.values():
             assert run["time"][1] is not None
