@@ -84,31 +84,43 @@ class Writer:
     Args:
         stream: Where to.
         form: CSV or JSON lines.
-        columns: Of the input, those that are kept.
+        columns: Of a table: those of the input that are kept. JSON lines keep whatever a row has.
+        keep: Whether any are.
         left_out: Keys of answers that are not written.
+
+    Attributes:
+        late: Columns that a row had which came too late for the table's header.
     """
 
-    def __init__(self, stream: TextIO, form: Format, columns: Sequence[str], left_out: Sequence[str]) -> None:
-        self.stream, self.form = stream, form
+    def __init__(
+        self, stream: TextIO, form: Format, columns: Sequence[str], left_out: Sequence[str], *, keep: bool
+    ) -> None:
+        self.stream, self.form, self.keep = stream, form, keep
         self.columns, self.left_out = list(columns), set(left_out)
+        self.late: dict[str, None] = {}
         self._table: Any = None
 
     def write(self, rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]) -> None:
         """Write some rows with their answers; a key of the input that an answer has too gives way to it."""
-        kept = [name for name in self.columns if not answers or name not in answers[0]]
-        named = [name for name in (answers[0] if answers else ()) if name not in self.left_out]
+        if not rows:
+            return
+        answered = answers[0].keys()
+        named = [name for name in answered if name not in self.left_out]
         if self.form == "jsonl":
             for row, answer in zip(rows, answers, strict=True):
-                line = {name: row[name] for name in kept if name in row}
+                line = {name: value for name, value in row.items() if name not in answered} if self.keep else {}
                 line |= {name: rounded(answer[name]) for name in named}
                 self.stream.write(as_line(line) + "\n")
         else:
+            kept = [name for name in self.columns if name not in answered] if self.keep else []
             if self._table is None:
                 self._table = csv.writer(self.stream, lineterminator="\n")
                 self._table.writerow([as_cell(name) for name in (*kept, *named)])
             for row, answer in zip(rows, answers, strict=True):
                 values = [*(row.get(name) for name in kept), *(rounded(answer[name]) for name in named)]
                 self._table.writerow([cell(value) for value in values])
+                if self.keep:
+                    self.late |= dict.fromkeys(row.keys() - self.columns)
         self.stream.flush()
 
 

@@ -68,7 +68,7 @@ MORE = {
     ),
     "predict": (
         "Rows are read, answered and written a batch at a time: a file of any length takes little memory. Columns of\n"
-        "an answer: prediction and probability of texts; words and prediction (a tag a word) of sentences; translation;\n"
+        "an answer: prediction and probability of texts; words and prediction (a tag each) of sentences; translation;\n"
         "perplexity (or bits_per_char) and nats of lines. tokens: how many the model read; unknown: how many of them\n"
         "it does not know; cut: how many it did not read, as in training. In CSV lists are joined by spaces, and what\n"
         "a spreadsheet would take for a formula gets an apostrophe in front."

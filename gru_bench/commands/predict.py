@@ -129,10 +129,11 @@ def answer_all(kept: Kept, keys: Keys, data: Data, form: Format) -> None:
     details = form == "jsonl" if keys.probabilities is None else keys.probabilities
     started, number = time.perf_counter(), 0
     with open_rows(data.path, data.kind, data.reading, rows_of_lines=keys.batch_size) as new:
-        columns = {role: new.column(role, asked[role], usual.get(role, role)) for role in reader.roles}
+        columns = {role: new.column(role, asked[role], usual.get(role) or role) for role in reader.roles}
         truth = truth_of(reader, new.names, asked, usual, new.shown)
         with open_output(keys.output) as stream:
-            writer = Writer(stream, form, new.names if keys.keep_columns else [], [] if details else reader.details())
+            left_out = [] if details else reader.details()
+            writer = Writer(stream, form, new.names, left_out, keep=keys.keep_columns)
             for rows in new.batches:
                 answers = answered(kept, rows, columns, number, new, keys.batch_size)
                 if number == 0:
@@ -142,6 +143,10 @@ def answer_all(kept: Kept, keys: Keys, data: Data, form: Format) -> None:
                     truth.add(rows, answers)
                 number += len(rows)
     where = "" if keys.output is None else f" to {keys.output}"
+    if writer.late:
+        names = ", ".join(sorted(writer.late))
+        say([f"{names}: rows far down have these columns and the first ones do not, so the table lacks them; "
+             "format=jsonl has them"])  # fmt: skip
     say([*new.notes, *(truth.lines() if truth is not None else [])])
     say([f"{number:,} rows{where}, {time.perf_counter() - started:.1f} s"])
 

@@ -75,10 +75,10 @@ class Truth:
         noun = "labels" if self.role == "label" else "tags"
         said: list[str] = []
         if self.uneven:
-            said.append(f"{what}: {self.uneven:,} rows have another number of tags than words, and are not scored")
+            said.append(f"{what}: {self.uneven:,} rows with another number of tags than words, not scored")
         if self.missing:
-            lack = "rows have no label" if self.role == "label" else "rows or words have no tag"
-            said.append(f"{what}: {self.missing:,} {lack}, and are not scored")
+            lack = "rows without a label" if self.role == "label" else "rows or words without a tag"
+            said.append(f"{what}: {self.missing:,} {lack}, not scored")
         number, foreign = len(self.actual), sum(self.foreign.values())
         if foreign:
             known = list_some(self.classes)

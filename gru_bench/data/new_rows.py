@@ -15,13 +15,19 @@ from gru_bench.data.columns import header_hint, some_names
 from gru_bench.data.delimited import OneFile
 from gru_bench.data.forms import Reading, find_form
 from gru_bench.data.json_rows import numbered
+from gru_bench.data.layouts.base import Layout, ending
+from gru_bench.data.layouts.conll import CoNLL
+from gru_bench.data.layouts.conllu import CoNLLU
+from gru_bench.data.layouts.fasttext import FastText
 from gru_bench.data.read_files import OWN_SEPARATORS
 from gru_bench.data.read_text import check_encoding, text_stream
 from gru_bench.data.source import PACKED, chosen_kind
 from gru_bench.errors import UserError
 
 STANDARD_INPUT = "-"
-Kind = Literal["csv", "jsonl", "parquet", "txt"]
+Kind = Literal["csv", "jsonl", "parquet", "txt", "conllu", "conll", "fasttext"]
+LAYOUTS: dict[Kind, Layout] = {"conllu": CoNLLU(), "conll": CoNLL(), "fasttext": FastText()}
+"""Those that can be one file; they are read whole."""
 KINDS: dict[str, Kind] = {"csv": "csv", "json": "jsonl", "parquet": "parquet", "text": "txt"}
 """By what :func:`gru_bench.data.source.kind_of` calls them."""
 LINES = "text"
@@ -137,7 +143,18 @@ def kind_of(file: Path, reading: Reading, notes: list[str]) -> Kind:
     Raises:
         UserError: Neither tells.
     """
-    _, found = chosen_kind(file, [file], reading, notes)
+    suffix = ending(file).lower()
+    if suffix in (".conllu", ".conll"):
+        return "conllu" if suffix == ".conllu" else "conll"
+    try:
+        _, found = chosen_kind(file, [file], reading, notes)
+    except UserError as error:
+        raise UserError(f"{error}; for plain lines: data.kind=txt") from error
+    if found == "text" and LAYOUTS["fasttext"].looks(file, reading.encoding):
+        notes.append(
+            f"{file.name}: each line has a __label__, so it is read as fasttext (data.kind=txt for plain lines)"
+        )
+        return "fasttext"
     return KINDS[found]
 
 
@@ -171,6 +188,11 @@ def rows_of(file: Path, kind: Kind, reading: Reading, notes: list[str]) -> Gener
             yield flat(row)
     elif kind == "parquet":
         yield from parquet_rows(file)
+    elif kind in LAYOUTS:
+        read = LAYOUTS[kind].read(file, {"train": [file]}, reading.encoding)
+        notes += [*read.notes, *read.remarks]
+        columns = read.splits["train"]
+        yield from (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
     else:
         with text_stream(file, reading.encoding, newline=None) as stream:
             for line in stream:

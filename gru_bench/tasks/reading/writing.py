@@ -13,11 +13,12 @@ from gru_bench.errors import UserError
 from gru_bench.tasks.reading.base import device_of
 from gru_bench.tasks.reading.language_modeling import LanguageReader
 
-CLOSING = re.compile(r"([.,;:!?…)\]}%])\1*|['’]\w+|n['’]t|'")
+CLOSING = re.compile(r"([.,;:!?…)\]}%”])\1*|['’]\w+|n['’]t|''")
 """Tokens with no space before them."""
-OPENING = re.compile(r"([(\[{$#@])\1*")
+OPENING = re.compile(r"([(\[{$#@“])\1*|``")
 """Tokens with no space behind them."""
-QUOTES = re.compile(r"[\"“”`]+")
+QUOTES = ('"', "'", "`")
+"""Those that open and close alike."""
 MOST_SHOWN = 10
 
 
@@ -129,11 +130,13 @@ def in_words(ids: Sequence[int], reader: LanguageReader) -> str:
 
 def joined(tokens: Sequence[str]) -> str:
     """The tokens of one line as people write them: punctuation stands at its word, quotes open and close in turn."""
-    text, space, open_quote = "", False, False
+    text, space = "", False
+    open_quotes: set[str] = set()
     for token in tokens:
-        is_quote = QUOTES.fullmatch(token) is not None
-        closes = open_quote if is_quote else CLOSING.fullmatch(token) is not None
-        text += token if not space or closes else f" {token}"
-        space = not (is_quote and not open_quote) and OPENING.fullmatch(token) is None
-        open_quote ^= is_quote
+        closes = token in open_quotes or CLOSING.fullmatch(token) is not None
+        opens = (token in QUOTES and not closes) or OPENING.fullmatch(token) is not None
+        text += f" {token}" if space and not closes else token
+        space = not opens
+        if token in QUOTES:
+            open_quotes ^= {token}
     return text

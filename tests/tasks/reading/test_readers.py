@@ -9,18 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import composed, yaml_names
+import yaml
+from conftest import CONF, yaml_names
+from hydra.utils import get_class
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_tasks import loaded
 from torch import nn
 
 from gru_bench.backends.vendor import Vendor
-from gru_bench.config.check import check
 from gru_bench.data.parallel import SIDES, Limits, learn_side
 from gru_bench.data.vocabulary import BOS, EOS, PAD, UNK
 from gru_bench.errors import UserError
-from gru_bench.run.build import ModelBuilder, Place, make_cell, make_task
+from gru_bench.run.build import ModelBuilder, Place, make_cell
 from gru_bench.tasks.base import Task
 from gru_bench.tasks.generated.agreement_grammar import WORDS, AgreementGrammar
 from gru_bench.tasks.generated.number_translation import NumberTranslation
@@ -73,27 +74,36 @@ def raw_rows(task: Task, folder: Path) -> list[dict[str, Any]]:
     return [{role: value_at(row, column) for role, column in columns_by_role.items()} for row in frame]
 
 
-def value_at(row: dict[str, Any], column: str) -> Any:
+def value_at(row: Any, column: str) -> Any:
     value: Any = row
     for part in column.split("."):
         value = value[part]
     return value
 
 
+def listen(monkeypatch: pytest.MonkeyPatch, task: Task, method: str, place: int) -> list[Any]:
+    """What a method of the task is given at that place, each time that it is called."""
+    heard: list[Any] = []
+    before = getattr(task, method)
+
+    def called(*given: Any) -> Any:
+        heard.append(given[place])
+        return before(*given)
+
+    monkeypatch.setattr(task, method, called)
+    return heard
+
+
 def answered(task: Task, model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the task's own scoring answers to each test row."""
-    said: list[Any] = []
     if isinstance(task, Translation | NumberTranslation):
-        judge = task.judge
-        monkeypatch.setattr(task, "judge", lambda texts, references: (said.extend(texts), judge(texts, references))[1])
+        texts = listen(monkeypatch, task, "judge", place=0)
         task.score(model, "test")
-        return said
+        return list(texts[0])
     if isinstance(task, SequenceTagging):
-        samples = task._samples
-        monkeypatch.setattr(task, "_samples", lambda split, tags: (said.append(tags), samples(split, tags))[1])
+        tags = listen(monkeypatch, task, "_samples", place=1)
         task.score(model, "test")
-        (tags,) = said
-        return [[task.classes[i] for i in tags[row]] for row in range(len(tags))]
+        return [[task.classes[i] for i in tags[0][row]] for row in range(len(tags[0]))]
     if isinstance(task, AgreementGrammar):
         right = np.array(task.score(model, "test").examples["correct"])
         truth = np.array([int(answer) for answer in task._answers("test")])
@@ -103,12 +113,30 @@ def answered(task: Task, model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> l
 
 
 @pytest.mark.parametrize("name", yaml_names("task"))
+def test_tasks_of_texts_have_a_reader_and_no_others(name: str) -> None:
+    target = yaml.safe_load((CONF / "task" / f"{name}.yaml").read_text()).get("task", {}).get("_target_")
+    # a yaml that names no class extends one that does: those are all of data sets
+    has_one = target is None or get_class(target).reader is not Task.reader
+    assert has_one == (name not in WITHOUT)
+
+
+QUICK = {
+    "agreement", "agreement_grammar", "conll2000", "language_modeling", "language_modeling_char", "multi30k_de",
+    "number_translation", "sentiment", "sst2", "text_classification", "translation",
+}  # fmt: skip
+"""One of each class and way to take texts apart; all the others are slow together."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+        for name in yaml_names("task")
+        if name not in WITHOUT
+    ],
+)
 @pytest.mark.usefixtures("hydra_conf")
 def test_a_reader_answers_as_its_task_does(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if name in WITHOUT:
-        _, node = check(composed("cell=gru", f"task={name}"))
-        assert make_task(node).reader() is None
-        return
     task, node = loaded(name, tmp_path, small=True)
     made = task.reader()
     assert made is not None
