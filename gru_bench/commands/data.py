@@ -129,6 +129,9 @@ def with_bag(
     say("bag of words: training it ...")
     started = time.perf_counter()
     fitted = bag_of_words.fit(task)
+    if fitted is None:
+        say("bag of words: none, as the training texts hold no words that it could count")
+        return Described(task, trivial)
     say(
         f"bag of words: {fitted.features}, {fitted.num_features:,} of them, C = {fitted.strength:g}; "
         + "; ".join([f"{time.perf_counter() - started:.1f} s", *fitted.notes])

@@ -28,6 +28,8 @@ def about(task: Task, name: str) -> list[str]:
         lines.append("a generator makes the data: the same for all cells, and no row of it is anybody's")
     found = {key: value for key, value in task.findings.items() if key in Findings.__dataclass_fields__}
     rows, single = counted(task)
+    if any(found.get("repeated", {}).values()):
+        rows.append(["repeat another row of the split", *(f"{found['repeated'].get(split, 0):,}" for split in SPLITS)])
     lines += ["", *aligned([["", *SPLITS], *rows])]
     for what in ("classes", "tags"):
         lines += by_class(what, found.get(what, {}))
@@ -66,10 +68,14 @@ def scores(
         for metric in task.metrics
     ]
     table = aligned([["score on the test rows", *(title for title, _ in columns)], *rows])
-    title, best = columns[-1]
-    bar = f"{best[task.primary]:.4f}" if task.primary in best else "-"
-    name = title if title.startswith("each") else f"the {title}" if best is trivial else f"a {title}"
-    said = f"A recurrent network is worth its training where it beats {name}: {task.primary} {bar} on the test rows."
+    sign = 1 if task.primary_metric.higher_is_better else -1
+    bars = {title: of[task.primary] for title, of in columns if of is not valid and task.primary in of}
+    title = max(bars, key=lambda one: sign * bars[one])
+    name = title if title.startswith("each") else f"the {title}" if title.startswith("trivial") else f"a {title}"
+    said = (
+        f"A recurrent network is worth its training where it beats {name}: {task.primary} {bars[title]:.4f} on the "
+        "test rows."
+    )
     return [printable(line) for line in ["", *table, "", said]]
 
 

@@ -36,6 +36,7 @@ class View:
         tasks: The tasks by name, each with the rows of its tables.
         baselines: What simple models score on the data of these runs.
         examples: Reads what a run, or a baseline, kept of each test example.
+        confusions: Reads how many test examples of each class a run took for which.
         accept: What the user accepts although it weakens the comparison, such as ``margins`` that differ.
     """
 
@@ -56,7 +57,7 @@ class View:
             ):
                 self._evaluated.setdefault((run, metric), {})[step] = value
         self.tasks = by_task(self.runs, self.measured, SETTINGS)
-        self.examples, self.accept = results.examples, accept
+        self.examples, self.confusions, self.accept = results.examples, results.confusions, accept
         self._remembered: dict[Hashable, Any] = {}
 
     def remember(self, key: Hashable, make: Callable[[], Any]) -> Any:

@@ -21,6 +21,7 @@ from gru_bench.run.job import Job
 from gru_bench.store.private import clean
 from gru_bench.store.schema import (
     CONFIG_FILE,
+    CONFUSION_TABLE,
     DATA_FILE,
     EXAMPLES_TABLE,
     KERNEL_FILE,
@@ -186,6 +187,8 @@ class Recorder:
             self.run.table(EXAMPLES_TABLE, scores.examples)
         if scores.samples:
             self.run.table(SAMPLES_TABLE, scores.samples)
+        if scores.confusion:
+            self.run.table(CONFUSION_TABLE, scores.confusion)
 
     def end(self, fit: Fit) -> None:
         """At the end, however training and test ended: the best validation scores, and what it cost."""

@@ -43,7 +43,8 @@ def render(view: View, /, *, most_margins: int) -> Section:
             figures["verdict"] = draw(drawn, most_margins)
             parts.append(f"![Difference between {first} and {second} on each task](figures/verdict.png)")
         parts += [flips(found), verdict_table(found), footnote(found)]
-    parts += [speed(view), bag_of_words.card(view)]
+    parts.append(bag_of_words.card(view))
+    parts.append(speed(view))
     if primary(view):
         parts.append(others(secondary(view)))
     return Section("Verdict", paragraphs(*parts), figures)

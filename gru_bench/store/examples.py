@@ -1,4 +1,4 @@
-"""What a run kept of each test example: read when it is asked for."""
+"""What a run kept of its test examples: read when it is asked for."""
 
 from collections.abc import Iterable, Mapping
 
@@ -17,22 +17,23 @@ class Examined:
     Args:
         source: The store.
         runs: Those that may be asked for.
+        table: Name of the table; that of the examples themselves, or of what sums them up.
     """
 
-    def __init__(self, source: Source, runs: Iterable[StoredRun]) -> None:
-        self._source = source
+    def __init__(self, source: Source, runs: Iterable[StoredRun], table: str = EXAMPLES_TABLE) -> None:
+        self._source, self._table = source, table
         self._runs = {run.run_id: run for run in runs}
 
     def __call__(self, run_id: str) -> Mapping[str, np.ndarray] | None:
         """Equally long columns (N,): float64, int64 (truth is 0 or 1), or objects where a column holds text.
 
-        None where the run kept no examples, or the file was cut off while it was written.
+        None where the run kept no such table, or the file was cut off while it was written.
         """
         run = self._runs.get(run_id)
         if run is None:
             return None
         try:
-            with fetched(self._source, run, (f"{EXAMPLES_TABLE}.parquet",)) as files:
+            with fetched(self._source, run, (f"{self._table}.parquet",)) as files:
                 table = None if files is None else parquet_table(files[0])
         except (OSError, ValueError, pyarrow.ArrowException):
             return None

@@ -9,7 +9,7 @@ import pandas as pd
 
 from gru_bench.errors import UserError
 from gru_bench.store.keep import run_order
-from gru_bench.store.read import Results
+from gru_bench.store.read import Examples, Results
 from gru_bench.store.schema import (
     BASELINE_COLUMNS,
     BENCH_COLUMNS,
@@ -64,9 +64,10 @@ def merge(results: Sequence[Results], /, say: Callable[[str], None] = to_stderr)
         curves=of_runs([one.curves for one in results], places),
         bench=bench.astype({name: fact.kind for name, fact in BENCH_COLUMNS.items()}),
         timings=all_timings([one.timings for one in results]),
-        examples=Chained(results),
+        examples=Chained(results, [one.examples for one in results]),
         problems=tuple(problem for one in results for problem in one.problems),
         baselines=baselines.astype({name: fact.kind for name, fact in BASELINE_COLUMNS.items()}),
+        confusions=Chained(results, [one.confusions for one in results]),
     )
 
 
@@ -139,10 +140,16 @@ def of_runs(frames: Sequence[pd.DataFrame], places: Mapping[str, int]) -> pd.Dat
 
 
 class Chained:
-    """Test examples of several stores."""
+    """Test examples of several stores.
 
-    def __init__(self, results: Sequence[Results]) -> None:
-        self._readers = [({*one.runs["run_id"], *one.baselines["run_id"]}, one.examples) for one in results]
+    Args:
+        results: Of each store.
+        readers: Of each one's examples, or of what sums them up.
+    """
+
+    def __init__(self, results: Sequence[Results], readers: Sequence[Examples]) -> None:
+        ids = [{*one.runs["run_id"], *one.baselines["run_id"]} for one in results]
+        self._readers = list(zip(ids, readers, strict=True))
 
     def __call__(self, run_id: str) -> Mapping[str, np.ndarray] | None:
         """See :class:`gru_bench.store.examples.Examined`."""

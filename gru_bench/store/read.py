@@ -17,6 +17,7 @@ from gru_bench.store.keep import check_fingerprints, latest_by_key, missing_rows
 from gru_bench.store.schema import (
     BASELINE_COLUMNS,
     BENCH_COLUMNS,
+    CONFUSION_TABLE,
     ENVIRONMENT,
     RUN_FACTS,
     TIMING_COLUMNS,
@@ -53,6 +54,8 @@ class Results:
         problems: What could not be read and was left out, each in a line that names the run or sweep.
         examples: Reads what a run, or a baseline, kept of each test example, when it is asked for.
         baselines: What simple models score on the very data of these runs, one row a score: ``BASELINE_COLUMNS``.
+        confusions: Reads how many test examples of each class a run took for which: ``label``, ``prediction``,
+            ``count``.
     """
 
     runs: pd.DataFrame
@@ -63,6 +66,7 @@ class Results:
     examples: Examples = no_examples
     problems: tuple[str, ...] = ()
     baselines: pd.DataFrame = field(default_factory=lambda: frame([], BASELINE_COLUMNS))
+    confusions: Examples = no_examples
 
     def joined(self) -> pd.DataFrame:
         """Runs with their values, one row per value; a run without any is a row too."""
@@ -122,6 +126,7 @@ def read(uri: str | None = None, *, experiment: str | None = None, sweep: str | 
         examples=Examined(source, [*present, *baselines]),
         problems=tuple(problems),
         baselines=frame(baseline_rows(source, baselines), BASELINE_COLUMNS),
+        confusions=Examined(source, present, CONFUSION_TABLE),
     )
 
 

@@ -177,12 +177,15 @@ class Scores:
         examples: One list per column, one entry per test example, in the split's fixed order: what is needed to
             tell how uncertain the score is (correct or not, error, nats and tokens, BLEU statistics).
         samples: A few readable examples (such as translations), one list per column.
+        confusion: Of a test split with classes, how many examples of each were taken for which: columns ``label``,
+            ``prediction`` and ``count``.
     """
 
     metrics: dict[str, float]
     slices: list[SliceScore] = field(default_factory=list)
     examples: dict[str, list[Any]] = field(default_factory=dict)
     samples: dict[str, list[Any]] = field(default_factory=dict)
+    confusion: dict[str, list[Any]] = field(default_factory=dict)
 
 
 class Common(TypedDict):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gru_bench.metrics import accuracy, balanced_accuracy, macro_f1
 from gru_bench.tasks.base import Batch, Common, Counts, Metric, Part, Scores, SliceScore, Split, Task
 from gru_bench.tasks.objectives.class_weights import ClassWeights, weights_like, weights_of
+from gru_bench.tasks.objectives.confusion import confusion
 from gru_bench.tasks.objectives.guesses import add_one_surprise, share_of_commonest
 from gru_bench.tasks.objectives.samples import spread
 
@@ -114,6 +115,7 @@ class Classify(Task):
                 **self.columns(split),
             },
             samples=self._samples(split, predicted_N, labels_N),
+            confusion=confusion(labels_N.numpy(), predicted_N.numpy(), self.classes) if split == "test" else {},
         )
 
     def judge(self, predicted_N: Tensor, labels_N: Tensor) -> dict[str, float]:

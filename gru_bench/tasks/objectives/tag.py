@@ -13,6 +13,7 @@ from gru_bench.losses import IGNORED
 from gru_bench.metrics import Chunks, chunk_f1, f1_from_statistics
 from gru_bench.tasks.base import Batch, Common, Counts, Metric, Part, Scores, SliceScore, Split, Task
 from gru_bench.tasks.objectives.class_weights import ClassWeights, weights_like, weights_of
+from gru_bench.tasks.objectives.confusion import confusion
 from gru_bench.tasks.objectives.guesses import add_one_surprise, share_of_commonest
 from gru_bench.tasks.objectives.samples import cut, spread
 
@@ -119,6 +120,7 @@ class Tag(Task):
             slices=self._slices(split, right_N, chunks),
             examples=examples,
             samples=self._samples(split, guessed),
+            confusion=confusion(truth.values, guessed.values, self.classes) if split == "test" else {},
         )
 
     def _positions(self, split: Split) -> Tensor:
