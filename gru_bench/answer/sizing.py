@@ -14,12 +14,12 @@ START_S = 8.0
 """Seconds until the workers of a sweep have started and its parent run is closed again."""
 REPORT_S = 20.0
 """Seconds that the report takes, at most, for a few dozen runs."""
-PAIR_S = 20.0
+PAIR_S = 15.0
 """Seconds that one pair takes in one situation, with its process: five of them at least are its rounds."""
 CONTENTION = 1.25
 """How much longer runs take beside each other than a pilot that is alone."""
-SITUATIONS = 3
-"""That are timed: training, whole batches, single steps."""
+SITUATIONS = 4
+"""That are timed: training, whole batches, single steps of one sequence and of several."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,9 @@ class Sized:
     fullest_s: float
 
 
-def sized(run_s: Mapping[str, float], workers: int, seconds: float, *, tunes: bool = True) -> Sized:
+def sized(
+    run_s: Mapping[str, float], workers: int, seconds: float, *, tunes: bool = True, max_seeds: int = LADDER[-1].seeds
+) -> Sized:
     """The most that fits.
 
     Args:
@@ -88,8 +90,9 @@ def sized(run_s: Mapping[str, float], workers: int, seconds: float, *, tunes: bo
         workers: Runs at once.
         seconds: That are left for all of it.
         tunes: Whether learning rates are tried; not where the user has given one.
+        max_seeds: Most seeds of one cell, at least :data:`MIN_SEEDS`.
     """
-    ladder = [size for size in LADDER if tunes or size.rates == 1]
+    ladder = [size for size in LADDER if (tunes or size.rates == 1) and size.seeds <= max_seeds]
     costs = [total_s(size, run_s, workers) for size in ladder]
     fitting = [number for number, cost in enumerate(costs) if cost <= seconds]
     chosen = fitting[-1] if fitting else 0

@@ -111,7 +111,7 @@ class Call:
             self.missing.append("the trials of learning rates are not finished, so nothing is compared yet")
         else:
             self.say("seeds")
-            code = self.train("until=decided", None, f"max_seeds={question.asked.keys.max_seeds}")
+            code = self.train("until=decided", None, f"max_seeds={max(size.seeds, question.asked.keys.max_seeds)}")
             if code > 1:
                 return code
         if question.record.rates and size.rates == 1:

@@ -238,7 +238,7 @@ def make_plan(question: Question, config: DictConfig, composed: Mapping[str, Com
     tunes = not question.asked.gives("trainer.learning_rate")
     workers = record.workers if keys.workers == "auto" else keys.workers
     spent = time.time() - question.started
-    found = sized(run_s, workers, question.seconds_left, tunes=tunes)
+    found = sized(run_s, workers, question.seconds_left, tunes=tunes, max_seeds=keys.max_seeds)
     before = record.size
     if before is not None and LADDER.index(before) >= LADDER.index(found.size):
         print(f"{record.name}: goes on with the plan of an earlier call", flush=True)

@@ -35,10 +35,10 @@ def test_known_sizes() -> None:
     assert sized(run_s, 1, least).size == LADDER[0]
     assert sized(run_s, 1, least).fits
     assert not sized(run_s, 1, least - 1).fits
-    # one pair in three situations more, then 3 trials of both and the start of their sweep
-    assert sized(run_s, 1, least + 3 * PAIR_S).size == Size(1, 0, 5, True)
-    assert sized(run_s, 1, least + 3 * PAIR_S + START_S + 59).size == Size(1, 0, 5, True)
-    assert sized(run_s, 1, least + 3 * PAIR_S + START_S + 60).size == Size(3, 1, 5, True)
+    # one pair in four situations more, then 3 trials of both and the start of their sweep
+    assert sized(run_s, 1, least + 4 * PAIR_S).size == Size(1, 0, 5, True)
+    assert sized(run_s, 1, least + 4 * PAIR_S + START_S + 59).size == Size(1, 0, 5, True)
+    assert sized(run_s, 1, least + 4 * PAIR_S + START_S + 60).size == Size(3, 1, 5, True)
     assert sized(run_s, 1, 1e6).size == Size(5, 2, 8, True)
 
 
@@ -47,7 +47,7 @@ def test_two_workers_halve_what_is_to_be_done_but_for_the_last_run() -> None:
 
 
 def test_three_cells_are_three_pairs_to_time() -> None:
-    assert timing_s(LADDER[1], 3) == 3 * timing_s(LADDER[1], 2) == 9 * PAIR_S
+    assert timing_s(LADDER[1], 3) == 3 * timing_s(LADDER[1], 2) == 12 * PAIR_S
     assert timing_s(LADDER[0], 3) == 0
 
 
@@ -55,6 +55,11 @@ def test_a_given_rate_is_not_tuned() -> None:
     found = sized({"lstm": 1.0, "gru": 1.0}, 1, 1e6, tunes=False)
     assert found.size.trials == 0
     assert found.size == found.fullest
+
+
+def test_no_more_seeds_than_are_allowed() -> None:
+    found = sized({"lstm": 1.0, "gru": 1.0}, 1, 1e6, max_seeds=5)
+    assert found.size == found.fullest == Size(5, 2, 5, True)
 
 
 def test_each_step_of_the_ladder_does_what_the_one_before_does() -> None:
