@@ -23,8 +23,8 @@ def plan_lines(record: Record, sized: Sized, keys: Keys, spent_s: float) -> list
         f"plan {record.name}, for max_hours={hours:g}; a run takes at most {runs} (a pilot's estimate, without early "
         f"stopping), {at_once}, backend={record.backend}:",
         f"  1. learning rates: {rates_text(record, size)}",
-        f"  2. seeds: {size.seeds} for each cell, then more until LSTM and GRU are decided, up to {keys.max_seeds}, as far "
-        "as the time goes",
+        f"  2. seeds: {size.seeds} for each cell, then more until LSTM and GRU are decided, up to {keys.max_seeds}, as "
+        "far as the time goes",
         f"  3. speed: {speed_text(size, len(keys.cells))}",
         "  4. report, and the answer",
         f"  at most {brief(sized.seconds)} until the first answer"
