@@ -190,7 +190,7 @@ class Call:
         arguments = [*self.timed(), f"wait={wait:.0f}", "resident=false"]
         code = cli.run_hydra("time", [*question.asked.flags, *arguments])
         if code == 2:
-            self.missing.append(f"speed was not timed, as said above; later: {self.timing()}")
+            self.missing.append(f"speed was not timed in full, as said above; later: {self.timing()}")
         return code
 
     def timed(self) -> list[str]:

@@ -57,11 +57,11 @@ def use(question: "Question", run: str) -> str:
 
 
 def at_an_edge(record: Record) -> list[str]:
-    """That the best rate of a cell was the smallest or the largest that was tried."""
+    """That a cell did best at the smallest or the largest rate that was tried, and worse at the one beside it."""
     found = []
     for cell, one in record.chosen.items():
-        for end, which in ((min, "smaller"), (max, "larger")):
-            if one.rate == end(record.rates):
+        for end, beside, which in ((0, 1, "smaller"), (-1, -2, "larger")):
+            if one.rate == record.rates[end] and one.scores[end] != one.scores[beside]:
                 found.append(
                     f"{cell} did best at the learning rate {one.rate:g}, at the edge of what was tried: a {which} one "
                     "may be better still"

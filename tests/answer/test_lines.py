@@ -93,7 +93,16 @@ def test_a_plan_that_was_cut_says_what_was() -> None:
     assert "cut" not in "\n".join(plan_lines(tried, fullest, keys, 0))
 
 
-@pytest.mark.parametrize(("rate", "said"), [(0.5, "a smaller one"), (1.0, ""), (2.0, "a larger one")])
-def test_the_edge_of_the_grid_is_told(rate: float, said: str) -> None:
-    found = at_an_edge(record(rates=[0.5, 1.0, 2.0], chosen={"gru": Chosen(rate, [], "")}))
+@pytest.mark.parametrize(
+    ("rate", "scores", "said"),
+    [
+        (0.5, [3.0, 2.0, 1.0], "a smaller one"),
+        (0.5, [3.0, 3.0, 3.0], ""),  # of equal ones the smallest is chosen
+        (1.0, [1.0, 3.0, 1.0], ""),
+        (2.0, [None, 1.0, 3.0], "a larger one"),
+        (None, [None, None, None], ""),
+    ],
+)
+def test_the_edge_of_the_grid_is_told(rate: float | None, scores: list[float | None], said: str) -> None:
+    found = at_an_edge(record(rates=[0.5, 1.0, 2.0], chosen={"gru": Chosen(rate, scores, "")}))
     assert (said in " ".join(found)) if said else not found

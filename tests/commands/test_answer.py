@@ -85,7 +85,7 @@ def test_what_is_chosen_is_not_tried_again(tmp_path: Path, ran: Callable[[dict[s
     ]
     (hours,) = (float(text.partition("=")[2]) for text in commands[0] if text.startswith("max_hours="))
     assert 0 < hours < 1
-    assert call.missing == ["speed was not timed, as said above; later: " + call.timing()]
+    assert call.missing == ["speed was not timed in full, as said above; later: " + call.timing()]
 
 
 def test_without_trials_and_timing_both_are_missing(tmp_path: Path, ran: Callable[[dict[str, int]], Ran]) -> None:
