@@ -67,7 +67,7 @@ def test_the_best_run_of_each_cell_is_chosen_by_validation() -> None:
 
 
 def record(**changed: object) -> Record:
-    made = {"name": "mine", "question": [], "source_id": "", "backend": "bptt"}
+    made: dict[str, object] = {"name": "mine", "question": [], "source_id": "", "backend": "bptt"}
     made |= {"run_s": {"lstm": [1, 2, 10], "gru": [1, 2, 10]}, "rates": [1.0], "trial_seeds": []}
     return Record(**(made | changed))  # type: ignore[arg-type]
 
