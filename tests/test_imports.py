@@ -113,6 +113,17 @@ ALLOWED: dict[str, set[str]] = {
         "gru_bench.compare",
         "gru_bench.sections",
     },
+    "answer": {
+        "hydra",
+        "omegaconf",
+        "gru_bench.answer",
+        "gru_bench.cache_dir",
+        "gru_bench.compare",
+        "gru_bench.config",
+        "gru_bench.report",
+        "gru_bench.sections.choose",
+        "gru_bench.statistics.looks",
+    },
     "config": {"hydra", "omegaconf", "gru_bench.config"},
     "run": {
         "torch",
