@@ -3,10 +3,10 @@
     python bench/subnormal.py [--steps 80] [--rounds 15] [--cells rnn,lstm,gru] [--shapes TxBxH,...] [--json FILE]
 
 First the case that has them: an LSTM of 128 units on the adding problem, seed 1, at the learning rate that was chosen
-for 32 units (0.064). Its gates saturate, and its gradients vanish to subnormal numbers. It is trained for --steps steps;
-then the forward and the backward pass of one long batch are timed with these weights on native code that keeps subnormal
-numbers (as it was), on native code as it is, on the vendor's kernel and on the loop, each as Python finds the processor
-and after ``torch.set_flush_denormal(True)``, which every run of gru-bench calls.
+for 32 units (0.064). Its gates saturate, and its gradients vanish to subnormal numbers. It is trained for --steps
+steps; then the forward and the backward pass of one long batch are timed with these weights on native code that keeps
+subnormal numbers (as it was), on native code as it is, on the vendor's kernel and on the loop, each as Python finds
+the processor and after ``torch.set_flush_denormal(True)``, which every run of gru-bench calls.
 
 Then layers of ordinary numbers, forward and backward: native code as it is over native code that keeps them, the median
 over the rounds of the time's ratio with its quartiles (1.02 is 2% slower), and the largest difference of outputs and

@@ -332,5 +332,5 @@ def test_a_view_that_only_stands_for_negative_numbers_is_read_as_such() -> None:
     with torch.no_grad():
         cell.W = torch.nn.Parameter(torch._neg_view(-cell.W))
     assert torch.equal(stack(x, (h0,))[0], results[2][0])
-    with pytest.raises(UserError, match="GRU.W must be .* and its sign turned$"):
+    with pytest.raises(UserError, match=r"GRU\.W must be .* and its sign turned$"):
         stack.stepper(2)
