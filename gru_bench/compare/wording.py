@@ -73,6 +73,8 @@ def change(one: Compared) -> str:
         spread = f" ({count(needed.low)} to {count(needed.high)})" if needed.low < needed.high else ""
         return f"about {count(needed.typical)} seeds{spread}"
     furthest = max(abs(verdict.equivalence.low), abs(verdict.equivalence.high))
+    if not furthest:
+        return "nothing that these runs show: no seed of one differs from that of the other"
     if verdict.answer == "equivalent":
         return f"a margin below {number(furthest, 2)}"
     return f"a margin above {number(furthest, 2)}"

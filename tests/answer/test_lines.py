@@ -1,11 +1,12 @@
 """The answer in three lines, of made-up results; and the plan in words."""
 
+import numpy as np
 import pytest
 from made_scores import noisy, results, runs_of, view
 from made_timings import of_tasks, with_timings
 
 from gru_bench.answer.asked import ask
-from gru_bench.answer.lines import best_runs, first_of_all, is_open, three_lines
+from gru_bench.answer.lines import best_runs, first_of_all, is_open, is_short_of_examples, three_lines
 from gru_bench.answer.plan_text import plan_lines
 from gru_bench.answer.record import Chosen, Record
 from gru_bench.answer.sizing import sized
@@ -38,6 +39,20 @@ def test_what_is_open_says_what_would_decide_it() -> None:
     assert which.startswith("1. GRU or LSTM: undecided on a. ")
     assert "what would change the verdict: about " in costs
     assert is_open(seen)
+
+
+def test_what_no_number_of_seeds_decides_asks_for_test_examples() -> None:
+    """Both cells answer each of forty examples alike: that does not exclude a difference of a margin of 0.01."""
+    rows, values = runs_of("a", {"gru": [0.8] * 6, "lstm": [0.8] * 6}, margin=0.01)
+    alike = {str(row["run_id"]): {"correct": np.repeat([1, 0], [32, 8])} for row in rows}
+    seen = View(results((rows, values), tables=alike))
+    which, guess, costs = three_lines(seen, by_word=0.6589)
+    assert which.startswith("1. GRU or LSTM: undecided on a. ")
+    assert "6 seeds; 40 examples" in which
+    assert "each word's most frequent tag 0.659" in guess
+    assert "what would change the verdict: more test examples are needed" in costs
+    assert not is_open(seen)
+    assert is_short_of_examples(seen)
 
 
 def test_nothing_finished_is_no_answer() -> None:
