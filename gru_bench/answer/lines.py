@@ -2,6 +2,7 @@
 
 from gru_bench.compare.bag_of_words import ANSWERS, Held, held, warning
 from gru_bench.compare.compared import Compared, primary, secondary, sentence
+from gru_bench.compare.nothing_learned import nothing_learned
 from gru_bench.compare.pairs import shown
 from gru_bench.compare.wording import change, effect, n_text, row_name, verdict_text
 from gru_bench.report.groups import Group, TaskGroups
@@ -13,8 +14,8 @@ from gru_bench.statistics.planning import MORE_EXAMPLES
 
 
 def first_of_all(view: View) -> str:
-    """That no cell beats a bag of words, which makes the question idle; nothing where one does, or without one."""
-    return warning(view).replace("**", "")
+    """That no cell beats a guess or a bag of words, which makes the question idle; nothing where one does."""
+    return " ".join(filter(None, [nothing_learned(view), warning(view)])).replace("**", "")
 
 
 def three_lines(view: View, by_word: float | None = None) -> list[str]:
