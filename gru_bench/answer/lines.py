@@ -4,13 +4,12 @@ from gru_bench.compare.bag_of_words import ANSWERS, Held, held, warning
 from gru_bench.compare.compared import Compared, primary, secondary, sentence
 from gru_bench.compare.nothing_learned import nothing_learned
 from gru_bench.compare.pairs import shown
-from gru_bench.compare.wording import change, effect, n_text, row_name, verdict_text
+from gru_bench.compare.wording import change, effect, n_text, row_name, short_of_examples, verdict_text
 from gru_bench.report.groups import Group, TaskGroups
 from gru_bench.report.markdown import number
 from gru_bench.report.view import View
 from gru_bench.sections.choose import NOT_MEASURED, SPEEDS, memory, speed
 from gru_bench.statistics.looks import MIN_SEEDS
-from gru_bench.statistics.planning import MORE_EXAMPLES
 
 
 def first_of_all(view: View) -> str:
@@ -38,7 +37,7 @@ def is_open(view: View) -> bool:
 
 def is_short_of_examples(view: View) -> bool:
     """Whether something is undecided that no number of seeds would decide."""
-    return not is_open(view) and any(MORE_EXAMPLES in one.verdict.reason for one in primary(view))
+    return not is_open(view) and any(short_of_examples(one) for one in primary(view))
 
 
 def which(view: View) -> str:
