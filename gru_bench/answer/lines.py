@@ -2,28 +2,42 @@
 
 from gru_bench.compare.bag_of_words import ANSWERS, Held, held, warning
 from gru_bench.compare.compared import Compared, primary, secondary, sentence
+from gru_bench.compare.nothing_learned import nothing_learned
 from gru_bench.compare.pairs import shown
-from gru_bench.compare.wording import change, effect, n_text, row_name, verdict_text
+from gru_bench.compare.wording import change, effect, n_text, row_name, short_of_examples, verdict_text
 from gru_bench.report.groups import Group, TaskGroups
 from gru_bench.report.markdown import number
 from gru_bench.report.view import View
 from gru_bench.sections.choose import NOT_MEASURED, SPEEDS, memory, speed
+from gru_bench.statistics.looks import MIN_SEEDS
 
 
 def first_of_all(view: View) -> str:
-    """That no cell beats a bag of words, which makes the question idle; nothing where one does, or without one."""
-    return warning(view).replace("**", "")
+    """That no cell beats a guess or a bag of words, which makes the question idle; nothing where one does."""
+    return " ".join(filter(None, [nothing_learned(view), warning(view)])).replace("**", "")
 
 
-def three_lines(view: View) -> list[str]:
-    """Which cell, and by how much; against a guess; speed, memory, and what would change it."""
-    return [f"1. {which(view)}", f"2. {against_a_guess(view)}", f"3. {costs(view)}"]
+def three_lines(view: View, by_word: float | None = None) -> list[str]:
+    """Which cell, and by how much; against a guess; speed, memory, and what would change it.
+
+    Args:
+        view: All runs.
+        by_word: Where words are tagged, what each word's own most frequent tag scores.
+    """
+    return [f"1. {which(view)}", f"2. {against_a_guess(view, by_word)}", f"3. {costs(view)}"]
 
 
 def is_open(view: View) -> bool:
-    """Whether more runs may decide something."""
+    """Whether more runs may decide something; not where no number of seeds would."""
     found = primary(view)
-    return not found or any(one.verdict.answer == "undecided" for one in found)
+    return not found or any(
+        one.verdict.answer == "undecided" and (one.verdict.seeds_needed or len(one.seeds) < MIN_SEEDS) for one in found
+    )
+
+
+def is_short_of_examples(view: View) -> bool:
+    """Whether something is undecided that no number of seeds would decide."""
+    return not is_open(view) and any(short_of_examples(one) for one in primary(view))
 
 
 def which(view: View) -> str:
@@ -46,8 +60,8 @@ def compared_text(one: Compared) -> str:
     return f"{verdict_text(one)} on {row_name(one)}. {first} better by {effect(one)}; {margin}; {n_text(one)}."
 
 
-def against_a_guess(view: View) -> str:
-    """What each cell scores, and what a guess that looks at no input does."""
+def against_a_guess(view: View, by_word: float | None = None) -> str:
+    """What each cell scores, and what a guess that looks at no input does, and one that looks at a word alone."""
     texts = []
     for task in view.tasks:
         outcomes = view.outcomes(task)
@@ -58,6 +72,8 @@ def against_a_guess(view: View) -> str:
         text = f"{task.metric}: {told}"
         if (guess := task.trivial_value) is not None:
             text += f"; the trivial guess {number(guess)}{usefulness(task, [score for _, score in scored], guess)}"
+        if by_word is not None:
+            text += f"; each word's most frequent tag {number(by_word)}"
         texts.append(f"{text}{against_words([one for one in held(view) if one.task is task])}.")
     return " ".join(texts) or "No run of the comparison has finished, so there is no score yet."
 

@@ -27,8 +27,7 @@ def plan_lines(record: Record, sized: Sized, keys: Keys, spent_s: float) -> list
         "far as the time goes",
         f"  3. speed: {speed_text(size, len(keys.cells))}",
         "  4. report, and the answer",
-        f"  at most {brief(sized.seconds)} until the first answer"
-        + (f", {brief(3600 * hours)} in all with the seeds that may be added" if sized.fits else ""),
+        time_text(sized, hours),
     ]
     if sized.fits and size != sized.fullest:
         more = hours_for(sized.fullest_s + spent_s)
@@ -40,6 +39,14 @@ def plan_lines(record: Record, sized: Sized, keys: Keys, spent_s: float) -> list
             "none of them is cut short; what is missing then is said"
         )
     return found
+
+
+def time_text(sized: Sized, hours: float) -> str:
+    """How long it takes; of a plan that an earlier call began, that part of it is done."""
+    if sized.fits and sized.seconds > 3600 * hours:
+        return f"  at most {brief(sized.seconds)} less what is done, of which this call has {brief(3600 * hours)}"
+    more = f", {brief(3600 * hours)} in all with the seeds that may be added" if sized.fits else ""
+    return f"  at most {brief(sized.seconds)} until the first answer{more}"
 
 
 def rates_text(record: Record, size: Size) -> str:

@@ -30,6 +30,8 @@ STOPPED = (INTERRUPTED_EXIT_CODE, SIGTERM_EXIT_CODE)
 FIRST_ALONE = "hydra.sweeper.seeds=1"
 """Of the seeds that are compared, the sweep of the trials runs one. The others belong to the sweep that looks at them:
 its runs keep how many looks there may be, by which a report corrects its thresholds."""
+SHOWS = {"--cfg", "-c", "--info", "-i", "--hydra-help"}
+"""Flags with which nothing is trained."""
 QUIET_S = 30.0
 """How long a machine that others use is waited for at least, before speed is left out."""
 
@@ -70,7 +72,8 @@ def taken(arguments: list[str]) -> Asked:
     """The command line, taken apart.
 
     Raises:
-        UserError: A flag, a key or a value that does not fit.
+        UserError: A flag, a key or a value that does not fit; or no task: the default of ``gru-bench train`` is data
+            that nobody asked about.
     """
     ordered = words.flags_first("answer", arguments)
     words.refuse_keyless("answer", ordered)
@@ -82,7 +85,13 @@ def taken(arguments: list[str]) -> Asked:
         raise UserError(
             f"{min(sweeps)}: gru-bench answer asks one question; valid: cells=[lstm,gru,...] for more cells"
         )
-    return ask(flags, ordered[end:])
+    asked = ask(flags, ordered[end:])
+    if not asked.gives("task") and not set(flags) & SHOWS:
+        raise UserError(
+            "of which task? valid: task=text_classification data.path=FILE data.text=COLUMN data.label=COLUMN, or "
+            "another of those that gru-bench answer --help lists"
+        )
+    return asked
 
 
 @dataclass

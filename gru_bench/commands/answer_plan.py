@@ -14,6 +14,7 @@ from gru_bench.answer.plan_text import plan_lines
 from gru_bench.answer.record import Record
 from gru_bench.answer.sizing import LADDER, Sized, middle_of, rates_around, sized, total_s
 from gru_bench.commands.data import describe
+from gru_bench.commands.data_text import WORD_TAG
 from gru_bench.commands.plan import WATCH_S, Cost, measure, safe_here
 from gru_bench.config.check import construct, to_node
 from gru_bench.errors import Unsupported, UserError
@@ -44,6 +45,7 @@ class Question:
         metric: By which it is judged.
         margin: A difference that matters.
         reads: Whether a model of the task can be given new rows.
+        by_word: Where words are tagged, what each word's own most frequent tag scores.
     """
 
     asked: Asked
@@ -55,6 +57,7 @@ class Question:
     metric: Metric
     margin: float
     reads: bool
+    by_word: float | None = None
 
     @property
     def seconds_left(self) -> float:
@@ -149,6 +152,7 @@ def look_at(asked: Asked, started: float, found: list[Question], config: DictCon
     goal = first.node["task"]["goal"]
     record = earlier or fresh
     tuning: Any = OmegaConf.to_container(config.tuning) if config.get("tuning") else {}
+    by_word = task.facts.get(WORD_TAG + task.primary)
     question = Question(
         asked,
         started,
@@ -159,6 +163,7 @@ def look_at(asked: Asked, started: float, found: list[Question], config: DictCon
         task.primary_metric,
         float(goal["margin"]),
         bool(task.reader()),
+        None if by_word is None else float(by_word),
     )
     print(margin_line(question, first.choices["task"]), flush=True)
     make_plan(question, config, composed)

@@ -3,7 +3,7 @@
 import shlex
 from typing import TYPE_CHECKING
 
-from gru_bench.answer.lines import best_runs, first_of_all, is_open, three_lines
+from gru_bench.answer.lines import best_runs, first_of_all, is_open, is_short_of_examples, three_lines
 from gru_bench.answer.record import Record
 from gru_bench.report.given import given
 from gru_bench.report.markdown import number
@@ -32,7 +32,7 @@ def tell(question: "Question", missing: list[str], by_hand: str) -> bool:
     print()
     if text := first_of_all(view):
         print(f"First of all: {text}")
-    for text in three_lines(view):
+    for text in three_lines(view, question.by_word):
         print(text)
     print()
     failed = int(status.isin(FAILED).sum())
@@ -46,6 +46,8 @@ def tell(question: "Question", missing: list[str], by_hand: str) -> bool:
         print(f"best {cell} by validation ({question.metric.name} {number(score)}): {use(question, run)}")
     if is_open(view) or left:
         print(f"to go on: the same command, or {by_hand}", flush=True)
+    elif is_short_of_examples(view):
+        print("to go on: no more seeds, but more test examples; on a longer file the same command begins anew")
     return bool(failed)
 
 

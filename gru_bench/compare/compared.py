@@ -165,19 +165,19 @@ def sentence(view: View) -> str:
 
 
 def counted(found: Sequence[Compared]) -> str:
-    """How often each answer was given, among comparisons at one budget."""
+    """How often each answer was given, among comparisons at one budget; of a single one, which."""
     tasks = len({one.task for one in found})
     several = (
         f"In {len(found)} comparisons on {plural(tasks, 'task')}"
         if len(found) > tasks
-        else f"On {plural(tasks, 'task')}"
+        else f"On {found[0].task if len(found) == 1 else plural(tasks, 'task')}"
     )
     budget = found[0].pair.budget
     at = f" at {BUDGETS.get(budget, f'budget {budget}')}" if budget else ""
     first, second = (shown(cell) for cell in found[0].pair.cells)
     counts = Counter(one.answer for one in found)
     texts = [
-        f"{answer} {'in' if len(found) > tasks else 'on'} {counts[answer]}"
+        answer if len(found) == 1 else f"{answer} {'in' if len(found) > tasks else 'on'} {counts[answer]}"
         for answer in (first, second, "equivalent", "undecided")
         if counts[answer]
     ]

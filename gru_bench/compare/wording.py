@@ -7,6 +7,7 @@ from gru_bench.compare.pairs import shown
 from gru_bench.report.markdown import UNKNOWN, count, number, plural
 from gru_bench.statistics.intervals import Interval
 from gru_bench.statistics.looks import MIN_SEEDS
+from gru_bench.statistics.planning import MORE_EXAMPLES
 
 
 def signed(value: float, digits: int = 2) -> str:
@@ -73,9 +74,16 @@ def change(one: Compared) -> str:
         spread = f" ({count(needed.low)} to {count(needed.high)})" if needed.low < needed.high else ""
         return f"about {count(needed.typical)} seeds{spread}"
     furthest = max(abs(verdict.equivalence.low), abs(verdict.equivalence.high))
+    if not furthest:
+        return "nothing that these runs show: no seed of one differs from that of the other"
     if verdict.answer == "equivalent":
         return f"a margin below {number(furthest, 2)}"
     return f"a margin above {number(furthest, 2)}"
+
+
+def short_of_examples(one: Compared) -> bool:
+    """Whether it is undecided, and no number of seeds would decide it."""
+    return MORE_EXAMPLES in one.verdict.reason
 
 
 def flips(found: list[Compared]) -> str:

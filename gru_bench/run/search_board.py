@@ -50,8 +50,10 @@ def horizon_text(standing: Standing) -> str:
 
 
 def visit_text(visit: Visit) -> str:
-    """``40: 10/10 at 0.008``, or ``40: none`` where no trial will do."""
-    at = "" if visit.lag is None else f"{visit.lag}: "
+    """``40: 10/10 at 0.008``, or ``40: none`` where no trial will do; ``0.008`` without lags."""
+    if visit.lag is None:
+        return f"{visit.rate:g}" if visit.rate is not None else "none" if visit.passed is False else "?"
+    at = f"{visit.lag}: "
     if visit.rate is None:
         return f"{at}none" if visit.passed is False else f"{at}?"
     if not visit.tried:
@@ -79,7 +81,7 @@ class SearchBoard(Board[Sequence[Standing]]):
     """
 
     def __init__(self, with_lags: bool) -> None:
-        self.columns = ["row", *(["longest solved"] if with_lags else []), "solved", "runs", "next"]
+        self.columns = ["row", *(["longest solved", "solved"] if with_lags else ["learning rate"]), "runs", "next"]
         super().__init__()
 
     def table(self, seen: Sequence[Standing]) -> Table:

@@ -16,7 +16,7 @@ from gru_bench.sections.claims import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDEC
 NOT_MEASURED = "not measured"
 EITHER = "either"
 TEXT = "Each row follows from these measurements alone and holds for their tasks, sizes and machine."
-OPEN = " Undecided: the runs do not say; more seeds may."
+OPEN = " Undecided: the runs do not say; what would is in the verdict."
 COUNTED = f" Of speeds, {RANGES}."
 ALWAYS = ("hidden", "parameters", "state")
 """Budgets whose row says so where nothing was measured; others have a row where something was."""

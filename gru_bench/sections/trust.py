@@ -98,6 +98,12 @@ def noise(found: list[Compared]) -> str:
         if isinstance(one.estimate, Estimate) and one.num_examples and 0 < one.estimate.se < math.inf
         and math.isfinite(one.estimate.example_se)
     ]  # fmt: skip
+    alike = [isinstance(one.estimate, Estimate) and one.num_examples and not one.estimate.se for one in found]
+    if not shares and alike and all(alike):
+        return (
+            "No seed of one cell differed from that of the other on any test example: the intervals are what so many "
+            "examples without a difference leave open."
+        )
     if not shares:
         return "Only the noise of the seeds is known: the intervals do not cover other test data."
     low, high, middle = (f"{100 * value:.0f}" for value in (min(shares), max(shares), float(np.median(shares))))

@@ -34,6 +34,9 @@ def render(view: View, /) -> Section:
     rows = []
     for task in view.tasks:
         if shares := task_shares(view, task, [one for one in found if one.pair.task is task]):
+            if not any(shares.values()):  # every score is the same
+                rows.append([task.task, *([""] * len(COLUMNS)), "no score differs"])
+                continue
             noise = sum(share for name, share in shares.items() if name not in FACTORS[:3])
             larger = "yes" if shares["cell"] > noise else "no"
             rows.append([task.task, *(percent(shares.get(name)) for name in COLUMNS), larger])

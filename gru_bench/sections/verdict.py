@@ -11,6 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from gru_bench.compare import bag_of_words
 from gru_bench.compare.compared import Compared, counted_cells, primary, secondary, sentence
+from gru_bench.compare.nothing_learned import nothing_learned
 from gru_bench.compare.pairs import shown
 from gru_bench.compare.speed import situations_found
 from gru_bench.compare.wording import change, effect, flips, n_text, row_name, shares_text, verdict_text
@@ -35,7 +36,7 @@ def render(view: View, /, *, most_margins: int) -> Section:
         most_margins: Where the figure's axis ends at most, in margins; what lies beyond is an arrow at its edge.
     """
     found = primary(view) or one_pair_of_cells(secondary(view))
-    parts = [bag_of_words.warning(view)]
+    parts = [nothing_learned(view), bag_of_words.warning(view)]
     parts += [f"**{sentence(view)}**" if len(view.runs[view.runs["status"] == "finished"]) else ""]
     figures = {}
     if found:

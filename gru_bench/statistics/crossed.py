@@ -66,7 +66,9 @@ class Estimate:
 
     ``seed_se`` and ``example_se`` are the parts of ``se`` (their squares add up), nan where unknown. ``df`` belongs to
     ``se`` as a whole. An infinite ``se`` says that the data do not bound the difference; ``se`` is 0 only where every
-    difference is exactly 0.
+    difference is exactly 0. Of test examples that is no certainty: none of N differed, and with that chance a share of
+    all examples may (Hanley and Lippman-Hand 1983, "If nothing goes wrong, is everything all right?"). So the interval
+    at level L ends at 1 - (1 - L) ** (1 / N), in units of what one example can move its score by, taken as 1.
     """
 
     value: float
@@ -94,6 +96,8 @@ class Estimate:
         return self._half((1 - level) / 2)
 
     def _half(self, tail: float) -> float:
+        if not self.se:
+            return -math.expm1(math.log(2 * tail) / self.num_examples) if self.num_examples else 0.0
         return -sum(se**2 * float(special.stdtrit(df, tail)) for se, df in self._parts) / self.se
 
     def interval(self, level: float) -> Interval:
@@ -101,13 +105,13 @@ class Estimate:
         check_level(level)
         if not self._bounded:
             return unknown(level, self.method)
-        half = self.half_width(level) if self.se else 0.0
+        half = self.half_width(level)
         return Interval(self.value - half, self.value + half, level, self.method)
 
     def _tail(self, distance: float) -> float:
         """One-sided p of a value that lies ``distance`` >= 0 away: where the interval ends exactly there."""
         if not self.se:
-            return 0.0 if distance else 0.5
+            return 0.5 * max(0.0, 1 - distance) ** self.num_examples if self.num_examples else 0.5 * (not distance)
         ends = [float(special.stdtr(df, -distance / self.se)) for _, df in self._parts]
         low, high = max(min(ends), 1e-300), max(ends)
         if high <= low * (1 + 1e-9):
@@ -139,8 +143,6 @@ class Estimate:
         """Of the posterior under a flat prior (t around the value), as baycomp draws them (Benavoli et al. 2017)."""
         if not self._bounded:
             return math.nan, math.nan, math.nan
-        if not self.se:
-            return float(self.value < -margin), float(abs(self.value) <= margin), float(self.value > margin)
         second, first = self.p_value(-margin, "greater"), self.p_value(margin, "less")
         return second, max(0.0, 1 - first - second), first
 

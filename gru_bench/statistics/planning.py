@@ -20,6 +20,9 @@ RANGE = 0.8
 MOST_SEEDS = 10_000
 """A need beyond it is not announced as a number."""
 
+MORE_EXAMPLES = "more test examples are needed: their noise alone leaves it open, and seeds do not shrink it"
+"""Why no number of seeds decides."""
+
 
 @dataclass(frozen=True)
 class SeedsNeeded:
@@ -64,7 +67,7 @@ def power_difference(
 def power_equivalence(truth: Estimate, margin: float, level: float) -> float:
     """Chance that the interval at 1 - ``level`` lies inside ± ``margin``."""
     if not truth.se:
-        return float(abs(truth.value) < margin)
+        return float(truth.half_width(1 - level) < margin)
     room = np.maximum(0.0, margin - truth.half_width(1 - level) * _spread_seen(truth.df))
     inside = special.ndtr((room - truth.value) / truth.se) - special.ndtr((-room - truth.value) / truth.se)
     return float(WEIGHTS @ inside / 2)
@@ -94,8 +97,9 @@ def seeds_needed(
     least = max(MIN_SEEDS, estimate.num_seeds + 1)
     typical, few, many = (_smallest(decided, factor, least) for factor in (1.0, low, high))
     if typical is None or few is None or many is None:
-        if estimate.example_se > 0 and not decided(MOST_SEEDS, 1.0):
-            return None, "more test examples are needed: their noise alone leaves it open, and seeds do not shrink it"
+        alike = not estimate.with_seeds(MIN_SEEDS).se  # on every example, by every seed
+        if (alike or estimate.example_se > 0) and not decided(MOST_SEEDS, 1.0):
+            return None, MORE_EXAMPLES
         return None, f"it would take more than {MOST_SEEDS} seeds"
     return SeedsNeeded(typical, few, many), ""
 

@@ -1,16 +1,20 @@
 """The answer in three lines, of made-up results; and the plan in words."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from made_scores import noisy, results, runs_of, view
 from made_timings import of_tasks, with_timings
 
 from gru_bench.answer.asked import ask
-from gru_bench.answer.lines import best_runs, first_of_all, is_open, three_lines
+from gru_bench.answer.lines import best_runs, first_of_all, is_open, is_short_of_examples, three_lines
 from gru_bench.answer.plan_text import plan_lines
 from gru_bench.answer.record import Chosen, Record
 from gru_bench.answer.sizing import sized
 from gru_bench.commands.answer_told import at_an_edge
 from gru_bench.report.view import View
+from gru_bench.sections.verdict import render
 
 BETTER = {"gru": noisy(0.80, 8, 0.004, 1), "lstm": noisy(0.70, 8, 0.004, 2), "rnn": noisy(0.6, 8, 0.004, 3)}
 OPEN = {"gru": noisy(0.80, 8, 0.05, 5), "lstm": noisy(0.78, 8, 0.05, 6)}
@@ -38,6 +42,35 @@ def test_what_is_open_says_what_would_decide_it() -> None:
     assert which.startswith("1. GRU or LSTM: undecided on a. ")
     assert "what would change the verdict: about " in costs
     assert is_open(seen)
+
+
+def test_what_no_number_of_seeds_decides_asks_for_test_examples() -> None:
+    """Both cells answer each of forty examples alike: that does not exclude a difference of a margin of 0.01."""
+    rows, values = runs_of("a", {"gru": [0.8] * 6, "lstm": [0.8] * 6}, margin=0.01)
+    alike = {str(row["run_id"]): {"correct": np.repeat([1, 0], [32, 8])} for row in rows}
+    seen = View(results((rows, values), tables=alike))
+    which, guess, costs = three_lines(seen, by_word=0.6589)
+    assert which.startswith("1. GRU or LSTM: undecided on a. ")
+    assert "6 seeds; 40 examples" in which
+    assert "each word's most frequent tag 0.659" in guess
+    assert "what would change the verdict: more test examples are needed" in costs
+    assert not is_open(seen)
+    assert is_short_of_examples(seen)
+
+
+@pytest.mark.parametrize(("best", "told"), [(0.9, False), (0.53, True)])
+def test_that_no_cell_beats_a_guess_is_told_first(best: float, told: bool) -> None:
+    runs = runs_of("a", {"gru": [best] * 5, "lstm": [0.5] * 5}, trivial=0.5, beats_trivial_by=0.05)
+    seen = view(runs)
+    assert first_of_all(seen).startswith("On a no cell is clearly better than a guess") is told
+    assert render(seen, most_margins=100).markdown.startswith("**On a no cell is clearly better") is told
+
+
+def test_of_a_plan_that_goes_on_only_what_is_left_is_told() -> None:
+    keys = ask([], ["max_hours=0.08"]).keys
+    whole = sized({"lstm": 10, "gru": 10}, 1, 9999)
+    text = "\n".join(plan_lines(record(), replace(whole, seconds=600.0), keys, 0))
+    assert "at most 10 min less what is done, of which this call has 5 min" in text
 
 
 def test_nothing_finished_is_no_answer() -> None:

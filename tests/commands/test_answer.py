@@ -117,6 +117,8 @@ def test_a_failed_run_does_not_keep_the_answer_back(tmp_path: Path, ran: Callabl
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        ([], "of which task?"),
+        (["max_hours=0.1"], "of which task?"),
         (["cells=[gru]"], "cells=[gru]: "),
         (["-m", "task=adding"], "-m: gru-bench answer asks one question"),
         (["adding"], "adding: not a key with a value"),

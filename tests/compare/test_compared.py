@@ -65,7 +65,7 @@ def test_seeds_are_paired_and_those_without_a_partner_are_named() -> None:
 
 def test_fewer_than_five_seeds_are_undecided_however_clear() -> None:
     made = view(runs_of("a", {"gru": [0.9, 0.91, 0.9, 0.92], "lstm": [0.6, 0.61, 0.6, 0.6]}))
-    assert sentence(made) == "On 1 task at equal hidden size: undecided on 1 (fewer than 5 seeds)."
+    assert sentence(made) == "On a at equal hidden size: undecided (fewer than 5 seeds)."
 
 
 @pytest.mark.parametrize("setting", ["backend", "dtype", "batch_size", "data_fingerprint", "optimizer"])
@@ -87,7 +87,7 @@ def test_each_budget_has_its_sentence_and_flips_are_said() -> None:
     parts = [runs_of("a", BETTER, budget="hidden"), runs_of("a", SAME, budget="parameters")]
     made = view(*parts)
     assert sentence(made) == (
-        "On 1 task at equal hidden size: GRU on 1. On 1 task at equal number of parameters: equivalent on 1."
+        "On a at equal hidden size: GRU. On a at equal number of parameters: equivalent."
     )
     assert [one.pair.where for one in primary(made)] == ["budget hidden", "budget parameters"]
     assert flips(primary(made)) == (
@@ -138,7 +138,7 @@ def test_secondary_comparisons() -> None:
     assert {one.pair.cells for one in secondary(made)} == {("gru", "rnn"), ("gru", "gru_article"), ("lstm", "rnn")}
     only = view(runs_of("a", {"lstm": cells["lstm"], "rnn": noisy(0.6, 5, 0.01, 9)}))
     assert sentence(only) == (
-        "GRU and LSTM are not compared here. LSTM against RNN: on 1 task at equal hidden size: LSTM on 1."
+        "GRU and LSTM are not compared here. LSTM against RNN: on a at equal hidden size: LSTM."
     )
     assert sentence(view(runs_of("a", {"gru": cells["gru"]}))) == "GRU and LSTM are not compared: only GRU finished."
 
@@ -163,7 +163,7 @@ def test_bad_input_is_refused_in_one_line() -> None:
     ],
 )
 def test_mixed_runs_are_marked_in_the_sentence(facts: dict[str, Any], mark: str) -> None:
-    assert sentence(view(runs_of("a", BETTER, **facts))) == f"On 1 task at equal hidden size: GRU on 1 ({mark})."
+    assert sentence(view(runs_of("a", BETTER, **facts))) == f"On a at equal hidden size: GRU ({mark})."
 
 
 def with_examples(own: float, seeds: int = 6, N: int = 200) -> View:

@@ -77,10 +77,24 @@ def test_no_spread_at_all_is_no_certainty() -> None:
 
 
 def test_every_difference_zero_is_equal() -> None:
-    for estimate in (crossed(np.zeros((6, 9))), seeds_only(np.zeros(6))):
-        assert estimate.interval(0.9).inside(1e-9)
-        assert estimate.p_value() == 1.0
-        assert estimate.shares(0.1) == (0.0, 1.0, 0.0)
+    estimate = seeds_only(np.zeros(6))
+    assert estimate.interval(0.9).inside(1e-9)
+    assert estimate.p_value() == 1.0
+    assert estimate.shares(0.1) == (0.0, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("examples", [40, 300])
+def test_no_difference_on_a_few_examples_is_no_certainty(examples: int) -> None:
+    estimate = crossed(np.zeros((6, examples)))
+    high = estimate.interval(0.95).high
+    assert (1 - high) ** examples == pytest.approx(0.05)  # the rule of three: about 3 / N
+    assert high == pytest.approx(3 / examples, rel=0.05)
+    assert estimate.interval(0.95).low == -high
+    assert estimate.p_value() == 1.0
+    assert estimate.p_value(high) == pytest.approx(0.05)
+    assert estimate.p_value(2.0) == 0.0
+    second, neither, first = estimate.shares(high)
+    assert (second, neither, first) == pytest.approx((0.025, 0.95, 0.025))
 
 
 @pytest.mark.parametrize(("examples", "inside", "outside"), [(40, 0.07, 0.06), (2000, 0.0015, 0.0013)])

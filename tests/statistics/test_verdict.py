@@ -67,6 +67,14 @@ def test_what_is_exactly_equal_is_equivalent() -> None:
     assert one(crossed(np.zeros((5, 30))), 0.1).answer == "equivalent"
 
 
+def test_no_difference_on_forty_examples_does_not_show_that_a_hundredth_is_excluded() -> None:
+    verdict = one(crossed(np.zeros((8, 40))), 0.01)
+    assert verdict.answer == "undecided"
+    assert verdict.seeds_needed is None
+    assert "more test examples" in verdict.reason
+    assert one(crossed(np.zeros((8, 400))), 0.01).answer == "equivalent"
+
+
 @pytest.mark.parametrize(
     ("estimate", "reason"),
     [
