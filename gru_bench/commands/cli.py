@@ -166,6 +166,8 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
     with launching(look, reader(), instead) as launch:
         try:
             run_composed(verb, task, launch, arguments, conf_dir())
+            if task.error is not None:
+                raise task.error
             code = task.code
         except messages.BAD_INPUT as error:
             print(messages.line(verb, error), file=sys.stderr)
@@ -288,9 +290,13 @@ class Verb:
         self.name, self.function = name, function
         self.begun = False
         self.code = 0  # stays 0 where Hydra never calls this, as for --cfg, or for jobs in other processes
+        self.error: Exception | None = None
 
     def __call__(self, config: Any) -> None:
-        """Run the verb on its config; bad input is printed here, since Hydra would put a line of its own before it."""
+        """Run the verb on its config; bad input is printed here, since Hydra would put a line of its own before it.
+
+        So it would before what else is raised: that is kept as ``error``.
+        """
         from hydra.core.hydra_config import HydraConfig
 
         from gru_bench.commands import messages
@@ -302,7 +308,8 @@ class Verb:
             self.code = self.function(config)
         except Exception as error:
             if not messages.is_bad_input(error):
-                raise
+                self.error = error
+                return
             print(messages.line(self.name, error), file=sys.stderr)
             self.code = 2
 
