@@ -130,7 +130,7 @@ def is_path(value: str) -> bool:
 
 
 def visible(text: str) -> str:
-    """The text with the codes of characters that steer a terminal in their place: ``\\x1b``; tabs and line ends stay."""
+    """The text with the codes of characters that steer a terminal in their place; tabs and line ends stay."""
     return STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
 
 

@@ -272,9 +272,15 @@ def reader() -> "Read":
 
 
 def refuse_sweep(verb: str, error: Exception) -> int:
-    """Print why no sweep was opened or planned, and return the exit code."""
+    """Print why no sweep was opened or planned, and return the exit code.
+
+    Raises:
+        BrokenPipeError: Nobody reads what is printed.
+    """
     from gru_bench.commands import messages
 
+    if isinstance(error, BrokenPipeError):
+        raise error
     if messages.is_bad_input(error):
         print(messages.line(verb, error), file=sys.stderr)
         return 2

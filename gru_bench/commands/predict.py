@@ -71,9 +71,7 @@ def predict(config: DictConfig) -> int:
         form = format_of(keys.output, keys.format)
         kept = load_kept(keys.run, device=keys.device, threads=keys.threads, uri=uri)
         if kept.reader is None and kept.config.get("data"):
-            raise UserError(
-                f"run={keys.run}: has no {READER_FILE}, without which it reads no data; valid: a kept model's whole folder"
-            )
+            raise UserError(f"run={keys.run}: has no {READER_FILE}, so it reads no data; valid: the whole folder")
         if kept.reader is None:
             raise UserError(
                 f"run={keys.run}: its task, {kept.facts.get('task')}, draws its data from a generator, so there is no "

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-
 from gru_bench.config.check import Node
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import resolve_threads, set_threads, usable_cores
