@@ -1,5 +1,7 @@
 """Passwords and tokens out of every text that leaves the process: a message, a tag, a file, a report.
 
+What is printed also loses the characters by which a text from data or a store could steer a terminal.
+
 Three things are hidden: what stands before the ``@`` of a URI; the value of a key that is named like a secret, in a
 URI's query or as ``key=value``; and the values of secrets themselves wherever they occur, which are those of the
 environment by the variable's name and those of the URIs that :func:`remember` was given. Where a password makes the end
@@ -45,6 +47,8 @@ BEFORE_AT = re.compile(
 
 NAMED_SECRET = re.compile(rf"(?:^|_)(?:{SECRET_NAME}|[a-z]*secret[a-z]*|auth|key)(?:_|$)", re.IGNORECASE)
 NO_SECRET = {"pwd", "oldpwd"}
+STEERING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What moves a cursor, clears a screen, sets a title or turns the direction of writing; and what cannot be encoded."""
 
 _remembered: set[str] = set()
 
@@ -125,19 +129,24 @@ def is_path(value: str) -> bool:
         return False
 
 
-class Redacting:
-    """A stream of text that hides secrets in what is written to it; all else is the stream's own."""
+def visible(text: str) -> str:
+    """The text with the codes of characters that steer a terminal in their place; tabs and line ends stay."""
+    return STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+class Visible:
+    """A stream of text that shows what could steer a terminal; all else is the stream's own."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Write the text without secrets; returns the length that was given."""
-        self.stream.write(without_secrets(text))
+        """Write the text with such characters as codes; returns the length that was given."""
+        self.stream.write(visible(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write each line without secrets."""
+        """Write each line likewise."""
         for line in lines:
             self.write(line)
 
@@ -145,9 +154,21 @@ class Redacting:
         return getattr(self.stream, name)
 
 
+class Redacting(Visible):
+    """A stream of text that also hides secrets in what is written to it."""
+
+    def write(self, text: str) -> int:
+        """Write the text without secrets; returns the length that was given."""
+        super().write(without_secrets(text))
+        return len(text)
+
+
 @contextmanager
 def printing() -> Iterator[None]:
-    """Hide secrets in all that Python prints inside the block: messages, warnings, tables, tracebacks, logs."""
+    """Hide secrets in all that Python prints inside the block: messages, warnings, tables, tracebacks, logs.
+
+    Nor does any of it steer a terminal.
+    """
     streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (one if isinstance(one, Redacting) else Redacting(one) for one in streams)
     try:

@@ -1,11 +1,12 @@
 """No form of a password or token survives."""
 
+import io
 import re
 
 import pytest
 
 from gru_bench import redact
-from gru_bench.redact import redacted, remember, without_secrets
+from gru_bench.redact import Redacting, redacted, remember, without_secrets
 
 URIS = [
     "postgresql://me:{}@host/db",
@@ -138,3 +139,9 @@ def test_a_password_is_known_without_its_uri(monkeypatch: pytest.MonkeyPatch) ->
 def test_nested_values_keep_their_shape() -> None:
     value = {"a": ["x://u:p@h", 1, None], "password": "short", "b": ("x", {"c": True})}
     assert redacted(value) == {"a": ["x://***@h", 1, None], "password": "***", "b": ("x", {"c": True})}
+
+
+def test_what_is_printed_steers_no_terminal() -> None:
+    stream = io.StringIO()
+    Redacting(stream).write("a\x1b[2J\tb\u202e\ud800\n")
+    assert stream.getvalue() == "a\\x1b[2J\tb\\u202e\\ud800\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from gru_bench.errors import UserError
-from gru_bench.redact import Redacting
+from gru_bench.redact import Redacting, Visible
 from gru_bench.spreadsheet import as_cell
 
 Format = Literal["csv", "jsonl"]
@@ -39,7 +39,8 @@ def open_output(output: str | None) -> Iterator[TextIO]:
     """A stream for the answers.
 
     A file takes its place at the end of the block; where that is left by an error, nothing is left behind. What goes to
-    standard output is as in a file, secrets that a row holds included: the rows are the user's own.
+    standard output is as in a file, secrets that a row holds included: the rows are the user's own. Only a terminal is
+    shown the codes of characters that would steer it.
 
     Raises:
         UserError: The folder is not there, or the place is a folder.
@@ -48,7 +49,7 @@ def open_output(output: str | None) -> Iterator[TextIO]:
         stream = sys.stdout.stream if isinstance(sys.stdout, Redacting) else sys.stdout
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-        yield stream
+        yield Visible(stream) if stream.isatty() else stream  # type: ignore[misc]
         stream.flush()
         return
     path = Path(output).expanduser()

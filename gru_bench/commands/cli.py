@@ -187,6 +187,8 @@ def run_hydra(
     with launching(look, reader(), instead) as launch:
         try:
             run_composed(verb, task, launch, arguments, conf_dir())
+            if task.error is not None:
+                raise task.error
             code = task.code
             if ended is not None:
                 ended(launch)
@@ -293,9 +295,15 @@ def reader() -> "Read":
 
 
 def refuse_sweep(verb: str, error: Exception) -> int:
-    """Print why no sweep was opened or planned, and return the exit code."""
+    """Print why no sweep was opened or planned, and return the exit code.
+
+    Raises:
+        BrokenPipeError: Nobody reads what is printed.
+    """
     from gru_bench.commands import messages
 
+    if isinstance(error, BrokenPipeError):
+        raise error
     if messages.is_bad_input(error):
         print(messages.line(verb, error), file=sys.stderr)
         return 2
@@ -311,9 +319,13 @@ class Verb:
         self.name, self.function = name, function
         self.begun = False
         self.code = 0  # stays 0 where Hydra never calls this, as for --cfg, or for jobs in other processes
+        self.error: Exception | None = None
 
     def __call__(self, config: Any) -> None:
-        """Run the verb on its config; bad input is printed here, since Hydra would put a line of its own before it."""
+        """Run the verb on its config; bad input is printed here, since Hydra would put a line of its own before it.
+
+        So it would before what else is raised: that is kept as ``error``.
+        """
         from hydra.core.hydra_config import HydraConfig
 
         from gru_bench.commands import messages
@@ -325,7 +337,8 @@ class Verb:
             self.code = self.function(config)
         except Exception as error:
             if not messages.is_bad_input(error):
-                raise
+                self.error = error
+                return
             print(messages.line(self.name, error), file=sys.stderr)
             self.code = 2
 

@@ -18,6 +18,7 @@ from gru_bench.export.write import Exported, Format, Model, NotTheSame
 from gru_bench.kept.load import RUN_ID, Kept, load
 from gru_bench.measure import lanes
 from gru_bench.measure.threads import set_threads
+from gru_bench.report.names import safe_name
 from gru_bench.run import build
 from gru_bench.run.rebuild import refuse_foreign
 from gru_bench.store.add import Value, add, finished_run
@@ -88,9 +89,9 @@ def made(kept: Kept, keys: Keys) -> Exported:
 
 
 def default_folder(facts: dict[str, Any], kind: str) -> Path:
-    """``exports/CELL_TASK_RUN_FORMAT``."""
+    """``exports/CELL_TASK_RUN_FORMAT``; whoever wrote the facts does not choose another folder."""
     parts = (facts.get("cell", "model"), facts.get("task", "task"), str(facts.get("run_id", "run"))[:8], kind)
-    return Path("exports") / "_".join(map(str, parts))
+    return Path("exports") / safe_name("_".join(map(str, parts)))
 
 
 def scorer(kept: Kept) -> tuple[Callable[[nn.Module], float] | None, str]:

@@ -16,6 +16,7 @@ from gru_bench.config.check import Node, check_arguments, check_node, construct,
 from gru_bench.data.forms import Reading
 from gru_bench.data.new_rows import Kind, NewRows, Row, open_rows
 from gru_bench.errors import UserError
+from gru_bench.kept.folder import READER_FILE
 from gru_bench.kept.load import Kept, load
 from gru_bench.measure.threads import resolve_threads, set_threads
 from gru_bench.tasks.reading.base import RowError
@@ -69,6 +70,8 @@ def predict(config: DictConfig) -> int:
         keys, data, uri = take_keys(node)
         form = format_of(keys.output, keys.format)
         kept = load_kept(keys.run, device=keys.device, threads=keys.threads, uri=uri)
+        if kept.reader is None and kept.config.get("data"):
+            raise UserError(f"run={keys.run}: has no {READER_FILE}, so it reads no data; valid: the whole folder")
         if kept.reader is None:
             raise UserError(
                 f"run={keys.run}: its task, {kept.facts.get('task')}, draws its data from a generator, so there is no "

@@ -58,7 +58,7 @@ def read_rules(name: str) -> Rules:
         raise UserError(f"--check {name}: no such file of rules; valid: a yaml file, or {valid}")
     try:
         rules: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"--check {name}: cannot be read ({error})") from error
     if not isinstance(rules, dict) or not rules:
         raise UserError(f"--check {name}: holds no rules; see {shipped / 'default.yaml'}")

@@ -11,8 +11,9 @@ from gru_bench.commands import messages
 from gru_bench.commands.predict import load_kept
 from gru_bench.config.check import Node, check_arguments, check_node, construct, to_node
 from gru_bench.errors import UserError
+from gru_bench.measure.room import room
 from gru_bench.tasks.reading.language_modeling import LanguageReader
-from gru_bench.tasks.reading.writing import unknown_in, write
+from gru_bench.tasks.reading.writing import needed_bytes, unknown_in, write
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,12 @@ def sample(config: DictConfig) -> int:
             raise UserError(
                 f"run={keys.run}: its task, {kept.facts.get('task')}, is no language model; valid: a run of "
                 "task=language_modeling, or of another task on running text"
+            )
+        need, there = needed_bytes(kept.reader, num=keys.num, steps=keys.steps), room(kept.place.device)
+        if need > there:
+            raise UserError(
+                f"num={keys.num}, steps={keys.steps}: need at least {need / 1e9:.3g} GB, and {there / 1e9:.3g} GB are "
+                "free; valid: fewer"
             )
         prompt = str(keys.prompt)
         if unknown := unknown_in(prompt, kept.reader):

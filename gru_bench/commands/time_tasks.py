@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import yaml
-
 from gru_bench.config.check import Node
 from gru_bench.errors import UserError
 from gru_bench.measure.threads import resolve_threads, set_threads, usable_cores
+from gru_bench.run.rebuild import read_config
 from gru_bench.run.timed import ArmJob
 from gru_bench.run.timed_model import shape_of
 from gru_bench.run.timing_plan import Asked
@@ -156,10 +155,12 @@ def config_of(source: Source, run: StoredRun) -> Node:
     """A run's ``config.yaml``.
 
     Raises:
-        UserError: It is not there.
+        UserError: It is not there, or damaged.
     """
     with fetched(source, run, (CONFIG_FILE,)) as files:
         if files is None:
             raise UserError(f"run {run.run_id}: its {CONFIG_FILE} is not at {run.artifact_uri}")
-        node: Node = yaml.safe_load(files[0].read_text(encoding="utf-8"))
-    return node
+        try:
+            return read_config(files[0])
+        except UserError as error:
+            raise UserError(f"run {run.run_id}: {error}") from error

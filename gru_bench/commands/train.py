@@ -26,6 +26,7 @@ class Train:
         sweep: Set by the sweep's callback, in the job's process, before each job; None for a single run.
         begun: Whether a job was.
         for_sweeps_alone: Why keys were given to the jobs of a sweep alone: without a sweep, the error that it was.
+        error: That nobody reads any more what is printed; raised where Hydra does not put a line before it.
         code: Exit code of a single run. That of a sweep comes from the store when the sweep is closed: its jobs may
             run in other processes.
     """
@@ -34,6 +35,7 @@ class Train:
         self.sweep: Sweep | None = None
         self.begun = False
         self.for_sweeps_alone: Exception | None = None
+        self.error: Exception | None = None
         self.code = 0  # stays 0 where Hydra never calls this, as for --cfg, or for jobs in other processes
 
     @printing()  # once more for the workers of a launcher
@@ -67,9 +69,11 @@ class Train:
             return ""
         try:
             ended = train(asked, lambda text: complain(f"{asked.label}: {text}"))
+            code, how = 0, "finished"
             if self.sweep is None or not self.sweep.quiet:
                 print(f"{asked.label}: {ended}", flush=True)
-            code, how = 0, "finished"
+        except BrokenPipeError as error:  # whatever read the line has ended; that is no failure of the run
+            self.error = error
         except TimedOut as error:
             complain(f"{asked.label}: killed: {error.reason}")
             code, how = 1, "killed"

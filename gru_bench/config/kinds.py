@@ -8,6 +8,8 @@ from hydra.utils import get_object
 from gru_bench.errors import UserError
 
 KINDS = {
+    "cell": "gru_bench.cells.base.Cell",
+    "model": "torch.nn.Module",
     "backend": "gru_bench.backends.base.Backend",
     "task": "gru_bench.tasks.base.Task",
     "budget": "gru_bench.models.budgets.Budget",

@@ -49,6 +49,8 @@ def check_shape(config: DictConfig, verb: str, hydra: Any = None) -> None:
     if verb == "train" and config.get("tuning") is not None:
         require(config, "tuning", verb)
     hydra = hydra if hydra is not None else config.get("hydra")
+    if verb == "data" and "data" in config:  # a task that makes its own data has none
+        require(config, "data", verb)
     if hydra is None:
         return
     for key in OF_HYDRA:

@@ -91,6 +91,9 @@ def decoded(file: Path, decoder: json.JSONDecoder, text: str, line: int | None) 
     except _TwiceNamed as error:
         at = "" if line is None else f", line {line:,}"
         raise UserError(f"{where(file)}{at}: an object gives {error} twice; valid: each key once") from error
+    except ValueError as error:  # Python takes no number of thousands of digits
+        at = "" if line is None else f", line {line:,}"
+        raise UserError(f"{where(file)}{at}: {one_line(error).partition(';')[0]}; valid: shorter numbers") from error
     except RecursionError as error:
         raise UserError(f"{where(file)}: nested too deeply to be rows; {VALID}") from error
 

@@ -1,6 +1,7 @@
 """A kept model again, from its run or its folder, without the data that it was trained on."""
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -9,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import nn
 
 from gru_bench.config.check import Node, check_node, construct
+from gru_bench.config.kinds import check_kind
 from gru_bench.errors import UserError
 from gru_bench.kept.folder import CONFIG_FILE, FACTS_FILE, READER_FILE, WEIGHTS_FILE
-from gru_bench.kept.weights import fill
+from gru_bench.kept.weights import Shapes, fill, shapes_of, unfit
 from gru_bench.run import build
-from gru_bench.run.rebuild import refuse_foreign
+from gru_bench.run.rebuild import WHOLE, is_count, read_config, refuse_foreign
 from gru_bench.tasks.reader import Reader
 from gru_bench.training.trainer import autocast
 
@@ -111,49 +112,58 @@ def load_folder(folder: Path, *, device: str = "cpu") -> Kept:
 
         reader = read_reader(read_json(folder / READER_FILE))
     sizes, hidden_size = facts.get("sizes"), facts.get("hidden_size")
-    if not isinstance(sizes, dict) or not isinstance(hidden_size, int):
-        raise UserError(f"{FACTS_FILE}: lacks sizes or hidden_size; valid: the whole file as its run kept it")
+    if not isinstance(sizes, dict) or not all(map(is_count, (hidden_size, *sizes.values()))):
+        raise UserError(f"{FACTS_FILE}: lacks sizes or hidden_size; {WHOLE}")
+    assert isinstance(hidden_size, int)
     if reader is not None and reader.sizes() != sizes:
         raise UserError(f"{READER_FILE}: belongs to another model: it has {reader.sizes()}, the model {sizes}")
     place = build.place_of(device, str(node.get("dtype")))
-    module = built(node, sizes, hidden_size, place)
+    shapes = shapes_of(folder / WEIGHTS_FILE)
+    module = built(node, sizes, hidden_size, place, shapes)
     fill(module, folder / WEIGHTS_FILE)
     return Kept(module.eval(), reader, node, facts, place)
 
 
-def built(node: Node, sizes: dict[str, int], hidden_size: int, place: build.Place) -> nn.Module:
+def built(node: Node, sizes: dict[str, int], hidden_size: int, place: build.Place, shapes: Shapes) -> nn.Module:
     """The model of a config, with values that are to be replaced; torch's own random state stays as it was.
 
+    It is drawn up without memory first: one that is not that of the weights is not made, whatever it would take.
+
+    Args:
+        node: The config.
+        sizes: As ``Task.sizes()``.
+        hidden_size: Of its layers.
+        place: Where it is to run.
+        shapes: Of the weights that it is to get.
+
     Raises:
-        UserError: The config does not fit this version, or names what is no part of an experiment.
+        UserError: The config does not fit this version or the weights, or names what is no part of an experiment.
     """
     for name in PARTS:
         refuse_foreign(node.get(name), f"{CONFIG_FILE}.{name}")
         if not isinstance(node.get(name), dict) or "_target_" not in node[name]:
-            raise UserError(f"{CONFIG_FILE}: lacks {name}; valid: the whole file as its run kept it")
+            raise UserError(f"{CONFIG_FILE}: lacks {name}; {WHOLE}")
         check_node(node[name], name)
+        check_kind(node[name], name)
+    numbers = sum(math.prod(shape) for shape in shapes.values())
+    if node["num_layers"] > len(shapes) or hidden_size > numbers or any(size > numbers for size in sizes.values()):
+        raise unfit()
     cell, backend = build.make_cell(node), construct(node["backend"])
     build.check_backend(cell, backend, place)
+    builder = build.ModelBuilder(node, sizes, place)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         try:
-            return build.ModelBuilder(node, sizes, place).build(cell, backend, hidden_size, seed=0)
+            planned = builder.sketch(cell, hidden_size)
+        except UserError:
+            raise
         except KeyError as error:
             raise UserError(f"{FACTS_FILE}: its sizes lack {error}; or they are another model's") from error
-
-
-def read_config(path: Path) -> Node:
-    """The config of a kept model.
-
-    Raises:
-        UserError: It is cut, or no config.
-    """
-    try:
-        node = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path.name}: cannot be read; valid: the whole file as its run kept it") from error
-    if not isinstance(node, dict) or not isinstance(node.get("num_layers"), int):
-        raise UserError(f"{path.name}: is no config of a run; valid: the whole file as its run kept it")
-    return node
+        except Exception as error:  # nothing of it ran on data: the files are not those of one model
+            raise UserError(f"{CONFIG_FILE}: no model can be made of it ({type(error).__name__}); {WHOLE}") from error
+        state = planned.state_dict()
+        if any(name in state and tuple(state[name].shape) != shape for name, shape in shapes.items()):
+            raise unfit()
+        return builder.build(cell, backend, hidden_size, seed=0)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -164,8 +174,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path.name}: cannot be read; valid: the whole file as its run kept it") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path.name}: cannot be read; {WHOLE}") from error
     if not isinstance(known, dict):
-        raise UserError(f"{path.name}: holds no mapping; valid: the whole file as its run kept it")
+        raise UserError(f"{path.name}: holds no mapping; {WHOLE}")
     return known

@@ -9,9 +9,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gru_bench.errors import UserError
-from gru_bench.kept.folder import CONFIG_FILE
+from gru_bench.kept.folder import CONFIG_FILE, WEIGHTS_FILE
 
 State = dict[str, Tensor]
+Shapes = dict[str, tuple[int, ...]]
 
 
 def copied(state: Mapping[str, Tensor]) -> State:
@@ -64,7 +65,30 @@ def read_weights(path: Path) -> State:
             also = {name: first for name, first in (file.metadata() or {}).items() if name != "format"}
         return state | {name: state[first] for name, first in also.items()}
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path.name}: cannot be read as weights; valid: the whole file as its run kept it") from error
+        raise unreadable(path) from error
+
+
+def shapes_of(path: Path) -> Shapes:
+    """The shapes of the tensors in a file, each tensor under its first name alone; no tensor is read.
+
+    Raises:
+        UserError: As :func:`read_weights`.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no mapping
+    except (SafetensorError, OSError, ValueError) as error:
+        raise unreadable(path) from error
+
+
+def unreadable(path: Path) -> UserError:
+    """That a file holds no tensors."""
+    return UserError(f"{path.name}: cannot be read as weights; valid: the whole file as its run kept it")
+
+
+def unfit(name: str = WEIGHTS_FILE) -> UserError:
+    """That the tensors of a file are another model's."""
+    return UserError(f"{name}: does not fit the model of {CONFIG_FILE} in this version of gru_bench")
 
 
 def fill(model: nn.Module, path: Path) -> None:
@@ -76,4 +100,4 @@ def fill(model: nn.Module, path: Path) -> None:
     try:
         model.load_state_dict(read_weights(path))
     except RuntimeError as error:
-        raise UserError(f"{path.name}: does not fit the model of {CONFIG_FILE} in this version of gru_bench") from error
+        raise unfit(path.name) from error

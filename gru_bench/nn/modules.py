@@ -90,7 +90,7 @@ class _Native(nn.RNNBase):
         state: Any = () if hx is None else hx if self.mode == "LSTM" else (hx,)
         flat = self._weights()
         mixed = torch._C._is_any_autocast_enabled() and torch.is_autocast_enabled("cpu")
-        why = self._obstacle(x, state, flat, input, mixed)
+        why = "hx" if type(hx) is tuple and not hx else self._obstacle(x, state, flat, input, mixed)
         if why is not None:
             if why == "Proxy":  # torch.fx takes the modules of torch.nn as one operation, and so this
                 return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), (input, hx), {})

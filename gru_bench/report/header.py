@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from gru_bench.redact import visible
 from gru_bench.report.groups import distinct, family_rank, shown
 from gru_bench.report.markdown import known, paragraphs, plural
 from gru_bench.report.timings import place_text, situation_text, situations
@@ -137,4 +138,4 @@ def command(made: Made, sweeps: list[str], names: str) -> str:
         chosen.append(f"accept=[{','.join(made.accept)}]")
     if made.also:
         chosen.append(f"also=[{','.join(made.also)}]")
-    return shlex.join(["gru-bench", "report", *chosen])
+    return visible(shlex.join(["gru-bench", "report", *chosen]))

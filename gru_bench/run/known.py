@@ -110,7 +110,7 @@ class Known:
                 if json.loads(json.dumps(self._seen[path])) != files:
                     return None
             _ = entry["kept"]["seed"], entry["extras"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
         return entry
 

@@ -18,6 +18,7 @@ from gru_bench.run import build, probing
 
 OURS = ("gru_bench.", "torch.optim.")
 """Where what a config names comes from: classes of the user's own derive from one of these."""
+WHOLE = "valid: the whole file as its run kept it"
 
 
 def rebuild(
@@ -36,7 +37,7 @@ def rebuild(
     Raises:
         UserError: The config or the weights do not fit, the device is not here, or the data is not what it was.
     """
-    node: Node = yaml.safe_load(config.read_text(encoding="utf-8"))
+    node = read_config(config)
     refuse_foreign(node)
     settings = checked(node, device)
     set_threads(resolve_threads(threads, 1))  # type: ignore[arg-type]  # the command's keys are checked
@@ -56,6 +57,26 @@ def rebuild(
     return probing.make_subject(model.eval(), task, builder, cell, hidden_size, settings.seed)
 
 
+def read_config(path: Path) -> Node:
+    """The config of a run.
+
+    Raises:
+        UserError: It is cut, or no config.
+    """
+    try:
+        node = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"{path.name}: cannot be read; {WHOLE}") from error
+    if not isinstance(node, dict) or not is_count(node.get("num_layers")):
+        raise UserError(f"{path.name}: is no config of a run; {WHOLE}")
+    return node
+
+
+def is_count(value: object) -> bool:
+    """Whether a value is a number of something that there is."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
 def refuse_foreign(node: object, path: str = "config.yaml") -> None:
     """Refuse a config that names anything but parts of an experiment: whoever wrote the store could run any function.
 
@@ -72,7 +93,8 @@ def refuse_foreign(node: object, path: str = "config.yaml") -> None:
         found = get_object(str(target))
     except Exception as error:
         raise UserError(f"{path}._target_={target}: cannot be imported") from error
-    origins = [str(base.__module__) for base in inspect.getmro(found)] if inspect.isclass(found) else [found.__module__]
+    # a function of this package is no part either: it could be given what a store's writer likes
+    origins = [str(base.__module__) for base in inspect.getmro(found)] if inspect.isclass(found) else []
     if not any(f"{origin}.".startswith(OURS) for origin in origins):
         raise UserError(f"{path}._target_={target}: no part of an experiment, so it is not run")
 

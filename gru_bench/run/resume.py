@@ -138,7 +138,7 @@ def with_older_extras(ledger: Ledger, keys: Collection[str | None], text_of: Cal
     def told_by_config(run: Outcome) -> Outcome:
         if run.kept is not None or not run.is_result or run.key not in keys:
             return run
-        with suppress(yaml.YAMLError):
+        with suppress(yaml.YAMLError, RecursionError):
             node = yaml.safe_load(text_of(run))
             return replace(run, kept=frozenset(extras(node) if isinstance(node, dict) else []))
         return run

@@ -110,7 +110,7 @@ def read_planned(source: Source, parent: StoredRun, problems: list[str] | None =
             job["job"].isdecimal() and all(isinstance(value, str) for value in job.values()) for job in planned
         ):
             return planned
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     if problems is not None:
         problems.append(

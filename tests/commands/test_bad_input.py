@@ -266,3 +266,31 @@ def test_output_that_nobody_reads_is_no_traceback(empty_folder: Path) -> None:
         )
         assert shown.stdout == ""
         assert not re.search("Error|Traceback", shown.stderr)
+
+
+@pytest.mark.parametrize("how", ["describe", "data"])
+def test_a_pipe_that_nobody_reads_is_no_error_of_hydra(
+    how: str, gru_bench: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(f"gru_bench.commands.data.{how}", closed)
+    with pytest.raises(BrokenPipeError):
+        gru_bench("data", "task=adding")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_task_s_data_that_was_replaced(gru_bench: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gru_bench("data", "task=text_classification", "data=null") == 2
+    assert capsys.readouterr().err.startswith("gru-bench data: data=null: must be a node")
+
+
+def test_a_number_of_thousands_of_digits(
+    gru_bench: Command, capsys: pytest.CaptureFixture[str], empty_folder: Path
+) -> None:
+    (empty_folder / "rows.jsonl").write_text('{"text": "a", "label": ' + "9" * 5000 + "}\n")
+    keys = ["task=text_classification", "data.path=rows.jsonl", "data.text=text", "data.label=label"]
+    assert gru_bench("data", *keys) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "rows.jsonl, line 1" in line

@@ -376,3 +376,10 @@ def test_the_twin_in_torch_shares_the_parameters() -> None:
     assert_same(flat(twin(made_input("batch"))), flat(module(made_input("batch"))))
     assert set(vars(twin)) == set(vars(nn.RNN(D, H, nonlinearity="relu")))
     assert repr(copy.deepcopy(twin)) == repr(module)
+
+
+def test_an_empty_tuple_is_no_state() -> None:
+    from gru_bench.nn import LSTM
+
+    with pytest.raises(IndexError):  # torch's own
+        LSTM(2, 3)(torch.zeros(4, 1, 2), ())

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Gt
 from torch import nn
 
 from gru_bench.data import buckets
@@ -33,7 +34,7 @@ class TagReader(WithVocabulary):
 
     classes: list[str]
     lowercase: bool
-    max_length: int | None
+    max_length: Annotated[int, Gt(0)] | None
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Gt
 from torch import nn
 
 from gru_bench.data import buckets
@@ -35,7 +36,7 @@ class ClassReader(WithVocabulary):
     classes: list[str]
     tokenizer: Tokenizer
     lowercase: bool
-    max_length: int | None
+    max_length: Annotated[int, Gt(0)] | None
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

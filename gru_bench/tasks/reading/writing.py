@@ -20,6 +20,10 @@ OPENING = re.compile(r"([(\[{$#@“])\1*|``")
 QUOTES = ('"', "'", "`")
 """Those that open and close alike."""
 MOST_SHOWN = 10
+DRAW_BYTES = 16
+"""A token written takes the number that it is drawn by, and its id."""
+LOGIT_BYTES = 32
+"""Of one text and token of the vocabulary: its logit in 64 bits, sorted, added up, and where it came from."""
 
 
 def write(
@@ -66,6 +70,11 @@ def write(
             inputs_TN = chosen_N[None]
     columns = torch.stack(written, dim=1).tolist()
     return [in_words([*ids, *column], reader) for column in columns]
+
+
+def needed_bytes(reader: LanguageReader, *, num: int, steps: int) -> int:
+    """Less than what :func:`write` needs for as many texts."""
+    return num * (DRAW_BYTES * steps + LOGIT_BYTES * len(reader.tokens))
 
 
 def unknown_in(prompt: str, reader: LanguageReader) -> list[str]:
