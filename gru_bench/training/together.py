@@ -107,7 +107,9 @@ class _Share:
 
     def seconds(self, skip: int = 0) -> list[float]:
         """As of the clock itself, each divided by how many took the step."""
-        return [all_of_it / among for all_of_it, among in zip(self.clock.seconds(skip), self.among[skip:], strict=False)]
+        return [
+            all_of_it / among for all_of_it, among in zip(self.clock.seconds(skip), self.among[skip:], strict=False)
+        ]
 
 
 class _Inside(Keeper):
@@ -229,10 +231,10 @@ class _Together:
                 self.stop(one, error)
             return
         for one, result in zip(taking, results, strict=True):
-            one.share.among.append(len(taking))
             if isinstance(result, Exception):
                 self.stop(one, result)
             else:
+                one.share.among.append(len(taking))
                 one.session.took(*result)
         for one in list(self.alive):
             self.ask(one)
