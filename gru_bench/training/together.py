@@ -49,6 +49,8 @@ def refusal(parts: Sequence[Part]) -> str | None:
             return why
         if part.trainer.autocast is not None:
             return f"mixed precision in {str(part.trainer.autocast)[6:]}"
+        if part.trainer.limits.max_seconds is not None:
+            return "max_seconds: a run's seconds would go further than alone"
         if not type(part.task).loss.__module__.startswith(LOSSES):
             return f"task {type(part.task).__name__} has a loss of its own"
         kind = getattr(part.trainer.optimizer, "func", part.trainer.optimizer)
