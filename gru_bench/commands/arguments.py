@@ -7,7 +7,7 @@ from pathlib import Path
 from gru_bench.errors import UserError
 
 SWEEPS = {"-m", "--multirun"}
-TRAINS = ("train", "plan")
+TRAINS = ("train", "plan", "answer")
 """Verbs that compose ``conf/train.yaml``, and take sweeps."""
 COMPLETION = {"--shell-completion", "-sc"}
 SWITCHES = SWEEPS | COMPLETION | {"--hydra-help", "--resolve"}

@@ -27,11 +27,14 @@ from gru_bench.store.signals import (
 )
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from gru_bench.run.launch import Launch
     from gru_bench.run.rounds import Looked
     from gru_bench.run.search import Read, Stored, Went
 
 VERBS = {
+    "answer": "GRU or LSTM, for your own data: plan, tune, compare, time and report within the hours that you give",
     "train": "train one cell on one task, or a sweep of them, and write the runs to MLflow",
     "plan": "what train would do with the same arguments: what is done, how long the rest takes, how many workers",
     "data": "look at a task's data: what it is, and what a trivial guess and a bag of words score on it",
@@ -40,6 +43,7 @@ VERBS = {
     "probe": "measure how far back a kept model can see, and add that to its run",
     "predict": "let a kept model answer new data: labels, tags, translations, perplexity",
     "sample": "let a kept language model write text",
+    "export": "write a kept model for ONNX Runtime or torch, with the proof that it is the same",
     "ui": "open the MLflow UI on the runs",
     "doctor": "check versions, devices, threads, kernels and the store before anything runs",
 }
@@ -96,6 +100,10 @@ def run(arguments: list[str]) -> int:
 
         print(help_text(verb, words.folders(rest, conf_dir())))
         return 0
+    if verb == "answer":
+        from gru_bench.commands.answer import answer
+
+        return answer(rest)
     return run_hydra(verb, rest)
 
 
@@ -132,8 +140,23 @@ def complete(asked: list[str]) -> int:
     return run_hydra(verb, ["-sc", "query=bash"])
 
 
-def run_hydra(verb: str, arguments: list[str]) -> int:
-    """Run a verb as a Hydra application over ``conf/VERB.yaml``; print bad input in a line or two."""
+def run_hydra(
+    verb: str,
+    arguments: list[str],
+    instead: "Callable[[DictConfig, Launch], int] | None" = None,
+    ended: "Callable[[Launch], None] | None" = None,
+) -> int:
+    """Run a verb as a Hydra application over ``conf/VERB.yaml``; print bad input in a line or two.
+
+    Args:
+        verb: Any but ``ui``.
+        arguments: What follows it.
+        instead: Of a verb that composes ``conf/train.yaml``: what is done with the config in place of training.
+        ended: Called with what a sweep has come to, before it is closed; not where it was cut short.
+
+    Returns:
+        The exit code.
+    """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions reach us instead of Hydra's own printing and exit
     asked = any(argument.startswith(("--info", "-i", "hydra.verbose=")) for argument in arguments)
     # it logs what it also raises; but --info is shown through its log
@@ -148,7 +171,6 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
     if verb != "train":  # which does so itself, once there is something to close
         raise_on_signals()
     try:
-        instead = None
         if verb == "plan":
             from gru_bench.commands.plan import PILOT_S, plan
 
@@ -166,6 +188,8 @@ def run_hydra(verb: str, arguments: list[str]) -> int:
         try:
             run_composed(verb, task, launch, arguments, conf_dir())
             code = task.code
+            if ended is not None:
+                ended(launch)
         except messages.BAD_INPUT as error:
             print(messages.line(verb, error), file=sys.stderr)
             code = 2
@@ -208,9 +232,9 @@ def run_composed(verb: str, task: Any, launch: "Launch", arguments: list[str], c
         # a shell completes the words of the command itself
         sys.argv = ["gru-bench" if words.COMPLETION & {*arguments} else f"gru-bench {verb}", *arguments]
         try:
-            hydra.main(version_base="1.3", config_path=str(conf), config_name="train" if verb == "plan" else verb)(
-                task
-            )()
+            hydra.main(
+                version_base="1.3", config_path=str(conf), config_name="train" if verb in words.TRAINS else verb
+            )(task)()
             return
         except ConfigCompositionException as error:
             key = messages.unknown_key(error)

@@ -3,6 +3,10 @@
 from pathlib import Path
 
 USAGE = {
+    "answer": (
+        "gru-bench answer task=text_classification data.path=tickets.csv data.text=text data.label=queue\n"
+        "       gru-bench answer task=trec [max_hours=1] [cells=[rnn,lstm,gru]] [key=value ...]"
+    ),
     "train": (
         "gru-bench train [cell=gru] [task=language_modeling] [key=value ...]   one run\n"
         "       gru-bench train -m cell=rnn,lstm,gru seed=0,1,2                       a sweep\n"
@@ -32,11 +36,21 @@ USAGE = {
         "       ... | gru-bench predict run=ID data.path=-      lines of text from standard input"
     ),
     "sample": "gru-bench sample run=ID [prompt='...'] [steps=200] [key=value ...]   a language model",
+    "export": "gru-bench export run=ID|FOLDER [format=onnx|torch] [int8=true] [output=FOLDER]   a kept model",
     "doctor": "gru-bench doctor [cells=all] [backends=all] [device=cuda] [tracking.uri=...]",
 }
 HEADINGS = {"section": "sections (all of them are written):", "check": "rules (--check):"}
 """Of groups that no key chooses."""
 MORE = {
+    "answer": (
+        "Says what the data is; pilots and plans; tries the same learning rates for each cell, by validation; runs\n"
+        "seeds until it is decided or the time is over; times the models; writes the report; answers in three lines.\n"
+        "Ended by whatever, the same command goes on. It also takes those keys of gru-bench train that say what is\n"
+        "trained (task=, data.path=, hidden_size=, task.goal.margin= ...), see gru-bench train --help. With\n"
+        "trainer.learning_rate= no rates are tried. backend= is bptt where it takes all cells, else loop; on CUDA\n"
+        "vendor.\n"
+        "Exit code: 0; 1 where runs failed, beside the answer; 2 for bad input; 130 interrupted."
+    ),
     "plan": (
         "Prints the matrix with what is planned, done, to run and failed; how long the rest takes and what memory a\n"
         "worker needs, from runs that finished or else from a short pilot; and a number of workers that free cores\n"
@@ -76,12 +90,14 @@ GROUPS = {
         "experiment",
         "tracking",
     ),
+    "answer": ("task", "tracking"),
     "data": ("task", "tracking"),
     "report": ("section", "check", "tracking"),
     "time": ("situation", "grid", "budget", "tracking"),
     "probe": ("probe", "tracking"),
     "predict": ("tracking",),
     "sample": ("tracking",),
+    "export": ("tracking",),
     "doctor": ("tracking",),
 }
 

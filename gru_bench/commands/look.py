@@ -3,6 +3,7 @@
 import math
 
 from gru_bench.compare.compared import Compared, primary
+from gru_bench.report.groups import is_known
 from gru_bench.report.markdown import number
 from gru_bench.report.view import View
 from gru_bench.run.rounds import Looked, Pair, Standing
@@ -25,8 +26,8 @@ def look(uri: str, experiment: str, looks: int) -> Looked:
 
 
 def progress(results: Results) -> tuple[dict[str, frozenset[int]], dict[str, float]]:
-    """By ``group_key``: the seeds that finished, and the mean seconds of a run."""
-    finished = results.runs[results.runs["status"] == "finished"]
+    """By ``group_key``: the seeds that finished, and the mean seconds of a run. Trials are none that are compared."""
+    finished = results.runs[(results.runs["status"] == "finished") & ~is_known(results.runs["role"])]
     took = results.values[(results.values["split"] == "speed") & (results.values["metric"] == "wall_s")]
     seconds = finished.merge(took[["run_id", "value"]], on="run_id")
     return (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gru_bench.compare.compared import ALPHA
-from gru_bench.compare.evidence import at_one_length, pieces_by_seed, taken_apart
+from gru_bench.compare.evidence import are_right_or_wrong, at_one_length, pieces_by_seed, taken_apart
 from gru_bench.compare.pieces import pseudo_values
 from gru_bench.compare.wording import bounded
 from gru_bench.report.baselines import Baseline, on_data_of
@@ -91,7 +91,8 @@ def difference(view: View, task: TaskGroups, group: Group, baseline: Baseline) -
         of_seeds = pieces_by_seed(group, [int(seed) for seed in seeds.index], taken_apart(view, task.metric, group))
         both = at_one_length(of_seeds, [[{None: pieces_N}]])
         if both is not None:
-            return crossed(sign * (both[0] - both[1]))
+            right_or_wrong = all(are_right_or_wrong(side) for side in both)
+            return crossed(sign * (both[0] - both[1]), right_or_wrong=right_or_wrong)
     return seeds_only(sign * (np.asarray(seeds, dtype=np.float64) - score))
 
 

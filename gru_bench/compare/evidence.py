@@ -52,6 +52,7 @@ class Evidence:
         scores: One for each seed, of the first and of the second, as stored.
         solved: For each seed whether the first and the second solved the task; of shares alone.
         differences: (S,) or (S, N), oriented; one for each seed in the order of ``seeds``.
+        right_or_wrong: Whether each test example is scored 0 or 1, on both sides.
         looks: Most looks at the results that the runs' sweep may take.
         notes: How the comparison was made where it is not the usual way, in words.
         marks: What weakens it, in few words.
@@ -64,6 +65,7 @@ class Evidence:
     scores: tuple[np.ndarray, np.ndarray]
     solved: tuple[np.ndarray, np.ndarray] | None
     differences: np.ndarray
+    right_or_wrong: bool
     estimate: Uncertain
     looks: int
     notes: list[str]
@@ -95,7 +97,7 @@ class Evidence:
             scores=(self.scores[0][keep], self.scores[1][keep]),
             solved=solved,
             differences=differences,
-            estimate=estimated(differences, solved),
+            estimate=estimated(differences, solved, self.right_or_wrong),
         )
 
 
@@ -119,6 +121,7 @@ def gather(view: View, pair: Pair, tables: Tables) -> Evidence:
     first_S, second_S = (side[seeds].to_numpy(dtype=float) for side in sides)
     notes = [*pair.notes, *alone(pair, sides)]
     solved, margin = shares(view, pair, (first_S, second_S)), task.margin
+    right_or_wrong = False
     if solved is not None:
         margin = SHARE_MARGIN
         differences = solved[0].astype(float) - solved[1].astype(float)
@@ -131,6 +134,7 @@ def gather(view: View, pair: Pair, tables: Tables) -> Evidence:
             differences = sign * (one - other)[:, 0]
             notes += ["noise of the seeds alone: the stored test examples do not give the scores"] if seeds else []
         else:
+            right_or_wrong = scale is None and all(are_right_or_wrong(side) for side in both)
             differences = sign * (on_scale(both[0], first_S, scale) - on_scale(both[1], second_S, scale))
     return Evidence(
         pair=pair,
@@ -140,21 +144,29 @@ def gather(view: View, pair: Pair, tables: Tables) -> Evidence:
         scores=(first_S, second_S),
         solved=solved,
         differences=differences,
-        estimate=estimated(differences, solved),
+        right_or_wrong=right_or_wrong,
+        estimate=estimated(differences, solved, right_or_wrong),
         looks=most_looks(pair),
         notes=notes,
         marks=marks(margins, pair),
     )
 
 
-def estimated(differences: np.ndarray, solved: tuple[np.ndarray, np.ndarray] | None) -> Uncertain:
+def are_right_or_wrong(pieces_SN: np.ndarray) -> bool:
+    """Whether every number is 0 or 1; told by the first seed where it is not so."""
+    return all(bool(np.isin(pieces_N, (0.0, 1.0)).all()) for pieces_N in pieces_SN)
+
+
+def estimated(
+    differences: np.ndarray, solved: tuple[np.ndarray, np.ndarray] | None, right_or_wrong: bool = False
+) -> Uncertain:
     """The difference and its uncertainty; nothing is known of it where there is no seed."""
     if not len(differences):
         return Estimate(math.nan, math.inf, 1.0, 0, None, math.nan, math.nan, "no seed in common")
     if solved is not None:
         first, second = solved
         return SuccessDifference(int(first.sum()), int(second.sum()), len(first), len(second))
-    return crossed(differences) if differences.ndim == 2 else seeds_only(differences)
+    return crossed(differences, right_or_wrong=right_or_wrong) if differences.ndim == 2 else seeds_only(differences)
 
 
 def check(task: TaskGroups, margins: list[float], accept: frozenset[str]) -> None:

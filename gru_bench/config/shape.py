@@ -20,6 +20,7 @@ NODES = {
     "probe": ("tracking",),
     "predict": ("data", "tracking"),
     "sample": ("tracking",),
+    "export": ("tracking",),
     "doctor": ("tracking",),
 }
 """Nodes that a command reads, by its name."""

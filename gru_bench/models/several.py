@@ -38,6 +38,8 @@ def refusal(model: nn.Module) -> str | None:
     kinds = {(parameter.device.type, parameter.dtype) for parameter in model.parameters()}
     if kinds not in ({("cpu", torch.float32)}, {("cpu", torch.float64)}):
         return "parameters are not all in float32 or float64 on the CPU"
+    if any(parameter.is_neg() or not parameter.is_contiguous() for parameter in model.parameters()):
+        return "parameters are views with gaps or of turned sign"
     return None
 
 
@@ -73,7 +75,7 @@ class Several:
             lengths: (B,) of each, or None where nothing is padded.
             states: The state (1, B, H) that each goes on from, or None for zeros.
         """
-        x = [model.before(one) for model, one in zip(self.models, inputs, strict=True)]
+        x = [model.embed(one) for model, one in zip(self.models, inputs, strict=True)]
         # as Encoder has it: the whole-sequence path where nothing is padded
         real = [
             None if one is None or bool((one == x_TBD.shape[0]).all()) else one
@@ -92,11 +94,13 @@ class HasRun:
 
     def __call__(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Scores, of a classifier or a tagger."""
-        return self.model.after(self.h_TBH, lengths)
+        if isinstance(self.model, Classifier):
+            return self.model.answer(self.h_TBH, lengths)
+        return cast(Tagger, self.model).answer(self.h_TBH)
 
     def features(self, tokens_TB: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """What the output layer is fed, of a language model, and the last state (1, B, H)."""
-        return self.model.after(self.h_TBH), tuple(s_BH[None] for s_BH in self.final)
+        return cast(LanguageModel, self.model).projected(self.h_TBH), tuple(s_BH[None] for s_BH in self.final)
 
     @property
     def output(self) -> nn.Module:

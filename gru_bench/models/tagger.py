@@ -49,15 +49,17 @@ class Tagger(nn.Module):
 
     def forward(self, tokens_TB: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Scores of all classes at all steps."""
-        h_TBH, _ = self.encoder(self.before(tokens_TB), None, lengths)
-        return self.after(h_TBH, lengths)
+        h_TBH, _ = self.encoder(self.embed(tokens_TB), None, lengths)
+        return self.answer(h_TBH)
 
-    def before(self, tokens_TB: Tensor) -> Tensor:
-        """What the recurrent layers read."""
+    def embed(self, tokens_TB: Tensor) -> Tensor:
+        """What the recurrent layers are fed: (T, B, D)."""
         if self.embedding is None:
             return F.one_hot(tokens_TB, self.vocab_size).to(self.head.weight.dtype)
-        return self.embedding(tokens_TB)
+        embedded_TBD: Tensor = self.embedding(tokens_TB)
+        return embedded_TBD
 
-    def after(self, h_TBH: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Scores from the outputs of the recurrent layers."""
-        return self.head(self.dropout(h_TBH))
+    def answer(self, h_TBH: Tensor) -> Tensor:
+        """Scores (T, B, C) from the outputs of the recurrent layers."""
+        scores_TBC: Tensor = self.head(self.dropout(h_TBH))
+        return scores_TBC

@@ -161,7 +161,7 @@ class _Native(nn.RNNBase):
         inner = H * (2 if self.bidirectional else 1)
         period = len(shapes)
         for place, w in enumerate(flat):
-            if type(w) not in PLAIN or w.dtype is not dtype or not w.is_cpu or not w.is_contiguous():
+            if type(w) not in PLAIN or w.dtype is not dtype or not w.is_cpu or not w.is_contiguous() or w.is_neg():
                 return "weights"
             shape = shapes[place % period]
             if place % period == 0:
@@ -342,7 +342,7 @@ def padded(packed: PackedSequence) -> tuple[Tensor, Tensor | None]:
 
 def pack(x_TBD: Tensor, sizes_T: Tensor) -> Tensor:
     """The inverse of :func:`padded`: (N, D)."""
-    lengths_B = (sizes_T[:, None] > torch.arange(x_TBD.shape[1])).sum(0)
+    lengths_B = (sizes_T[:, None] > torch.arange(x_TBD.shape[1], device="cpu")).sum(0)
     return torch._VF._pack_padded_sequence(x_TBD, lengths_B, False)[0]
 
 
@@ -358,7 +358,7 @@ def flip(x_TBD: Tensor, lengths: Tensor | None) -> Tensor:
     """Each sequence backwards in time within its own length. What comes after that is not defined."""
     if lengths is None:
         return x_TBD.flip(0)
-    index_TB = (lengths - 1 - torch.arange(len(x_TBD))[:, None]).clamp(min=0)
+    index_TB = (lengths - 1 - torch.arange(len(x_TBD), device="cpu")[:, None]).clamp(min=0)
     return x_TBD.gather(0, index_TB[:, :, None].expand_as(x_TBD))
 
 

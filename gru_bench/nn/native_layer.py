@@ -71,7 +71,7 @@ def run_layer(
     given = (x_TBD.contiguous(), W, b_ih, U, b_hh, *(s if s is None else s.contiguous() for s in (h0, c0)))
     if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in given):
         return _Differentiable.apply(mode, mixed, lengths, *given)
-    with torch.no_grad(), torch._C.DisableTorchFunction():
+    with torch.no_grad():
         compiled, num_states = native.kernel(CELLS[mode], x_TBD.dtype, mixed=mixed), num_states_of(mode)
         tensors = native._operands(compiled, in_our_terms(mode, given))
         return native._forward(compiled, num_states, lengths, tensors, keep=False)[:-2]
@@ -94,14 +94,10 @@ class _Differentiable(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, mode: str, mixed: bool, lengths: Tensor | None, *given: Tensor | None) -> Any:
-        # a default device would move what is allocated below, and the compiled code writes to it
-        with torch._C.DisableTorchFunction():
-            compiled, num_states = (
-                native.kernel(CELLS[mode], cast(Tensor, given[0]).dtype, mixed=mixed),
-                num_states_of(mode),
-            )
-            tensors = native._operands(compiled, in_our_terms(mode, given))
-            h_TBH, *rest = native._forward(compiled, num_states, lengths, tensors, keep=True)
+        dtype, num_states = cast(Tensor, given[0]).dtype, num_states_of(mode)
+        compiled = native.kernel(CELLS[mode], dtype, mixed=mixed)
+        tensors = native._operands(compiled, in_our_terms(mode, given))
+        h_TBH, *rest = native._forward(compiled, num_states, lengths, tensors, keep=True)
         *final, saved, c_NH = rest
         ctx.compiled, ctx.num_states, ctx.mode = compiled, num_states, mode
         ctx.set_materialize_grads(False)
@@ -121,14 +117,10 @@ class _Differentiable(torch.autograd.Function):
         stand_in = SimpleNamespace(
             saved_tensors=kept, compiled=ctx.compiled, num_states=ctx.num_states, needs_input_grad=needs
         )
-        with torch._C.DisableTorchFunction():
-            found = native._Differentiable.backward(
-                stand_in, *(grad if grad is None else grad.resolve_neg() for grad in grads)
-            )
-            dx, dW, db, dU, db_apart, dh0, dc0 = found[3:]
-            of_hh = db
-            if db_apart is not None and db is not None:
-                of_hh = torch.cat((db[: -db_apart.shape[0]], db_apart))
+        dx, dW, db, dU, db_apart, dh0, dc0 = native._Differentiable.backward(stand_in, *grads)[3:]
+        of_hh = db
+        if db_apart is not None and db is not None:
+            of_hh = torch.cat((db[: -db_apart.shape[0]], db_apart))
         wanted = zip((dx, dW, db, dU, of_hh, dh0, dc0), ctx.needs_input_grad[3:], strict=True)
         return None, None, None, *(grad if wants else None for grad, wants in wanted)
 
@@ -180,8 +172,8 @@ def run_step(mode: str, x_1BD: Tensor, layers: Sequence[Weights], state: Sequenc
     Returns:
         The output (1, B, H), then each new state.
     """
-    if torch.is_grad_enabled() or torch._C._len_torch_function_stack():  # entered only where it is needed: see Stepper
-        with torch.no_grad(), torch._C.DisableTorchFunction():
+    if torch.is_grad_enabled():  # entered only where it is needed: see Stepper
+        with torch.no_grad():
             return _run_step(mode, x_1BD, layers, state)
     return _run_step(mode, x_1BD, layers, state)
 
@@ -198,8 +190,8 @@ def _run_step(mode: str, x_1BD: Tensor, layers: Sequence[Weights], state: Sequen
         layer.inputs = weights[0].shape[1]
     x_1BD = x_1BD.contiguous()
     h0, c0 = (*(s_LBH.contiguous() for s_LBH in state), None, None)[:2]
-    out_1BH, h_LBH = torch.empty(1, B, H, dtype=dtype), torch.empty(L, B, H, dtype=dtype)
-    c_LBH = torch.empty(L, B, H, dtype=dtype) if mode == "LSTM" else None
+    out_1BH, h_LBH = (torch.empty(size, B, H, dtype=dtype, device="cpu") for size in (1, L))
+    c_LBH = torch.empty_like(h_LBH) if mode == "LSTM" else None
     stack = _StepStack(L, B, H, ctypes.addressof(laid_out))
     addresses = [None if tensor is None else tensor.data_ptr() for tensor in (x_1BD, h0, c0, out_1BH, h_LBH, c_LBH)]
     with marked(native.kernel(CELLS[mode], dtype).event):

@@ -18,6 +18,7 @@ from gru_bench.report.figures import HUES, OTHER_HUE, WIDTH, legend_below, style
 from gru_bench.report.markdown import Section, paragraphs, table
 from gru_bench.report.timings import RANGES, card, situation_text
 from gru_bench.report.view import View
+from gru_bench.sections.deployment import verdict_card
 
 GREY, BAND = "0.35", "0.9"
 SHADES = {"equivalent": "0.15", "undecided": "0.6"}
@@ -45,6 +46,7 @@ def render(view: View, /, *, most_margins: int) -> Section:
         parts += [flips(found), verdict_table(found), footnote(found)]
     parts.append(bag_of_words.card(view))
     parts.append(speed(view))
+    parts.append(verdict_card(view))
     if primary(view):
         parts.append(others(secondary(view)))
     return Section("Verdict", paragraphs(*parts), figures)

@@ -188,10 +188,25 @@ def seeds_only(differences_S: ArrayLike) -> Estimate:
     return Estimate(mean, se, count - 1.0, count, None, se, math.nan, "t over seeds")
 
 
-def crossed(differences_SN: ArrayLike) -> Estimate:
+def _of_few(value: float, variance: float, num_seeds: int, num_examples: int) -> Estimate:
+    """All seeds agree, and next to no example tells the two apart."""
+    se = math.sqrt(variance)
+    return Estimate(
+        value, se, num_examples - 1.0, num_seeds, num_examples, 0.0, se, "t over examples, as if one each way differed"
+    )
+
+
+def crossed(differences_SN: ArrayLike, *, right_or_wrong: bool = False) -> Estimate:
     """From differences by seed and test example (N may be large: three passes over the table, no copy kept).
 
     Where all seeds agree exactly, the interval is of the examples alone, and ``method`` says so.
+
+    Args:
+        differences_SN: (S, N).
+        right_or_wrong: Whether both sides score each example 0 or 1. That all of a few examples are alike then shows
+            little: of 40 that two cells answer alike, one in 13 might differ in truth (three over N). So the examples'
+            part is never taken to be less than if one example in each direction had differed, which is the variance
+            of Bonett and Price's interval for paired proportions (2012), 2 / (N + 2)^2.
     """
     table = np.asarray(differences_SN, dtype=np.float64)
     if table.ndim != 2 or table.size == 0:
@@ -203,13 +218,18 @@ def crossed(differences_SN: ArrayLike) -> Estimate:
     if N < 2:
         return seeds_only(by_seed)
     mean = float(by_seed.mean())
+    least = 2 / (N + 2) ** 2 if right_or_wrong else 0.0
     if not table.any():
-        return Estimate(0.0, 0.0, max(1.0, S - 1.0), S, N, 0.0, 0.0, "every difference is exactly 0")
+        if not least:
+            return Estimate(0.0, 0.0, max(1.0, S - 1.0), S, N, 0.0, 0.0, "every difference is exactly 0")
+        return _of_few(0.0, least, S, N)
     if S < 2:
         return _unbounded(mean, S, N, "one seed")
     by_example = table.mean(axis=0)
     examples_raw = float(by_example.var(ddof=1)) / N
     if no_spread(by_seed):
+        if examples_raw < least:
+            return _of_few(mean, least, S, N)
         if no_spread(by_example):
             return _unbounded(mean, S, N, f"all {S} seeds and {N} examples gave the same difference")
         se = math.sqrt(examples_raw)
@@ -219,6 +239,9 @@ def crossed(differences_SN: ArrayLike) -> Estimate:
     rest = deviations - N * (S - 1) * float(by_seed.var(ddof=1)) - S * (N - 1) * float(by_example.var(ddof=1))
     rest_part = max(0.0, rest) / ((S - 1) * (N - 1)) / (S * N)
     examples_part = max(0.0, examples_raw - rest_part)
+    if examples_raw < least:
+        examples_part = examples_raw = least
+        rest_part = 0.0
     total = seeds_part + examples_part
     slack = seeds_part**2 / (S - 1)
     if examples_part:

@@ -83,7 +83,9 @@ TRIVIAL = "trivial_"
 PART_SIZE, PART_SIZE_UNIT = "n", "examples"
 """Metric and unit of the number of test examples in a part (a slice) of the test split."""
 
-SPLITS = ("train", "valid", "test", "speed", "memory", "probe")
+DEPLOYMENT = "deployment"
+"""Split of what was measured on a run's model after it was exported."""
+SPLITS = ("train", "valid", "test", "speed", "memory", "probe", DEPLOYMENT)
 """The order of values."""
 FAMILIES = ("rnn", "lstm", "gru")
 """The order of families in tables; a family is represented by its reference cell of the same name."""
@@ -247,7 +249,7 @@ SWEEP_FACTS = by_name(
 
 VALUE_COLUMNS = by_name(
     Fact("run_id", TEXT, "the run's"),
-    Fact("split", TEXT, "train, valid, test, speed, memory or probe"),
+    Fact("split", TEXT, "train, valid, test, speed, memory, probe or deployment"),
     Fact("metric", TEXT, "its name, with the unit last where it has one"),
     Fact("slice", TEXT, "by what the split was cut, such as length; empty for the whole"),
     Fact("slice_value", TEXT, "which part"),

@@ -284,3 +284,53 @@ def test_a_failed_allocation_is_an_error_and_not_the_end_of_the_process(way: str
         layer.lengths = lengths.data_ptr()
     with pytest.raises(MemoryError, match=rf"^no memory for the {way} pass of native LSTM$"):
         compiled.run(way, layer, torch.float32)
+
+
+@needs_native
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("ragged", [False, True])
+def test_a_default_device_moves_nothing(name: str, ragged: bool) -> None:
+    """Where it is ``meta``, tensors that are made have no memory; compiled code would write to address zero."""
+    cell = maker(name)(5, 80, seeded())
+    stack = BPTT(native="required").stack([cell], CPU, torch.float32)
+    lengths = torch.tensor([9, 3, 1] * 30) if ragged else None
+    results = []
+    x = draw(9, 90, 5).float().requires_grad_()
+    for device in ("cpu", "meta"):
+        workspace.clear()  # what lies there would be taken, on whatever device it is
+        torch.set_default_device(device)
+        try:
+            h, final = stack(x, None, lengths)
+            with torch.no_grad():
+                step = stack.stepper(90)
+                kept_nothing, (out, state) = stack(x, None, lengths)[0], step(x[0], None)
+                assert torch.equal(kept_nothing, h)
+            gradients = torch.autograd.grad(h.sum() + final[0].sum(), [x, *stack.parameters()])
+        finally:
+            torch.set_default_device(None)
+        results.append([h, *final, out, *state, *gradients])
+    assert all(map(torch.equal, *results))
+
+
+@needs_native
+def test_a_view_that_only_stands_for_negative_numbers_is_read_as_such() -> None:
+    cell = GRU(5, 7, seeded())
+    stack = BPTT(native="required").stack([cell], CPU, torch.float32)
+    step, results = stack.stepper(2), []
+    x, h0, dh = draw(3, 2, 5).float(), draw(1, 2, 7).float(), draw(3, 2, 7).float()
+    for turned in (lambda t: torch._neg_view(-t), lambda t: torch.complex(t, -t).conj().imag, lambda t: t):
+        given = [turned(t) for t in (x, h0, dh, x[0])]
+        assert [t.is_neg() for t in given] == [given[0].is_neg()] * 4
+        leaf = given[0].requires_grad_()
+        h, final = stack(leaf, (given[1],))
+        gradients = torch.autograd.grad(h, [leaf, *stack.parameters()], given[2])
+        with torch.no_grad():
+            out, state = step(given[3], (given[1],))
+        results.append([h, *final, *gradients, out, *state])
+    assert all(map(torch.equal, results[0], results[2]))
+    assert all(map(torch.equal, results[1], results[2]))
+    with torch.no_grad():
+        cell.W = torch.nn.Parameter(torch._neg_view(-cell.W))
+    assert torch.equal(stack(x, (h0,))[0], results[2][0])
+    with pytest.raises(UserError, match=r"GRU\.W must be .* and its sign turned$"):
+        stack.stepper(2)

@@ -349,6 +349,22 @@ def test_a_view_that_only_stands_for_negative_numbers_is_read_as_such() -> None:
     x = torch.randn(T, B, D, dtype=torch.complex128).conj().imag
     assert x.is_neg()
     assert_same(flat(module(x)), flat(theirs(x)))
+    for two in (theirs, module):
+        with torch.no_grad():
+            two.weight_hh_l0 = nn.Parameter(torch._neg_view(-two.weight_hh_l0))
+    x = x.resolve_neg()
+    assert_same(flat(module(x)), flat(theirs(x)))
+
+
+@needs_native
+def test_a_default_device_moves_no_packed_sequences() -> None:
+    theirs, module = pair("lstm", bidirectional=True)
+    packed = nn.utils.rnn.pack_padded_sequence(torch.randn(T, 3, D).double(), torch.tensor([T, 2, 1]))
+    with torch.device("meta"):
+        out, final = module(packed)
+    assert module.kernel().startswith("native ")
+    expected, last = theirs(packed)
+    assert_same([out.data, *final], [expected.data, *last])
 
 
 def test_the_twin_in_torch_shares_the_parameters() -> None:

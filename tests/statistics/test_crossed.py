@@ -83,6 +83,35 @@ def test_every_difference_zero_is_equal() -> None:
         assert estimate.shares(0.1) == (0.0, 1.0, 0.0)
 
 
+@pytest.mark.parametrize(("examples", "inside", "outside"), [(40, 0.07, 0.06), (2000, 0.0015, 0.0013)])
+def test_answers_that_are_all_alike_are_no_proof_of_equality(examples: int, inside: float, outside: float) -> None:
+    """Of 40 examples that both get right or wrong alike, any share up to about 3 / 40 may differ in truth."""
+    estimate = crossed(np.zeros((8, examples)), right_or_wrong=True)
+    assert estimate.se == pytest.approx(
+        math.sqrt(2) / (examples + 2)
+    )  # Bonett and Price (2012) with no discordant pair
+    assert estimate.value == 0
+    assert estimate.interval(0.95).inside(inside)
+    assert not estimate.interval(0.95).inside(outside)
+    assert estimate.p_value() == 1.0
+    assert estimate.with_seeds(30).se == pytest.approx(estimate.se)  # more seeds do not help
+
+
+def test_one_answer_that_differs_counts_for_one_each_way_at_least() -> None:
+    one = np.zeros((5, 100))
+    one[:, 3] = 1
+    assert crossed(one, right_or_wrong=True).example_se == pytest.approx(math.sqrt(2) / 102)
+    one[1:, 3] = 0  # in one seed alone
+    estimate = crossed(one, right_or_wrong=True)
+    assert estimate.example_se == pytest.approx(math.sqrt(2) / 102)
+    assert estimate.seed_se == pytest.approx(0.002)
+
+
+def test_where_enough_examples_differ_nothing_is_added() -> None:
+    table = np.random.default_rng(1).choice([-1.0, 0.0, 1.0], p=[0.05, 0.85, 0.1], size=(6, 300))
+    assert crossed(table, right_or_wrong=True) == crossed(table)
+
+
 def test_nan_and_infinity_are_unknown() -> None:
     table = np.random.default_rng(0).normal(size=(6, 4))
     table[2, 1] = math.inf

@@ -8,6 +8,7 @@
 
 #include "backward.h"
 #include "forward.h"
+#include "subnormal.h"
 
 namespace {
 
@@ -16,7 +17,10 @@ template <class Way, class T>
 int run(const Layer<T>& layer) try {
     const Rows rows(layer);
     const Way way(layer, rows);
-    with_team(static_cast<int>(layer.threads), [&](Team& team, int thread) { way.run(team, thread); });
+    with_team(static_cast<int>(layer.threads), [&](Team& team, int thread) {
+        const NoSubnormals mode;
+        way.run(team, thread);
+    });
     return 0;
 } catch (const std::exception&) {  // bad_alloc, or length_error of a size that cannot be
     return 1;

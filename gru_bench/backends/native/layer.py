@@ -121,7 +121,7 @@ def run_layer(cell: Cell, x_TBD: Tensor, state: State | None, lengths: Tensor | 
     apart = [parameter for name, parameter in cell.named_parameters() if name not in ("W", "b", "U")]
     h0, c0 = (*(state or ()), None, None)[:2]
     given = (x_TBD, cell.W, cell.b, cell.U, apart[0] if apart else None, h0, c0)
-    tensors = tuple(tensor if tensor is None else tensor.contiguous() for tensor in given)
+    tensors = tuple(as_it_lies(tensor) for tensor in given)
     if lengths is not None:
         lengths = lengths.to("cpu", torch.int64).contiguous()
     check_fit(cell, x_TBD, state, lengths)
@@ -195,6 +195,14 @@ def _operands(compiled: Kernel, tensors: tuple[Tensor | None, ...]) -> tuple[Ten
         return (x_TBD.bfloat16().float(), W.bfloat16().float(), b, U.bfloat16().float(), *rest)
 
 
+def as_it_lies(tensor: Tensor | None) -> Tensor | None:
+    """The same numbers without gaps, and stored as they are: a view may stand for what it holds with the sign turned.
+
+    The compiled code sees neither. A real view of a conjugated tensor is such a view (``Tensor.is_neg``).
+    """
+    return None if tensor is None else tensor.resolve_neg().contiguous()
+
+
 def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
@@ -207,7 +215,7 @@ def _forward(
     (T, B), H, dtype = x_TBD.shape[:2], U.shape[1], x_TBD.dtype
     N = T * B if lengths is None else int(lengths.sum())
     h_TBH = workspace.empty((T, B, H), dtype)
-    final = tuple(torch.empty(B, H, dtype=dtype) for _ in range(num_states))
+    final = tuple(torch.empty(B, H, dtype=dtype, device="cpu") for _ in range(num_states))
     saved = workspace.empty((N, compiled.saved * H if keep else 0), dtype)
     c_NH = workspace.empty((N if keep else B, H if num_states > 1 else 0), dtype)
     layer = _layer(lengths, tensors)
@@ -257,7 +265,7 @@ def _backward(
     lengths, saved, c_NH, h_TBH, *tensors = kept
     x_TBD, W, b, U, b_apart, *_ = tensors
     B, H, dtype = x_TBD.shape[1], U.shape[1], x_TBD.dtype
-    grads = tuple(grad if grad is None else grad.contiguous() for grad in grads)
+    grads = tuple(as_it_lies(grad) for grad in grads)
     layer = _layer(lengths, tuple(tensors))
     layer.h, layer.c = h_TBH.data_ptr(), c_NH.data_ptr()
     layer.saved = (saved if saved.numel() else h_TBH).data_ptr()
@@ -269,8 +277,8 @@ def _backward(
         "db": torch.empty_like(b),
         "dU": workspace.empty(tuple(U.shape), dtype),
         "db_apart": None if b_apart is None else torch.empty_like(b_apart),
-        "dh0": torch.empty(B, H, dtype=dtype),
-        "dc0": torch.empty(B, H, dtype=dtype) if num_states > 1 else None,
+        "dh0": torch.empty(B, H, dtype=dtype, device="cpu"),
+        "dc0": torch.empty(B, H, dtype=dtype, device="cpu") if num_states > 1 else None,
     }
     for name, tensor in found.items():
         setattr(layer, name, _pointer(tensor))

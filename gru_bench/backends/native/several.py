@@ -53,7 +53,7 @@ class SeveralLayers:
                 layer.check_fit(cell, x_TBD, state, one)
         starts = [(*(state or ()), None, None)[:2] for state in states]
         finals: list[State] = []
-        inputs = [x_TBD.contiguous() for x_TBD in inputs]
+        inputs = [cast(Tensor, layer.as_it_lies(x_TBD)) for x_TBD in inputs]
         outputs = _Several.apply(self.compiled, self.num_states, lengths, starts, finals, *inputs, *self.parameters)
         return outputs, finals
 
@@ -80,7 +80,7 @@ class _Several(torch.autograd.Function):
         kept: list[Tensor | None] = []
         for at in range(number):
             four = tensors[number + 4 * at : number + 4 * at + 4]
-            start = tuple(one if one is None else one.contiguous() for one in starts[at])
+            start = tuple(layer.as_it_lies(one) for one in starts[at])
             operands = (tensors[at], *four, *start)
             h_TBH, *final, saved, c_NH = layer._forward(compiled, num_states, lengths[at], operands, keep=True)
             outputs.append(h_TBH)

@@ -4,6 +4,7 @@
 
 #include "dots.h"
 #include "gates.h"
+#include "subnormal.h"
 
 namespace {
 
@@ -119,6 +120,7 @@ void step_layer(const StepLayer<T>& layer, Size B, Size H, bool backwards, const
 // or one where there is no memory.
 template <class Cell, class T>
 int step_stack(const StepStack<T>& stack, const T* x, const T* h0, const T* c0, T* out, T* h, T* c) try {
+    const NoSubnormals mode;
     const Size B = stack.batch, H = stack.hidden, size = B * H;
     static thread_local bool backwards = false;
     backwards = !backwards;

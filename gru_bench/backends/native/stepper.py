@@ -55,8 +55,8 @@ class _Plan:
         self.stack_address = ctypes.addressof(self.stack)
         self.run: Callable[..., int] = getattr(library(), f"{first.name}_step_{self.dtype.itemsize}")
         self.run.argtypes = [c_void_p] * 7
-        self.an_output = torch.empty(batch_size, first.hidden_size, dtype=self.dtype)
-        self.a_state = torch.empty(len(cells), batch_size, first.hidden_size, dtype=self.dtype)
+        self.an_output = torch.empty(batch_size, first.hidden_size, dtype=self.dtype, device="cpu")
+        self.a_state = torch.empty(len(cells), *self.an_output.shape, dtype=self.dtype, device="cpu")
 
 
 def _check_weights(cell: Cell, dtype: torch.dtype) -> None:
@@ -67,8 +67,10 @@ def _check_weights(cell: Cell, dtype: torch.dtype) -> None:
         if parameter.dtype not in DTYPES or not parameter.is_cpu:
             found = f"{str(parameter.dtype)[6:]} on {parameter.device}"
             raise UserError(f"native steps run in float32 and float64 on the CPU, {label} is {found}")
-        if parameter.shape != shape or parameter.dtype != dtype or not parameter.is_contiguous():
+        gapless = parameter.is_contiguous() and not parameter.is_neg()
+        if parameter.shape != shape or parameter.dtype != dtype or not gapless:
             found = f"{str(parameter.dtype)[6:]} {tuple(parameter.shape)} with strides {parameter.stride()}"
+            found += " and its sign turned" * parameter.is_neg()
             raise UserError(f"{label} must be {str(dtype)[6:]} {shape} without gaps, got {found}")
 
 
@@ -110,7 +112,7 @@ def native_stepper(cells: Sequence[Cell], batch_size: int, mixed_step: Stepper) 
         for s_LBH in state:
             if s_LBH.shape != state_shape or s_LBH.dtype is not plan.dtype or not s_LBH.is_cpu:
                 refuse(x_BD, state)
-        return tuple(s_LBH.contiguous() for s_LBH in state)
+        return tuple(s_LBH.resolve_neg().contiguous() for s_LBH in state)
 
     def step(x_BD: Tensor, state: State | None) -> tuple[Tensor, State]:
         nonlocal plan, returned
@@ -125,8 +127,8 @@ def native_stepper(cells: Sequence[Cell], batch_size: int, mixed_step: Stepper) 
             returned = None
         if x_BD.shape != x_shape or x_BD.dtype is not here.dtype or not x_BD.is_cpu:
             refuse(x_BD, state)
-        if not x_BD.is_contiguous():
-            x_BD = x_BD.contiguous()
+        if x_BD.is_neg() or not x_BD.is_contiguous():
+            x_BD = x_BD.resolve_neg().contiguous()
         out_BH, h_LBH = empty_like(here.an_output), empty_like(here.a_state)
         h0 = c0 = c = None
         if state is not None:

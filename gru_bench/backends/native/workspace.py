@@ -42,11 +42,11 @@ class _Loan(np.ndarray):
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """As ``torch.empty`` on the CPU: the values are whatever lies there."""
+    """As ``torch.empty`` on the CPU, whatever the default device is: the values are whatever lies there."""
     count = math.prod(shape)
     size = count * dtype.itemsize
     if size < SMALLEST:
-        return torch.empty(shape, dtype=dtype)
+        return torch.empty(shape, dtype=dtype, device="cpu")
     piece = _take(size)
     loan = piece.numpy().view(_Loan)
     loan.piece = piece
@@ -84,4 +84,4 @@ def _take(size: int) -> Tensor:
             return _shelf.pop(-min(fitting)[1])
     # a little more than asked, in eight sizes an octave: batches of nearly equal length share their pieces
     step = 2 ** max((size - 1).bit_length() - 4, 12)
-    return torch.empty(-(-size // step) * step, dtype=torch.uint8)
+    return torch.empty(-(-size // step) * step, dtype=torch.uint8, device="cpu")
