@@ -56,6 +56,8 @@ from gru_bench.store.source import StoredRun, open_source
 if TYPE_CHECKING:
     from gru_bench.store.write import Store
 
+BATCHING = ("basic", "workers")
+"""Launchers that can train several seeds in one process."""
 OWN_STORE = "gru_bench.store.write.Store"
 """Of ``conf/tracking/mlflow.yaml``: its URI is known without making it, which takes a second."""
 
@@ -184,6 +186,7 @@ def asked_for(config: DictConfig) -> tuple[Until, Only, bool]:
     """
     until, only = check_until(config), check_running(config).only
     refuse_missing(config.hydra.launcher)
+    refuse_batches(config)
     own = config.hydra.sweeper._target_.endswith(OWN_SWEEPER)
     if until.until is not None and not own:
         raise UserError(f"until={until.until}: not with hydra/sweeper={config.hydra.sweeper._target_}; valid: rounds")
@@ -192,6 +195,24 @@ def asked_for(config: DictConfig) -> tuple[Until, Only, bool]:
     if only not in ("missing", "all") and not own:
         raise UserError(f"only={only}: not with hydra/sweeper=basic, which runs all of its jobs; valid: rounds")
     return until, only, own
+
+
+def refuse_batches(config: DictConfig) -> None:
+    """Let runs be trained together only where one process can do what Hydra is asked to do for each of them.
+
+    Raises:
+        UserError: It cannot.
+    """
+    seeds, chosen = check_running(config).seeds_in_batch, str(config.hydra.runtime.choices.get("hydra/launcher"))
+    if seeds == 1:
+        return
+    if chosen not in BATCHING:
+        raise UserError(f"seeds_in_batch={seeds}: not with hydra/launcher={chosen}; valid: {', '.join(BATCHING)}")
+    if config.hydra.job.chdir or config.hydra.job.env_set or config.hydra.output_subdir is not None:
+        raise UserError(
+            f"seeds_in_batch={seeds}: not where Hydra gives each run a folder or variables of its own; valid: "
+            "hydra.job.chdir=false hydra.output_subdir=null without hydra.job.env_set"
+        )
 
 
 def plan_growing(config: DictConfig, launch: Launch, until: Until) -> None:
@@ -373,7 +394,7 @@ def surviving(launcher: Launcher) -> Callable[..., Sequence[Any]]:
 
     def launch(*arguments: Any, **named: Any) -> Sequence[Any]:
         try:
-            returned: Sequence[Any] = launcher.launch(*arguments, **named)
+            returned: Sequence[Any] = launching_of(launcher)(*arguments, **named)
         except BrokenExecutor as error:
             signals.say(
                 "a worker was lost, and with this launcher the whole sweep ends; with hydra/launcher=workers one "
@@ -385,6 +406,17 @@ def surviving(launcher: Launcher) -> Callable[..., Sequence[Any]]:
         return returned
 
     return launch
+
+
+def launching_of(launcher: Launcher) -> Callable[..., Sequence[Any]]:
+    """How a launcher launches; Hydra's own, which runs jobs here, knows nothing of several at once."""
+    if isinstance(launcher, BasicLauncher) and launcher.config is not None:
+        most = check_running(launcher.config).seeds_in_batch
+        if most > 1:
+            from gru_bench.run.here import launch  # torch: most sweeps here need it only in their first job
+
+            return partial(launch, launcher, most)
+    return launcher.launch
 
 
 def looking(launch: Launch) -> Callable[[], Looked] | None:
