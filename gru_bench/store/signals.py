@@ -73,10 +73,8 @@ class TimedOut(Leave):
     """A run took longer than it may; only that run ends."""
 
 
-_outside: dict[int, Any] = {}
+_outside: list[dict[int, Any]] = []
 """The handlers that :func:`at_next_step` has put aside."""
-_inside = 0
-"""How many are inside it: of runs that are trained together, each."""
 
 
 def raise_on_signals() -> None:
@@ -203,11 +201,7 @@ def time_limit(seconds: float | None, reason: str) -> Iterator[None]:
 
 @contextmanager
 def at_next_step() -> Iterator[None]:
-    """Inside, the first signal waits for :func:`check_signals`, so that no step is cut in two; a second acts now.
-
-    Several may be inside at once, and leave in any order.
-    """
-    global _inside
+    """Inside, the first signal waits for :func:`check_signals`, so that no step is cut in two; a second acts now."""
     if not _in_main_thread():
         yield
         return
@@ -220,17 +214,13 @@ def at_next_step() -> Iterator[None]:
             _leave(number, frame)
         received = number
 
-    if not _inside:
-        _outside.update({number: signal.signal(number, note) for number in _heard()})
-    _inside += 1
+    before = {number: signal.signal(number, note) for number in _heard()}
+    _outside.append(before)
     try:
         yield
     finally:
-        _inside -= 1
-        if not _inside:
-            before = dict(_outside)
-            _outside.clear()
-            _put_back(before)
+        _outside.pop()
+        _put_back(before)
 
 
 @contextmanager
@@ -243,7 +233,7 @@ def at_once() -> Iterator[None]:
     if not _outside or not _in_main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number, handler in _outside.items() if handler is not None}
+    before = {number: signal.signal(number, handler) for number, handler in _outside[-1].items() if handler is not None}
     try:
         check_signals()
         yield
