@@ -130,7 +130,7 @@ class Stacked:
         self.models = [problem.model(seed) for seed in range(num_seeds)]
         self.language = isinstance(self.models[0], LanguageModel)
         self.make_parameters()
-        self.optimizer = self.trainer._optimizer_of(self.optimized())
+        self.optimizer = self.trainer.optimizer_of(self.optimized())
         self.state: tuple[Tensor, ...] | None = None
         self.rows_S1 = torch.arange(num_seeds, device=problem.place.device)[:, None]
 

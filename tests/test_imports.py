@@ -82,7 +82,13 @@ ALLOWED: dict[str, set[str]] = {
         "gru_bench.measure",
         "gru_bench.statistics.ratios",
     },
-    "training": {"torch", "gru_bench.tasks.base", "gru_bench.training", "gru_bench.cache_dir"},
+    "training": {
+        "torch",
+        "gru_bench.tasks.base",
+        "gru_bench.training",
+        "gru_bench.models.several",
+        "gru_bench.cache_dir",
+    },
     "statistics": {"gru_bench.statistics"},
     "store": {"mlflow", "pandas", "gru_bench.store", "gru_bench.cache_dir", "gru_bench.kept.folder"},
     "report": {

@@ -89,13 +89,18 @@ class Classifier(nn.Module):
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Scores (B, C): logits of the classes, or the numbers asked for."""
-        h_TBH, _ = self.encoder(self._features(inputs), None, lengths)
+        h_TBH, _ = self.encoder(self.before(inputs), None, lengths)
+        return self.after(h_TBH, lengths)
+
+    def after(self, h_TBH: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Scores from the outputs of the recurrent layers."""
         h_BH = self.dropout(self._pool(h_TBH, lengths))
         for layer in self.dense:
             h_BH = F.relu(layer(h_BH))
         return self.output(h_BH)
 
-    def _features(self, inputs: Tensor) -> Tensor:
+    def before(self, inputs: Tensor) -> Tensor:
+        """What the recurrent layers read."""
         if self.input == "features":
             return inputs
         if self.embedding is None:

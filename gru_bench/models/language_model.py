@@ -78,9 +78,16 @@ class LanguageModel(nn.Module):
 
     def features(self, tokens_TB: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """What the output layer is fed at every step, (T, B, H), or (T, B, E) where it is tied; and the last state."""
+        h_TBH, state = self.encoder(self.before(tokens_TB), state)
+        return self.after(h_TBH), state
+
+    def before(self, tokens_TB: Tensor) -> Tensor:
+        """What the recurrent layers read."""
         x_TBE = self.embedding(tokens_TB)
         if self.embedding_scale is not None:
             x_TBE = x_TBE * self.embedding_scale
-        x_TBE = self.dropout(x_TBE)
-        h_TBH, state = self.encoder(x_TBE, state)
-        return self.projection(self.dropout(h_TBH)), state
+        return self.dropout(x_TBE)
+
+    def after(self, h_TBH: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """What the output layer is fed, from the outputs of the recurrent layers."""
+        return self.projection(self.dropout(h_TBH))

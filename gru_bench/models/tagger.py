@@ -49,9 +49,15 @@ class Tagger(nn.Module):
 
     def forward(self, tokens_TB: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Scores of all classes at all steps."""
+        h_TBH, _ = self.encoder(self.before(tokens_TB), None, lengths)
+        return self.after(h_TBH, lengths)
+
+    def before(self, tokens_TB: Tensor) -> Tensor:
+        """What the recurrent layers read."""
         if self.embedding is None:
-            x_TBD = F.one_hot(tokens_TB, self.vocab_size).to(self.head.weight.dtype)
-        else:
-            x_TBD = self.embedding(tokens_TB)
-        h_TBH, _ = self.encoder(x_TBD, None, lengths)
+            return F.one_hot(tokens_TB, self.vocab_size).to(self.head.weight.dtype)
+        return self.embedding(tokens_TB)
+
+    def after(self, h_TBH: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Scores from the outputs of the recurrent layers."""
         return self.head(self.dropout(h_TBH))

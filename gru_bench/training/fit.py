@@ -60,6 +60,7 @@ class Fit:
         step_tokens: Tokens of each step.
         step_examples: Examples of each step.
         stopped: Why training ended.
+        together: Sessions that took their steps together, each with an equal share of a step's seconds; 1 alone.
     """
 
     steps: int = 0
@@ -70,6 +71,7 @@ class Fit:
     step_tokens: list[int] = field(default_factory=list)
     step_examples: list[int] = field(default_factory=list)
     stopped: str = ""
+    together: int = 1
 
     def per_second(self, amounts: list[int]) -> float:
         """Total amount over total seconds of the timed steps after the warm-up; never a mean of ratios."""

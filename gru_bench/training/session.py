@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gru_bench.errors import Diverged, UserError
-from gru_bench.tasks.base import Batch, Task
+from gru_bench.tasks.base import Batch, Counts, Task
 from gru_bench.training.checkpoint import Keeper, State, continued, restore, state_of
 from gru_bench.training.fit import Clock, Event, Fit, Hook, Progress
 from gru_bench.training.schedules import Pace
@@ -65,6 +66,17 @@ class Session:
 
     def run(self) -> None:
         """Train until a limit or a stopping rule; leave the model with the weights of the best validation step."""
+        with closing(self.steps()) as steps:
+            for batch in steps:
+                self.take(batch)
+
+    def steps(self) -> Generator[Batch]:
+        """All of :meth:`run` but the steps themselves, which whoever drives it takes.
+
+        Yields:
+            The batch of each step, where the model is. The step is to be taken, and :meth:`took` to be told of it,
+            before the next one is asked for.
+        """
         fit = self.fit
         batches = self.resume()
         if batches is None:
@@ -75,7 +87,7 @@ class Session:
                 if batches is not None:
                     self.after_step()
                 while not fit.stopped:
-                    self.train_epoch(self.begin_epoch() if batches is None else batches)
+                    yield from self.train_epoch(self.begin_epoch() if batches is None else batches)
                     batches = None
                     if not fit.stopped:
                         self.after_epoch()
@@ -116,10 +128,10 @@ class Session:
         self.epoch_start, self.taken, self.carry = self.generator.get_state(), 0, None
         return self.task.batches("train", self.generator)
 
-    def train_epoch(self, batches: Iterator[Batch]) -> None:
+    def train_epoch(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """One pass over the training data, or the rest of one, or what the limits leave of it."""
         for batch in batches:
-            self.take(batch)
+            yield batch.to(*self.place)
             self.after_step()
             self.keeper.after_step(self.fit.steps, self.state)
             if self.fit.stopped:
@@ -127,10 +139,14 @@ class Session:
 
     def take(self, batch: Batch) -> None:
         """One training step."""
-        fit = self.fit
-        batch = batch.to(*self.place)
         with self.clock():
-            loss, counts, self.carry = self.trainer.step(self.model, self.optimizer, self.task, batch, self.carry)
+            loss, counts, carry = self.trainer.step(self.model, self.optimizer, self.task, batch, self.carry)
+        self.took(loss, counts, carry)
+
+    def took(self, loss: Tensor, counts: Counts, carry: Any) -> None:
+        """Note what a step gave: its loss, what it worked on, and what the next one carries on from."""
+        fit = self.fit
+        self.carry = carry
         self.taken += 1
         fit.steps += 1
         fit.step_tokens.append(counts.tokens)

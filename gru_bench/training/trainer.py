@@ -91,7 +91,7 @@ class Trainer:
 
     def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimizer over all trainable parameters."""
-        return self._optimizer_of([p for p in model.parameters() if p.requires_grad])
+        return self.optimizer_of([p for p in model.parameters() if p.requires_grad])
 
     def step(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, task: Task, batch: Batch, carry: Any
@@ -146,7 +146,7 @@ class Trainer:
         """Score one split, in the floating type in which this trainer trains."""
         return evaluate(model, task, split, self.autocast)
 
-    def _optimizer_of(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    def optimizer_of(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         options = getattr(self.optimizer, "keywords", {})
         # yaml has no tuples, and torch documents betas as one
         given: dict[str, Any] = {name: tuple(value) for name, value in options.items() if isinstance(value, list)}
@@ -164,7 +164,7 @@ class Trainer:
             parameter.grad = torch.ones_like(parameter)
         name = getattr(self.optimizer, "func", self.optimizer).__name__
         try:
-            optimizer = self._optimizer_of(parameters)
+            optimizer = self.optimizer_of(parameters)
             closure = inspect.signature(optimizer.step).parameters.get("closure")
             if closure is not None and closure.default is inspect.Parameter.empty:
                 raise UserError(f"trainer.optimizer: {name} evaluates the loss several times a step; take another one")

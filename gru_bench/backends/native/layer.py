@@ -237,27 +237,42 @@ class _Differentiable(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         refuse_second_derivative("bptt")
-        lengths, saved, c_NH, h_TBH, *tensors = ctx.saved_tensors
-        x_TBD, W, b, U, b_apart, *_ = tensors
-        B, H, dtype = x_TBD.shape[1], U.shape[1], x_TBD.dtype
-        grads = tuple(grad if grad is None else grad.contiguous() for grad in grads)
-        layer = _layer(lengths, tuple(tensors))
-        layer.h, layer.c = h_TBH.data_ptr(), c_NH.data_ptr()
-        layer.saved = (saved if saved.numel() else h_TBH).data_ptr()
-        for name, grad in zip(("dh", "dh_last", "dc_last"), grads, strict=False):
-            setattr(layer, name, _pointer(grad))
-        wants_dx = ctx.needs_input_grad[3]
-        found: dict[str, Tensor | None] = {
-            "dx": workspace.empty(tuple(x_TBD.shape), dtype) if wants_dx else None,
-            "dW": workspace.empty(tuple(W.shape), dtype),
-            "db": torch.empty_like(b),
-            "dU": workspace.empty(tuple(U.shape), dtype),
-            "db_apart": None if b_apart is None else torch.empty_like(b_apart),
-            "dh0": torch.empty(B, H, dtype=dtype),
-            "dc0": torch.empty(B, H, dtype=dtype) if ctx.num_states > 1 else None,
-        }
-        for name, tensor in found.items():
-            setattr(layer, name, _pointer(tensor))
-        ctx.compiled.run("backward", layer, dtype)
-        wanted = zip(found.values(), ctx.needs_input_grad[3:], strict=True)
+        found = _backward(ctx.compiled, ctx.num_states, ctx.saved_tensors, grads, wants_dx=ctx.needs_input_grad[3])
+        wanted = zip(found, ctx.needs_input_grad[3:], strict=True)
         return None, None, None, *(grad if wants else None for grad, wants in wanted)
+
+
+def _backward(
+    compiled: Kernel, num_states: int, kept: tuple[Any, ...], grads: tuple[Tensor | None, ...], *, wants_dx: bool
+) -> tuple[Tensor | None, ...]:
+    """Gradients of x, W, b, U, the bias apart, h0 and c0.
+
+    Args:
+        compiled: What ran forward.
+        num_states: Of the cell.
+        kept: Lengths, what :func:`_forward` keeps, its outputs, and its operands.
+        grads: Of the outputs and of the final states; None for zeros.
+        wants_dx: Whether that of x is asked for.
+    """
+    lengths, saved, c_NH, h_TBH, *tensors = kept
+    x_TBD, W, b, U, b_apart, *_ = tensors
+    B, H, dtype = x_TBD.shape[1], U.shape[1], x_TBD.dtype
+    grads = tuple(grad if grad is None else grad.contiguous() for grad in grads)
+    layer = _layer(lengths, tuple(tensors))
+    layer.h, layer.c = h_TBH.data_ptr(), c_NH.data_ptr()
+    layer.saved = (saved if saved.numel() else h_TBH).data_ptr()
+    for name, grad in zip(("dh", "dh_last", "dc_last"), grads, strict=False):
+        setattr(layer, name, _pointer(grad))
+    found: dict[str, Tensor | None] = {
+        "dx": workspace.empty(tuple(x_TBD.shape), dtype) if wants_dx else None,
+        "dW": workspace.empty(tuple(W.shape), dtype),
+        "db": torch.empty_like(b),
+        "dU": workspace.empty(tuple(U.shape), dtype),
+        "db_apart": None if b_apart is None else torch.empty_like(b_apart),
+        "dh0": torch.empty(B, H, dtype=dtype),
+        "dc0": torch.empty(B, H, dtype=dtype) if num_states > 1 else None,
+    }
+    for name, tensor in found.items():
+        setattr(layer, name, _pointer(tensor))
+    compiled.run("backward", layer, dtype)
+    return tuple(found.values())
