@@ -44,6 +44,7 @@ class StepTimes:
 
 
 PAIRED, ALONE = "paired timings", "runs that had the machine alone"
+IN_BATCH = "some of these runs took their steps together with other seeds, and training steps were not timed"
 NO_SECONDS = (
     "these runs shared the machine, or nothing says that they had it alone, and their training steps were not timed"
 )

@@ -19,7 +19,7 @@ from gru_bench.run.job import Request
 from gru_bench.run.train import Story, Waiting, fit, waiting
 from gru_bench.store import signals
 from gru_bench.store.signals import Leave, TimedOut, time_limit
-from gru_bench.training.together import fit_together, refusal
+from gru_bench.training.together import Part, fit_together, refusal
 
 PROBES = "probes look at one run alone"
 NOT_TOGETHER = "seeds_in_batch: its seeds are trained one after the other"
@@ -38,7 +38,7 @@ def batches(job_overrides: Sequence[Sequence[str]], most: int, workers: int) -> 
     Returns:
         Numbers of jobs, each in one batch, in the order of the first one of each.
     """
-    most = min(most, -(-len(job_overrides) // workers))
+    most = max(1, min(most, len(job_overrides) // workers))
     alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for number, overrides in enumerate(job_overrides):
         alike[tuple(sorted(text for text in overrides if not text.startswith("seed=")))].append(number)
@@ -146,7 +146,7 @@ class Batch:
             return
         one = One(number, asked, story, at)
         self.open.append(one)
-        reason = PROBES if at.has_probes else refusal([at.part])
+        reason = PROBES if at.has_probes else own_task(at.part) or refusal([at.part])
         if reason:
             if number == 0:
                 self.say(asked, f"{NOT_TOGETHER}: {reason}")
@@ -237,3 +237,9 @@ class Batch:
 def plain(error: BaseException) -> BaseException:
     """What ends a batch, without what it says of one of its runs."""
     return error.__cause__ if isinstance(error, Leave | KeyboardInterrupt) and error.__cause__ else error
+
+
+def own_task(part: Part) -> str:
+    """Why a task of the user's own is trained alone: its object would be that of all. Nothing for one of ours."""
+    kind = type(part.task)
+    return "" if kind.__module__.startswith("gru_bench.") else f"task {kind.__name__} may remember what it gave last"

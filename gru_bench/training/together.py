@@ -107,7 +107,9 @@ class _Share:
 
     def seconds(self, skip: int = 0) -> list[float]:
         """As of the clock itself, each divided by how many took the step."""
-        return [all_of_it / among for all_of_it, among in zip(self.clock.seconds(skip), self.among[skip:], strict=False)]
+        return [
+            all_of_it / among for all_of_it, among in zip(self.clock.seconds(skip), self.among[skip:], strict=False)
+        ]
 
 
 class _Inside(Keeper):
