@@ -49,6 +49,8 @@ def refusal(parts: Sequence[Part]) -> str | None:
             return why
         if part.trainer.autocast is not None:
             return f"mixed precision in {str(part.trainer.autocast)[6:]}"
+        if part.trainer.limits.max_seconds is not None:
+            return "max_seconds: a run's seconds would go further than alone"
         if not type(part.task).loss.__module__.startswith(LOSSES):
             return f"task {type(part.task).__name__} has a loss of its own"
         kind = getattr(part.trainer.optimizer, "func", part.trainer.optimizer)
@@ -231,10 +233,10 @@ class _Together:
                 self.stop(one, error)
             return
         for one, result in zip(taking, results, strict=True):
-            one.share.among.append(len(taking))
             if isinstance(result, Exception):
                 self.stop(one, result)
             else:
+                one.share.among.append(len(taking))
                 one.session.took(*result)
         for one in list(self.alive):
             self.ask(one)
