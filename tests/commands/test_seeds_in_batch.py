@@ -180,7 +180,7 @@ def test_what_cannot_go_in_batches_is_said_before_anything_runs(
 @needs_native
 def test_a_killed_worker_costs_none_of_its_runs(empty_folder: Path) -> None:
     path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
-    sweep = ["train", *SWEEP, "seed=0,1,2", "trainer.max_steps=20000", "trainer.eval_every=1000", "checkpoint_every=1"]
+    sweep = ["train", *SWEEP, "seed=0,1,2", "trainer.max_steps=8000", "trainer.eval_every=1000", "checkpoint_every=0.1"]
     batches = ["hydra/launcher=workers", "hydra.launcher.n_jobs=1", "seeds_in_batch=3"]
     process = subprocess.Popen(
         [sys.executable, "-m", "gru_bench", *sweep, *batches],
