@@ -145,7 +145,7 @@ def test_with_optimizers_and_schedules(optimizer: str, schedule: str, tmp_path: 
     every = 1 if schedule == "plateau" else 3
     if schedule == "plateau":
         made.node["trainer"]["schedule"] |= {"evaluations": 1}
-    made.limits = {"eval_every": every, "learning_rate": 0.05}
+    made.limits = {"eval_every": every, "learning_rate": 0.3 if schedule == "plateau" else 0.05}
     made.check(0, 1, 2)
 
 
