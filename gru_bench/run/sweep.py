@@ -20,7 +20,7 @@ from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
 from gru_bench.process import die_with_parent
 from gru_bench.redact import without_secrets
-from gru_bench.run.engines import is_elsewhere, refuse_missing
+from gru_bench.run.engines import is_elsewhere, refuse_batches, refuse_missing
 from gru_bench.run.known import Known
 from gru_bench.run.launch import Launch, Opened, Sweep, current_launch, launch_here
 from gru_bench.run.plan import (
@@ -56,8 +56,6 @@ from gru_bench.store.source import StoredRun, open_source
 if TYPE_CHECKING:
     from gru_bench.store.write import Store
 
-BATCHING = ("basic", "workers")
-"""Launchers that can train several seeds in one process."""
 OWN_STORE = "gru_bench.store.write.Store"
 """Of ``conf/tracking/mlflow.yaml``: its URI is known without making it, which takes a second."""
 
@@ -195,24 +193,6 @@ def asked_for(config: DictConfig) -> tuple[Until, Only, bool]:
     if only not in ("missing", "all") and not own:
         raise UserError(f"only={only}: not with hydra/sweeper=basic, which runs all of its jobs; valid: rounds")
     return until, only, own
-
-
-def refuse_batches(config: DictConfig) -> None:
-    """Let runs be trained together only where one process can do what Hydra is asked to do for each of them.
-
-    Raises:
-        UserError: It cannot.
-    """
-    seeds, chosen = check_running(config).seeds_in_batch, str(config.hydra.runtime.choices.get("hydra/launcher"))
-    if seeds == 1:
-        return
-    if chosen not in BATCHING:
-        raise UserError(f"seeds_in_batch={seeds}: not with hydra/launcher={chosen}; valid: {', '.join(BATCHING)}")
-    if config.hydra.job.chdir or config.hydra.job.env_set or config.hydra.output_subdir is not None:
-        raise UserError(
-            f"seeds_in_batch={seeds}: not where Hydra gives each run a folder or variables of its own; valid: "
-            "hydra.job.chdir=false hydra.output_subdir=null without hydra.job.env_set"
-        )
 
 
 def plan_growing(config: DictConfig, launch: Launch, until: Until) -> None:
