@@ -3,6 +3,9 @@
 import sys
 import time
 import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -17,6 +20,9 @@ from gru_bench.store import signals
 from gru_bench.store.connect import absolute_uri, without_password
 from gru_bench.store.ending import how_it_ended
 from gru_bench.store.signals import SIGTERM_EXIT_CODE, TimedOut, raise_on_signals
+
+if TYPE_CHECKING:
+    from gru_bench.run.job import Request
 
 
 class Train:
@@ -48,14 +54,54 @@ class Train:
         Raises:
             KeyboardInterrupt: Also before a job of a sweep that is to begin none any more.
         """
-        from gru_bench.run.job import request  # torch: a sweep with nothing left to do never gets here
+        self.begin()
+        asked = self.asked(config)
+        if isinstance(asked, str):
+            return asked
         from gru_bench.run.train import train
 
+        return self.ended(asked, lambda: train(asked, partial(remark, asked)))
+
+    @printing()
+    def together(self, jobs: Sequence[Callable[[], DictConfig]]) -> list[str]:
+        """As a call for each of several jobs of a sweep that differ in the seed alone, which run at once.
+
+        Args:
+            jobs: Each composes its config.
+
+        Returns:
+            How each ended, as a call says it.
+        """
+        self.begin()
+        from gru_bench.run.batch import Batch
+
+        said = [""] * len(jobs)
+
+        def opening(number: int) -> "Request | None":
+            asked = self.asked(jobs[number]())
+            if not isinstance(asked, str):
+                return asked
+            said[number] = asked
+            return None
+
+        found = Batch(remark).run([partial(opening, number) for number in range(len(jobs))])
+        for number, one in enumerate(found):
+            if one is not None:
+                said[number] = self.ended(one.asked, partial(given, one.how))
+        return said
+
+    def begin(self) -> None:
+        """Before a job."""
         self.begun = True
         if self.sweep is not None:
             raise_on_signals()  # workers of a parallel launcher are processes of their own
         if signals.finishing:
             raise KeyboardInterrupt
+
+    def asked(self, config: DictConfig) -> "Request | str":
+        """What the job is to be; or how it ended, where it is not to begin."""
+        from gru_bench.run.job import request  # torch: a sweep with nothing left to do never gets here
+
         try:
             check_shape(config, "train", HydraConfig.get())
             if self.for_sweeps_alone is not None and HydraConfig.get().mode != RunMode.MULTIRUN:
@@ -67,11 +113,15 @@ class Train:
         asked = request(config, self.sweep)
         if self.sweep is not None and self.sweep.deadline is not None and time.time() > self.sweep.deadline:
             return ""
+        return asked
+
+    def ended(self, asked: "Request", run: Callable[[], str]) -> str:
+        """Say how a job has ended; in a word."""
+        code, how = 0, "finished"
         try:
-            ended = train(asked, lambda text: complain(f"{asked.label}: {text}"))
-            code, how = 0, "finished"
+            line = run()
             if self.sweep is None or not self.sweep.quiet:
-                print(f"{asked.label}: {ended}", flush=True)
+                print(f"{asked.label}: {line}", flush=True)
         except BrokenPipeError as error:  # whatever read the line has ended; that is no failure of the run
             self.error = error
         except TimedOut as error:
@@ -89,6 +139,22 @@ class Train:
             code, how = 1, "failed"
         self.code = 0 if asked.sweep is not None else code
         return how
+
+
+def given(how: str | BaseException) -> str:
+    """How a run of several has ended, as if it ended now.
+
+    Raises:
+        BaseException: What it ended with.
+    """
+    if isinstance(how, BaseException):
+        raise how
+    return how
+
+
+def remark(asked: "Request", text: str) -> None:
+    """A line about a job."""
+    complain(f"{asked.label}: {text}")
 
 
 def complain(text: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from gru_bench.report.groups import Group, truth
 from gru_bench.report.markdown import known
 from gru_bench.report.timings import Arm, Timing, facts_of, families, same
-from gru_bench.report.view import View
+from gru_bench.report.view import View, in_batch
 
 CARD = ("train", "batch", "stream")
 """Situations of which a verdict has a row each."""
@@ -44,6 +44,7 @@ class StepTimes:
 
 
 PAIRED, ALONE = "paired timings", "runs that had the machine alone"
+IN_BATCH = "some of these runs took their steps together with other seeds, and training steps were not timed"
 NO_SECONDS = (
     "these runs shared the machine, or nothing says that they had it alone, and their training steps were not timed"
 )
@@ -78,11 +79,12 @@ def step_times_of_both(view: View, first: Group, second: Group) -> tuple[StepTim
 
 
 def alone(view: View, group: Group) -> StepTimes | None:
-    """What the runs of a row saw, where none of them shared its machine."""
+    """What the runs of a row saw, where none of them shared its machine, or its steps with other seeds."""
     shared = {truth(value) for value in group.finished["shared"]}
     seen = view.measured.get(("speed", "step_time_ms", "", ""), {})
     by_run = {str(run): seen[run] / 1000 for run in group.finished["run_id"] if seen.get(run)}
-    return StepTimes(by_run, ALONE) if shared == {False} and by_run else None
+    alone_on_it = shared == {False} and not in_batch(group.finished).any()
+    return StepTimes(by_run, ALONE) if alone_on_it and by_run else None
 
 
 def is_step_of(one: Timing, arm: Arm, group: Group) -> bool:

@@ -36,12 +36,14 @@ class Running:
         checkpoint_every: Seconds between checkpoints of a run in training; null for none.
         run_timeout: Seconds after which a run is ended; null for no limit.
         stall_timeout: Seconds without a sign of life after which a run is ended; null for no limit.
+        seeds_in_batch: Most runs of a sweep that differ in the seed alone and are trained together, in one process.
     """
 
     only: Only = "missing"
     checkpoint_every: Annotated[float, Ge(0)] | None = 60.0
     run_timeout: Annotated[float, Gt(0)] | None = None
     stall_timeout: Annotated[float, Gt(0)] | None = 1800.0
+    seeds_in_batch: Annotated[int, Ge(1)] = 1
 
 
 RUNNING_KEYS = tuple(field.name for field in fields(Running))

@@ -14,6 +14,8 @@ from gru_bench.store.read import Results
 from gru_bench.store.schema import HORIZON, RUN_FACTS, SETTINGS
 
 VALUE_COLUMNS = ("run_id", "split", "metric", "slice", "slice_value", "value")
+NO_TIMES = ("flops_per_token",)
+"""Of the split ``speed``, what no clock has measured."""
 
 
 class View:
@@ -32,7 +34,8 @@ class View:
         timings: What ``gru-bench time`` measured, of each pair the one that counts: of layers, and of models that these
             runs trained. What else was measured of these pairs is ``timed_before``, and ``not_timed`` are the rows of
             pairs that did not finish.
-        measured: The values, to be looked up by split, metric and slice.
+        measured: The values, to be looked up by split, metric and slice; without the times of runs that were trained
+            together with other seeds, whose steps were not their own.
         tasks: The tasks by name, each with the rows of its tables.
         baselines: What simple models score on the data of these runs.
         examples: Reads what a run, or a baseline, kept of each test example.
@@ -49,7 +52,7 @@ class View:
         self.timings, self.timed_before = timings_of(results.timings, self.all_runs)
         self.not_timed = not_timed(results.timings, self.all_runs)
         self.baselines = baselines_in(results.baselines)
-        self.measured = measure(self.values)
+        self.measured = measure(self.values[~is_time_in_batch(self.values, self.all_runs)])
         self._evaluated: dict[tuple[str, str], dict[int, float]] = {}
         if len(self.curves):
             for run, metric, step, value in zip(
@@ -175,3 +178,15 @@ def differing_settings(task: TaskGroups) -> list[str]:
             values = [f"{text} ({', '.join(names)})" for text, names in cells.items()]
             found.append(f"{column}: {', '.join(values)}")
     return found
+
+
+def in_batch(runs: pd.DataFrame) -> pd.Series:
+    """Which runs were trained together with others that differ in the seed alone."""
+    return (runs["seeds_in_batch"].fillna(1) > 1).astype(bool)
+
+
+def is_time_in_batch(values: pd.DataFrame, runs: pd.DataFrame) -> pd.Series:
+    """Which values are times of such runs."""
+    together = set(runs.loc[in_batch(runs), "run_id"])
+    timed: pd.Series = (values["split"] == "speed") & ~values["metric"].isin(NO_TIMES)
+    return timed & values["run_id"].isin(together)

@@ -1,12 +1,15 @@
-"""Whether the engine of a cluster's launcher is there, asked before a sweep is opened; nothing heavy is imported."""
+"""What a launcher can do, and whether a cluster's engine is there: asked before a sweep is opened."""
 
 import importlib.util
 import shutil
 
 from omegaconf import DictConfig
 
+from gru_bench.config.check import check_running
 from gru_bench.errors import UserError
 
+BATCHING = ("basic", "workers")
+"""Launchers that can train several seeds in one process."""
 PLUGINS = "hydra_plugins.gru_bench_clusters."
 NAMES = {"SlurmLauncher": "slurm", "LocalClusterLauncher": "local_cluster", "RayLauncher": "ray_cluster"}
 """Class of each plugin, and the choice of ``hydra/launcher`` that stands for it."""
@@ -53,3 +56,21 @@ def refuse_missing(launcher: DictConfig) -> None:
         if not isinstance(number, int) or (number < least and not every_core):
             wish = "1, 2 ..., or -1 for a core each" if name == "local_cluster" else "1, 2 ..."
             raise UserError(f"hydra.launcher.{key}={number}: must be a number of jobs; valid: {wish}")
+
+
+def refuse_batches(config: DictConfig) -> None:
+    """Let runs be trained together only where one process can do what Hydra is asked to do for each of them.
+
+    Raises:
+        UserError: It cannot.
+    """
+    seeds, chosen = check_running(config).seeds_in_batch, str(config.hydra.runtime.choices.get("hydra/launcher"))
+    if seeds == 1:
+        return
+    if chosen not in BATCHING:
+        raise UserError(f"seeds_in_batch={seeds}: not with hydra/launcher={chosen}; valid: {', '.join(BATCHING)}")
+    if config.hydra.job.chdir or config.hydra.job.env_set or config.hydra.output_subdir is not None:
+        raise UserError(
+            f"seeds_in_batch={seeds}: not where Hydra gives each run a folder or variables of its own; valid: "
+            "hydra.job.chdir=false hydra.output_subdir=null without hydra.job.env_set"
+        )

@@ -5,6 +5,8 @@ nothing but the config, so it is made once for all of them; files may change, an
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -14,6 +16,7 @@ from gru_bench.tasks.base import MemoryScores, SliceScore, Task
 
 _kept: list[tuple[str, Task]] = []
 """The generated tasks that were loaded last, each with what its config was; the latest at the end."""
+_keeps_all = False
 MOST_KEPT = 8
 """A sweep goes seed by seed, so that its tasks take turns; more would be kept for nothing, and data may be large."""
 
@@ -49,9 +52,21 @@ def load(task: Task, node: Node) -> None:
     if any(kept is task for _, kept in _kept):
         return
     task.load()
-    if task.generated:
+    if task.generated or _keeps_all:
         _kept.append((config_of(node), task))
         del _kept[:-MOST_KEPT]
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """In the block, jobs that begin share the data of files too: they are open at once, and it may be large."""
+    global _keeps_all
+    _keeps_all = True
+    try:
+        yield
+    finally:
+        _keeps_all = False
+        _kept[:] = [(config, task) for config, task in _kept if task.generated]
 
 
 def known(task: Task) -> Known:

@@ -74,6 +74,7 @@ class Pool:
         jobs: Sequence[tuple[Any, ...]],
         watch: Watch,
         limits: Limits = Limits(),
+        sizes: Sequence[int] = (),
     ) -> list[Outcome | None]:
         """Run all jobs, as many at once as there are workers.
 
@@ -84,6 +85,7 @@ class Pool:
             jobs: Its arguments, one tuple a job.
             watch: Is told what happens.
             limits: After which a job is ended.
+            sizes: How many runs each job is, where one is several at once: it may take so many times as long.
 
         Returns:
             How each job ended; None for one that was not begun, since the first Ctrl-C came before.
@@ -91,7 +93,7 @@ class Pool:
         Raises:
             BaseException: A signal; the running jobs have been ended.
         """
-        batch = _Batch(self, function, jobs, watch, limits)
+        batch = _Batch(self, function, jobs, watch, limits, sizes or [1] * len(jobs))
         try:
             return batch.run()
         except BaseException as error:
@@ -116,8 +118,10 @@ class _Batch:
         jobs: Sequence[tuple[Any, ...]],
         watch: Watch,
         limits: Limits,
+        sizes: Sequence[int],
     ) -> None:
         self.pool, self.function, self.jobs, self.watch, self.limits = pool, function, jobs, watch, limits
+        self.sizes = sizes
         self.waiting = deque(range(len(jobs)))
         self.ended: dict[int, Outcome] = {}
         self.starts = dict.fromkeys(range(len(jobs)), 0)
@@ -227,8 +231,10 @@ class _Batch:
         """Which limit a worker is over; nothing where it is over none."""
         now, sign = time.monotonic(), worker.sign
         run, stall = self.limits.run_timeout, self.limits.stall_timeout
-        if run is not None and sign.begun and now - sign.begun > run + KILL_AFTER_S:
-            return f"run_timeout={run:g}: the run took longer, and did not end when it was asked to"
+        size = 1 if worker.job is None else self.sizes[worker.job]
+        if run is not None and sign.begun and now - sign.begun > run * size + KILL_AFTER_S:
+            what = "the run" if size == 1 else f"{size} runs together, of which each may take so long,"
+            return f"run_timeout={run:g}: {what} took longer, and did not end when asked to"
         if stall is not None and now - sign.beat > (stall if sign.begun else max(stall, START_WITHIN_S)):
             return f"stall_timeout={stall:g}: no sign of life for {now - sign.beat:.0f} s"
         return ""

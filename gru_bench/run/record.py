@@ -67,6 +67,7 @@ class Recorder:
         self.tested: Scores | None = None
         self.probe_s = 0.0
         self.began = core_time()
+        self.fit, self.together_before = Fit(), 1
         self.drawn: list[tuple[str, int, float]] = []  # the points of curves so far
         self.found: list[tuple[str, Findings]] = []  # what probes found so far
 
@@ -199,6 +200,7 @@ class Recorder:
             self.run.value("train", name, number, unit=name.removeprefix("best_"), higher_is_better=None)
         if fit.stopped:
             self.run.params({"stopped": fit.stopped})
+        self.run.params({"seeds_in_batch": self.together})
         self._speed("wall_s", time.perf_counter() - self.started, "s", False)
         if fit.step_seconds:
             self._speed("train_s", sum(fit.step_seconds), "s", False)
@@ -208,9 +210,18 @@ class Recorder:
             self._speed("train_tokens_per_s", fit.per_second(fit.step_tokens), "tokens/s", True)
             self._speed("train_examples_per_s", fit.per_second(fit.step_examples), "examples/s", True)
 
-    def training(self) -> None:
-        """As training begins."""
-        self.began = core_time()
+    def training(self, fit: Fit) -> None:
+        """As training begins, whose result will be ``fit``."""
+        self.began, self.fit = core_time(), fit
+
+    @property
+    def together(self) -> int:
+        """How many seeds took a training step at once, at most; 1 where the run had each step for itself."""
+        return max(self.together_before, self.fit.together)
+
+    def leave_out(self, seconds: float) -> None:
+        """Some of the time since the run began went to other runs."""
+        self.started += seconds
 
     def company(self) -> None:
         """At the end, however training ended: whether other work ran on the machine since :meth:`training`.
@@ -231,6 +242,7 @@ class Recorder:
                 for probe, found in self.found
             ],
             "probe_s": self.probe_s,
+            "together": self.together,
             "wall_s": time.perf_counter() - self.started,
             "core_time": [later - earlier for later, earlier in zip(now, began, strict=True)],
         }
@@ -248,7 +260,7 @@ class Recorder:
             self._point(*point)
         for probe, values, tables in state["found"]:
             self.findings(probe, Findings([Finding(*one) for one in values], tables))
-        self.probe_s = state["probe_s"]
+        self.probe_s, self.together_before = state["probe_s"], state.get("together", 1)
         if self.found:
             self._probe_seconds()
         self.started -= state["wall_s"]

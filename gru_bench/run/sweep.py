@@ -20,7 +20,7 @@ from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
 from gru_bench.process import die_with_parent
 from gru_bench.redact import without_secrets
-from gru_bench.run.engines import is_elsewhere, refuse_missing
+from gru_bench.run.engines import is_elsewhere, refuse_batches, refuse_missing
 from gru_bench.run.known import Known
 from gru_bench.run.launch import Launch, Opened, Sweep, current_launch, launch_here
 from gru_bench.run.plan import (
@@ -184,6 +184,7 @@ def asked_for(config: DictConfig) -> tuple[Until, Only, bool]:
     """
     until, only = check_until(config), check_running(config).only
     refuse_missing(config.hydra.launcher)
+    refuse_batches(config)
     own = config.hydra.sweeper._target_.endswith(OWN_SWEEPER)
     if until.until is not None and not own:
         raise UserError(f"until={until.until}: not with hydra/sweeper={config.hydra.sweeper._target_}; valid: rounds")
@@ -373,7 +374,7 @@ def surviving(launcher: Launcher) -> Callable[..., Sequence[Any]]:
 
     def launch(*arguments: Any, **named: Any) -> Sequence[Any]:
         try:
-            returned: Sequence[Any] = launcher.launch(*arguments, **named)
+            returned: Sequence[Any] = launching_of(launcher)(*arguments, **named)
         except BrokenExecutor as error:
             signals.say(
                 "a worker was lost, and with this launcher the whole sweep ends; with hydra/launcher=workers one "
@@ -385,6 +386,17 @@ def surviving(launcher: Launcher) -> Callable[..., Sequence[Any]]:
         return returned
 
     return launch
+
+
+def launching_of(launcher: Launcher) -> Callable[..., Sequence[Any]]:
+    """How a launcher launches; Hydra's own, which runs jobs here, knows nothing of several at once."""
+    if isinstance(launcher, BasicLauncher) and launcher.config is not None:
+        most = check_running(launcher.config).seeds_in_batch
+        if most > 1:
+            from gru_bench.run.here import launch  # torch: most sweeps here need it only in their first job
+
+            return partial(launch, launcher, most)
+    return launcher.launch
 
 
 def looking(launch: Launch) -> Callable[[], Looked] | None:

@@ -19,7 +19,8 @@ class Tally:
         kinds: Likewise what jobs of about the same length have in common, such as cell and task.
         running: When each job that runs began.
         ended: How each job ended, in a word.
-        took: Seconds of each finished job.
+        took: Seconds of each finished job; of one that shared its worker with others, its part of them.
+        shares: Of each job that runs, how many a worker had at once, at most.
     """
 
     tells: bool = True
@@ -29,6 +30,7 @@ class Tally:
     running: dict[int, float] = field(default_factory=dict)
     ended: dict[int, str] = field(default_factory=dict)
     took: dict[int, float] = field(default_factory=dict)
+    shares: dict[int, float] = field(default_factory=dict)
 
     def expect(self, first: int, jobs: Sequence[Mapping[str, str]], varied: Collection[str], workers: int) -> None:
         """Jobs are launched next.
@@ -50,6 +52,8 @@ class Tally:
 
     def began(self, number: int) -> None:
         self.running[number] = time.monotonic()
+        share = max(1.0, len(self.running) / self.workers)
+        self.shares |= {other: max(share, self.shares.get(other, share)) for other in self.running}
 
     def over(self, number: int, how: str, *, again: bool = False) -> None:
         """A job is over.
@@ -59,12 +63,12 @@ class Tally:
             how: In a word; nothing for one that was not begun.
             again: It was lost, and is tried once more.
         """
-        since = self.running.pop(number, None)
+        since, share = self.running.pop(number, None), self.shares.pop(number, 1.0)
         if again or not how:
             return
         self.ended[number] = how
         if since is not None and how == "finished":
-            self.took[number] = time.monotonic() - since
+            self.took[number] = (time.monotonic() - since) / share
 
     @property
     def waiting(self) -> list[int]:

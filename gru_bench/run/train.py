@@ -1,8 +1,10 @@
 """The story of one run, from what was asked for to its row in the store."""
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -19,7 +21,10 @@ from gru_bench.run.progress import show_progress
 from gru_bench.run.record import Recorder, write_facts
 from gru_bench.store.signals import raise_on_signals, time_limit
 from gru_bench.training.fit import Fit
+from gru_bench.training.together import Part
 from gru_bench.training.trainer import Trainer
+
+Result = TypeVar("Result")
 
 
 def train(asked: Request, print_line: Callable[[str], None]) -> str:
@@ -49,6 +54,23 @@ def train(asked: Request, print_line: Callable[[str], None]) -> str:
 
 def trained(asked: Request, print_line: Callable[[str], None]) -> str:
     """The rest of :func:`train`, once no timing has the machine for itself."""
+    with opened(asked, print_line) as (job, record, title, checkpoints):
+        fit_and_score(job, record, title, checkpoints, quiet=not asked.alone)
+    return record.summary()
+
+
+def waiting(asked: Request, print_line: Callable[[str], None]) -> "Story[str]":
+    """As :func:`trained`, but it stops where training begins, and goes on once that is over."""
+    with opened(asked, print_line) as (job, record, title, checkpoints):
+        yield from story(job, record, title, checkpoints, quiet=not asked.alone)
+    return record.summary()
+
+
+@contextmanager
+def opened(
+    asked: Request, print_line: Callable[[str], None]
+) -> Iterator[tuple[Job, Recorder, str, Checkpoints | None]]:
+    """Load the data and open the row, which ends as the block does; gives what :func:`fit_and_score` takes."""
     store = asked.store()
     started = time.perf_counter()
     prepared = prepare(asked)
@@ -79,14 +101,64 @@ def trained(asked: Request, print_line: Callable[[str], None]) -> str:
         if checkpoints is not None:
             around.enter_context(checkpoints)
         title = f"{asked.choices['cell']} {asked.choices['task']}"
-        fit_and_score(job, record, title, checkpoints, quiet=not asked.alone)
-    return record.summary()
+        yield job, record, title, checkpoints
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A run that is about to train.
+
+    Attributes:
+        part: What :meth:`Trainer.fit` takes.
+        record: Of the run.
+        has_probes: Whether something is measured on the way that other runs would disturb.
+    """
+
+    part: Part
+    record: Recorder
+    has_probes: bool
+
+
+Story = Generator[Waiting, None, Result]
+"""A run that stops once, where its model is to be trained. It goes on when that is done, or ends with what is thrown
+into it."""
 
 
 def fit_and_score(
     job: Job, record: Recorder, title: str, checkpoints: Checkpoints | None = None, *, quiet: bool
 ) -> None:
     """From data to score: data, model, a look before training, training, and one look at the test split."""
+    run = story(job, record, title, checkpoints, quiet=quiet)
+    part = next(run).part
+    try:
+        fit(part)
+    except BaseException as error:
+        run.throw(error)
+    next(run, None)
+
+
+def fit(part: Part) -> None:
+    """Train one model by itself.
+
+    Raises:
+        Exception: As :meth:`Trainer.fit`.
+    """
+    part.trainer.fit(
+        part.model,
+        part.task,
+        part.generator,
+        part.clock,
+        hooks=part.hooks,
+        progress=part.progress,
+        result=part.result,
+        keeper=part.keeper,
+    )
+
+
+def story(
+    job: Job, record: Recorder, title: str, checkpoints: Checkpoints | None = None, *, quiet: bool
+) -> Story[None]:
+    """As :func:`fit_and_score`, but whoever drives it trains the model."""
     settings, node, task, place = job.settings, job.node, job.task, job.place
     record.data()
     beat()
@@ -117,18 +189,19 @@ def fit_and_score(
     beat()
     record.run.flush()  # on record even if the process is killed in the hours that training may take
 
-    fit, weights = Fit(), Weights(settings.save)
+    result, weights = Fit(), Weights(settings.save)
     generator, clock = torch.Generator().manual_seed(build.data_seed(settings.seed)), StepClock(place.device)
-    record.training()
+    record.training(result)
     if checkpoints is not None:
         checkpoints.begin(record, audit.kernel)
     try:
         with show_progress(title, trainer, quiet=quiet) as progress:
             hooks = (record.curves, probes.hook, weights.hook)
-            trainer.fit(model, task, generator, clock, hooks=hooks, progress=progress, result=fit, keeper=checkpoints)
-        weights.keep(job, record, model, fit, hidden_size)
+            part = Part(trainer, model, task, generator, clock, hooks, progress, result, checkpoints)
+            yield Waiting(part, record, has_probes=bool(probes.probes))
+        weights.keep(job, record, model, result, hidden_size)
         probes.at("end")
         record.test(trainer.evaluate(model, task, "test"))
     finally:
         record.company()
-        record.end(fit)
+        record.end(result)

@@ -20,8 +20,9 @@ from omegaconf import DictConfig
 
 from gru_bench.config.check import check_running
 from gru_bench.measure.threads import num_workers, usable_cores
+from gru_bench.run.batch import batches
 from gru_bench.run.launch import Launch, current_launch
-from gru_bench.run.one_job import run_one
+from gru_bench.run.one_job import run_one, run_together
 from gru_bench.run.pool import Limits, Pool
 from gru_bench.run.worker import Done, Lost, Outcome, Raised
 
@@ -63,11 +64,26 @@ def launch(
         # a file: a pipe would hold up the driver, where a worker was stopped that is to read so much
         path = Path(folder) / hashlib.sha256(state).hexdigest()
         path.write_bytes(state)
-        jobs = [(str(path), first + number, list(overrides)) for number, overrides in enumerate(job_overrides)]
-        ended = launched.pool.run(
-            execute, jobs, Told(launched, first, planned), Limits(running.run_timeout, running.stall_timeout)
+        groups = batches(job_overrides, running.seeds_in_batch, len(launched.pool.environments))
+        jobs = [(str(path), [(first + number, list(job_overrides[number])) for number in group]) for group in groups]
+        outcomes = launched.pool.run(
+            execute,
+            jobs,
+            Told(launched, [[first + number for number in group] for group in groups], planned),
+            Limits(running.run_timeout, running.stall_timeout),
+            [len(group) for group in groups],
         )
-    return [returned(overrides, outcome) for overrides, outcome in zip(job_overrides, ended, strict=True)]
+    ended: dict[int, Outcome | None] = {}
+    for group, outcome in zip(groups, outcomes, strict=True):
+        ended |= zip(group, of_each(outcome, len(group)), strict=True)
+    return [returned(overrides, ended[number]) for number, overrides in enumerate(job_overrides)]
+
+
+def of_each(outcome: Outcome | None, size: int) -> list[Outcome | None]:
+    """The outcome of each job of a batch."""
+    if isinstance(outcome, Done):
+        return [Done(value) for value in outcome.value[0]]
+    return [outcome] * size
 
 
 def hydra_sweep(hydra_context: HydraContext) -> Any:
@@ -78,7 +94,7 @@ def hydra_sweep(hydra_context: HydraContext) -> Any:
 
 def returned(overrides: Sequence[str], outcome: Outcome | None) -> JobReturn:
     """A job's end as Hydra has it; without the config, which nobody reads."""
-    value = outcome.value[0] if isinstance(outcome, Done) else "killed" if outcome is not None else ""
+    value = outcome.value if isinstance(outcome, Done) else "killed" if outcome is not None else ""
     if isinstance(outcome, Raised) and not outcome.by_signal:
         return JobReturn(overrides=list(overrides), status=JobStatus.FAILED, _return_value=RuntimeError(outcome.text))
     return JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED, _return_value=value)
@@ -90,26 +106,29 @@ class Told:
 
     Attributes:
         launched: The call of the command.
-        first: Number of the first job, as Hydra counts.
+        batches: Of each job of the pool, the jobs that it is, as Hydra counts.
         planned: Of each job by that number, its number in the plan.
     """
 
     launched: Launch
-    first: int
+    batches: Sequence[Sequence[int]]
     planned: Mapping[int, int]
 
     def began(self, number: int) -> None:
-        self.launched.tally.began(self.first + number)
+        for job in self.batches[number]:
+            self.launched.tally.began(job)
 
     def ended(self, number: int, outcome: Outcome) -> None:
-        """Close the row that a lost worker has left open, and say so."""
-        number += self.first
+        """Close the rows that a lost worker has left open, and say so."""
         again = isinstance(outcome, Lost) and outcome.again
         if isinstance(outcome, Done):
             print(outcome.value[1], end="", flush=True)
-        if isinstance(outcome, Lost):
-            self.lost(number, outcome)
-        self.launched.over(number, how(outcome), again=again)
+        jobs = self.batches[number]
+        for job, own in zip(jobs, of_each(outcome, len(jobs)), strict=True):
+            if isinstance(own, Lost):
+                self.lost(job, own)
+            assert own is not None
+            self.launched.over(job, how(own), again=again)
 
     def lost(self, number: int, lost: Lost) -> None:
         reason = f"{lost.reason}; the run was tried again" if lost.again else lost.reason
@@ -123,7 +142,7 @@ class Told:
 def how(outcome: Outcome) -> str:
     """In a word."""
     if isinstance(outcome, Done):
-        return str(outcome.value[0])
+        return str(outcome.value)
     return "killed" if isinstance(outcome, Lost) or outcome.by_signal else "failed"
 
 
@@ -182,16 +201,15 @@ _state: tuple[str, tuple[Any, ...]] = ("", ())
 """What the last launch has sent to this worker, by its file's name."""
 
 
-def execute(path: str, number: int, overrides: list[str]) -> tuple[Any, str]:
-    """In a worker: run one job as Hydra's own launchers do, with its callbacks.
+def execute(path: str, jobs: list[tuple[int, list[str]]]) -> tuple[list[Any], str]:
+    """In a worker: run a job as Hydra's own launchers do, with its callbacks, or several at once.
 
     Args:
         path: The file that holds what is the same for all jobs of a launch.
-        number: Of the job in its sweep.
-        overrides: Of the job.
+        jobs: The number in its sweep and the overrides of each.
 
     Returns:
-        What the job returned, and the lines that it printed.
+        What each job returned, and the lines that they printed.
 
     Raises:
         Exception: What it raised.
@@ -204,5 +222,9 @@ def execute(path: str, number: int, overrides: list[str]) -> tuple[Any, str]:
     _, context, config, task_function = _state[1]
     printed = io.StringIO()  # the driver prints it, so that no line cuts into its table
     with contextlib.redirect_stdout(printed):
-        value = run_one(context, config, task_function, overrides, number)
-    return value, printed.getvalue()
+        if len(jobs) == 1:
+            number, overrides = jobs[0]
+            values = [run_one(context, config, task_function, overrides, number)]
+        else:
+            values = run_together(context, config, task_function, jobs)
+    return values, printed.getvalue()

@@ -9,7 +9,7 @@ from gru_bench.report.markdown import UNKNOWN, Section, known, number, paragraph
 from gru_bench.report.pareto import candidates, draw, points_table
 from gru_bench.report.timing_tables import place_tables, subject
 from gru_bench.report.timings import LETTERS, RANGES, Timing, by_place, place_text, situation_text
-from gru_bench.report.view import View
+from gru_bench.report.view import View, in_batch
 
 TITLE = "Cost"
 RATIOS = (
@@ -27,6 +27,10 @@ SEEN = (
 SHARED = (
     "~: of runs that shared the machine with other work, or for which that is not known; one digit, smallest to "
     "largest. More digits would measure the other work: two identical cells have taken 38 s and 106 s that way."
+)
+TOGETHER = (
+    "Of {runs} the times are left out: they were trained together with others that differ in the seed alone "
+    "(`seeds_in_batch`), so that a step was not theirs alone."
 )
 FRONT = (
     "Score against cost, one mark a row of the summary; of a cell that was timed on several backends the fastest. The "
@@ -147,7 +151,9 @@ def seen(view: View, columns: dict[str, str]) -> str:
     headers = ["task", "cell", *columns.values(), "kernel", "threads", "shared machine"]
     costs = table(headers, rows, set(columns.values()) | {"threads"})
     title = "### What the training runs saw" if view.timings else not_measured(view)
-    return paragraphs(title, SEEN, costs, SHARED if rough else "")
+    together = int(in_batch(view.all_runs).sum())
+    left_out = TOGETHER.format(runs=plural(together, "run")) if together else ""
+    return paragraphs(title, SEEN, costs, SHARED if rough else "", left_out)
 
 
 def not_measured(view: View) -> str:

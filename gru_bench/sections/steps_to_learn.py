@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from gru_bench.compare.speed import ALONE, NO_SECONDS, PAIRED, step_times
+from gru_bench.compare.speed import ALONE, IN_BATCH, NO_SECONDS, PAIRED, step_times
 from gru_bench.report.groups import Group, TaskGroups, distinct
 from gru_bench.report.markdown import UNKNOWN, Section, count, heading, known, number, paragraphs, span, table
 from gru_bench.report.scores import learned, least_gain
-from gru_bench.report.view import View
+from gru_bench.report.view import View, in_batch
 from gru_bench.statistics.success import Survival, survival, wilson
 
 TITLE = "Steps to learn"
@@ -73,7 +73,8 @@ def about_seconds(view: View, sources: list[str]) -> str:
         return SECONDS.format(sources="; ".join(marks))
     names = [str(name) for name in distinct(view.all_runs["experiment"])]
     asked = f" experiment={names[0]}" if len(names) == 1 else ""
-    return f"Seconds are not given: {NO_SECONDS} (`gru-bench time{asked}` does that)."
+    why = IN_BATCH if in_batch(view.all_runs).any() else NO_SECONDS
+    return f"Seconds are not given: {why} (`gru-bench time{asked}` does that)."
 
 
 def target(view: View, task: TaskGroups) -> str:

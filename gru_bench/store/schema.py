@@ -175,6 +175,7 @@ RUN_FACTS: dict[str, Fact] = by_name(
     Fact("machine", TEXT, "id of the machine's hardware", example="ab12cd34"),
     Fact("threads", INTEGER, "threads of torch", "threads", setting=True, config="threads", example=1),
     Fact("shared", TRUTH, "whether other work ran on the machine at the same time", example=True),
+    Fact("seeds_in_batch", INTEGER, "runs that differ in the seed alone and were trained together", "1", example=1),
     Fact("dtype", TEXT, "float32, float64 or bfloat16 (mixed precision)", setting=True, config="dtype",
          example="float32"),
     # how it was trained

@@ -86,9 +86,7 @@ def test_rows_that_differ_in_rate_or_size_are_compared(setting: str) -> None:
 def test_each_budget_has_its_sentence_and_flips_are_said() -> None:
     parts = [runs_of("a", BETTER, budget="hidden"), runs_of("a", SAME, budget="parameters")]
     made = view(*parts)
-    assert sentence(made) == (
-        "On a at equal hidden size: GRU. On a at equal number of parameters: equivalent."
-    )
+    assert sentence(made) == ("On a at equal hidden size: GRU. On a at equal number of parameters: equivalent.")
     assert [one.pair.where for one in primary(made)] == ["budget hidden", "budget parameters"]
     assert flips(primary(made)) == (
         "The answer depends on what is held equal on a (GRU at equal hidden size, equivalent at equal number of "
@@ -137,9 +135,7 @@ def test_secondary_comparisons() -> None:
     made = view(runs_of("a", cells))
     assert {one.pair.cells for one in secondary(made)} == {("gru", "rnn"), ("gru", "gru_article"), ("lstm", "rnn")}
     only = view(runs_of("a", {"lstm": cells["lstm"], "rnn": noisy(0.6, 5, 0.01, 9)}))
-    assert sentence(only) == (
-        "GRU and LSTM are not compared here. LSTM against RNN: on a at equal hidden size: LSTM."
-    )
+    assert sentence(only) == ("GRU and LSTM are not compared here. LSTM against RNN: on a at equal hidden size: LSTM.")
     assert sentence(view(runs_of("a", {"gru": cells["gru"]}))) == "GRU and LSTM are not compared: only GRU finished."
 
 

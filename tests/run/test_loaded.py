@@ -110,3 +110,12 @@ def test_known_is_what_the_task_says() -> None:
     assert found.fingerprint == task.fingerprint()
     assert found.trivial == task.trivial()
     assert [part.slice_value for part in found.trivial_slices] == ["4", "6"]
+
+
+def test_runs_that_are_open_at_once_share_the_data_of_files_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Adding, "generated", False)
+    with loaded.kept():
+        first = loaded.task_of(NODE)
+        loaded.load(first, NODE)
+        assert loaded.task_of(NODE) is first
+    assert loaded.task_of(NODE) is not first  # files may have changed since

@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pool_jobs as jobs
 import psutil
@@ -14,7 +16,7 @@ import pytest
 from conftest import REPOSITORY
 from pool_watch import Quiet
 
-from gru_bench.run.pool import Limits, Pool
+from gru_bench.run.pool import Limits, Pool, _Batch
 from gru_bench.run.worker import Done, Lost, Raised, why_ended
 from gru_bench.store import signals
 
@@ -109,7 +111,19 @@ def test_a_run_that_takes_too_long_and_is_deaf_is_ended(one: Pool, monkeypatch: 
     monkeypatch.setattr("gru_bench.run.pool.KILL_AFTER_S", 0.1)
     (lost,) = one.run(jobs.endless, [()], Quiet(), Limits(run_timeout=0.2, stall_timeout=30))
     assert isinstance(lost, Lost)
-    assert lost.reason.startswith("run_timeout=0.2: ")
+    assert lost.reason.startswith("run_timeout=0.2: the run took longer")
+    (lost,) = one.run(jobs.endless, [()], Quiet(), Limits(run_timeout=0.1, stall_timeout=30), [3])
+    assert isinstance(lost, Lost)
+    assert lost.reason.startswith("run_timeout=0.1: 3 runs together, of which each may take so long, took longer")
+
+
+def test_several_runs_at_once_may_take_so_many_times_as_long(one: Pool) -> None:
+    limits = Limits(run_timeout=10.0)
+    batch = _Batch(one, jobs.pid, [(), ()], Quiet(), limits, [1, 3])
+    worker = cast(Any, SimpleNamespace(job=0, sign=SimpleNamespace(begun=time.monotonic() - 25, beat=0.0)))
+    assert "took longer" in batch.over(worker)
+    worker.job = 1
+    assert batch.over(worker) == ""
 
 
 def test_workers_have_their_environment_before_anything_is_imported() -> None:

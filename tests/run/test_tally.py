@@ -95,3 +95,14 @@ def test_a_launcher_that_does_not_tell(capsys: pytest.CaptureFixture[str]) -> No
     with SweepBoard(made, None) as board:
         assert not board.live
     assert capsys.readouterr().out == "6 runs; this launcher does not tell how they go\n"
+
+
+def test_jobs_that_share_a_worker_share_its_time(clock: list[float]) -> None:
+    made = tally(jobs=6, workers=1)
+    for job in range(3):
+        made.began(job)
+    clock[0] += 30.0
+    for job in range(3):
+        made.over(job, "finished")
+    assert list(made.took.values()) == [10.0] * 3
+    assert made.seconds_left() == pytest.approx(30.0)

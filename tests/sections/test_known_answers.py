@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from rendering import cell, part_size, render, with_facts
 
+from gru_bench.report.markdown import UNKNOWN
 from gru_bench.report.view import View
 
 
@@ -142,3 +143,13 @@ def test_environment_traces_rows_to_run_ids() -> None:
     section = render("environment", frames.realistic()).markdown
     for run in frames.realistic().runs.query("status == 'finished'")["run_id"]:
         assert run[:8] in section
+
+
+def test_times_of_runs_that_took_their_steps_together_are_not_shown() -> None:
+    section = render("cost", with_facts(frames.small(), shared=False, seeds_in_batch=5)).markdown
+    assert cell(section, "rnn", "training s") == cell(section, "rnn", "tokens/s") == UNKNOWN
+    assert cell(section, "rnn", "peak tensor MiB") == "1.50"
+    assert "the times are left out: they were trained together" in section
+    assert "left out" not in render("cost", with_facts(frames.small(), shared=False, seeds_in_batch=pd.NA)).markdown
+    view = View(with_facts(frames.small(), shared=False, seeds_in_batch=5))
+    assert not [key for key in view.measured if key[0] == "speed" and key[1] != "flops_per_token"]

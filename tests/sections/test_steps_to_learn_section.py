@@ -4,8 +4,12 @@ from typing import Any
 
 import frames
 import made_timings
+import pandas as pd
+import pytest
 from made_timings import timing
-from rendering import cell, render
+from rendering import cell, render, with_facts
+
+from gru_bench.store.read import Results
 
 GOAL = {"margin": 0.01, "beats_trivial_by": 0.1, "ceiling": 0.0}
 
@@ -16,10 +20,15 @@ def row(scores: dict[int, list[float]]) -> list[str]:
     return [part.strip() for part in lines[0].split("|")[2:-1]] if lines else []
 
 
-def section(
+def section(scores: dict[int, list[float]], *arguments: Any, **facts: Any) -> str:
+    """The whole section; arguments as of :func:`results`."""
+    return render("steps_to_learn", results(scores, *arguments, **facts)).markdown
+
+
+def results(
     scores: dict[int, list[float]], step_ms: float | None = None, *timings: dict[str, Any], **facts: Any
-) -> str:
-    """The whole section; a step of a run took so many milliseconds."""
+) -> Results:
+    """Runs with these scores; a step of a run took so many milliseconds."""
     runs, values, curves = [], [], []
     for seed, of_seed in scores.items():
         run = frames.run_row("gru", seed, **GOAL, **facts)
@@ -29,8 +38,7 @@ def section(
         curves += frames.curve_rows(run["run_id"], "valid/mse", {100 * (i + 1): s for i, s in enumerate(of_seed)})
         if step_ms is not None:
             values.append(frames.value_row(run["run_id"], "speed", "step_time_ms", step_ms))
-    found = made_timings.with_timings(frames.make_results(runs, values, curves), timings)
-    return render("steps_to_learn", found).markdown
+    return made_timings.with_timings(frames.make_results(runs, values, curves), timings)
 
 
 def test_the_first_evaluation_half_of_the_way_counts() -> None:
@@ -68,6 +76,14 @@ def test_seconds_of_a_shared_machine_are_not_given_and_the_command_is_named() ->
     assert "seconds until then" not in text
     assert "Seconds are not given" in text
     assert "`gru-bench time experiment=quick`" in text
+
+
+@pytest.mark.parametrize("together", [3, pd.array([3, 1, 1])])
+def test_seconds_of_steps_that_were_taken_together_are_not_given(together: Any) -> None:
+    found = with_facts(results(THREE, 5.0, shared=False), seeds_in_batch=together)
+    text = render("steps_to_learn", found).markdown
+    assert "seconds until then" not in text
+    assert "some of these runs took their steps together with other seeds" in text
 
 
 def test_seconds_from_a_paired_timing_of_the_same_step_and_of_no_other() -> None:
