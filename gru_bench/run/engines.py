@@ -2,11 +2,16 @@
 
 import importlib.util
 import shutil
+from typing import TYPE_CHECKING, TypeGuard
 
+from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
 from gru_bench.config.check import check_running
 from gru_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
 BATCHING = ("basic", "workers")
 """Launchers that can train several seeds in one process."""
@@ -74,3 +79,16 @@ def refuse_batches(config: DictConfig) -> None:
             f"seeds_in_batch={seeds}: not where Hydra gives each run a folder or variables of its own; valid: "
             "hydra.job.chdir=false hydra.output_subdir=null without hydra.job.env_set"
         )
+
+
+def is_hydras_own(launcher: Launcher) -> "TypeGuard[BasicLauncher]":
+    """Whether it is the launcher that runs jobs in this process.
+
+    By name: Hydra loads the modules of its plugins anew whenever it looks for them, and with them the class.
+    """
+    return any(kind.__qualname__ == "BasicLauncher" for kind in type(launcher).__mro__)
+
+
+def tells(launcher: Launcher) -> bool:
+    """Whether a launcher tells this process when a job begins and ends: Hydra's own, which runs them here, and ours."""
+    return is_hydras_own(launcher) or type(launcher).__module__.startswith("hydra_plugins.gru_bench_")

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.plugins.launcher import Launcher
@@ -20,7 +19,7 @@ from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
 from gru_bench.process import die_with_parent
 from gru_bench.redact import without_secrets
-from gru_bench.run.engines import is_elsewhere, refuse_batches, refuse_missing
+from gru_bench.run.engines import is_elsewhere, is_hydras_own, refuse_batches, refuse_missing, tells
 from gru_bench.run.known import Known
 from gru_bench.run.launch import Launch, Opened, Sweep, current_launch, launch_here
 from gru_bench.run.plan import (
@@ -364,11 +363,6 @@ def launch_jobs(launcher: Launcher) -> Sequence[Any]:
     return [returned]
 
 
-def tells(launcher: Launcher) -> bool:
-    """Whether a launcher tells this process when a job begins and ends: Hydra's own, which runs them here, and ours."""
-    return isinstance(launcher, BasicLauncher) or type(launcher).__module__.startswith("hydra_plugins.gru_bench_")
-
-
 def surviving(launcher: Launcher) -> Callable[..., Sequence[Any]]:
     """What launches jobs: the launcher, with a line where the loss of a worker ends all of it."""
 
@@ -390,7 +384,7 @@ def surviving(launcher: Launcher) -> Callable[..., Sequence[Any]]:
 
 def launching_of(launcher: Launcher) -> Callable[..., Sequence[Any]]:
     """How a launcher launches; Hydra's own, which runs jobs here, knows nothing of several at once."""
-    if isinstance(launcher, BasicLauncher) and launcher.config is not None:
+    if is_hydras_own(launcher) and launcher.config is not None:
         most = check_running(launcher.config).seeds_in_batch
         if most > 1:
             from gru_bench.run.here import launch  # torch: most sweeps here need it only in their first job

@@ -1,5 +1,6 @@
 """A sweep: its parent run, what each job leaves behind, and what is checked before any job."""
 
+import importlib.util
 import json
 import os
 import pickle
@@ -18,6 +19,7 @@ from runs import STEPS, TINY, stored
 from stores import ENVIRONMENT
 
 from gru_bench.errors import UserError
+from gru_bench.run.engines import is_hydras_own
 from gru_bench.run.job import Request
 from gru_bench.run.launch import Sweep, current_launch, launching
 from gru_bench.run.sweep import SweepCallback
@@ -183,3 +185,18 @@ def test_a_worker_of_joblib_ends_with_its_driver(tmp_path: Path) -> None:
             for process in others:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
+
+
+def test_hydras_own_launcher_is_known_by_name() -> None:
+    """Hydra loads the modules of its plugins anew whenever it looks for them: there are several classes of one name."""
+    name = "hydra._internal.core_plugins.basic_launcher"
+    first = importlib.import_module(name).BasicLauncher
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.loader is not None
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    assert again.BasicLauncher is not first
+    assert is_hydras_own(first())
+    assert is_hydras_own(again.BasicLauncher())
+    assert not is_hydras_own(SimpleNamespace())
