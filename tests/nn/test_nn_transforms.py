@@ -279,6 +279,7 @@ def test_what_inference_mode_made_cannot_be_trained_on_as_in_torch() -> None:
 @pytest.mark.parametrize("backend", ["eager", "inductor"])
 def test_a_compiled_model_that_holds_it(kind: str, backend: str) -> None:
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()  # of all that this process compiled
     model = Tagger(kind)
     compiled = torch.compile(copy.deepcopy(model), backend=backend)
     for steps in (T, T + 1, T + 2):
