@@ -115,9 +115,11 @@ def warning(view: View) -> str:
         unclear = any(one.verdict.answer == "undecided" for one in rows)
         what = "is shown to beat" if unclear else "beats"
         bar = number(best.baseline.test[best.task.metric])
+        took = best.baseline.seconds
+        after = "" if took is None else f" after {number(took, 2)} s of training"
         alone = sum(one.score == best.score for one in rows) == 1
         sentences.append(
-            f"On {task} no cell {what} a bag of words: that has {best.task.metric} {bar} after seconds of training, "
+            f"On {task} no cell {what} a bag of words: that has {best.task.metric} {bar}{after}, "
             f"and {f'{best.group.label}, the best cell,' if alone else 'the best cells'} {number(best.score)}."
         )
     return " ".join(f"**{sentence}**" for sentence in sentences)

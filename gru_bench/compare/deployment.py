@@ -4,14 +4,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from gru_bench.report.groups import Group, TaskGroups, shown
+from gru_bench.compare.compared import FIRST, SECOND
+from gru_bench.compare.pairs import pairs, shown
+from gru_bench.report.groups import Group, TaskGroups
 from gru_bench.report.markdown import count, number
 from gru_bench.report.view import View
 from gru_bench.store.schema import DEPLOYMENT
 
 CLEARLY = 1.1
 """Times of two exports were not taken by turns, so a ratio below this one tells nothing."""
-FAMILIES = ("gru", "lstm")
 DTYPES = ("float32", "int8")
 
 
@@ -72,13 +73,13 @@ def losses(view: View, task: TaskGroups, group: Group, values: dict[str, pd.Seri
 
 
 def card(view: View) -> list[list[str]]:
-    """A row a task on which both families were exported: which file is smaller, and which step is faster."""
+    """A row a pair that may be compared and of which both were exported: which file is smaller, which step faster."""
+    exported = {id(one.group): one for task in view.tasks for one in deployed(view, task)}
     rows = []
-    for task in view.tasks:
-        found = {one.group.cell: one for one in deployed(view, task) if one.group.cell in FAMILIES}
-        if len(found) == len(FAMILIES):
-            both = [found[cell] for cell in FAMILIES]
-            rows.append([task.task, smaller(both), faster(both, "stream"), faster(both, "sequence")])
+    for pair in pairs(view, FIRST, SECOND):
+        both = [exported[id(group)] for group in (pair.first, pair.second) if id(group) in exported]
+        if len(both) == 2:
+            rows.append([pair.name, smaller(both), faster(both, "stream"), faster(both, "sequence")])
     return rows
 
 

@@ -40,6 +40,11 @@ class Pair:
     notes: tuple[str, ...] = ()
 
     @property
+    def name(self) -> str:
+        """The task, and what sets the pair apart."""
+        return f"{self.task.task}, {self.where}" if self.where else self.task.task
+
+    @property
     def cells(self) -> tuple[str, str]:
         """Names of both cells."""
         return self.first.cell, self.second.cell

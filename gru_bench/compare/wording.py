@@ -108,8 +108,7 @@ def budget_text(budget: str) -> str:
 
 def row_name(one: Compared) -> str:
     """The task, what sets the pair apart, and that shares are compared where they are."""
-    what = f"{one.task}, {one.pair.where}" if one.pair.where else one.task
-    return f"{what} (share of seeds that solve it)" if one.kind == "share solved" else what
+    return f"{one.pair.name} (share of seeds that solve it)" if one.kind == "share solved" else one.pair.name
 
 
 def against(one: Compared) -> str:

@@ -22,6 +22,7 @@ class Baseline:
         data: Fingerprint of the rows.
         features: What it looks at, in words.
         class_weights: How much each class counted in its training; empty for all alike.
+        seconds: Its training took; None where that is not known.
         test: Score by metric on the test rows.
         valid: Likewise on the validation rows.
     """
@@ -31,6 +32,7 @@ class Baseline:
     data: str
     features: str
     class_weights: str
+    seconds: float | None
     test: dict[str, float]
     valid: dict[str, float]
 
@@ -51,6 +53,7 @@ def baselines_in(rows: pd.DataFrame) -> list[Baseline]:
                 str(first["data_fingerprint"]),
                 str(first["features"]),
                 str(first["class_weights"]) if known(first["class_weights"]) else "",
+                float(first["seconds"]) if known(first["seconds"]) else None,
                 scores.get("test", {}),
                 scores.get("valid", {}),
             )

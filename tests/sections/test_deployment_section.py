@@ -57,3 +57,16 @@ def test_times_that_are_close_name_nobody() -> None:
 def test_one_family_alone_has_no_row() -> None:
     text = render("verdict", exported({"gru": 10.0, "lstm": 20.0}, cells=("gru",))).markdown
     assert "smaller file" not in text
+
+
+def test_rows_that_may_not_be_compared_have_no_row() -> None:
+    one, two = (runs_of("a", SCORES, num_layers=layers) for layers in (1, 2))
+    ids = {(run["cell"], run["num_layers"]): run["run_id"] for run in (*one[0], *two[0]) if run["seed"] == 0}
+    small = [("gru", 1, 750.0), ("lstm", 2, 2000.0)]
+    values = [frames.value_row(ids[cell, layers], "deployment", "float32_bytes", size) for cell, layers, size in small]
+    assert "smaller file" not in render("verdict", results((one[0], one[1] + values), two)).markdown
+    values.append(frames.value_row(ids["lstm", 1], "deployment", "float32_bytes", 1000.0))
+    text = render("verdict", results((one[0], one[1] + values), two)).markdown
+    (row,) = [line for line in text.splitlines() if "bytes" in line]
+    assert row.startswith("| a, num_layers 1 |")
+    assert "GRU, 750 to 1,000 bytes (0.75)" in row
