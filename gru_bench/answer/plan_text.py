@@ -83,7 +83,7 @@ def hours_for(seconds: float) -> str:
     """``0.4``: hours that hold so many seconds, rounded up to two digits."""
     hours = max(seconds, 1.0) / 3600
     step = 10.0 ** (math.floor(math.log10(hours)) - 1)
-    return f"{math.ceil(hours / step - 1e-9) * step:.2g}"
+    return f"{math.ceil(hours / step - 1e-9) * step:g}"
 
 
 def brief(seconds: float) -> str:

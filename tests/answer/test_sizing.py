@@ -115,3 +115,4 @@ def test_words() -> None:
     assert left_out(LADDER[-1], LADDER[-1]) == ""
     assert [brief(3.2), brief(130), brief(7000)] == ["4 s", "3 min", "2 h"]
     assert [hours_for(3600), hours_for(3601), hours_for(90)] == ["1", "1.1", "0.025"]
+    assert [hours_for(3600 * 99.5), hours_for(3600 * 111)] == ["100", "120"]
