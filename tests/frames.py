@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from gru_bench.store.fact import NUMBER, TEXT, Fact
 from gru_bench.store.read import Results
-from gru_bench.store.schema import CURVE_COLUMNS, NUMBER, RUN_FACTS, TEXT, VALUE_COLUMNS, Fact, environment_columns
+from gru_bench.store.schema import CURVE_COLUMNS, RUN_FACTS, VALUE_COLUMNS, environment_columns
 from gru_bench.store.tables import frame
 
 FAMILY = {"rnn": "rnn", "lstm": "lstm", "gru": "gru", "gru_reset_before": "gru"}

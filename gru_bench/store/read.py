@@ -12,6 +12,7 @@ from gru_bench.store.bench import latest_figures
 from gru_bench.store.connect import absolute_uri
 from gru_bench.store.differences import differing
 from gru_bench.store.examples import Examined
+from gru_bench.store.fact import Fact
 from gru_bench.store.find import read_planned, run_error, run_status
 from gru_bench.store.keep import check_fingerprints, latest_by_key, missing_rows, not_superseded, run_order
 from gru_bench.store.schema import (
@@ -21,7 +22,6 @@ from gru_bench.store.schema import (
     ENVIRONMENT,
     RUN_FACTS,
     TIMING_COLUMNS,
-    Fact,
     environment_columns,
 )
 from gru_bench.store.schema import FAMILIES as FAMILIES

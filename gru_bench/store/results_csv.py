@@ -7,8 +7,9 @@ import pandas as pd
 
 from gru_bench.errors import UserError
 from gru_bench.spreadsheet import from_cell
+from gru_bench.store.fact import Fact
 from gru_bench.store.read import Results
-from gru_bench.store.schema import CURVE_COLUMNS, RUN_FACTS, VALUE_COLUMNS, Fact, environment_columns
+from gru_bench.store.schema import CURVE_COLUMNS, RUN_FACTS, VALUE_COLUMNS, environment_columns
 from gru_bench.store.tables import frame, typed
 
 NEEDED = ("run_id", "task", "cell", "seed", "status", "primary_metric", "split", "metric", "value")

@@ -6,10 +6,8 @@ before have it empty.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
-TEXT, INTEGER, NUMBER, TRUTH = "str", "Int64", "float64", "boolean"
-"""Kinds of facts, as the types of their columns. Text that is not known is empty; anything else is missing (NA)."""
+from gru_bench.store.fact import INTEGER, NUMBER, TEXT, TRUTH, Fact, by_name, columns_of
 
 # tags of MLflow by which runs are found
 KIND = "gru_bench.kind"
@@ -103,47 +101,6 @@ FREE_FAMILIES = ("config.", DATA_FACTS, ENVIRONMENT)
 ``config.*`` is read for the fact ``settings`` alone, ``env_*`` as columns of text, and of ``data.*`` nothing but the
 guesses' scores of a run that wrote no values.parquet.
 """
-
-
-@dataclass(frozen=True)
-class Fact:
-    """One fact of a run, or one column of a table.
-
-    Attributes:
-        name: Name of the column, and of the param unless ``param`` is False.
-        kind: ``TEXT``, ``INTEGER``, ``NUMBER`` or ``TRUTH``.
-        meaning: In a few words.
-        unit: Of a number; ``1`` where it has none.
-        tag: MLflow's tag that holds it; nothing for most.
-        param: Whether MLflow keeps it as a param. What is neither param nor tag is found by the reader.
-        setting: Whether it is equal in a fair comparison of cells, and labels rows of one cell where it differs.
-        config: The key or the choice of the config that it repeats.
-        node: The config's node whose class it names.
-        example: What a usual run of the tests has; None where that has none.
-    """
-
-    name: str
-    kind: str
-    meaning: str
-    unit: str = ""
-    tag: str = ""
-    param: bool = True
-    setting: bool = False
-    config: str = ""
-    node: str = ""
-    example: object = None
-
-
-def by_name(*facts: Fact) -> dict[str, Fact]:
-    """The facts in their order, to be looked up.
-
-    Raises:
-        ValueError: Two of them have one name.
-    """
-    found = {fact.name: fact for fact in facts}
-    if len(found) < len(facts):
-        raise ValueError("a fact is declared twice")
-    return found
 
 
 RUN_FACTS: dict[str, Fact] = by_name(
@@ -265,21 +222,26 @@ CURVE_COLUMNS = by_name(
     Fact("value", NUMBER, "exactly as it was measured", "as in the values of that metric"),
 )
 
+CODE_FACTS = (
+    Fact("git_commit", TEXT, "commit of the code"),
+    Fact("dirty", TRUTH, "whether files differed from that commit"),
+)
+"""Of all that is measured beside runs."""
+
 BENCH_FACTS = by_name(
     Fact("machine", TEXT, "id of the machine's hardware", tag="machine"),
     Fact("torch", TEXT, "version of torch", tag="torch"),
     Fact("threads", INTEGER, "threads of torch", "threads"),
     Fact("dtype", TEXT, "type of weights and inputs"),
     Fact("device", TEXT, "cpu or cuda", tag="device"),
-    Fact("git_commit", TEXT, "commit of the code"),
+    *CODE_FACTS,
     Fact("rounds", INTEGER, "repetitions, whose median is taken", "rounds"),
     Fact("peak_gflops", NUMBER, "measured peak of the machine", "GFLOP/s"),
-    Fact("dirty", TRUTH, "whether files differed from that commit"),
 )
 """Params of one benchmark of ``bench/cells.py``."""
-BENCH_COLUMNS = by_name(
-    Fact("run_id", TEXT, "the benchmark's, never one of the runs"),
-    *(fact for fact in BENCH_FACTS.values() if fact.name not in ("peak_gflops", "dirty")),
+BENCH_COLUMNS = columns_of(
+    "benchmark",
+    BENCH_FACTS,
     Fact("cell", TEXT, "yaml name of the cell"),
     Fact("backend", TEXT, "yaml name of the backend"),
     Fact("kernel", TEXT, "what ran the cell, as a profiler saw it"),
@@ -290,6 +252,7 @@ BENCH_COLUMNS = by_name(
     Fact("ratio_high", NUMBER, "upper end of its interval", "1"),
     Fact("percent_of_peak", NUMBER, "operations a second against the machine's peak", "%"),
     Fact("parity", TEXT, "green or red"),
+    without=("peak_gflops", "dirty"),
 )
 
 ARM_FACTS = by_name(
@@ -328,8 +291,7 @@ TIMING_FACTS = by_name(
     Fact("dtype", TEXT, "float32, float64 or bfloat16 (mixed precision)"),
     Fact("threads", INTEGER, "threads of torch", "threads"),
     Fact("torch", TEXT, "version of torch"),
-    Fact("git_commit", TEXT, "commit of the code"),
-    Fact("dirty", TRUTH, "whether files differed from that commit"),
+    *CODE_FACTS,
     Fact("code", TEXT, "digest of the code that was timed and of the code that timed it"),
     Fact("config", TEXT, "digest of the yaml of the situation, the cells and the backends; of models, of their runs'"
          " configs"),
@@ -364,11 +326,7 @@ TIMING_FACTS = by_name(
     Fact("forced", TRUTH, "whether it was measured on a busy machine on demand"),
 )  # fmt: skip
 """Params of one timing of ``gru-bench time``: two arms in one fresh process."""
-TIMING_COLUMNS = by_name(
-    Fact("run_id", TEXT, "the timing's, never one of the runs"),
-    Fact("experiment", TEXT, "name of MLflow's experiment"),
-    *TIMING_FACTS.values(),
-)
+TIMING_COLUMNS = columns_of("timing", by_name(Fact("experiment", TEXT, "name of MLflow's experiment")) | TIMING_FACTS)
 
 BASELINE_FACTS = by_name(
     Fact("baseline", TEXT, "which simple model: bag_of_words", tag="baseline"),
@@ -382,16 +340,16 @@ BASELINE_FACTS = by_name(
     Fact("primary_metric", TEXT, "the metric by which features and strength were chosen, on validation rows"),
     Fact("seconds", NUMBER, "how long it took", "s"),
     Fact("notes", TEXT, "what a reader should know"),
-    Fact("git_commit", TEXT, "commit of the code"),
-    Fact("dirty", TRUTH, "whether files differed from that commit"),
+    *CODE_FACTS,
 )
 """Params of one baseline; its scores are in values.parquet, what it said of each test row where runs have theirs."""
-BASELINE_COLUMNS = by_name(
-    Fact("run_id", TEXT, "the baseline's, never one of the runs"),
-    *(fact for fact in BASELINE_FACTS.values() if fact.name not in ("git_commit", "dirty")),
+BASELINE_COLUMNS = columns_of(
+    "baseline",
+    BASELINE_FACTS,
     Fact("split", TEXT, "valid or test"),
     Fact("metric", TEXT, "its name, as runs have it"),
     Fact("value", NUMBER, "the score", "as in the values of that metric"),
+    without=("git_commit", "dirty"),
 )
 
 DECLARED: dict[str, dict[str, Fact]] = {

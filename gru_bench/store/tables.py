@@ -11,21 +11,17 @@ import pyarrow
 import pyarrow.parquet
 
 from gru_bench.errors import UserError
+from gru_bench.store.fact import INTEGER, NUMBER, TEXT, TRUTH, Fact
 from gru_bench.store.find import fetched
 from gru_bench.store.schema import (
     BEST,
     CURVE_COLUMNS,
     CURVES_FILE,
     GUESS,
-    INTEGER,
-    NUMBER,
     SPLITS,
-    TEXT,
     TRIVIAL,
-    TRUTH,
     VALUE_COLUMNS,
     VALUES_FILE,
-    Fact,
 )
 from gru_bench.store.source import Source, StoredRun
 

@@ -14,8 +14,8 @@ from gru_bench.report.view import View
 from gru_bench.run.facts import part_name
 from gru_bench.store import schema
 from gru_bench.store.bench import Figures, Row
+from gru_bench.store.fact import INTEGER, NUMBER, TEXT, TRUTH, Fact, by_name
 from gru_bench.store.read import read
-from gru_bench.store.schema import INTEGER, NUMBER, TEXT, TRUTH, Fact
 from gru_bench.store.write import Run, Store
 
 # MLflow 3.17 uses a loader strategy that SQLAlchemy 2.1 has deprecated
@@ -53,7 +53,7 @@ def test_names_that_must_not_collide() -> None:
     assert len(configs) == len(set(configs))
     assert not any(name.startswith(schema.FREE_FAMILIES) for name in schema.RUN_FACTS)
     with pytest.raises(ValueError, match="declared twice"):
-        schema.by_name(Fact("a", TEXT, "one"), Fact("a", TEXT, "two"))
+        by_name(Fact("a", TEXT, "one"), Fact("a", TEXT, "two"))
 
 
 @pytest.mark.parametrize(
