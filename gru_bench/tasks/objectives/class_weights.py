@@ -1,7 +1,8 @@
 """How much each class counts in the loss of training."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NotRequired, Unpack
 
 import torch
 from annotated_types import Gt, MinLen
@@ -9,12 +10,52 @@ from pydantic import Field
 from torch import Tensor
 
 from gru_bench.errors import UserError
+from gru_bench.tasks.base import Common, Task
 
 Weight = Annotated[float, Gt(0), Field(allow_inf_nan=False)]
 ClassWeights = Literal["balanced"] | Annotated[dict[str | int | bool | float, Weight], MinLen(1)] | None
 """None: every class counts alike. ``balanced``: each as much as every other, however rare. Else a weight for each class
 that is named, and 1 for the others."""
 MOST_NAMED = 10
+
+
+class Weighted(Common):
+    """What the yaml of a task gives whose classes may differ in weight; see :class:`WeightedTask`."""
+
+    class_weights: NotRequired[ClassWeights]
+
+
+class WeightedTask(Task):
+    """A task whose classes may differ in weight in the loss of training.
+
+    Attributes available after :meth:`load`: ``classes``, names of the C classes; ``weights_C``, their weights, None
+    where all count alike.
+
+    Args:
+        data: As :class:`~gru_bench.tasks.base.Task` takes it, like all further arguments.
+        class_weights: How much each class counts in the loss of training, as :func:`weights_of` reads it; its mean over
+            a batch is over the sum of the weights. Scores, the metric ``loss`` among them, count every example alike
+            whatever it is.
+    """
+
+    classes: list[str]
+
+    def __init__(self, data: Any, /, *, class_weights: ClassWeights = None, **common: Unpack[Common]) -> None:
+        super().__init__(data, **common)
+        self.class_weights = class_weights
+        self.weights_C: Tensor | None = None
+
+    @abstractmethod
+    def class_counts(self) -> Tensor:
+        """(C,) training examples of each class. Available after load."""
+
+    def weights(self) -> Tensor | None:
+        """(C,) how much each class counts in training; None where all count alike. Available after load.
+
+        Raises:
+            UserError: A weight for what is no class.
+        """
+        return weights_of(self.class_weights, self.classes, self.class_counts())
 
 
 def weights_of(asked: ClassWeights, classes: Sequence[str], counts_C: Tensor) -> Tensor | None:

@@ -1,7 +1,7 @@
 """Objective: one label for a whole sequence."""
 
 from abc import abstractmethod
-from typing import Any, NotRequired, Unpack
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gru_bench.metrics import accuracy, balanced_accuracy, macro_f1
-from gru_bench.tasks.base import Batch, Common, Counts, Metric, Part, Scores, SliceScore, Split, Task
-from gru_bench.tasks.objectives.class_weights import ClassWeights, weights_like, weights_of
+from gru_bench.tasks.base import Batch, Counts, Metric, Part, Scores, SliceScore, Split
+from gru_bench.tasks.objectives.class_weights import WeightedTask, weights_like
 from gru_bench.tasks.objectives.confusion import confusion
 from gru_bench.tasks.objectives.guesses import add_one_surprise, share_of_commonest
 from gru_bench.tasks.objectives.samples import spread
@@ -28,42 +28,17 @@ def metrics_of(examples: str, example: str) -> tuple[Metric, ...]:
     )
 
 
-class Weighted(Common):
-    """What the yaml of a task gives whose classes may differ in weight; see :class:`Classify`."""
-
-    class_weights: NotRequired[ClassWeights]
-
-
-class Classify(Task):
+class Classify(WeightedTask):
     """Predict to which class a sequence belongs.
 
-    The model gives logits (B, C); its loss is their cross-entropy. Attribute ``classes``: names of the C classes,
-    available after :meth:`load`.
-
-    Args:
-        data: As :class:`~gru_bench.tasks.base.Task` takes it, like all further arguments.
-        class_weights: How much each class counts in the loss of training, as
-            :func:`~gru_bench.tasks.objectives.class_weights.weights_of` reads it; its mean over a batch is over the sum
-            of the weights. Scores, the metric ``loss`` among them, count every example alike whatever it is.
+    The model gives logits (B, C); its loss is their cross-entropy.
     """
 
     metrics: tuple[Metric, ...] = metrics_of("sequences", "sequence")
     primary: str = "accuracy"
-    classes: list[str]
 
-    def __init__(self, data: Any, /, *, class_weights: ClassWeights = None, **common: Unpack[Common]) -> None:
-        super().__init__(data, **common)
-        self.class_weights = class_weights
-        self.weights_C: Tensor | None = None
-
-    def weights(self) -> Tensor | None:
-        """(C,) how much each class counts in training; None where all count alike. Available after load.
-
-        Raises:
-            UserError: A weight for what is no class.
-        """
-        counts_C = self.labels("train").bincount(minlength=len(self.classes))
-        return weights_of(self.class_weights, self.classes, counts_C)
+    def class_counts(self) -> Tensor:
+        return self.labels("train").bincount(minlength=len(self.classes))
 
     @abstractmethod
     def labels(self, split: Split) -> Tensor:
@@ -143,7 +118,7 @@ class Classify(Task):
         ``loss``: the classes' frequencies in training, plus one, as probabilities.
         """
         labels_N = self.labels("test")
-        surprise_C = add_one_surprise(self.labels("train").bincount(minlength=len(self.classes)))
+        surprise_C = add_one_surprise(self.class_counts())
         guesses_N = torch.full_like(labels_N, int(labels_N.bincount().argmax()))
         return self.judge(guesses_N, labels_N) | {"loss": float(surprise_C[labels_N].mean())}
 

@@ -1,7 +1,7 @@
 """Objective: one tag for each word of a sequence."""
 
 from abc import abstractmethod
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from gru_bench.data.ragged import Ragged
 from gru_bench.losses import IGNORED
 from gru_bench.metrics import Chunks, chunk_f1, f1_from_statistics
-from gru_bench.tasks.base import Batch, Common, Counts, Metric, Part, Scores, SliceScore, Split, Task
-from gru_bench.tasks.objectives.class_weights import ClassWeights, weights_like, weights_of
+from gru_bench.tasks.base import Batch, Counts, Metric, Part, Scores, SliceScore, Split
+from gru_bench.tasks.objectives.class_weights import WeightedTask, weights_like
 from gru_bench.tasks.objectives.confusion import confusion
 from gru_bench.tasks.objectives.guesses import add_one_surprise, share_of_commonest
 from gru_bench.tasks.objectives.samples import cut, spread
@@ -36,38 +36,20 @@ def mean_nats(model: nn.Module, batch: Batch, weights_C: Tensor | None = None) -
     return F.cross_entropy(logits_NC, batch.targets.flatten(), weights_C, ignore_index=IGNORED)
 
 
-class Tag(Task):
-    """Predict a tag for each word.
+class Tag(WeightedTask):
+    """Predict a tag for each word: tags are its classes, and words their examples.
 
-    The model gives logits (T, B, C); the loss is their cross-entropy over the words without padding. Attributes
-    after :meth:`load`: ``classes``, names of the C tags; ``tags``, their ids by split. ``has_chunks``: whether
-    tags stand for chunks (``B-TYPE``, ``I-TYPE``, ``O``), which are then scored too.
-
-    Args:
-        data: As :class:`~gru_bench.tasks.base.Task` takes it, like all further arguments.
-        class_weights: How much each tag counts in the loss of training, as
-            :func:`~gru_bench.tasks.objectives.class_weights.weights_of` reads it; its mean over a batch is over the sum
-            of the weights. Scores, the metric ``loss`` among them, count every word alike whatever it is.
+    The model gives logits (T, B, C); the loss is their cross-entropy over the words without padding. Attribute
+    after :meth:`load`: ``tags``, their ids by split. ``has_chunks``: whether tags stand for chunks (``B-TYPE``,
+    ``I-TYPE``, ``O``), which are then scored too.
     """
 
-    classes: list[str]
     tags: dict[str, Ragged]
     has_chunks: bool
     _tried: list[Chunks] | None = None
 
-    def __init__(self, data: Any, /, *, class_weights: ClassWeights = None, **common: Unpack[Common]) -> None:
-        super().__init__(data, **common)
-        self.class_weights = class_weights
-        self.weights_C: Tensor | None = None
-
-    def weights(self) -> Tensor | None:
-        """(C,) how much each tag counts in training; None where all count alike. Available after load.
-
-        Raises:
-            UserError: A weight for what is no tag.
-        """
-        counts_C = torch.from_numpy(np.bincount(self.tags["train"].values, minlength=len(self.classes)))
-        return weights_of(self.class_weights, self.classes, counts_C)
+    def class_counts(self) -> Tensor:
+        return torch.from_numpy(np.bincount(self.tags["train"].values, minlength=len(self.classes)))
 
     @abstractmethod
     def order(self, split: Split) -> Tensor:
@@ -156,11 +138,10 @@ class Tag(Task):
         ``accuracy``: the tag that most test words have; ``chunk_f1``: the best of all tags that occur there. ``loss``:
         the tags' frequencies in training, plus one, as probabilities.
         """
-        counts_C = np.bincount(self.tags["train"].values, minlength=len(self.classes))
         tags_N = self.tags["test"].values
         scores = {
             "accuracy": share_of_commonest(tags_N),
-            "loss": float(add_one_surprise(counts_C).numpy()[tags_N].mean()),
+            "loss": float(add_one_surprise(self.class_counts()).numpy()[tags_N].mean()),
         }
         return scores | ({"chunk_f1": max(chunks.f1 for chunks in self._constants())} if self.has_chunks else {})
 

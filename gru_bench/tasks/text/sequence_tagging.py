@@ -57,7 +57,7 @@ class SequenceTagging(Tag):
         max_vocab_size: Most entries of the vocabulary, ``<pad>`` and ``<unk>`` included; null for no limit.
         min_count: Words that are rarer in the training rows become ``<unk>``. With 1 no model would ever train on
             ``<unk>``: refused where validation or test have any.
-        class_weights: See :class:`~gru_bench.tasks.objectives.tag.Tag`.
+        class_weights: See :class:`~gru_bench.tasks.objectives.class_weights.WeightedTask`.
     """
 
     def __init__(

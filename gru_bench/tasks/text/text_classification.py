@@ -17,7 +17,8 @@ from gru_bench.data.rows import SPLITS, Loaded, Rows, contents
 from gru_bench.data.slices import coded
 from gru_bench.data.vocabulary import PAD, UNK, Vocabulary
 from gru_bench.tasks.base import TRAIN_DATA_SEED, Batch, Part, PositiveInt, Split, parts_of
-from gru_bench.tasks.objectives.classify import Classify, Weighted, metrics_of
+from gru_bench.tasks.objectives.class_weights import Weighted
+from gru_bench.tasks.objectives.classify import Classify, metrics_of
 from gru_bench.tasks.objectives.samples import cut
 from gru_bench.tasks.reading.text_classification import ClassReader
 
@@ -52,7 +53,7 @@ class TextClassification(Classify):
         max_vocab_size: Most entries of the vocabulary, ``<pad>`` and ``<unk>`` included; null for no limit.
         min_count: Words that are rarer in the training texts become ``<unk>``. With 1 no model would ever train on
             ``<unk>``: refused where validation or test have any.
-        class_weights: See :class:`~gru_bench.tasks.objectives.classify.Classify`.
+        class_weights: See :class:`~gru_bench.tasks.objectives.class_weights.WeightedTask`.
     """
 
     metrics = metrics_of("texts", "text")
