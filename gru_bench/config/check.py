@@ -9,7 +9,6 @@ take everything by position or keyword): there every argument with a default is 
 
 import inspect
 import os
-import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gru_bench.config.annotations import adapter_of, as_yaml_gives_it, keys_of, shared_keys, type_of_default
 from gru_bench.config.drawn import drawn
 from gru_bench.config.kinds import check_kind
 from gru_bench.config.rates import TRIED, Tuning, provenance, rate_of, tuning_key
@@ -131,8 +131,6 @@ def check(config: DictConfig, cell: str | None = None) -> tuple[Settings, Node]:
     check_arguments(Settings, plain, "", "a training config")
     for name in GROUPS:
         part = node.get(name) or {}
-        if name != "data" and "_target_" not in part:  # a task that makes its own data has none
-            raise UserError(f"{name}: its yaml has no _target_, the class to build")
         if name != "trainer":
             check_node(part, name)
         check_kind(part, name)
@@ -308,62 +306,9 @@ def check_arguments(factory: Callable[..., Any], given: Node, prefix: str, owner
             raise UserError(explain(error, f"{prefix}{key}")) from error
 
 
-def adapter_of(hint: Any) -> pydantic.TypeAdapter[Any]:
-    """What holds a value against an annotation."""
-    try:
-        return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
-    except pydantic.PydanticUserError:  # a dataclass brings a configuration of its own
-        return pydantic.TypeAdapter(hint)
-
-
 def is_node(value: Any) -> bool:
     """Whether a value names an object to build."""
     return isinstance(value, dict) and "_target_" in value
-
-
-def shared_keys(factory: Callable[..., Any], hints: dict[str, Any]) -> list[Any]:
-    """The ``TypedDict`` of ``**common: Unpack[...]``, by which constructors share arguments; an empty list without."""
-    return [
-        typing.get_args(hints[name])[0]
-        for name, parameter in inspect.signature(factory).parameters.items()
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD and typing.get_origin(hints.get(name)) is typing.Unpack
-    ]
-
-
-def keys_of(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The arguments that yaml may give: keyword-only ones, shared ones, and others with both a name and a default."""
-    function = factory.__init__ if inspect.isclass(factory) else factory
-    shared = shared_keys(factory, typing.get_type_hints(function, include_extras=True))
-    return {
-        key: inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default)
-        for common in shared
-        for keys, default in ((common.__required_keys__, inspect.Parameter.empty), (common.__optional_keys__, None))
-        for key in keys
-    } | {
-        name: parameter
-        for name, parameter in inspect.signature(factory).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-        or (
-            parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
-            and parameter.default is not inspect.Parameter.empty
-        )
-    }
-
-
-def type_of_default(default: Any) -> Any:
-    """The annotation assumed for an argument that has none: a number for a number, else anything."""
-    return float if isinstance(default, int | float) and not isinstance(default, bool) else Any
-
-
-def as_yaml_gives_it(hint: Any) -> Any:
-    """An annotation without the tensors that torch's optimizers also take: yaml has none."""
-    parts = typing.get_args(hint)
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        kept = tuple(as_yaml_gives_it(part) for part in parts if getattr(part, "__name__", "") != "Tensor")
-        return typing.Union[kept]  # noqa: UP007  # the parts are known only now
-    if typing.get_origin(hint) is tuple:
-        return tuple[tuple(as_yaml_gives_it(part) for part in parts)]  # type: ignore[misc]
-    return hint
 
 
 def no_such_key(path: str, valid: str) -> str:

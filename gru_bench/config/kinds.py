@@ -22,8 +22,10 @@ def check_kind(part: dict[str, Any], name: str) -> None:
     """Refuse a node whose class is of another kind: ``backend._target_`` that names a cell.
 
     Raises:
-        UserError: It is.
+        UserError: It is, or there is no class.
     """
+    if name != "data" and "_target_" not in part:  # a task that makes its own data has none
+        raise UserError(f"{name}: its yaml has no _target_, the class to build")
     if name not in KINDS:
         return
     named, kind = get_object(part["_target_"]), get_object(KINDS[name])

@@ -17,8 +17,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from gru_bench.config.annotations import adapter_of
 from gru_bench.config.canonical import digest
-from gru_bench.config.check import Node, Settings, adapter_of, check, first_line
+from gru_bench.config.check import Node, Settings, check, first_line
 from gru_bench.config.keys import CHOICES, decisive, run_keys
 from gru_bench.config.running import SWEEP_KEYS
 from gru_bench.config.shape import check_shape
