@@ -2,10 +2,10 @@
 
 from gru_bench.compare.bag_of_words import ANSWERS, Held, held, warning
 from gru_bench.compare.compared import Compared, primary, secondary, sentence
-from gru_bench.compare.nothing_learned import nothing_learned
+from gru_bench.compare.nothing_learned import is_a_guess, nothing_learned
 from gru_bench.compare.pairs import shown
 from gru_bench.compare.wording import change, effect, n_text, row_name, short_of_examples, verdict_text
-from gru_bench.report.groups import Group, TaskGroups
+from gru_bench.report.groups import Group
 from gru_bench.report.markdown import number
 from gru_bench.report.view import View
 from gru_bench.sections.choose import NOT_MEASURED, SPEEDS, memory, speed
@@ -71,7 +71,9 @@ def against_a_guess(view: View, by_word: float | None = None) -> str:
         told = ", ".join(f"{shown(group.cell)} {number(score)}" for group, score in scored)
         text = f"{task.metric}: {told}"
         if (guess := task.trivial_value) is not None:
-            text += f"; the trivial guess {number(guess)}{usefulness(task, [score for _, score in scored], guess)}"
+            text += f"; the trivial guess {number(guess)}"
+            if is_a_guess(view, task):
+                text += f", which no cell beats by the {task.beats_trivial_by:g} that a useful model does"
         if by_word is not None:
             text += f"; each word's most frequent tag {number(by_word)}"
         texts.append(f"{text}{against_words([one for one in held(view) if one.task is task])}.")
@@ -85,14 +87,6 @@ def against_words(rows: list[Held]) -> str:
     first = rows[0]
     beats = "; ".join(f"{shown(one.group.cell)}: {ANSWERS[one.verdict.answer].replace(': ', ', ')}" for one in rows)
     return f"; a bag of words {number(first.baseline.test[first.task.metric])}. Better than that? {beats}"
-
-
-def usefulness(task: TaskGroups, scores: list[float], guess: float) -> str:
-    """A warning where no cell is clearly better than the guess; nothing where one is."""
-    sign = 1 if task.higher_is_better else -1
-    gain = max(sign * (score - guess) for score in scores)
-    least = task.beats_trivial_by or 0.0
-    return "" if gain >= least else f", which no cell beats by the {least:g} that a useful model does"
 
 
 def costs(view: View) -> str:

@@ -63,6 +63,7 @@ def test_that_no_cell_beats_a_guess_is_told_first(best: float, told: bool) -> No
     runs = runs_of("a", {"gru": [best] * 5, "lstm": [0.5] * 5}, trivial=0.5, beats_trivial_by=0.05)
     seen = view(runs)
     assert first_of_all(seen).startswith("On a no cell is clearly better than a guess") is told
+    assert (", which no cell beats by the 0.05 that a useful model does" in three_lines(seen)[1]) is told
     assert render(seen, most_margins=100).markdown.startswith("**On a no cell is clearly better") is told
 
 

@@ -123,6 +123,7 @@ def test_without_a_baseline_nothing_is_written(
         (["hidden=3"], "hidden"),
         (["task=nothing"], "nothing"),
         (["~task"], "task"),
+        (["~task._target_"], "task: its yaml has no _target_"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -151,7 +152,9 @@ def test_every_task_can_be_described(name: str, tmp_path: Path) -> None:
     assert f"{trivial[task.primary]:.4f}" in "\n".join(told)
     assert told[-1].startswith("A recurrent network is worth its training where it beats")
     worse = {task.primary: trivial[task.primary] - (1 if task.primary_metric.higher_is_better else -1)}
-    assert "beats the trivial guess: " in data_text.scores(task, trivial, worse, worse)[-1] or task.facts
+    assert "beats the trivial guess: " in data_text.scores(task, trivial, worse, worse)[-1] or any(
+        fact.startswith(data_text.WORD_TAG) for fact in task.facts
+    )
     if bag_of_words.serves(task):
         found = bag_of_words.fit(task)  # type: ignore[arg-type]
         assert found is not None
