@@ -40,7 +40,7 @@ class RoundsSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch them; the arguments are already in the plan."""
-        from gru_bench.run.sweep import launch_jobs
+        from gru_bench.run.launching import launch_jobs
 
         assert self.launcher is not None
         return launch_jobs(self.launcher)

@@ -259,6 +259,7 @@ def test_the_modules_bring_torch_and_numpy_alone() -> None:
         ("gru_bench.commands.train", "torch"),
         ("gru_bench.run.sweep", "torch"),
         ("gru_bench.run.sweep", "mlflow"),
+        ("gru_bench.run.launching", "torch"),
     ],
 )
 def test_what_an_import_really_pulls_in(module: str, absent: str) -> None:

@@ -8,7 +8,6 @@ import json
 import platform
 import uuid
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -65,28 +64,39 @@ def form_of(model: nn.Module, reader: Reader | None, sizes: Mapping[str, int], p
 
     Returns:
         Columns of text where the task has a reader. Of a task that draws its data the tensor that the model takes,
-        (T, B, D) or (T, B) of ids. None where a model of such a task takes more than that, as one with two sides does.
+        (T, B, D) or (T, B) of ids. None where a model of such a task takes more than that, as one with two sides does,
+        or cannot answer the example: a task of the user's own may ask for more, which is no reason to lose its run.
     """
     training = model.training
     model.eval()
     try:
-        with torch.no_grad(), autocast(place.device, place.autocast) if place.autocast else nullcontext():
-            if reader is not None:
-                row = {role: WORDS if role == "tokens" else " ".join(WORDS) for role in reader.roles}
-                answer = reader.predict(model, [row], batch_size=1)[0]
-                columns = [column(name, value) for name, value in answer.items()]
-                known = [one for one in columns if one is not None]
-                inputs = [one for name, value in row.items() for one in [column(name, value)] if one is not None]
-                return Form(inputs, known if len(known) == len(columns) else [], row)
-            if "input_size" in sizes:
-                x = torch.zeros(STEPS, 1, sizes["input_size"], dtype=place.parameters, device=place.device)
-            elif "vocab_size" in sizes:
-                x = torch.zeros(STEPS, 1, dtype=torch.long, device=place.device)
-            else:
-                return None
-            return Form([tensor(x, x.dim() - 2)], [tensor(answered(model, x), 1)], x.tolist())
+        with torch.no_grad(), autocast(place.device, place.autocast):
+            return form_of_row(model, reader) if reader is not None else form_of_tensor(model, sizes, place)
+    except Exception:
+        return None
     finally:
         model.train(training)
+
+
+def form_of_row(model: nn.Module, reader: Reader) -> Form:
+    """Of a model whose task has a reader."""
+    row = {role: WORDS if role == "tokens" else " ".join(WORDS) for role in reader.roles}
+    answer = reader.predict(model, [row], batch_size=1)[0]
+    columns = [column(name, value) for name, value in answer.items()]
+    known = [one for one in columns if one is not None]
+    inputs = [one for name, value in row.items() for one in [column(name, value)] if one is not None]
+    return Form(inputs, known if len(known) == len(columns) else [], row)
+
+
+def form_of_tensor(model: nn.Module, sizes: Mapping[str, int], place: Place) -> Form | None:
+    """Of a model whose task draws its data."""
+    if "input_size" in sizes:
+        x = torch.zeros(STEPS, 1, sizes["input_size"], dtype=place.parameters, device=place.device)
+    elif "vocab_size" in sizes:
+        x = torch.zeros(STEPS, 1, dtype=torch.long, device=place.device)
+    else:
+        return None
+    return Form([tensor(x, x.dim() - 2)], [tensor(answered(model, x), 1)], x.tolist())
 
 
 def answered(model: nn.Module, inputs: Tensor) -> Tensor:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 import torch
 
 from gru_bench.config.check import check_running
+from gru_bench.errors import UserError
 from gru_bench.measure import lanes
-from gru_bench.run import alive, loaded
+from gru_bench.run import alive, fits, loaded
 from gru_bench.run.job import Request
-from gru_bench.run.train import Story, Waiting, fit, waiting
+from gru_bench.run.train import Story, Waiting, waiting
 from gru_bench.store import signals
 from gru_bench.store.signals import Leave, TimedOut, time_limit
 from gru_bench.training.together import Part, fit_together, refusal
@@ -155,7 +156,7 @@ class Batch:
     def train(self) -> None:
         """Train the open runs together, unless they are not to be."""
         runs, parts = list(self.open), [one.waiting.part for one in self.open]
-        reason = refusal(parts) if len(parts) > 1 else None
+        reason = refusal(parts) or crowded(runs) if len(parts) > 1 else None
         if reason:
             self.say(runs[0].asked, f"{NOT_TOGETHER}: {reason}")
         if reason or len(runs) < 2:
@@ -185,7 +186,7 @@ class Batch:
         torch.set_rng_state(one.random)
         began, error = time.perf_counter(), None
         try:
-            fit(one.waiting.part)
+            one.waiting.part.fit()
         except BaseException as problem:
             error = problem
         self.finish(one, error, time.perf_counter() - began, torch.get_rng_state())
@@ -237,6 +238,16 @@ class Batch:
 def plain(error: BaseException) -> BaseException:
     """What ends a batch, without what it says of one of its runs."""
     return error.__cause__ if isinstance(error, Leave | KeyboardInterrupt) and error.__cause__ else error
+
+
+def crowded(runs: Sequence[One]) -> str | None:
+    """Why memory does not hold the steps of all, beside their models and data, which are there already."""
+    job = runs[0].waiting.job
+    try:
+        fits.check_steps(len(runs), job.task, job.node, job.settings, job.place)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def own_task(part: Part) -> str:

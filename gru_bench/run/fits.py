@@ -73,6 +73,16 @@ def check_model(task: Task, node: Node, settings: Settings, place: Place) -> Non
     )
 
 
+def check_steps(runs: int, task: Task, node: Node, settings: Settings, place: Place) -> None:
+    """Before runs that differ in the seed alone train together: refuse so many batches at once, if they cannot fit.
+
+    Raises:
+        UserError: They cannot; names the size and the keys.
+    """
+    one = _batch(node, settings, tokens(task))
+    refuse([Part(f"{runs} training batches at once", runs * one.nbytes, ("seeds_in_batch", *one.keys))], place)
+
+
 def refuse(parts: list[Part], place: Place) -> None:
     """Refuse what cannot fit.
 

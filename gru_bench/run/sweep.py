@@ -1,15 +1,13 @@
 """Opens the sweep's parent run before the first job, and gives each job, in whichever process, its sweep."""
 
 import sys
-from collections.abc import Callable, Sequence, Set
-from concurrent.futures import BrokenExecutor
+from collections.abc import Set
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
-from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from gru_bench.config.check import check_running, check_until, construct, to_node
@@ -19,13 +17,12 @@ from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
 from gru_bench.process import die_with_parent
 from gru_bench.redact import without_secrets
-from gru_bench.run.engines import is_elsewhere, is_hydras_own, refuse_batches, refuse_missing, tells
+from gru_bench.run.engines import is_elsewhere, refuse_batches, refuse_missing
 from gru_bench.run.known import Known
 from gru_bench.run.launch import Launch, Opened, Sweep, current_launch, launch_here
 from gru_bench.run.plan import (
     OWN_SWEEPER,
     Choices,
-    as_overrides,
     check_folder,
     check_values,
     keys_of,
@@ -45,11 +42,9 @@ from gru_bench.run.resume import (
     to_go_on_with,
     with_older_extras,
 )
-from gru_bench.run.rounds import FIRST, SECOND, Looked
-from gru_bench.store import signals
 from gru_bench.store.connect import absolute_uri, is_waiting, sqlite_file
 from gru_bench.store.done import Ledger, config_text, read_ledger
-from gru_bench.store.signals import finish_first, raise_on_signals
+from gru_bench.store.signals import raise_on_signals
 from gru_bench.store.source import StoredRun, open_source
 
 if TYPE_CHECKING:
@@ -335,68 +330,3 @@ def refuse_secrets(config: DictConfig) -> None:
                 f"hydra/sweeper=basic: would write a secret to {config.hydra.sweep.dir}/multirun.yaml "
                 f"({without_secrets(line.strip())}); valid: hydra/sweeper=rounds, or the secret in the environment"
             )
-
-
-def launch_jobs(launcher: Launcher) -> Sequence[Any]:
-    """Launch what the callback has planned, in this process; returns what Hydra's launcher returned.
-
-    Raises:
-        Exception: What a job raised.
-    """
-    launch = current_launch()
-    finish_first("Ctrl-C: the running jobs finish, and no further one is begun; once more to stop now")
-    launch.tally.tells = tells(launcher)
-    if launch.growing is not None:
-        return launch.growing.run(surviving(launcher))
-    if not launch.todo:  # all is done, and the parent run is to say so
-        return []
-    from gru_bench.run.sweep_board import SweepBoard
-
-    assert launch.plan is not None
-    launch.tally.expect(0, launch.todo, varied(launch.plan.jobs), workers=1)
-    with SweepBoard(launch.tally, looking(launch)) as launch.board:
-        returned = surviving(launcher)(
-            [[*as_overrides(job), *launch.carried] for job in launch.todo], initial_job_idx=0
-        )
-    for job in returned:
-        _ = job.return_value  # raises what the job raised
-    return [returned]
-
-
-def surviving(launcher: Launcher) -> Callable[..., Sequence[Any]]:
-    """What launches jobs: the launcher, with a line where the loss of a worker ends all of it."""
-
-    def launch(*arguments: Any, **named: Any) -> Sequence[Any]:
-        try:
-            returned: Sequence[Any] = launching_of(launcher)(*arguments, **named)
-        except BrokenExecutor as error:
-            signals.say(
-                "a worker was lost, and with this launcher the whole sweep ends; with hydra/launcher=workers one "
-                "run is lost, and the sweep goes on"
-            )
-            raise SystemExit(1) from error
-        if signals.finishing:
-            raise KeyboardInterrupt
-        return returned
-
-    return launch
-
-
-def launching_of(launcher: Launcher) -> Callable[..., Sequence[Any]]:
-    """How a launcher launches; Hydra's own, which runs jobs here, knows nothing of several at once."""
-    if is_hydras_own(launcher) and launcher.config is not None:
-        most = check_running(launcher.config).seeds_in_batch
-        if most > 1:
-            from gru_bench.run.here import launch  # torch: most sweeps here need it only in their first job
-
-            return partial(launch, launcher, most)
-    return launcher.launch
-
-
-def looking(launch: Launch) -> Callable[[], Looked] | None:
-    """How the verdicts so far are read; None where the sweep does not have both cells."""
-    assert launch.plan is not None
-    cells = {job.get("cell", launch.plan.shared["cell"]) for job in launch.plan.jobs}
-    if launch.look is None or launch.opened is None or not {FIRST, SECOND} <= cells:
-        return None
-    return partial(launch.look, launch.opened.store.uri, launch.plan.experiment, 1)

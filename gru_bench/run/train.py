@@ -110,11 +110,13 @@ class Waiting:
 
     Attributes:
         part: What :meth:`Trainer.fit` takes.
+        job: The run's, loaded.
         record: Of the run.
         has_probes: Whether something is measured on the way that other runs would disturb.
     """
 
     part: Part
+    job: Job
     record: Recorder
     has_probes: bool
 
@@ -131,28 +133,10 @@ def fit_and_score(
     run = story(job, record, title, checkpoints, quiet=quiet)
     part = next(run).part
     try:
-        fit(part)
+        part.fit()
     except BaseException as error:
         run.throw(error)
     next(run, None)
-
-
-def fit(part: Part) -> None:
-    """Train one model by itself.
-
-    Raises:
-        Exception: As :meth:`Trainer.fit`.
-    """
-    part.trainer.fit(
-        part.model,
-        part.task,
-        part.generator,
-        part.clock,
-        hooks=part.hooks,
-        progress=part.progress,
-        result=part.result,
-        keeper=part.keeper,
-    )
 
 
 def story(
@@ -198,7 +182,7 @@ def story(
         with show_progress(title, trainer, quiet=quiet) as progress:
             hooks = (record.curves, probes.hook, weights.hook)
             part = Part(trainer, model, task, generator, clock, hooks, progress, result, checkpoints)
-            yield Waiting(part, record, has_probes=bool(probes.probes))
+            yield Waiting(part, job, record, has_probes=bool(probes.probes))
         weights.keep(job, record, model, result, hidden_size)
         probes.at("end")
         record.test(trainer.evaluate(model, task, "test"))

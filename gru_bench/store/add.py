@@ -70,11 +70,13 @@ def kept_folder(source: Source, run: StoredRun) -> Iterator[Path]:
     Raises:
         UserError: The model was not kept, or by an older version, which did not keep all that this needs.
     """
-    with fetched(source, run, (MODEL_FOLDER,)) as folders, fetched(source, run, (MODEL_FILE,)) as older:
-        if folders is None:
-            kept = "was kept by an older version, for gru-bench probe alone" if older else "was not kept"
-            raise UserError(f"run={run.run_id}: its model {kept} ({run_name(run)}); train it again with save=best")
-        yield folders[0]
+    with fetched(source, run, (MODEL_FOLDER,)) as folders:
+        if folders is not None:
+            yield folders[0]
+            return
+    with fetched(source, run, (MODEL_FILE,)) as older:
+        kept = "was kept by an older version, for gru-bench probe alone" if older else "was not kept"
+    raise UserError(f"run={run.run_id}: its model {kept} ({run_name(run)}); train it again with save=best")
 
 
 @contextmanager

@@ -78,11 +78,11 @@ class JointStep:
                 torch._foreach_mul_(own, factor)
 
     def update(self) -> None:
-        """A step of the optimizer for all, or of each session's own where a schedule gives them other rates."""
-        rate = self.groups[0]["lr"]
-        if any(group["lr"] != rate for group in self.groups):
+        """A step of the optimizer for all, or of each session's own where a schedule gives them other options."""
+        options = [{name: value for name, value in group.items() if name != "params"} for group in self.groups]
+        if any(own != options[0] for own in options):
             for session in self.sessions:
                 session.optimizer.step()
             return
-        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.param_groups[0] |= options[0]  # a schedule may change more than the rate
         self.optimizer.step()

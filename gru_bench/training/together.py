@@ -39,6 +39,23 @@ class Part:
     result: Fit = field(default_factory=Fit)
     keeper: Keeper | None = None
 
+    def fit(self) -> None:
+        """Train it by itself.
+
+        Raises:
+            Exception: As :meth:`Trainer.fit`.
+        """
+        self.trainer.fit(
+            self.model,
+            self.task,
+            self.generator,
+            self.clock,
+            hooks=self.hooks,
+            progress=self.progress,
+            result=self.result,
+            keeper=self.keeper,
+        )
+
 
 def refusal(parts: Sequence[Part]) -> str | None:
     """Why these cannot take their steps together, in one line; None if they can. One part: whether its like can."""

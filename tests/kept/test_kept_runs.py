@@ -31,6 +31,7 @@ from gru_bench.errors import UserError
 from gru_bench.kept.load import Kept, load_folder
 from gru_bench.kept.mlmodel import form_of, write_mlmodel
 from gru_bench.kept.write import write_kept
+from gru_bench.models.classifier import Classifier
 from gru_bench.run.build import ModelBuilder, Place, make_cell
 from gru_bench.run.job import Job
 from gru_bench.run.keep import Weights
@@ -226,6 +227,23 @@ def test_only_the_end_of_training_gives_the_last_weights() -> None:
         model.weight += 1
     assert weights._last is not None
     assert weights._last["weight"].item() == before
+
+
+def test_a_model_that_cannot_answer_the_example_is_kept_without_a_form(
+    gru_bench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = Classifier.forward
+
+    def wants_more(self: Classifier, inputs: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        if inputs.shape[1] == 1:
+            raise TypeError("lengths are missing")
+        return forward(self, inputs, lengths)
+
+    monkeypatch.setattr(Classifier, "forward", wants_more)
+    assert gru_bench(*RUN) == 0
+    kept = load(only_run())
+    assert kept.facts["cell"] == "gru"
+    assert kept.module.training is False
 
 
 # what MLflow makes of it, for every kind of input

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from gru_bench.errors import Diverged
+from gru_bench.errors import Diverged, UserError
 from gru_bench.run import batch
 from gru_bench.run.batch import Batch, batches
 from gru_bench.run.job import Request
@@ -60,15 +60,17 @@ class Story:
     probes: bool = False
     heard: list[Any] = field(default_factory=list)
     left_out: list[float] = field(default_factory=list)
+    alone: list["Story"] = field(default_factory=list)
 
     def tell(self) -> Generator[Waiting, None, str]:
         if self.begins is not None:
             raise self.begins
-        part = SimpleNamespace(story=self, result=SimpleNamespace(steps=5))
+        part = SimpleNamespace(result=SimpleNamespace(steps=5), fit=lambda: self.alone.append(self))
+        job = SimpleNamespace(task=None, node={}, settings=None, place=None)
         record = SimpleNamespace(leave_out=self.left_out.append)
         self.heard.append("waits")
         try:
-            yield Waiting(cast(Any, part), cast(Any, record), self.probes)
+            yield Waiting(cast(Any, part), cast(Any, job), cast(Any, record), self.probes)
         except BaseException as error:
             self.heard.append(error)
             raise
@@ -87,14 +89,17 @@ class Stories:
         self.alone: list[Story] = []
         self.together: Callable[[list[Any]], list[BaseException | None]] = lambda parts: [None] * len(parts)
         self.reason: Callable[[list[Any]], str | None] = lambda _: None
+        self.fit: Callable[[int], None] = lambda _: None
         monkeypatch.setattr(batch, "waiting", lambda asked, _: self.stories[asked.number].tell())
         monkeypatch.setattr(batch, "fit_together", lambda parts: self.together(parts))
         monkeypatch.setattr(batch, "refusal", lambda parts: self.reason(parts))
-        monkeypatch.setattr(batch, "fit", lambda part: self.alone.append(part.story))
+        monkeypatch.setattr(batch.fits, "check_steps", lambda runs, *_: self.fit(runs))
         monkeypatch.setattr(batch, "own_task", lambda _: "")
 
     def run(self, *stories: Story, asks: dict[int, Callable[[], Any]] | None = None, **keys: Any) -> list[Any]:
         self.stories = list(stories)
+        for story in stories:
+            story.alone = self.alone
         config = OmegaConf.create({"seed": 0, **keys})
         jobs = [
             (asks or {}).get(number, lambda number=number: Request(config, {"cell": "gru", "task": "t"}, (), number))
@@ -198,6 +203,19 @@ def test_runs_that_cannot_go_together_go_one_after_the_other(stories: Stories) -
     assert stories.run(Story(), Story()) == ["well", "well"]
     assert len(stories.alone) == 2
     assert "unlike" in stories.said[0]
+
+
+def test_runs_for_whose_steps_memory_has_no_room_go_one_after_the_other(stories: Stories) -> None:
+    def fit(runs: int) -> None:
+        if runs > 2:
+            raise UserError("no room for 3 batches")
+
+    stories.fit = fit
+    assert stories.run(Story(), Story()) == ["well", "well"]
+    assert stories.alone == stories.said == []
+    assert stories.run(Story(), Story(), Story()) == ["well"] * 3
+    assert len(stories.alone) == 3
+    assert stories.said == ["seeds_in_batch: its seeds are trained one after the other: no room for 3 batches"]
 
 
 def test_probes_are_asked_of_one_run_at_a_time(stories: Stories) -> None:

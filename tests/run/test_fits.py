@@ -12,7 +12,7 @@ from gru_bench.errors import UserError
 from gru_bench.measure import room
 from gru_bench.run import fits
 from gru_bench.run.build import make_place, make_task
-from gru_bench.run.fits import Part, check_data, check_model, refuse, shown
+from gru_bench.run.fits import Part, check_data, check_model, check_steps, refuse, shown
 
 pytestmark = pytest.mark.usefixtures("hydra_conf")
 
@@ -109,3 +109,14 @@ def test_the_limit_of_a_control_group_counts(tmp_path: Path, version: int) -> No
         (folder / "memory.stat").write_text("inactive_file 50\ntotal_inactive_file 50\n")
     assert room.group_room(mount, own) == 1000 - 700 + 50
     assert room.group_room(mount, tmp_path / "absent") is None
+
+
+def test_several_runs_at_once_need_the_memory_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, node = check(composed(*TINY, "trainer.max_steps=1"))
+    task, place = make_task(node), make_place(settings)
+    task.load()
+    alone = 5 * 8 * 6 * 2 * 4  # steps, sequences, units, outputs and a gradient, bytes
+    monkeypatch.setattr(fits, "room", lambda _: 3 * alone)
+    check_steps(3, task, node, settings, place)
+    with pytest.raises(UserError, match=r"^seeds_in_batch, task\.batch_size.* for 4 training batches at once"):
+        check_steps(4, task, node, settings, place)

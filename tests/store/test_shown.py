@@ -1,6 +1,8 @@
 """What the MLflow UI shows of a run, a sweep and an experiment besides numbers; no reader takes anything from it."""
 
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from sqlalchemy import Engine, event
 from stores import artifact, columns, copy_store, one_run, plan
 
 from gru_bench.store import preview as preview_module
@@ -103,6 +106,33 @@ def test_a_server_that_keeps_no_datasets_costs_no_run(store: Store, monkeypatch:
     assert (run.info.status, run.data.metrics["test/mse"]) == ("FINISHED", 0.125)
     assert run.inputs is not None
     assert not run.inputs.dataset_inputs
+
+
+def test_two_runs_may_begin_to_use_their_data_at_the_same_moment(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others: list[str] = []
+
+    def other_is_first(_: Any, __: Any, statement: str, parameters: tuple[str, ...], *___: Any) -> None:
+        if statement.startswith("INSERT INTO datasets") and not others:
+            others.append("0" * 32)
+            columns_of = statement.partition("(")[2].partition(")")[0].split(", ")
+            row = dict(zip(columns_of, parameters, strict=True)) | {"dataset_uuid": others[0]}
+            with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection, connection:
+                connection.execute(statement, [row[name] for name in columns_of])
+
+    event.listen(Engine, "before_cursor_execute", other_is_first)
+    try:
+        run = store.client.get_run(one_run(store, "a", measured))
+    finally:
+        event.remove(Engine, "before_cursor_execute", other_is_first)
+    assert others
+    assert capsys.readouterr().err == ""  # no word of a store that does not answer
+    assert run.info.status == "FINISHED"
+    assert run.inputs is not None
+    assert [one.dataset.digest for one in run.inputs.dataset_inputs] == ["f" * 36]
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection:
+        assert connection.execute("SELECT dataset_uuid FROM datasets").fetchall() == [(others[0],)]
 
 
 # sweeps and experiments

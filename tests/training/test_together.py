@@ -19,7 +19,7 @@ from gru_bench.errors import Diverged
 from gru_bench.run.build import ModelBuilder, Place, data_seed, make_cell
 from gru_bench.tasks.base import Task
 from gru_bench.training.checkpoint import Keeper, State, read, write
-from gru_bench.training.fit import Event, Fit
+from gru_bench.training.fit import Event
 from gru_bench.training.together import Part, fit_together, refusal
 
 
@@ -80,7 +80,7 @@ class Case:
             alone = self.part(seed, **options)
             found: Exception | None = None
             try:
-                fit(alone)
+                alone.fit()
             except Diverged as problem:
                 found = problem
             assert repr(error) == repr(found)
@@ -88,18 +88,6 @@ class Case:
             assert heard[seed] == self.events[seed]
             assert part.result.together == len(seeds)
         return together
-
-
-def fit(part: Part) -> Fit:
-    return part.trainer.fit(
-        part.model,
-        part.task,
-        part.generator,
-        part.clock,
-        hooks=part.hooks,
-        result=part.result,
-        keeper=part.keeper,
-    )
 
 
 def assert_equal(one: Part, other: Part) -> None:
@@ -209,7 +197,7 @@ def test_an_error_in_one_loss_leaves_the_others_alone(tmp_path: Path) -> None:
     assert [len(part.result.step_seconds) for part in parts] == [9, 3, 9]
     for seed in (0, 2):
         alone = made.part(seed)
-        fit(alone)
+        alone.fit()
         assert_equal(parts[seed], alone)
 
 
@@ -271,10 +259,10 @@ def test_all_keep_a_checkpoint_when_asked_to_end_and_go_on_from_it(name: str, ca
     going_on = [made.part(seed, Stop(paths[seed], goes_on=True)) for seed in seeds]
     assert fit_together(going_on) == [None] * 3
     alone_again = made.part(0, Stop(paths[0], goes_on=True))
-    fit(alone_again)
+    alone_again.fit()
     for part, seed in [*zip(going_on, seeds, strict=True), (alone_again, 0)]:
         whole = made.part(seed)
-        fit(whole)
+        whole.fit()
         assert_equal(part, whole)
 
 
