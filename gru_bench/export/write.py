@@ -22,7 +22,6 @@ from gru_bench.export.states import SEQUENCE, STREAM, Program, States, states_of
 
 Format = Literal["onnx", "torch"]
 FACTS_FILE = "export.json"
-SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}
 NEEDS = ("onnx", "onnxruntime")
 """Packages of the extra ``export`` that format=onnx needs; format=torch needs none."""
 
