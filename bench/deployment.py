@@ -39,7 +39,7 @@ from gru_bench.errors import UserError
 from gru_bench.export.latency import SEQUENCE_STEPS, caller
 from gru_bench.export.runtime import onnx_session
 from gru_bench.export.states import SEQUENCE, STREAM, StateInput
-from gru_bench.export.write import Exported
+from gru_bench.export.write import Exported, NotTheSame
 from gru_bench.kept.load import load
 from gru_bench.measure.environment import cores_used_by_others
 from gru_bench.models.classifier import Classifier
@@ -214,8 +214,6 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, export, measure and print. Returns the exit code."""
-    from gru_bench.export.write import NotTheSame
-
     try:
         options = parsed(arguments)
     except UserError as error:

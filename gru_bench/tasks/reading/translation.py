@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gru_bench.data.encode import Tokenize, encode
 from gru_bench.data.parallel import SPECIALS, Codec, Kind, make_spell
 from gru_bench.data.vocabulary import PAD
+from gru_bench.errors import UserError
 from gru_bench.tasks.objectives.translate import Translator, greedy_ids
 from gru_bench.tasks.reading.base import Known, answers_to, texts_of, unknown_of, vocabulary_of
 
@@ -46,7 +47,15 @@ class TranslationReader(Known):
         return self._codec("target")
 
     def _codec(self, side: str) -> Codec:
-        codec = Codec(self.codecs[side])
+        learned = self.codecs.get(side, {})
+        key, kind = ("pieces", str) if self.vocabulary == "bpe" else ("tokens", list)
+        broken = UserError(f"reader.json: codecs.{side}: no {key} that can be read; valid: the file as its run kept it")
+        if not isinstance(learned.get(key), kind):
+            raise broken
+        try:
+            codec = Codec({key: learned[key]})
+        except Exception as error:  # whatever the tokenizer makes of its own text, of which there is no list
+            raise broken from error
         vocabulary_of(codec.vocabulary.tokens, *SPECIALS)
         return codec
 
