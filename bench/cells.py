@@ -36,17 +36,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from around import facts, warn_of_others
 from cells_arms import Arm, Place, Shape, article_arm, layer_arm, timed
 from omegaconf import OmegaConf
 from peers import ratio
 
-import gru_bench
 from gru_bench.backends.base import Backend
 from gru_bench.backends.native import build as native_build
 from gru_bench.config.check import Node, check_node, conf_dir, construct, to_node
 from gru_bench.errors import Unsupported, UserError
 from gru_bench.measure import parity
-from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, environment, git_state, machine_id
+from gru_bench.measure.environment import cores_used_by_others
 from gru_bench.measure.peak import best_product_gflops
 from gru_bench.measure.threads import resolve_threads, set_threads, usable_cores
 from gru_bench.models.encoder import MakeCell
@@ -255,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_threads(options.threads)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = options.dtype == "tf32"
     peak = best_product_gflops(place.device, place.dtype, options.threads)
-    commit, dirty = git_state(Path(gru_bench.__file__).parent)
+    around = facts(others)
     on = f"on {options.threads} threads" if options.device == "cpu" else f"on {torch.cuda.get_device_name()}"
     print(f"best product {peak:.0f} GFLOP/s in {options.dtype} {on}; torch {torch.__version__}")
     heading = f"{'cell':<5} {'backend':<16} {'T x B x H':<11} {'kernel':<19} {'ms':>8} {'peak%':>5}  vendor ms / its ms"
@@ -264,25 +264,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     grid = {shape.text for shape in options.shapes if shape.in_grid}
 
     def summary() -> str:
-        facts = {
-            "machine": machine_id(),
-            "torch": torch.__version__,
+        found = {
+            **around,
             "threads": options.threads,
             "dtype": options.dtype,
             "device": options.device,
             "forward": options.forward,
             "march": options.march,
-            "commit": commit,
-            "dirty": dirty,
             "peak_gflops": round(peak, 1),
             "rounds": options.rounds,
-            "others_cores": round(others, 2),
-            "environment": environment(),
             "rows": [row for row in rows if row["parity"] is not None],
             "not_run": [row for row in rows if row["parity"] is None],
             "geomean": geometric_means(rows, grid),
         }
-        return json.dumps(facts)
+        return json.dumps(found)
 
     for cell in options.cells:
         for row in measure(cell, options, place, peak):
@@ -293,8 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("\ngeometric mean over the grid, vendor ms / its ms")
     for mean in geometric_means(rows, grid):
         print(f"{mean['cell']:<5} {mean['backend']:<16} {mean['ratio_to_vendor']:>5.2f}")
-    if others > OTHERS_ABOVE:
-        print(f"others used {others:.1f} cores at the start: do not trust these times")
+    warn_of_others(others)
     text = summary()
     print(text)
     if options.json is not None:

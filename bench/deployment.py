@@ -26,23 +26,22 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from around import facts, require_rounds, take_names, warn_of_others
 from cells_arms import turns
 
-import gru_bench
 from gru_bench.commands import cli
 from gru_bench.commands.export import Keys, made
 from gru_bench.errors import UserError
 from gru_bench.export.latency import SEQUENCE_STEPS, caller
 from gru_bench.export.runtime import onnx_session
 from gru_bench.export.states import SEQUENCE, STREAM, StateInput
-from gru_bench.export.write import Exported
+from gru_bench.export.write import Exported, NotTheSame
 from gru_bench.kept.load import load
-from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, git_state, machine_id
+from gru_bench.measure.environment import cores_used_by_others
 from gru_bench.models.classifier import Classifier
 from gru_bench.statistics.ratios import FEWEST, paired_ratio
 
@@ -207,27 +206,20 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--task", default="sentiment", help="a classification task on embedded data")
     parser.add_argument("--steps", type=int, default=400)
     options = parser.parse_args(arguments)
-    options.cells = options.cells.split(",")
     options.hidden = [int(size) for size in options.hidden.split(",")]
-    unknown = [cell for cell in options.cells if cell not in CELLS]
-    if unknown:
-        raise UserError(f"--cells: unknown {', '.join(map(repr, unknown))}; valid: {', '.join(CELLS)}")
-    if options.rounds < FEWEST:
-        raise UserError(f"--rounds={options.rounds}: a ratio needs at least {FEWEST}")
+    take_names(options, "cells", CELLS)
+    require_rounds(options.rounds)
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, export, measure and print. Returns the exit code."""
-    from gru_bench.export.write import NotTheSame
-
     try:
         options = parsed(arguments)
     except UserError as error:
         print(f"deployment: {error}", file=sys.stderr)
         return 2
     torch.set_num_threads(1)
-    commit, dirty = git_state(Path(gru_bench.__file__).parent)
     others, rows = 0.0, list[Row]()
     with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
         for hidden_size in options.hidden:
@@ -251,19 +243,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                       f"{f'{SEQUENCE_STEPS} p50':>9} {'p99 us':>9} times as fast")  # fmt: skip
             print("\n".join(map(line, here)), flush=True)
             rows += here
-    if others > OTHERS_ABOVE:
-        print(f"others used {others:.1f} cores: do not trust these times")
+    warn_of_others(others)
     summary = {
         "bench": "deployment",
-        "machine": machine_id(),
-        "torch": torch.__version__,
+        **facts(others),
         "onnxruntime": version("onnxruntime"),
         "task": options.task,
         "steps": options.steps,
-        "commit": commit,
-        "dirty": dirty,
         "rounds": options.rounds,
-        "others_cores": round(others, 2),
         "rows": rows,
     }
     print(json.dumps(summary))

@@ -35,18 +35,18 @@ from typing import IO, Any, cast
 
 import numpy as np
 import torch
+from around import facts, require_rounds, take_names, warn_of_others
 from cells import CELLS, GRID, chosen
 from cells_arms import turns
 from peers_processes import BENCH, Failed, interpreter, plain_environment, worker_environment
 from torch import Tensor
 
-import gru_bench
 from gru_bench.backends.bptt import BPTT
 from gru_bench.backends.vendor import Vendor, VendorStack
 from gru_bench.cells.base import Cell
 from gru_bench.config.check import construct
 from gru_bench.errors import UserError
-from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, environment, git_state, machine_id
+from gru_bench.measure.environment import cores_used_by_others
 from gru_bench.measure.threads import resolve_threads
 from gru_bench.statistics.ratios import FEWEST, paired_ratio
 
@@ -280,14 +280,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--without-onnx", action="store_true", help="leave ONNX Runtime out")
     options = parser.parse_args(arguments)
-    for name, valid in (("cells", CELLS), ("parts", PARTS)):
-        given = list(dict.fromkeys(getattr(options, name).split(",")))
-        unknown = [value for value in given if value not in valid]
-        if unknown:
-            raise UserError(f"--{name}: unknown {', '.join(map(repr, unknown))}; valid: {', '.join(valid)}")
-        setattr(options, name, given)
-    if options.rounds < FEWEST:
-        raise UserError(f"--rounds={options.rounds}: a ratio needs at least {FEWEST}")
+    take_names(options, "cells", CELLS)
+    take_names(options, "parts", PARTS)
+    require_rounds(options.rounds)
     resolve_threads(options.threads, 1)
     return options
 
@@ -340,22 +335,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for row in rows:
         if row.get("high", math.inf) < 1:
             print(f"{row['arm']} is faster than we are: {line(row)}")
-    if others > OTHERS_ABOVE:
-        print(f"others used {others:.1f} cores at the start: do not trust these times")
-    commit, dirty = git_state(Path(gru_bench.__file__).parent)
+    warn_of_others(others)
     summary = {
         "bench": "inference",
-        "machine": machine_id(),
-        "torch": torch.__version__,
+        **facts(others),
         "onnxruntime": None if onnx is None else onnx.version,
         "threads": options.threads,
         "dtype": "float32",
         "device": "cpu",
-        "commit": commit,
-        "dirty": dirty,
         "rounds": options.rounds,
-        "others_cores": round(others, 2),
-        "environment": environment(),
         "rows": rows,
         "geomean": means,
         "failures": failures,

@@ -26,18 +26,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
+from around import facts, require_rounds, take_names, warn_of_others
 from cells_arms import turns
 from peers_processes import Failed
 from torch import Tensor, nn
 
-import gru_bench
 import gru_bench.nn
 from gru_bench.errors import UserError
-from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, environment, git_state, machine_id
+from gru_bench.measure.environment import cores_used_by_others
 from gru_bench.measure.threads import resolve_threads
 from gru_bench.statistics.ratios import FEWEST, paired_ratio
 
@@ -168,14 +167,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cpu-time", action="store_true", help="not the wall clock's; of one thread alone")
     options = parser.parse_args(arguments)
-    for name, valid in (("modules", MODULES), ("parts", tuple(SIZES))):
-        given = list(dict.fromkeys(getattr(options, name).split(",")))
-        unknown = [value for value in given if value not in valid]
-        if unknown:
-            raise UserError(f"--{name}: unknown {', '.join(map(repr, unknown))}; valid: {', '.join(valid)}")
-        setattr(options, name, given)
-    if options.rounds < FEWEST:
-        raise UserError(f"--rounds={options.rounds}: a ratio needs at least {FEWEST}")
+    take_names(options, "modules", MODULES)
+    take_names(options, "parts", SIZES)
+    require_rounds(options.rounds)
     if options.cpu_time and options.threads != 1:
         raise UserError(
             f"--cpu-time with --threads={options.threads}: threads wait for each other; --threads=1 has one"
@@ -206,20 +200,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 except Failed as error:
                     failures.append(str(error))
                     print(error, file=sys.stderr)
-    if others > OTHERS_ABOVE and not options.cpu_time:
-        print(f"others used {others:.1f} cores at the start: do not trust these times", file=sys.stderr)
-    commit, dirty = git_state(Path(gru_bench.__file__).parent)
+    if not options.cpu_time:
+        warn_of_others(others)
     summary = {
         "bench": "modules",
-        "machine": machine_id(),
-        "torch": torch.__version__,
+        **facts(others),
         "threads": options.threads,
-        "commit": commit,
-        "dirty": dirty,
         "rounds": options.rounds,
         "cpu_time": options.cpu_time,
-        "others_cores": round(others, 2),
-        "environment": environment(),
         "rows": rows,
         "failures": failures,
     }

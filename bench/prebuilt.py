@@ -21,7 +21,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,27 +88,45 @@ def difference(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
     return max(float((one - other).abs().max() / other.abs().max().clamp(min=1e-30)) for one, other in pairs)
 
 
-def row_of(cell: str, shape: Shape, levels: Sequence[str], rounds: int) -> Row:
-    """One cell at one shape."""
-    take("compile")
+def against(
+    cell: str, shape: Shape, codes: Mapping[str, Callable[[], None]], rounds: int
+) -> tuple[float, dict[str, Row]]:
+    """One cell at one shape on several compiled codes by turns, each compared with the first.
+
+    Args:
+        cell: Of the layer.
+        shape: Likewise.
+        codes: What takes each of them, by name.
+        rounds: In every second one the order is the opposite.
+
+    Returns:
+        Seconds of a pass by the first; and of each other one ``ratio``, ``low``, ``high`` and ``difference``.
+    """
+    first, *others = codes
+    codes[first]()
     run = layer_pass(cell, shape)
     reference = run()
     times = max(1, round(SAMPLE_S / timed(run, 2)))
-    seconds: dict[str, list[float]] = {choice: [] for choice in ("compile", *levels)}
-    differences = {}
+    seconds: dict[str, list[float]] = {name: [] for name in codes}
+    off = dict.fromkeys(codes, 0.0)
     for turn in range(rounds):
-        choices = list(seconds)
-        for choice in choices if turn % 2 == 0 else choices[::-1]:
-            take(choice)
-            found = run()  # warms what the others have left cold
-            differences[choice] = difference(found, reference)
-            seconds[choice].append(timed(run, times))
-    row: Row = {"cell": cell, "shape": shape.text, "compile_ms": 1e3 * statistics.median(seconds["compile"])}
-    for level in levels:
-        ratios = [theirs / ours for theirs, ours in zip(seconds[level], seconds["compile"], strict=True)]
+        for name in codes if turn % 2 == 0 else reversed(list(codes)):
+            codes[name]()
+            off[name] = max(off[name], difference(run(), reference))  # warms what the others have left cold, too
+            seconds[name].append(timed(run, times))
+    found = {}
+    for name in others:
+        ratios = [theirs / ours for theirs, ours in zip(seconds[name], seconds[first], strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4)
-        row[level] = {"ratio": middle, "low": low, "high": high, "difference": differences[level]}
-    return row
+        found[name] = {"ratio": middle, "low": low, "high": high, "difference": off[name]}
+    return statistics.median(seconds[first]), found
+
+
+def row_of(cell: str, shape: Shape, levels: Sequence[str], rounds: int) -> Row:
+    """One cell at one shape."""
+    codes = {choice: partial(take, choice) for choice in ("compile", *levels)}
+    seconds, found = against(cell, shape, codes, rounds)
+    return {"cell": cell, "shape": shape.text, "compile_ms": 1e3 * seconds, **found}
 
 
 def text_of(row: Row, levels: Sequence[str]) -> str:

@@ -38,6 +38,7 @@ from statistics import NormalDist
 from typing import Any
 
 import torch
+from around import facts, require_rounds, take_names, warn_of_others
 from cells import chosen
 from cells_arms import Arm, Place, turn_s, turns
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ from gru_bench.backends.vendor import Vendor
 from gru_bench.config.check import construct
 from gru_bench.errors import Unsupported, UserError
 from gru_bench.measure import parity
-from gru_bench.measure.environment import OTHERS_ABOVE, cores_used_by_others, environment, machine_id
+from gru_bench.measure.environment import cores_used_by_others
 from gru_bench.measure.kernel import kernel_of_call
 from gru_bench.measure.threads import resolve_threads, set_threads, usable_cores
 from gru_bench.models.encoder import MakeCell
@@ -225,12 +226,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", default="x".join(map(str, SIZE)), help="TxBxH")
     parser.add_argument("--threads", type=int, default=usable_cores(), help="default: all usable cores")
     options = parser.parse_args(arguments)
-    for key, valid in (("cells", MODULES), ("lengths", LENGTHS)):
-        asked = list(dict.fromkeys(getattr(options, key).split(",")))
-        unknown = [name for name in asked if name not in valid]
-        if unknown:
-            raise UserError(f"--{key}={','.join(unknown)}: valid: {', '.join(valid)}")
-        setattr(options, key, asked)
+    take_names(options, "cells", MODULES)
+    take_names(options, "lengths", LENGTHS)
     options.lengths = list(dict.fromkeys([EQUAL, *options.lengths]))
     options.backends = list(dict.fromkeys(options.backends.split(",")))
     for backend in options.backends:
@@ -240,8 +237,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     if len(sizes) != 3 or not all(size.isdecimal() and int(size) > 0 for size in sizes):
         raise UserError(f"--size={options.size}: must be TxBxH of positive numbers, as 100x32x128")
     options.size = tuple(map(int, sizes))
-    if options.rounds < FEWEST:
-        raise UserError(f"--rounds={options.rounds}: a ratio needs at least {FEWEST}")
+    require_rounds(options.rounds)
     resolve_threads(options.threads, 1)
     return options
 
@@ -264,11 +260,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for row in measure(cell, options.backends, options.size, options.lengths, options.rounds):
             rows.append(row)
             print(line(row), flush=True)
-    if others > OTHERS_ABOVE:
-        print(f"others used {others:.1f} cores at the start: do not trust these times")
-    facts = {"machine": machine_id(), "torch": torch.__version__, "threads": options.threads, "dtype": "float32"}
-    summary = {**facts, "size": options.size, "rounds": options.rounds, "others_cores": round(others, 2)}
-    print(json.dumps({**summary, "environment": environment(), "rows": rows}))
+    warn_of_others(others)
+    settings = {"threads": options.threads, "dtype": "float32", "size": options.size, "rounds": options.rounds}
+    print(json.dumps({**facts(others), **settings, "rows": rows}))
     return 1 if any("reason" in row or row["above_limit"] for row in rows) else 0
 
 

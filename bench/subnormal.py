@@ -20,13 +20,14 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from cells import chosen
 from cells_arms import Shape
-from prebuilt import SHAPES, difference, layer_pass, take, timed
+from prebuilt import SHAPES, against, take
 from seeds_arms import Alone, Problem, named
 
 from gru_bench.backends.native import build as native_build
@@ -41,7 +42,6 @@ Row = dict[str, Any]
 FLAGS = native_build.FLAGS
 KEEPS = "-DGRU_BENCH_KEEP_SUBNORMALS"
 ARMS = {"native, keeps": "bptt", "native": "bptt", "vendor": "vendor", "loop": "loop"}
-SAMPLE_S = 0.05
 
 
 def take_native(*, keeps: bool) -> None:
@@ -103,20 +103,8 @@ def saturated_rows(steps: int, rounds: int) -> list[Row]:
 
 def ordinary_row(cell: str, shape: Shape, rounds: int) -> Row:
     """Native code as it is over native code that keeps subnormal numbers, at one shape."""
-    take_native(keeps=True)
-    run = layer_pass(cell, shape)
-    reference = run()
-    times = max(1, round(SAMPLE_S / timed(run, 2)))
-    ratios, off = [], 0.0
-    for turn in range(rounds):
-        seconds = {}
-        for keeps in (True, False) if turn % 2 == 0 else (False, True):
-            take_native(keeps=keeps)
-            off = max(off, difference(run(), reference))
-            seconds[keeps] = timed(run, times)
-        ratios.append(seconds[False] / seconds[True])
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return {"cell": cell, "shape": shape.text, "ratio": middle, "low": low, "high": high, "difference": off}
+    codes = {name: partial(take_native, keeps=keeps) for name, keeps in (("keeps", True), ("as it is", False))}
+    return {"cell": cell, "shape": shape.text, **against(cell, shape, codes, rounds)[1]["as it is"]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

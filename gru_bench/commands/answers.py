@@ -52,15 +52,16 @@ def open_output(output: str | None) -> Iterator[TextIO]:
         yield Visible(stream) if stream.isatty() else stream  # type: ignore[misc]
         stream.flush()
         return
-    path = Path(output).expanduser()
-    if path.is_dir() or not path.absolute().parent.is_dir():
+    named = Path(output).expanduser()
+    path = Path(os.path.realpath(named))  # a link stays, and what it leads to is replaced
+    if path.is_dir() or not path.parent.is_dir():
         what = "a folder" if path.is_dir() else "its folder is not there"
         raise UserError(f"output={output}: {what}; valid: a file in a folder that exists")
-    if path.exists() and not path.is_file():  # a pipe or a device keeps its place
-        with path.open("w", encoding="utf-8", newline="", errors="backslashreplace") as stream:
+    if named.exists() and not named.is_file():  # a pipe or a device keeps its place
+        with named.open("w", encoding="utf-8", newline="", errors="backslashreplace") as stream:
             yield stream
         return
-    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(handle, "w", encoding="utf-8", newline="", errors="backslashreplace") as stream:
             yield stream

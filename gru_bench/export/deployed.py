@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gru_bench.export.states import Program, States
-from gru_bench.models.classifier import Classifier
+from gru_bench.export.states import Program, States, input_name
 from gru_bench.models.language_model import LanguageModel
 
 
@@ -23,7 +22,7 @@ class Deployed(nn.Module):
         super().__init__()
         self.program, self.states = program, states
         self.is_language_model = isinstance(model, LanguageModel)
-        self.input = "features" if isinstance(model, Classifier) and model.input == "features" else "tokens"
+        self.input = input_name(model)
         self.place = nn.Parameter(torch.zeros(1))  # a task asks a model's parameters where it is
 
     def forward(self, inputs: Tensor, more: Any = None) -> Any:
@@ -32,9 +31,7 @@ class Deployed(nn.Module):
         if not self.is_language_model:
             lengths = torch.full((B,), T) if more is None else more
             return self.program({self.input: inputs, "lengths": lengths})["scores"]
-        state = more or tuple(
-            torch.full([B if size is None else size for size in one.shape], one.start) for one in self.states.values()
-        )
+        state = more or tuple(one.started(B) for one in self.states.values())
         given = dict(zip(self.states, state, strict=True))
         found = self.program({self.input: inputs, "lengths": torch.full((B,), T), **given})
         return found["scores"], tuple(found[f"new_{name}"] for name in self.states)

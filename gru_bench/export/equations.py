@@ -10,16 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from torch.export import ExportedProgram
 from torch.fx import Node
 
 from gru_bench.cells.base import Cell
 from gru_bench.errors import UserError
 from gru_bench.export.graph import Graph
-
-BATCH, TIME = Dim("batch"), Dim("time")
-TRACED_BATCH, TRACED_TIME = 3, 4
-"""Sizes that are traced with. Neither is 1, which torch would take for a constant."""
+from gru_bench.export.traced import BATCH, TIME, TRACED_BATCH, TRACED_TIME
 
 
 class Step(nn.Module):

@@ -47,10 +47,7 @@ def caller(
         number: Ids of tokens are below it.
     """
     random = np.random.default_rng(0)
-    given: dict[str, Any] = {
-        name: np.full([1 if size is None else size for size in one.shape], one.start, dtype=np.float32)
-        for name, one in states.items()
-    }
+    given: dict[str, Any] = {name: one.started(1).numpy() for name, one in states.items()}
     sizes = (1,) if steps is None else (steps, 1)
     for one in session.get_inputs():
         if one.name == "tokens":

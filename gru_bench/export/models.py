@@ -11,7 +11,7 @@ from torch import nn
 from gru_bench.export.graph import Graph
 from gru_bench.export.parts import Drawn, embedded, run_layers, step_layers
 from gru_bench.export.pooling import masked, pool, pool_step
-from gru_bench.export.states import DECODER, ENCODER, SEQUENCE, STREAM, States, layer_states, states_of
+from gru_bench.export.states import DECODER, ENCODER, SEQUENCE, STREAM, States, input_name, layer_states, states_of
 from gru_bench.models.attention import BahdanauAttention, LuongAttention
 from gru_bench.models.classifier import Classifier
 from gru_bench.models.language_model import LanguageModel
@@ -49,9 +49,10 @@ def graphs_of(model: nn.Module, *, operators: bool) -> dict[str, Drawn]:
 
 def read_input(graph: Graph, model: Classifier | Tagger | LanguageModel, sizes: list[int | str]) -> str:
     """The model's input and what the first layer is fed: (..., D) for an input of these leading sizes."""
-    if isinstance(model, Classifier) and model.input == "features":
-        return graph.input("features", "float", [*sizes, model.input_size])
-    tokens = graph.input("tokens", "int64", sizes)
+    name = input_name(model)
+    if name == "features":
+        return graph.input(name, "float", [*sizes, cast(Classifier, model).input_size])
+    tokens = graph.input(name, "int64", sizes)
     x = embedded(graph, tokens, model.embedding, model.encoder.input_size)
     scale = model.embedding_scale if isinstance(model, LanguageModel) else None
     return x if scale is None else graph.add("Mul", x, graph.constant(float(scale)))

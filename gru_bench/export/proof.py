@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gru_bench.export.errors import OWN_ROUNDINGS, TOLERANCE, Errors
 from gru_bench.export.source import Source, Stream
-from gru_bench.export.states import DECODER, ENCODER, SEQUENCE, STREAM, Program, States
+from gru_bench.export.states import DECODER, ENCODER, SEQUENCE, STREAM, Program, States, input_name
 from gru_bench.models.classifier import Classifier
 from gru_bench.models.encoder import Encoder
 from gru_bench.models.seq2seq import Seq2Seq
@@ -97,20 +97,15 @@ class Prover:
         if STREAM in programs:
             x_SB = self.inputs(STEPS, STREAM_BATCH)
             self.stream(proof, STREAM, programs[STREAM], self.source.stream(), self.exact.stream(), x_SB,
-                        started(states[STREAM], STREAM_BATCH), {})  # fmt: skip
+                        started(states[STREAM], STREAM_BATCH), {}, input_name(self.twin))  # fmt: skip
         return proof
-
-    @property
-    def input_name(self) -> str:
-        """Of the graphs."""
-        return "features" if isinstance(self.twin, Classifier) and self.twin.input == "features" else "tokens"
 
     def inputs(self, *sizes: int) -> Tensor:
         """Random ones: ids of tokens, or numbers from 0 to 1."""
         model = self.twin
         if isinstance(model, Seq2Seq):
             return self.ids(model.source_embedding.num_embeddings, *sizes)
-        if self.input_name == "features":
+        if input_name(model) == "features":
             return torch.rand(*sizes, cast(int, model.input_size), generator=self.random)
         embedding = cast(nn.Embedding | None, model.embedding)
         number = cast(Encoder, model.encoder).input_size if embedding is None else embedding.num_embeddings
@@ -127,7 +122,7 @@ class Prover:
             x = self.inputs(max(lengths), len(lengths))
             start = {name: torch.randn(*value.shape, generator=self.random).mul(0.5)
                      for name, value in started(states, len(lengths)).items()}  # fmt: skip
-            found = program({self.input_name: x, "lengths": torch.tensor(lengths), **start})
+            found = program({input_name(self.twin): x, "lengths": torch.tensor(lengths), **start})
             for row, length in enumerate(lengths):
                 state = tuple(value[:, row : row + 1] for value in start.values()) or None
                 alone = self.source.sequence(x[:length, row : row + 1], state)
@@ -180,16 +175,15 @@ class Prover:
         x_SB: Tensor,
         state: dict[str, Tensor],
         given: dict[str, Tensor],
-        input_name: str = "",
+        read: str,
     ) -> None:
         """All steps on the program's own state, and each from the source's."""
         free, each = Errors(), Errors()
-        input_name = input_name or self.input_name
         right = state  # the source's own, after the first step
         for x_B in x_SB:
             expected, in_double = source.step(x_B), exact.step(x_B)
-            found = program({input_name: x_B, **given, **state})
-            again = program({input_name: x_B, **given, **right})
+            found = program({read: x_B, **given, **state})
+            again = program({read: x_B, **given, **right})
             for key, value in expected.items():
                 is_scores = key == "scores"
                 free.see(found[key], value, in_double[key], is_scores=is_scores)
@@ -202,10 +196,7 @@ class Prover:
 
 def started(states: States, batch: int) -> dict[str, Tensor]:
     """States before the first step."""
-    return {
-        name: torch.full([batch if size is None else size for size in one.shape], one.start)
-        for name, one in states.items()
-    }
+    return {name: one.started(batch) for name, one in states.items()}
 
 
 def doubled(state: tuple[Tensor, ...] | None) -> tuple[Tensor, ...] | None:

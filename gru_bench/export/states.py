@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from gru_bench.backends.loop import LoopStack
@@ -36,8 +37,17 @@ class StateInput:
     shape: Shape
     start: float = 0.0
 
+    def started(self, batch: int) -> Tensor:
+        """It, before the first step."""
+        return torch.full([batch if size is None else size for size in self.shape], self.start)
+
 
 States = dict[str, StateInput]
+
+
+def input_name(model: nn.Module) -> str:
+    """What a classifier, tagger or language model reads, as its graphs call it."""
+    return "features" if isinstance(model, Classifier) and model.input == "features" else "tokens"
 
 
 def cells_of(encoder: Encoder) -> list[Cell]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from torch.export import ExportedProgram
 
 from gru_bench.cells.base import Cell, State
 from gru_bench.errors import UserError
@@ -24,19 +24,17 @@ from gru_bench.export.states import (
     Program,
     States,
     cells_of,
+    input_name,
     layer_states,
     states_of,
 )
+from gru_bench.export.traced import BATCH, TIME, TRACED_BATCH, TRACED_TIME
 from gru_bench.models.attention import BahdanauAttention
 from gru_bench.models.classifier import Classifier
 from gru_bench.models.encoder import Encoder, flip
 from gru_bench.models.language_model import LanguageModel
 from gru_bench.models.seq2seq import Seq2Seq
 from gru_bench.models.tagger import Tagger
-
-BATCH, TIME = Dim("batch"), Dim("time")
-TRACED_BATCH, TRACED_TIME = 3, 4
-"""Sizes that are traced with, none of them 1, which torch would take for a constant."""
 
 
 @dataclass(frozen=True)
@@ -254,18 +252,16 @@ def examples(model: nn.Module, name: str, states: States) -> dict[str, Example]:
             found["word"] = torch.zeros(B, dtype=torch.int64), by_step
     else:
         sizes, axes = ((T, B), both) if name == SEQUENCE else ((B,), by_step)
-        if isinstance(model, Classifier) and model.input == "features":
-            found["features"] = torch.zeros(*sizes, model.input_size), axes
+        read = input_name(model)
+        if read == "features":
+            found[read] = torch.zeros(*sizes, cast(Classifier, model).input_size), axes
         else:
-            found["tokens"] = torch.zeros(sizes, dtype=torch.int64), axes
+            found[read] = torch.zeros(sizes, dtype=torch.int64), axes
     lengths = torch.full((B,), T), {0: BATCH}
     if name in (SEQUENCE, ENCODER):
         found["lengths"] = lengths
     for state, one in states.items():
-        found[state] = (
-            torch.full([B if size is None else size for size in one.shape], one.start),
-            {one.shape.index(None): BATCH},
-        )
+        found[state] = one.started(B), {one.shape.index(None): BATCH}
     if isinstance(model, Seq2Seq) and name == DECODER and model.attention is not None:
         found["memory"] = torch.zeros(T, B, model.encoder.output_size), both
         found["lengths"] = lengths

@@ -18,11 +18,10 @@ from torch import nn
 from gru_bench.errors import UserError
 from gru_bench.export.deployed import Deployed
 from gru_bench.export.proof import Proof, Prover
-from gru_bench.export.states import SEQUENCE, STREAM, Program, States, states_of
+from gru_bench.export.states import DECODER, SEQUENCE, STREAM, Program, States, states_of
 
 Format = Literal["onnx", "torch"]
 FACTS_FILE = "export.json"
-SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}
 NEEDS = ("onnx", "onnxruntime")
 """Packages of the extra ``export`` that format=onnx needs; format=torch needs none."""
 
@@ -190,7 +189,7 @@ def torch_files(model: Model, folder: Path) -> tuple[dict[str, Program], dict[st
         files[name] = {
             "file": path.name,
             "bytes": path.stat().st_size,
-            "recurrent_layers": ["steps under torch's scan" if name != STREAM else "one step"],
+            "recurrent_layers": ["one step" if name in (STREAM, DECODER) else "steps under torch's scan"],
             "inputs": list(traced.inputs),
             "outputs": list(traced.outputs),
         }

@@ -7,7 +7,6 @@ except for the GRU's candidate, whose second one is apart in both. So all that i
 import ctypes
 import functools
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 from gru_bench.backends.base import marked
 from gru_bench.backends.native import layer as native
 from gru_bench.backends.native.build import CannotBuild, library
-from gru_bench.backends.native.stepper import _StepLayer, _StepStack
+from gru_bench.backends.native.stepper import StepLayer, StepStack
 from gru_bench.errors import UserError
 from gru_bench.nn.steps import run_steps
 
@@ -73,8 +72,8 @@ def run_layer(
         return _Differentiable.apply(mode, mixed, lengths, *given)
     with torch.no_grad():
         compiled, num_states = native.kernel(CELLS[mode], x_TBD.dtype, mixed=mixed), num_states_of(mode)
-        tensors = native._operands(compiled, in_our_terms(mode, given))
-        return native._forward(compiled, num_states, lengths, tensors, keep=False)[:-2]
+        tensors = native.operands(compiled, in_our_terms(mode, given))
+        return native.forward_pass(compiled, num_states, lengths, tensors, keep=False)[:-2]
 
 
 def num_states_of(mode: str) -> int:
@@ -96,8 +95,8 @@ class _Differentiable(torch.autograd.Function):
     def forward(ctx: Any, mode: str, mixed: bool, lengths: Tensor | None, *given: Tensor | None) -> Any:
         dtype, num_states = cast(Tensor, given[0]).dtype, num_states_of(mode)
         compiled = native.kernel(CELLS[mode], dtype, mixed=mixed)
-        tensors = native._operands(compiled, in_our_terms(mode, given))
-        h_TBH, *rest = native._forward(compiled, num_states, lengths, tensors, keep=True)
+        tensors = native.operands(compiled, in_our_terms(mode, given))
+        h_TBH, *rest = native.forward_pass(compiled, num_states, lengths, tensors, keep=True)
         *final, saved, c_NH = rest
         ctx.compiled, ctx.num_states, ctx.mode = compiled, num_states, mode
         ctx.set_materialize_grads(False)
@@ -112,15 +111,12 @@ class _Differentiable(torch.autograd.Function):
                 raise UserError("gru_bench.nn has no second derivative under autocast: leave autocast out there")
             lengths, _, _, _, x_TBD, W, _, U, _, h0, c0 = kept
             return None, None, None, *differentiable_gradients(ctx, (x_TBD, W, b_ih, U, b_hh, h0, c0), lengths, grads)
-        needs = list(ctx.needs_input_grad)
-        needs[5] = needs[5] or needs[7]  # of the sum of both biases
-        stand_in = SimpleNamespace(
-            saved_tensors=kept, compiled=ctx.compiled, num_states=ctx.num_states, needs_input_grad=needs
+        dx, dW, db, dU, db_apart, dh0, dc0 = native.backward_pass(
+            ctx.compiled, ctx.num_states, kept, grads, wants_dx=ctx.needs_input_grad[3]
         )
-        dx, dW, db, dU, db_apart, dh0, dc0 = native._Differentiable.backward(stand_in, *grads)[3:]
         of_hh = db
-        if db_apart is not None and db is not None:
-            of_hh = torch.cat((db[: -db_apart.shape[0]], db_apart))
+        if db_apart is not None and ctx.needs_input_grad[7]:
+            of_hh = torch.cat((cast(Tensor, db)[: -db_apart.shape[0]], db_apart))
         wanted = zip((dx, dW, db, dU, of_hh, dh0, dc0), ctx.needs_input_grad[3:], strict=True)
         return None, None, None, *(grad if wants else None for grad, wants in wanted)
 
@@ -181,7 +177,7 @@ def run_step(mode: str, x_1BD: Tensor, layers: Sequence[Weights], state: Sequenc
 def _run_step(mode: str, x_1BD: Tensor, layers: Sequence[Weights], state: Sequence[Tensor]) -> tuple[Tensor, ...]:
     U, dtype, B = layers[0][1], x_1BD.dtype, x_1BD.shape[1]
     L, H = len(layers), U.shape[1]
-    laid_out, held = (_StepLayer * L)(), []
+    laid_out, held = (StepLayer * L)(), []
     for layer, weights in zip(laid_out, layers, strict=True):
         b, b_apart = biases(mode, weights)
         held += [b, b_apart]
@@ -192,7 +188,7 @@ def _run_step(mode: str, x_1BD: Tensor, layers: Sequence[Weights], state: Sequen
     h0, c0 = (*(s_LBH.contiguous() for s_LBH in state), None, None)[:2]
     out_1BH, h_LBH = (torch.empty(size, B, H, dtype=dtype, device="cpu") for size in (1, L))
     c_LBH = torch.empty_like(h_LBH) if mode == "LSTM" else None
-    stack = _StepStack(L, B, H, ctypes.addressof(laid_out))
+    stack = StepStack(L, B, H, ctypes.addressof(laid_out))
     addresses = [None if tensor is None else tensor.data_ptr() for tensor in (x_1BD, h0, c0, out_1BH, h_LBH, c_LBH)]
     with marked(native.kernel(CELLS[mode], dtype).event):
         failed = step_function(mode, dtype.itemsize)(ctypes.addressof(stack), *addresses)

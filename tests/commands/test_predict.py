@@ -364,6 +364,23 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         pass
 
 
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for name in ("old.csv", "new.csv"):
+        link = tmp_path / name
+        link.symlink_to(tmp_path / "there" / name)
+    (tmp_path / "there" / "old.csv").write_text("before")
+    for name in ("old.csv", "new.csv"):
+        with open_output(str(tmp_path / name)) as stream:
+            stream.write("after")
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / "there" / name).read_text() == "after"
+    lost = tmp_path / "lost.csv"
+    lost.symlink_to(tmp_path / "nowhere" / "lost.csv")
+    with pytest.raises(UserError, match="folder is not there"), open_output(str(lost)):
+        pass
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(None, ""), (True, "true"), (0.5, "0.5"), (float("nan"), ""), (["a", "b"], "a b"), ([0.5, 1], "0.5 1"),

@@ -34,6 +34,8 @@ def test_a_program_is_its_model(kind: str, cell: str, options: dict[str, object]
     assert done.proof.holds
     names = {path.name for path in (tmp_path / "out").glob("*.pt2")}
     assert names == {f"{name}.pt2" for name in done.known["graphs"]}
+    by_step = {name for name, known in done.known["graphs"].items() if known["recurrent_layers"] == ["one step"]}
+    assert by_step == set(done.known["graphs"]) & {"stream", "decoder_step"}
 
 
 def test_what_torch_does_not_export_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

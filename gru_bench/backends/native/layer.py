@@ -129,7 +129,7 @@ def run_layer(cell: Cell, x_TBD: Tensor, state: State | None, lengths: Tensor | 
     if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
         h_TBH, *final = _Differentiable.apply(compiled, num_states, lengths, *tensors)
     else:
-        h_TBH, *final = _forward(compiled, num_states, lengths, _operands(compiled, tensors), keep=False)[:-2]
+        h_TBH, *final = forward_pass(compiled, num_states, lengths, operands(compiled, tensors), keep=False)[:-2]
     return h_TBH, tuple(final)
 
 
@@ -186,7 +186,7 @@ def _layer(lengths: Tensor | None, tensors: tuple[Tensor | None, ...]) -> _Layer
     return layer
 
 
-def _operands(compiled: Kernel, tensors: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+def operands(compiled: Kernel, tensors: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
     """In mixed precision x, W and U as they are multiplied; the compiled code rounds the states."""
     if not compiled.mixed:
         return tensors
@@ -207,7 +207,7 @@ def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def _forward(
+def forward_pass(
     compiled: Kernel, num_states: int, lengths: Tensor | None, tensors: tuple[Tensor | None, ...], *, keep: bool
 ) -> tuple[Tensor, ...]:
     """Outputs, final states, then what is kept: the gates and the memory of all steps (empty where there is none)."""
@@ -234,8 +234,8 @@ class _Differentiable(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, compiled: Kernel, num_states: int, lengths: Tensor | None, *tensors: Tensor | None) -> Any:
-        tensors = _operands(compiled, tensors)
-        h_TBH, *rest = _forward(compiled, num_states, lengths, tensors, keep=True)
+        tensors = operands(compiled, tensors)
+        h_TBH, *rest = forward_pass(compiled, num_states, lengths, tensors, keep=True)
         *final, saved, c_NH = rest
         ctx.compiled, ctx.num_states = compiled, num_states
         ctx.set_materialize_grads(False)
@@ -245,12 +245,12 @@ class _Differentiable(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         refuse_second_derivative("bptt")
-        found = _backward(ctx.compiled, ctx.num_states, ctx.saved_tensors, grads, wants_dx=ctx.needs_input_grad[3])
+        found = backward_pass(ctx.compiled, ctx.num_states, ctx.saved_tensors, grads, wants_dx=ctx.needs_input_grad[3])
         wanted = zip(found, ctx.needs_input_grad[3:], strict=True)
         return None, None, None, *(grad if wants else None for grad, wants in wanted)
 
 
-def _backward(
+def backward_pass(
     compiled: Kernel, num_states: int, kept: tuple[Any, ...], grads: tuple[Tensor | None, ...], *, wants_dx: bool
 ) -> tuple[Tensor | None, ...]:
     """Gradients of x, W, b, U, the bias apart, h0 and c0.
@@ -258,7 +258,7 @@ def _backward(
     Args:
         compiled: What ran forward.
         num_states: Of the cell.
-        kept: Lengths, what :func:`_forward` keeps, its outputs, and its operands.
+        kept: Lengths, what :func:`forward_pass` keeps, its outputs, and its operands.
         grads: Of the outputs and of the final states; None for zeros.
         wants_dx: Whether that of x is asked for.
     """

@@ -82,7 +82,7 @@ class _Several(torch.autograd.Function):
             four = tensors[number + 4 * at : number + 4 * at + 4]
             start = tuple(layer.as_it_lies(one) for one in starts[at])
             operands = (tensors[at], *four, *start)
-            h_TBH, *final, saved, c_NH = layer._forward(compiled, num_states, lengths[at], operands, keep=True)
+            h_TBH, *final, saved, c_NH = layer.forward_pass(compiled, num_states, lengths[at], operands, keep=True)
             outputs.append(h_TBH)
             finals.append(tuple(final))
             kept += [lengths[at], saved, c_NH, h_TBH, *operands]
@@ -104,7 +104,7 @@ class _Several(torch.autograd.Function):
                 dparameters += [None] * 4
                 continue
             kept = every[size * at : size * at + size]
-            dx, *found = layer._backward(ctx.compiled, ctx.num_states, kept, (grad,), wants_dx=wanted[at])
+            dx, *found = layer.backward_pass(ctx.compiled, ctx.num_states, kept, (grad,), wants_dx=wanted[at])
             dinputs.append(dx)
             dparameters += found[:4]
         return *(None,) * 5, *dinputs, *dparameters

@@ -18,13 +18,13 @@ from gru_bench.cells.base import Cell
 from gru_bench.errors import UserError
 
 
-class _StepLayer(ctypes.Structure):
+class StepLayer(ctypes.Structure):
     """Mirrors ``StepLayer`` of ``step.cpp``."""
 
     _fields_ = [*((name, c_void_p) for name in ("W", "b", "U", "b_apart")), ("inputs", c_int64)]
 
 
-class _StepStack(ctypes.Structure):
+class StepStack(ctypes.Structure):
     """Mirrors ``StepStack`` of ``step.cpp``."""
 
     _fields_ = [*((name, c_int64) for name in ("layers", "batch", "hidden")), ("layer", c_void_p)]
@@ -44,14 +44,14 @@ class _Plan:
         self.dtype = first.W.dtype
         self.held = [parameter.detach() for cell in cells for parameter in cell.parameters()]
         self.addresses = [tensor.data_ptr() for tensor in self.held]
-        self.layers = (_StepLayer * len(cells))()
+        self.layers = (StepLayer * len(cells))()
         for layer, cell in zip(self.layers, cells, strict=True):
             _check_weights(cell, self.dtype)
             apart = [parameter for name, parameter in cell.named_parameters() if name not in ("W", "b", "U")]
             layer.W, layer.b, layer.U = (tensor.data_ptr() for tensor in (cell.W, cell.b, cell.U))
             layer.b_apart = apart[0].data_ptr() if apart else None
             layer.inputs = cell.input_size
-        self.stack = _StepStack(len(cells), batch_size, first.hidden_size, ctypes.addressof(self.layers))
+        self.stack = StepStack(len(cells), batch_size, first.hidden_size, ctypes.addressof(self.layers))
         self.stack_address = ctypes.addressof(self.stack)
         self.run: Callable[..., int] = getattr(library(), f"{first.name}_step_{self.dtype.itemsize}")
         self.run.argtypes = [c_void_p] * 7

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Self
@@ -11,9 +11,10 @@ from typing import Any, Self
 import numpy as np
 import pydantic
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from gru_bench.data.ragged import Ragged
+from gru_bench.data import buckets
+from gru_bench.data.encode import Fitted
 from gru_bench.data.vocabulary import UNK, Vocabulary
 from gru_bench.errors import UserError
 from gru_bench.tasks.reader import Reader
@@ -139,13 +140,13 @@ def kind_of(value: Any) -> str:
     return KINDS.get(type(value), f"a {type(value).__name__}")
 
 
-def unknown_of(sequences: Ragged, lengths_R: np.ndarray, unk: int) -> list[int]:
+def unknown_of(fitted: Fitted, unk: int) -> list[int]:
     """How many of each row's tokens are unknown; a row without any was read as one ``<unk>``, which is not counted."""
-    if len(sequences) == 0:
+    if len(fitted.sequences) == 0:
         return []
-    starts_R = sequences.offsets[:-1].astype(np.int64)
-    counts_R = np.add.reduceat((sequences.values == unk).astype(np.int64), starts_R)
-    return np.where(lengths_R == 0, 0, counts_R).tolist()
+    starts_R = fitted.sequences.offsets[:-1].astype(np.int64)
+    counts_R = np.add.reduceat((fitted.sequences.values == unk).astype(np.int64), starts_R)
+    return np.where(fitted.lengths == 0, 0, counts_R).tolist()
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -153,6 +154,28 @@ def device_of(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def in_order(answers: list[Any], rows_R: torch.Tensor) -> list[Any]:
+def answers_to(
+    fitted: Fitted, pad: int, model: nn.Module, batch_size: int, ask: Callable[[Tensor, Tensor], Iterable[Any]]
+) -> list[Any]:
+    """What a model says of each row, in their order; rows of similar length meet in a batch.
+
+    Args:
+        fitted: The rows.
+        pad: What stands after the end of a row.
+        model: Where the ids go.
+        batch_size: Rows at once.
+        ask: Ids (T, B) where the model is, and lengths (B,), to one answer for each of them.
+    """
+    groups = buckets.in_order(torch.from_numpy(fitted.sequences.lengths), batch_size)
+    if not groups:
+        return []
+    found: list[Any] = []
+    with torch.no_grad():
+        for batch in buckets.padded(fitted.sequences, groups, pad):
+            found += ask(batch.ids.to(device_of(model)), batch.lengths)
+    return in_order(found, torch.cat(groups))
+
+
+def in_order(answers: list[Any], rows_R: Tensor) -> list[Any]:
     """Answers that came in the order of batches, in that of the rows; ``rows_R`` (R,) says which row each is of."""
     return [answers[at] for at in rows_R.argsort().tolist()]

@@ -1,18 +1,16 @@
 """New sentences for a tagger."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
-import torch
 from annotated_types import Gt
-from torch import nn
+from torch import Tensor, nn
 
-from gru_bench.data import buckets
 from gru_bench.data.encode import encode
 from gru_bench.data.vocabulary import PAD, UNK, Vocabulary
-from gru_bench.tasks.reading.base import WithVocabulary, device_of, in_order, unknown_of, vocabulary_of, words_of
+from gru_bench.tasks.reading.base import WithVocabulary, answers_to, unknown_of, vocabulary_of, words_of
 
 
 @dataclass(frozen=True)
@@ -52,19 +50,15 @@ class TagReader(WithVocabulary):
         words_R = words_of(rows, "tokens")
         given: list[Any] = words_R  # what encode() calls a text is whatever its tokenizer takes
         fitted = encode(given, lambda row: read_words(row, self.lowercase), self.vocabulary, max_length=self.max_length)
-        groups = buckets.in_order(torch.from_numpy(fitted.sequences.lengths), batch_size)
-        found: list[tuple[list[int], list[float]]] = []
-        with torch.no_grad():
-            for batch in buckets.padded(fitted.sequences, groups, self.vocabulary.index[PAD]):
-                logits_TBC = model(batch.ids.to(device_of(model)), batch.lengths).double()
-                # the tag by the logits, as a score has it: rounding may make two probabilities equal
-                tags_BT = logits_TBC.argmax(dim=2).T.tolist()
-                p_BT = logits_TBC.softmax(dim=2).amax(dim=2).T.tolist()
-                found += zip(tags_BT, p_BT, strict=True)
-        if not found:
-            return []
-        answers = in_order(found, torch.cat(groups))
-        unknown_R = unknown_of(fitted.sequences, fitted.lengths, self.vocabulary.unk)
+
+        def ask(ids_TB: Tensor, lengths_B: Tensor) -> Iterable[tuple[list[int], list[float]]]:
+            logits_TBC = model(ids_TB, lengths_B).double()
+            # the tag by the logits, as a score has it: rounding may make two probabilities equal
+            tags_BT = logits_TBC.argmax(dim=2).T.tolist()
+            return zip(tags_BT, logits_TBC.softmax(dim=2).amax(dim=2).T.tolist(), strict=True)
+
+        answers = answers_to(fitted, self.vocabulary.index[PAD], model, batch_size, ask)
+        unknown_R = unknown_of(fitted, self.vocabulary.unk)
         return [
             self._answer(words, tags, p_T, unknown)
             for words, (tags, p_T), unknown in zip(words_R, answers, unknown_R, strict=True)

@@ -1,18 +1,16 @@
 """New texts for a classifier of texts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
-import torch
 from annotated_types import Gt
-from torch import nn
+from torch import Tensor, nn
 
-from gru_bench.data import buckets
 from gru_bench.data.encode import Tokenizer, encode, make_tokenize
 from gru_bench.data.vocabulary import PAD, Vocabulary
-from gru_bench.tasks.reading.base import WithVocabulary, device_of, in_order, texts_of, unknown_of, vocabulary_of
+from gru_bench.tasks.reading.base import WithVocabulary, answers_to, texts_of, unknown_of, vocabulary_of
 
 
 @dataclass(frozen=True)
@@ -56,17 +54,14 @@ class ClassReader(WithVocabulary):
         self, model: nn.Module, rows: Sequence[Mapping[str, Any]], /, *, batch_size: int
     ) -> list[dict[str, Any]]:
         fitted = encode(texts_of(rows, "text"), self._tokenize, self.vocabulary, max_length=self.max_length)
-        groups = buckets.in_order(torch.from_numpy(fitted.sequences.lengths), batch_size)
-        if not groups:
-            return []
-        found: list[tuple[int, list[float]]] = []
-        with torch.no_grad():
-            for batch in buckets.padded(fitted.sequences, groups, self.vocabulary.index[PAD]):
-                logits_BC = model(batch.ids.to(device_of(model)), batch.lengths).double()
-                # the class by the logits, as a score has it: rounding may make two probabilities equal
-                found += zip(logits_BC.argmax(dim=1).tolist(), logits_BC.softmax(dim=1).tolist(), strict=True)
-        answers = in_order(found, torch.cat(groups))
-        unknown_R = unknown_of(fitted.sequences, fitted.lengths, self.vocabulary.unk)
+
+        def ask(ids_TB: Tensor, lengths_B: Tensor) -> Iterable[tuple[int, list[float]]]:
+            logits_BC = model(ids_TB, lengths_B).double()
+            # the class by the logits, as a score has it: rounding may make two probabilities equal
+            return zip(logits_BC.argmax(dim=1).tolist(), logits_BC.softmax(dim=1).tolist(), strict=True)
+
+        answers = answers_to(fitted, self.vocabulary.index[PAD], model, batch_size, ask)
+        unknown_R = unknown_of(fitted, self.vocabulary.unk)
         return [
             self._answer(best, p_C, length, unknown)
             for (best, p_C), length, unknown in zip(answers, fitted.lengths.tolist(), unknown_R, strict=True)

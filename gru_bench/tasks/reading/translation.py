@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, cast
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
-from gru_bench.data import buckets
 from gru_bench.data.encode import Tokenize, encode
 from gru_bench.data.parallel import SPECIALS, Codec, Kind, make_spell
 from gru_bench.data.vocabulary import PAD
+from gru_bench.errors import UserError
 from gru_bench.tasks.objectives.translate import Translator, greedy_ids
-from gru_bench.tasks.reading.base import Known, device_of, in_order, texts_of, unknown_of, vocabulary_of
+from gru_bench.tasks.reading.base import Known, answers_to, texts_of, unknown_of, vocabulary_of
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,15 @@ class TranslationReader(Known):
         return self._codec("target")
 
     def _codec(self, side: str) -> Codec:
-        codec = Codec(self.codecs[side])
+        learned = self.codecs.get(side, {})
+        key, kind = ("pieces", str) if self.vocabulary == "bpe" else ("tokens", list)
+        broken = UserError(f"reader.json: codecs.{side}: no {key} that can be read; valid: the file as its run kept it")
+        if not isinstance(learned.get(key), kind):
+            raise broken
+        try:
+            codec = Codec({key: learned[key]})
+        except Exception as error:  # whatever the tokenizer makes of its own text, of which there is no list
+            raise broken from error
         vocabulary_of(codec.vocabulary.tokens, *SPECIALS)
         return codec
 
@@ -67,17 +74,12 @@ class TranslationReader(Known):
     ) -> list[dict[str, Any]]:
         vocabulary = self.source.vocabulary
         fitted = encode(texts_of(rows, "source"), self._spell, vocabulary, max_length=None)
-        groups = buckets.in_order(torch.from_numpy(fitted.sequences.lengths), batch_size)
-        if not groups:
-            return []
-        found: list[list[int]] = []
-        with torch.no_grad():
-            for batch in buckets.padded(fitted.sequences, groups, vocabulary.index[PAD]):
-                source_TB = batch.ids.to(device_of(model))
-                found += greedy_ids(
-                    cast(Translator, model), source_TB, batch.lengths, self.target.vocabulary, self.most_words
-                )
-        unknown_R = unknown_of(fitted.sequences, fitted.lengths, vocabulary.unk)
+
+        def ask(ids_TB: Tensor, lengths_B: Tensor) -> list[list[int]]:
+            return greedy_ids(cast(Translator, model), ids_TB, lengths_B, self.target.vocabulary, self.most_words)
+
+        answers = answers_to(fitted, vocabulary.index[PAD], model, batch_size, ask)
+        unknown_R = unknown_of(fitted, vocabulary.unk)
         return [
             {
                 "translation": self.target.text(ids),
@@ -85,7 +87,5 @@ class TranslationReader(Known):
                 "unknown": unknown,
                 "unfinished": int(len(ids) == self.most_words),
             }
-            for ids, length, unknown in zip(
-                in_order(found, torch.cat(groups)), fitted.lengths.tolist(), unknown_R, strict=True
-            )
+            for ids, length, unknown in zip(answers, fitted.lengths.tolist(), unknown_R, strict=True)
         ]

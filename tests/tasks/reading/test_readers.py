@@ -329,6 +329,28 @@ def test_a_translation_says_whether_it_ended(ends: bool) -> None:
     }
 
 
+TOKENS = {"tokens": [PAD, UNK, BOS, EOS]}
+
+
+@pytest.mark.parametrize(
+    ("codecs", "kind"),
+    [
+        ({}, "words"),
+        ({"source": {}, "target": TOKENS}, "words"),
+        ({"source": {"tokens": "abc"}, "target": TOKENS}, "words"),
+        ({"source": {"tokens": []}, "target": TOKENS}, "words"),
+        ({"source": TOKENS, "target": TOKENS}, "bpe"),
+        ({"source": {"pieces": "{"}, "target": {"pieces": "{"}}, "bpe"),
+    ],
+)
+def test_sides_of_a_translation_that_are_broken_are_refused_in_one_line(codecs: dict[str, Any], kind: str) -> None:
+    reader = read_reader(
+        {"kind": "translation", "codecs": codecs, "vocabulary": kind, "lowercase": True, "most_words": 4}
+    )
+    with pytest.raises(UserError, match=r"^reader\.json: [^\n]*valid: the file as its run kept it$"):
+        reader.sizes()
+
+
 def test_pieces_of_words_are_read_as_in_training() -> None:
     texts = {"train": ["The cats sat down.", "A cat sat."] * 3, "valid": ["A mat?"], "test": ["The DOG  sat 猫", ""]}
     limits = Limits("bpe", True, None, 300, 2)
