@@ -9,6 +9,7 @@ A process is in one of four states. At its start (:func:`leave_at_once`) nothing
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -40,6 +41,9 @@ reference's callback, and SQLAlchemy runs many of those.
 
 finishing = False
 """Whether no further job is to be begun."""
+
+_otherwise = sys.unraisablehook
+"""What tells of exceptions that Python drops for other reasons."""
 
 _is_worker = False
 _leaves_ctrl_c = False
@@ -82,10 +86,12 @@ def raise_on_signals() -> None:
 
     Does nothing outside the main thread.
     """
-    global received
+    global received, _otherwise
     if not _in_main_thread():
         return
     received = None
+    if sys.unraisablehook is not _dropped:
+        _otherwise, sys.unraisablehook = sys.unraisablehook, _dropped
     for number in LEAVING:
         # nohup has SIGHUP ignored; and a worker leaves Ctrl-C to its driver
         kept = number == signal.SIGINT if _leaves_ctrl_c else number == getattr(signal, "SIGHUP", None)
@@ -172,6 +178,12 @@ def _leave(number: int, _frame: FrameType | None) -> None:
     if number == getattr(signal, "SIGALRM", None):
         raise TimedOut(1, _limit)
     raise Leave(SIGTERM_EXIT_CODE, signal.Signals(number).name)
+
+
+def _dropped(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Tell of an exception that Python has dropped, unless a signal raised it, which :data:`received` still holds."""
+    if received is None or not isinstance(unraisable.exc_value, KeyboardInterrupt | Leave):
+        _otherwise(unraisable)
 
 
 def exit_code(number: int) -> int:

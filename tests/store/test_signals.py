@@ -1,8 +1,10 @@
 """Signals: the first Ctrl-C of a sweep, limits of time, and a store that does not answer."""
 
 import signal
+import sys
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -39,6 +41,40 @@ def test_it_only_finishes_within_a_step_and_a_write_too(block: object) -> None:
         signal.raise_signal(signal.SIGINT)
     signals.check_signals()
     assert signals.finishing
+
+
+class Thing:
+    """What is thrown away while a signal comes."""
+
+
+def throw_away(then: Callable[[], object]) -> None:
+    """Call something in a weak reference's callback, whose exceptions Python drops."""
+    thing = Thing()
+    kept = weakref.ref(thing, lambda _: then())
+    del thing
+    assert kept() is None
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGTERM, signals.Leave), (signal.SIGINT, KeyboardInterrupt)], ids=["term", "int"]
+)
+def test_a_signal_that_python_drops_prints_nothing_and_counts(
+    number: signal.Signals, raised: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(signals, "_otherwise", lambda unraisable: told.append(str(unraisable.exc_value)))
+    throw_away(lambda: signal.raise_signal(number))
+    assert not told
+    with pytest.raises(raised):
+        signals.check_signals()
+
+
+def test_another_error_that_python_drops_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(signals, "_otherwise", lambda unraisable: told.append(str(unraisable.exc_value)))
+    throw_away(lambda: 1 // 0)
+    throw_away(lambda: sys.exit("a callback's own"))
+    assert told == ["integer division or modulo by zero", "a callback's own"]
 
 
 def test_a_run_that_takes_too_long_is_killed_with_its_reason() -> None:
