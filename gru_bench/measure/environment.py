@@ -24,6 +24,11 @@ OTHERS_ABOVE = 0.5
 """Cores in use by other processes above which the machine counts as shared."""
 TICK_S = 0.01
 """What the system counts the work of cores in: where it looks a hundred times a second what each of them does."""
+LOOK_S = 0.2
+"""How long a look at what others do takes."""
+ENOUGH_S, LATELY_S = 0.1, 2.0
+"""Counters that were noted less long ago are too coarse to say what others do, and those of longer ago say nothing of
+now."""
 GIT_WITHIN_S = 5
 
 
@@ -80,13 +85,22 @@ def gpu_models() -> list[str]:
 def shared_machine(num_workers: int = 1) -> bool:
     """Whether other work runs beside this process now: workers of the same sweep, or anything else.
 
+    A warm process has the counters of the end of its last training (:func:`noted_core_time`), and need not wait where
+    the cores have been its own since. Where they have not, that may have been the store at work for that last run.
+
     Args:
         num_workers: Jobs that the launcher runs at once.
     """
-    return num_workers > 1 or cores_used_by_others() > OTHERS_ABOVE
+    if num_workers > 1:
+        return True
+    if _noted is not None:
+        now = core_time()
+        if ENOUGH_S <= now.wall_s - _noted.wall_s <= LATELY_S and others_cores(_noted, now) <= OTHERS_ABOVE:
+            return False
+    return cores_used_by_others() > OTHERS_ABOVE
 
 
-def cores_used_by_others(seconds: float = 0.2) -> float:
+def cores_used_by_others(seconds: float = LOOK_S) -> float:
     """Busy cores of the whole machine, less what this process used itself, over a short look.
 
     The load average would not do: it still counts this process's own last minute.
@@ -108,6 +122,16 @@ class CoreTime:
 def core_time() -> CoreTime:
     """The counters now."""
     return CoreTime(time.perf_counter(), time.process_time(), busy_seconds(psutil.cpu_times()))
+
+
+_noted: CoreTime | None = None
+
+
+def noted_core_time() -> CoreTime:
+    """The counters now, which :func:`shared_machine` may soon compare with."""
+    global _noted
+    _noted = core_time()
+    return _noted
 
 
 def busy_seconds(times: Any) -> float:

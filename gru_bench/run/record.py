@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from gru_bench.config.keys import NO_INFLUENCE, extras, flatten
-from gru_bench.measure.environment import CoreTime, core_time, had_company
+from gru_bench.measure.environment import CoreTime, core_time, had_company, noted_core_time
 from gru_bench.measure.memory_split import Split
 from gru_bench.measure.parity import Parity
 from gru_bench.measure.trace import Audit
@@ -229,8 +229,9 @@ class Recorder:
         That is an average: what ran beside a tenth of the training counts as a tenth. A run that was killed without a
         chance to write has no answer, unless the machine was shared from the start.
         """
+        ended = noted_core_time()
         if not self.shared:
-            self.run.params({"shared": had_company(self.began, core_time())})
+            self.run.params({"shared": had_company(self.began, ended)})
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint: what training has written so far, and what it has taken."""

@@ -6,12 +6,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from gru_bench.config.check import check_running, check_until, construct, to_node
 from gru_bench.config.keys import WEIGHTS
+from gru_bench.config.read_once import read_once
 from gru_bench.config.running import RUNNING_KEYS, Only, Until
 from gru_bench.config.shape import check_shape
 from gru_bench.errors import UserError
@@ -87,6 +89,7 @@ class SweepCallback(Callback):
         launch.hand_over = partial(self.take, config)
         try:
             check_shape(config, "train")
+            read_once(GlobalHydra.instance().config_loader())
             plan_sweep(config, launch)
         except Exception as error:
             launch.error = error

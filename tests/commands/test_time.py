@@ -10,6 +10,7 @@ from runs import STEPS, TINY, URI, stored
 
 from gru_bench.commands import measuring
 from gru_bench.config.check import construct, to_node
+from gru_bench.measure import lanes
 from gru_bench.measure.parity import Parity
 from gru_bench.models.encoder import num_parameters
 from gru_bench.run import timed, timing_plan
@@ -61,8 +62,10 @@ class Machine:
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine()
+    # else it would wait for what another process of these tests trains, and say so
+    monkeypatch.setattr(lanes, "folder", lambda: tmp_path / "lanes")
     monkeypatch.setattr(measuring, "in_own_process", made.timed)
     monkeypatch.setattr(measuring, "cores_used_by_others", made.look)
     monkeypatch.setattr(measuring.clock, "sleep", lambda _: None)

@@ -178,9 +178,40 @@ def test_cores_used_by_others(monkeypatch: pytest.MonkeyPatch, busy: float, own:
     monkeypatch.setattr(time, "perf_counter", lambda: clocks["wall"])
     monkeypatch.setattr(time, "process_time", lambda: clocks["own"])
     monkeypatch.setattr(env, "busy_seconds", lambda _: clocks["busy"])
+    monkeypatch.setattr(env, "_noted", None)
     assert env.cores_used_by_others(0.2) == pytest.approx(expected)
     assert env.shared_machine(1) == (expected > env.OTHERS_ABOVE)
     assert env.shared_machine(2)
+
+
+@pytest.mark.parametrize(
+    ("passed", "others", "before_that", "shared", "waits"),
+    [
+        (0.3, 0.0, 4.0, False, False),  # what others did before the end of the last training counts no more
+        (0.3, 0.4, 0.0, False, False),
+        (0.3, 1.0, 0.0, False, True),  # the store may have been at work for the last run
+        (0.05, 0.0, 0.0, False, True),  # too short to say
+        (9.0, 0.0, 0.0, False, True),  # too long ago
+    ],
+)
+def test_a_warm_process_waits_only_where_the_machine_may_be_shared(
+    monkeypatch: pytest.MonkeyPatch, passed: float, others: float, before_that: float, shared: bool, waits: bool
+) -> None:
+    slept: list[float] = []
+    clock = {"wall": 100.0, "busy": before_that}
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock["wall"] += seconds
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(env, "core_time", lambda: env.CoreTime(clock["wall"], 0.0, clock["busy"]))
+    monkeypatch.setattr(env, "_noted", None)
+    assert env.noted_core_time().busy_s == before_that
+    clock["wall"] += passed
+    clock["busy"] += others * passed
+    assert env.shared_machine() == shared
+    assert bool(slept) == waits
 
 
 def test_the_machines_clock_moves() -> None:

@@ -77,7 +77,7 @@ def test_a_machine_that_others_use_later_is_shared_too(
     task: Adding, monkeypatch: pytest.MonkeyPatch, already: bool, busy_s: float, sent: list[bool]
 ) -> None:
     run = Calls()
-    monkeypatch.setattr(record, "core_time", lambda: CoreTime(100.0, 100.0, busy_s))
+    monkeypatch.setattr(record, "noted_core_time", lambda: CoreTime(100.0, 100.0, busy_s))
     recorder = Recorder(cast(Run, run), task, 0.0, already)
     recorder.began = CoreTime(0.0, 0.0, 0.0)
     recorder.company()
