@@ -17,7 +17,7 @@
 
 Prints a line a measurement, a table, then one line of JSON. Exit 1 where a promise is not kept; what is timed on a busy
 machine may break one for that reason alone, and ``others_cores`` says how busy it was. --quick takes the smallest
-sizes, and promises no more than that nothing fails. All of it takes about 6 minutes on two cores.
+sizes, and promises no more than that nothing fails. All of it takes about 11 minutes on two cores.
 """
 
 import argparse
