@@ -154,7 +154,8 @@ class _Batch:
                 self.forget(place)  # an idle one was killed: nothing is lost
                 worker = None
             if worker is None:
-                worker = self.pool.workers[place] = Worker(environment)
+                with signals.deferred_signals():  # else half a worker would be left, with a traceback of its own
+                    worker = self.pool.workers[place] = Worker(environment)
             if worker.job is None:
                 number = self.waiting.popleft()
                 self.starts[number] += 1

@@ -1,6 +1,7 @@
 """What ``bench/faults.py`` plans and finds; and a few of its faults over a small sweep."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ sys.path.insert(0, str(REPOSITORY / "bench"))
 
 import faults
 from faults_kinds import KINDS
+from faults_sweep import HALF_STARTED
 from faults_truth import compared, differences, stored, untruths
 
 from gru_bench.store.read import read
@@ -86,6 +88,18 @@ def test_frames_that_differ(store: Store) -> None:
     assert differences(two, one) == []
     (found,) = differences(three, one)
     assert found.startswith("values: ")
+
+
+def test_only_the_traceback_of_a_worker_that_was_told_nothing_is_pythons() -> None:
+    with_nothing = "from multiprocessing.spawn import spawn_main; spawn_main(tracker_fd=None, pipe_handle=0)"
+    done = subprocess.run(
+        [sys.executable, "-c", with_nothing, "--multiprocessing-fork"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stderr.startswith("Traceback (most recent call last):")
+    assert HALF_STARTED.sub("", f"before\n{done.stderr}after\n") == "before\nafter\n"
+    ours = done.stderr.replace("spawn_main", "serve")
+    assert HALF_STARTED.sub("", ours) == ours
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,8 +16,9 @@ import pytest
 from conftest import REPOSITORY
 from pool_watch import Quiet
 
+from gru_bench.run import pool as pool_module
 from gru_bench.run.pool import Limits, Pool, _Batch
-from gru_bench.run.worker import Done, Lost, Raised, why_ended
+from gru_bench.run.worker import Done, Lost, Raised, Worker, why_ended
 from gru_bench.store import signals
 
 PATIENCE_S = 60
@@ -62,6 +63,29 @@ def test_what_is_killed_from_outside_is_tried_once_more(one: Pool, tmp_path: Pat
     assert lost.again
     assert "signal 9 (SIGKILL)" in lost.reason
     assert int(lost.owner.split()[0]) != os.getpid()
+
+
+def test_a_signal_waits_until_a_worker_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Worker] = []
+
+    def started(environment: Mapping[str, str]) -> Worker:
+        signal.raise_signal(signal.SIGTERM)
+        made.append(Worker(environment))
+        return made[0]
+
+    monkeypatch.setattr(pool_module, "Worker", started)
+    before = {number: signal.getsignal(number) for number in signals.LEAVING}
+    signals.raise_on_signals()
+    pool = Pool([{}])
+    try:
+        with pytest.raises(signals.Leave):
+            pool.run(jobs.pid, [()], Quiet())
+        assert pool.workers == {0: made[0]}  # so that it is ended with the others
+    finally:
+        signals.forget()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        pool.close()
 
 
 def test_a_second_loss_leaves_it_lost_and_the_others_go_on(one: Pool) -> None:
