@@ -17,7 +17,7 @@ from gru_bench.run import build, fits, loaded
 from gru_bench.run.cores import Threads, decide_threads
 from gru_bench.run.facts import facts_before, facts_of_sweep
 from gru_bench.run.known import Known
-from gru_bench.run.launch import Sweep
+from gru_bench.run.launch import Sweep, own_folders
 from gru_bench.run.plan import ADHOC
 from gru_bench.store.schema import GROUP_LABEL, JOB, ROUND, SOURCE_KIND, SOURCE_NAME, SOURCE_TYPE
 from gru_bench.store.write import Store
@@ -116,7 +116,7 @@ def request(config: DictConfig, sweep: Sweep | None) -> Request:
     choices = {key: str(value) for key, value in hydra.runtime.choices.items() if value is not None}
     # where the results go is no part of what ran
     given = [text for text in hydra.overrides.task if not text.lstrip("+~").startswith("tracking")]
-    command = shlex.join(["gru-bench", "train", *given])
+    command = shlex.join(["gru-bench", "train", *own_folders(hydra), *given])
     if hydra.mode != RunMode.MULTIRUN:
         return Request(config, choices, command=command)
     varied = sweep.varied if sweep else frozenset()

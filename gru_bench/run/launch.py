@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
@@ -189,3 +190,14 @@ def current_launch() -> Launch:
         LookupError: There is none.
     """
     return _launch.get()
+
+
+def own_folders(hydra: Any) -> list[str]:
+    """What of a command says where the user's own yaml files are, relative to the working folder if they lie in it."""
+    here = Path.cwd()
+    flags = []
+    for source in hydra.runtime.config_sources:
+        if source.provider == "command-line":
+            path = Path(source.path)
+            flags = ["--config-dir", str(path.relative_to(here) if path.is_relative_to(here) else path)]
+    return flags + [text for text in hydra.overrides.hydra if text.lstrip("+").startswith("hydra.searchpath=")]

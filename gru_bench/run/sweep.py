@@ -21,7 +21,7 @@ from gru_bench.process import die_with_parent
 from gru_bench.redact import without_secrets
 from gru_bench.run.engines import is_elsewhere, refuse_batches, refuse_missing
 from gru_bench.run.known import Known
-from gru_bench.run.launch import Launch, Opened, Sweep, current_launch, launch_here
+from gru_bench.run.launch import Launch, Opened, Sweep, current_launch, launch_here, own_folders
 from gru_bench.run.plan import (
     OWN_SWEEPER,
     Choices,
@@ -292,7 +292,7 @@ def open_parent(config: DictConfig, launch: Launch, left: Left, parent: StoredRu
 
 def facts_of(config: DictConfig) -> dict[str, str]:
     """What the parent run says of the command."""
-    overrides = " ".join(str(override) for override in config.hydra.overrides.task)
+    overrides = " ".join([*own_folders(config.hydra), *map(str, config.hydra.overrides.task)])
     return {"overrides": overrides, "launcher": str(config.hydra.runtime.choices["hydra/launcher"])}
 
 

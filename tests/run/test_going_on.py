@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,13 @@ def test_keys_are_remembered_until_something_changes(gru_bench: Command, monkeyp
     assert composed_by(gru_bench, monkeypatch, *sweep) == 0  # nothing has run: nothing is looked up
     assert composed_by(gru_bench, monkeypatch, *sweep) == 0  # the jobs have left their keys
     assert len(read(URI, experiment="adhoc").runs) == 4
+    with closing(sqlite3.connect("mlflow.db")) as store:
+        (told,) = zip(*store.execute("SELECT value FROM tags WHERE key = 'mlflow.source.name'"), strict=True)
+    assert len(told) == 1 + 4  # a command that lacks the folder would not work
+    assert {text.partition(" cell=")[0] for text in told} == {
+        "gru-bench train -m --config-dir own",
+        "gru-bench train --config-dir own",
+    }
     mine.write_text("# mine\n_target_: gru_bench.cells.gru.GRU\ninit: keras\n")
     assert composed_by(gru_bench, monkeypatch, *sweep) == 2  # once for both seeds
     runs = read(URI, experiment="adhoc").runs
