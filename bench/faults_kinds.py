@@ -15,6 +15,7 @@ from typing import Protocol
 
 import psutil
 
+from gru_bench.cache_dir import replace_text
 from gru_bench.store.reap import GONE, LOST
 
 Undo = Callable[[], None]
@@ -220,10 +221,11 @@ def memory(target: Target, rng: random.Random) -> None:
 
 def version(target: Target, rng: random.Random) -> None:
     """The installed code is another version from now on."""
-    for path in sorted((target.code / "gru_bench").rglob("*.py")):
-        path.write_text(f"{path.read_text(encoding='utf-8')}# {rng.random()}\n", encoding="utf-8")
     init = target.code / "gru_bench" / "__init__.py"
-    init.write_text(f"{init.read_text(encoding='utf-8')}__version__ += '.1'\n", encoding="utf-8")
+    for path in sorted((target.code / "gru_bench").rglob("*.py")):
+        more = "__version__ += '.1'\n" if path == init else ""
+        # as pip does: whoever imports it meanwhile finds the old file or the new one, and none that is half written
+        replace_text(path, f"{path.read_text(encoding='utf-8')}# {rng.random()}\n{more}")
 
 
 def server_killed(target: Target, rng: random.Random) -> None:
@@ -252,7 +254,13 @@ KINDS: dict[str, Kind] = {
     "read_only": Kind(read_only, NOT_STORED, 1.5, where=("sqlite",), alone=True),
     "locked": Kind(locked, NOT_STORED, 1.5, where=("sqlite",), alone=True),
     "moved": Kind(moved, NOT_STORED, 1.5, where=("sqlite",), alone=True),
-    "memory": Kind(memory, f"[Mm]emory|alloc|thread|{SIGNALLED}|signal|exit code|{KILLED}", 1, ("run",), ("workers",)),
+    "memory": Kind(
+        memory,
+        f"[Mm]emory|alloc|thread|temporarily unavailable|{SIGNALLED}|signal|exit code|{KILLED}",
+        1,
+        ("run",),
+        ("workers",),
+    ),
     "version": Kind(version, "", 1),
     "server_killed": Kind(server_killed, NOT_STORED, 6, where=("server",)),
 }

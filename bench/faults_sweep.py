@@ -44,9 +44,16 @@ NO_DAC = (1, 2)
 """CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH: with them root writes to what is read-only."""
 RAN = re.compile(r"^\[(\d+)/\d+\] .*, run (\S+)$", re.MULTILINE)
 HALF_STARTED = re.compile(
-    r"^Traceback .*\n  File \"<string>\".*\n.* in spawn_main\n(?: .*\n)+EOFError: .*\n", re.MULTILINE
+    r"^Traceback .*\n  File .<string>.*\n.* in spawn_main\n(?: .*\n)+EOFError: .*\n", re.MULTILINE
 )
 """What Python says in a process that ``multiprocessing`` has started and not yet told what to run."""
+NOT_OURS = re.compile(
+    r"^(?:Traceback .*\n  File .*/loky/backend/resource_tracker\.py.*\n(?: .*\n)+KeyError: .*"
+    r"|Exception ignored in atexit callback: <function dump_compile_times .*\nTraceback .*\n(?: .*\n)+\w*Error.*)\n",
+    re.MULTILINE,
+)
+"""What joblib's process that looks after files says of workers that were killed, and what torch says at the end of a
+process that has no memory left."""
 
 
 @dataclass
@@ -301,6 +308,7 @@ class Sweep:
 
     def check_terminal(self, text: str, faults: int) -> None:
         """What a call has printed."""
+        text = NOT_OURS.sub("", text)
         if "Traceback (most recent" in text or "Exception ignored" in text:
             self.outcome.wrong("traceback", f"call {self.calls}: {text[text.find('Traceback') :][:600]}")
         other = [line for line in text.splitlines() if not re.match(r"\[\d+/\d+\] ", line) and line.strip()]

@@ -19,8 +19,8 @@ class Diverged(RuntimeError):
     """The loss became NaN, infinite, or far larger than at the start."""
 
 
-NO_MEMORY = ("can't allocate memory", "out of memory")
-"""How torch says so, of the CPU's memory and of a GPU's; its exception is a ``RuntimeError``."""
+NO_MEMORY = ("can't allocate memory", "out of memory", "Resource temporarily unavailable")
+"""How torch says so, of the CPU's memory, of a GPU's and of a new thread's; its exception is a ``RuntimeError``."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

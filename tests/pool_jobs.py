@@ -52,6 +52,10 @@ def fail() -> None:
     raise ValueError("no")
 
 
+def fill_memory() -> None:
+    raise MemoryError
+
+
 def hang() -> None:
     """No sign of life."""
     begin()

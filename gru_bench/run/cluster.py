@@ -210,7 +210,7 @@ def outcome(handle: Handle, number: int, launched: Launch, planned: Mapping[int,
         return handle.returned()
     except Exception as error:
         reason = f"its job was lost: {last_line(error)}"
-    launched.lose(number, planned.get(number, number), None, reason, reason)
+    launched.lose(number, planned.get(number, number), None, reason)
     return "killed"
 
 

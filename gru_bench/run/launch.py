@@ -15,6 +15,7 @@ from gru_bench.run.rounds import Look
 from gru_bench.run.search import Read
 from gru_bench.run.tally import Tally
 from gru_bench.store import signals
+from gru_bench.store.left import has_finished
 from gru_bench.store.reap import lose_job
 
 if TYPE_CHECKING:
@@ -71,10 +72,15 @@ class Opened:
     sweep_id: str
     experiment: str
 
-    def lose(self, job: int, owner: str | None, reason: str) -> None:
-        """Mark the row that a job has left open whose process is gone; see :func:`lose_job`."""
+    def lose(self, job: int, owner: str | None, reason: str) -> bool:
+        """Mark the row that a job has left open whose process is gone; see :func:`lose_job`.
+
+        Returns:
+            Whether it had finished its run before.
+        """
+        finished = has_finished(self.store.uri, self.sweep_id, job, owner)
         self.store.deliver()
-        lose_job(self.store, self.experiment, self.sweep_id, job, owner, reason)
+        return finished or lose_job(self.store, self.experiment, self.sweep_id, job, owner, reason)
 
     def close(self, *, lost: str | None) -> dict[str, int]:
         """End the parent run; see :meth:`Store.close_sweep`."""
@@ -128,24 +134,32 @@ class Launch:
         self.tally.over(number, how, again=again)
         self.update()
 
-    def lose(self, number: int, planned: int, owner: str | None, reason: str, said: str) -> None:
-        """A job is lost: say so, and close the row that it has left open, since whoever wrote it cannot.
+    def lose(self, number: int, planned: int, owner: str | None, reason: str, *, again: bool = False) -> bool:
+        """A job is lost: close the row that it has left open, since whoever wrote it cannot, and say so.
 
         Args:
             number: Of the job, as Hydra counts.
             planned: Of the job in the plan.
             owner: The process that is gone; None where it is not known which.
-            reason: What its row is marked with.
-            said: What the user is told.
+            reason: Why, for its row and for the user.
+            again: Whether it is tried once more.
+
+        Returns:
+            Whether it had finished its run before, so that nothing is lost.
         """
         name = f"[{planned + 1}] {self.tally.names.get(number, '')}"
-        signals.say(f"{name}: killed: {said}")
-        if self.opened is None:
-            return
+        finished, problem = False, ""
         try:
-            self.opened.lose(planned, owner, reason)
+            finished = self.opened is not None and self.opened.lose(
+                planned, owner, f"{reason}; the run was tried again" if again else reason
+            )
         except Exception as error:  # the end of the sweep tries once more, and so does the next start
-            signals.say(f"{name}: its row could not be closed yet: {type(error).__name__}")
+            problem = f"{name}: its row could not be closed yet: {type(error).__name__}"
+        said = f"{reason}; it is tried again" if again else reason
+        signals.say(f"{name}: finished, and then {reason}" if finished else f"{name}: killed: {said}")
+        if problem:
+            signals.say(problem)
+        return finished
 
     def update(self) -> None:
         """Let the board write a log, if it is time for that."""

@@ -93,6 +93,9 @@ class _Silent:
     """Has nothing to tell of the pool."""
 
     def began(self, number: int) -> None: ...
+    def again(self, number: int, lost: Lost) -> bool:
+        return True
+
     def ended(self, number: int, outcome: Outcome) -> None: ...
     def look(self) -> None: ...
 

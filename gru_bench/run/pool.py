@@ -37,6 +37,9 @@ class Watch(Protocol):
     def began(self, number: int) -> None:
         """A job was handed to a worker."""
 
+    def again(self, number: int, lost: Lost) -> bool:
+        """Whether it is to be handed out once more after its worker was lost; what it left open is to be closed."""
+
     def ended(self, number: int, outcome: Outcome) -> None:
         """It is over; what it left open is to be closed."""
 
@@ -82,7 +85,7 @@ class Pool:
 
         Args:
             function: Of a module that the workers can import; should not raise.
-            jobs: Its arguments, one tuple a job.
+            jobs: Its arguments, one tuple a job; looked up when a job is handed out.
             watch: Is told what happens.
             limits: After which a job is ended.
             sizes: How many runs each job is, where one is several at once: it may take so many times as long.
@@ -216,8 +219,10 @@ class _Batch:
     def once_more(self, number: int, lost: Lost) -> None:
         """Hand a job out again that was killed from outside."""
         self.lost_once.add(number)
-        self.watch.ended(number, lost)
-        self.waiting.appendleft(number)
+        if self.watch.again(number, lost):
+            self.waiting.appendleft(number)
+        else:
+            self.ended[number] = lost
 
     def end(self, number: int, outcome: Outcome) -> None:
         """A job is over."""

@@ -15,6 +15,9 @@ from gru_bench.process import die_with_parent, owner
 from gru_bench.run.alive import Sign, is_seen_by
 from gru_bench.store import signals
 
+OUT_OF_MEMORY_CODE = 12
+"""Exit code of a worker that cannot say more: ENOMEM."""
+
 
 @dataclass(frozen=True)
 class Done:
@@ -108,6 +111,8 @@ def why_ended(code: int | None, killed_for_memory: int) -> str:
         code: The exit code; negative for a signal.
         killed_for_memory: How many processes the system ended for want of memory meanwhile.
     """
+    if code == OUT_OF_MEMORY_CODE:
+        return "the worker process had no memory left"
     if code is None or code >= 0:
         return f"the worker process left with exit code {code}"
     try:
@@ -152,9 +157,13 @@ def serve(pipe: Connection, sign: Sign, environment: dict[str, str]) -> None:
                 answer = Raised(
                     getattr(error, "reason", "") or "interrupted", by_signal=isinstance(error, signals.Leave)
                 )
+            except MemoryError:
+                raise
             except BaseException as error:
                 answer = Raised(f"{type(error).__name__}: {error}")
             pipe.send(answer)
+    except MemoryError:  # there is none left to say so with, and the next job is to have some
+        os._exit(OUT_OF_MEMORY_CODE)
     except (EOFError, OSError, KeyboardInterrupt, SystemExit):
         return
 

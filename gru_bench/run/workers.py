@@ -7,7 +7,7 @@ import os
 import pickle
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from gru_bench.run.worker import Done, Lost, Outcome, Raised
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+FINISHED = "finished"
+"""What a job returns that has."""
 
 
 def launch(
@@ -65,18 +67,19 @@ def launch(
         path = Path(folder) / hashlib.sha256(state).hexdigest()
         path.write_bytes(state)
         groups = batches(job_overrides, running.seeds_in_batch, len(launched.pool.environments))
-        jobs = [(str(path), [(first + number, list(job_overrides[number])) for number in group]) for group in groups]
+        told = Told(launched, [[first + number for number in group] for group in groups], planned)
+        told.jobs = [(str(path), [(job, list(job_overrides[job - first])) for job in batch]) for batch in told.batches]
         outcomes = launched.pool.run(
             execute,
-            jobs,
-            Told(launched, [[first + number for number in group] for group in groups], planned),
+            told.jobs,
+            told,
             Limits(running.run_timeout, running.stall_timeout),
             [len(group) for group in groups],
         )
-    ended: dict[int, Outcome | None] = {}
-    for group, outcome in zip(groups, outcomes, strict=True):
-        ended |= zip(group, of_each(outcome, len(group)), strict=True)
-    return [returned(overrides, ended[number]) for number, overrides in enumerate(job_overrides)]
+    ended: dict[int, Outcome | None] = dict.fromkeys(told.finished, Done(FINISHED))
+    for batch, outcome in zip(told.batches, outcomes, strict=True):
+        ended |= zip(batch, of_each(outcome, len(batch)), strict=True)
+    return [returned(overrides, ended[first + number]) for number, overrides in enumerate(job_overrides)]
 
 
 def of_each(outcome: Outcome | None, size: int) -> list[Outcome | None]:
@@ -106,34 +109,51 @@ class Told:
 
     Attributes:
         launched: The call of the command.
-        batches: Of each job of the pool, the jobs that it is, as Hydra counts.
+        batches: Of each job of the pool, the jobs that it is, as Hydra counts, but those that have finished though
+            their worker was lost.
         planned: Of each job by that number, its number in the plan.
+        jobs: The arguments of each job of the pool.
+        finished: The jobs that have finished though their worker was lost.
     """
 
     launched: Launch
-    batches: Sequence[Sequence[int]]
+    batches: list[list[int]]
     planned: Mapping[int, int]
+    jobs: list[tuple[str, list[tuple[int, list[str]]]]] = field(default_factory=list)
+    finished: set[int] = field(default_factory=set)
 
     def began(self, number: int) -> None:
         for job in self.batches[number]:
             self.launched.tally.began(job)
 
+    def again(self, number: int, lost: Lost) -> bool:
+        """Hand out again what had not finished: a worker may be lost between the end of a run and saying so."""
+        self.close(number, lost)
+        path, jobs = self.jobs[number]
+        self.jobs[number] = (path, [one for one in jobs if one[0] not in self.finished])
+        return bool(self.batches[number])
+
     def ended(self, number: int, outcome: Outcome) -> None:
-        """Close the rows that a lost worker has left open, and say so."""
-        again = isinstance(outcome, Lost) and outcome.again
+        """Print what a worker has printed, or close the rows that a lost one has left open."""
+        if isinstance(outcome, Lost):
+            self.close(number, outcome)
+            return
         if isinstance(outcome, Done):
             print(outcome.value[1], end="", flush=True)
         jobs = self.batches[number]
         for job, own in zip(jobs, of_each(outcome, len(jobs)), strict=True):
-            if isinstance(own, Lost):
-                self.lost(job, own)
             assert own is not None
-            self.launched.over(job, how(own), again=again)
+            self.launched.over(job, how(own))
 
-    def lost(self, number: int, lost: Lost) -> None:
-        reason = f"{lost.reason}; the run was tried again" if lost.again else lost.reason
-        said = f"{lost.reason}; it is tried again" if lost.again else lost.reason
-        self.launched.lose(number, self.planned.get(number, number), lost.owner, reason, said)
+    def close(self, number: int, lost: Lost) -> None:
+        """Close the rows that a lost worker has left open, and say so."""
+        for job in list(self.batches[number]):
+            if self.launched.lose(job, self.planned.get(job, job), lost.owner, lost.reason, again=lost.again):
+                self.batches[number].remove(job)
+                self.finished.add(job)
+                self.launched.over(job, FINISHED)
+            else:
+                self.launched.over(job, how(lost), again=lost.again)
 
     def look(self) -> None:
         self.launched.update()

@@ -1,5 +1,6 @@
 """What processes that are over have left in the spool: their runs, and the sweeps whose end they could not write."""
 
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from filelock import FileLock, Timeout
 from gru_bench.process import is_alive
 from gru_bench.store.connect import spool_folder
 from gru_bench.store.reap import LOST
-from gru_bench.store.schema import OWNER
+from gru_bench.store.schema import JOB, OWNER, SWEEP
 from gru_bench.store.spool import ABOUT, END, LOCK, End, Experiments, Package
 
 SWEEPS = "sweeps"
@@ -66,6 +67,17 @@ def are_being_sent(uri: str) -> bool:
 def number_kept(uri: str) -> int:
     """How many runs of a store are over, but not yet delivered."""
     return len(list(spool_folder(uri).glob(f"*/{END}")))
+
+
+def has_finished(uri: str, sweep_id: str, job: int, owner: str | None) -> bool:
+    """Whether a process that is gone has left a finished run of a job; None, of which process is not known, has not."""
+    for end in spool_folder(uri).glob(f"*/{END}"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            tags = json.loads((end.parent / ABOUT).read_text(encoding="utf-8"))["tags"]
+            status = json.loads(end.read_text(encoding="utf-8"))["status"]
+            if (status, tags[SWEEP], tags[JOB], tags[OWNER]) == ("FINISHED", sweep_id, str(job), owner):
+                return True
+    return False
 
 
 def begun(folder: Path) -> float:

@@ -56,7 +56,7 @@ def reap(
     return len(over)
 
 
-def lose_job(store: "Store", experiment: str, sweep_id: str, job: int, owner: str | None, reason: str) -> None:
+def lose_job(store: "Store", experiment: str, sweep_id: str, job: int, owner: str | None, reason: str) -> bool:
     """Mark as killed what one job of a sweep has left RUNNING, since its process is gone.
 
     Another process may have seen that first, and marked it without knowing why: then the reason is put right.
@@ -68,17 +68,24 @@ def lose_job(store: "Store", experiment: str, sweep_id: str, job: int, owner: st
         job: Number of the job, as it is planned.
         owner: The process, which its row may not name; None where it is not known which, as on a cluster.
         reason: What is written as the error.
+
+    Returns:
+        Whether that process had finished the job's run before.
     """
     source = open_source(store.uri)
     ids = [id_ for id_, name in source.experiments().items() if name == experiment]
-    for run in source.sketched(ids, tags=(ERROR, JOB, OWNER, SWEEP), statuses=(*UNFINISHED, "KILLED")):
+    finished = False
+    for run in source.sketched(ids, tags=(ERROR, JOB, OWNER, SWEEP), statuses=(*UNFINISHED, "KILLED", "FINISHED")):
         of_job = (run.tags.get(SWEEP), run.tags.get(JOB)) == (sweep_id, str(job))
         if not of_job or owner not in (None, run.tags.get(OWNER, owner)):
             continue
         if run.status in UNFINISHED:
             kill(store, run.run_id, reason)
+        elif run.status == "FINISHED":
+            finished |= owner is not None and run.tags.get(OWNER) == owner
         elif run.tags.get(ERROR) == LOST:
             store.client.set_tag(run.run_id, ERROR, reason)
+    return finished
 
 
 def kill(store: "Store", run_id: str, reason: str) -> None:

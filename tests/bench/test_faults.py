@@ -13,7 +13,7 @@ sys.path.insert(0, str(REPOSITORY / "bench"))
 
 import faults
 from faults_kinds import KINDS
-from faults_sweep import HALF_STARTED
+from faults_sweep import HALF_STARTED, NOT_OURS
 from faults_truth import compared, differences, stored, untruths
 
 from gru_bench.store.read import read
@@ -100,6 +100,21 @@ def test_only_the_traceback_of_a_worker_that_was_told_nothing_is_pythons() -> No
     assert HALF_STARTED.sub("", f"before\n{done.stderr}after\n") == "before\nafter\n"
     ours = done.stderr.replace("spawn_main", "serve")
     assert HALF_STARTED.sub("", ours) == ours
+
+
+def test_what_others_print_is_told_from_what_we_print() -> None:
+    of_joblib = (
+        "Traceback (most recent call last):\n"
+        '  File "/x/joblib/externals/loky/backend/resource_tracker.py", line 386, in main\n'
+        "    del cache[rtype][name]\n        ~~~~~~~~~~~~^^^^^^\nKeyError: '/loky-4721-8so8ecv0'\n"
+    )
+    of_torch = (
+        "Exception ignored in atexit callback: <function dump_compile_times at 0x7f7d70272660>\n"
+        'Traceback (most recent call last):\n  File "/x/torch/_dynamo/utils.py", line 925, in dump_compile_times\n'
+        "    import tabulate\nMemoryError: \n"
+    )
+    ours = 'Traceback (most recent call last):\n  File "/x/gru_bench/run/train.py", line 1, in f\nKeyError: 1\n'
+    assert NOT_OURS.sub("", f"a\n{of_joblib}{ours}{of_torch}{of_joblib}b\n") == f"a\n{ours}b\n"
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from pool_watch import Quiet
 
 from gru_bench.run import pool as pool_module
 from gru_bench.run.pool import Limits, Pool, _Batch
-from gru_bench.run.worker import Done, Lost, Raised, Worker, why_ended
+from gru_bench.run.worker import OUT_OF_MEMORY_CODE, Done, Lost, Raised, Worker, why_ended
 from gru_bench.store import signals
 
 PATIENCE_S = 60
@@ -86,6 +86,15 @@ def test_a_signal_waits_until_a_worker_is_started(monkeypatch: pytest.MonkeyPatc
         for number, handler in before.items():
             signal.signal(number, handler)
         pool.close()
+
+
+def test_a_worker_without_memory_ends_and_the_next_job_has_a_new_one(one: Pool) -> None:
+    (before,) = one.run(jobs.pid, [()], Quiet())
+    lost, after = one.run(jobs.call, [(jobs.fill_memory,), (jobs.pid,)], Quiet())
+    assert isinstance(lost, Lost)
+    assert (lost.reason, lost.again) == ("the worker process had no memory left", False)
+    assert isinstance(after, Done)
+    assert after != before
 
 
 def test_a_second_loss_leaves_it_lost_and_the_others_go_on(one: Pool) -> None:
@@ -166,6 +175,7 @@ def test_workers_have_their_environment_before_anything_is_imported() -> None:
                 "process for want of it"),
         (-11, 1, "the worker process was ended by signal 11 (SIGSEGV)"),
         (7, 0, "the worker process left with exit code 7"),
+        (OUT_OF_MEMORY_CODE, 0, "the worker process had no memory left"),
     ],
 )  # fmt: skip
 def test_reasons(code: int, killed: int, reason: str) -> None:

@@ -31,6 +31,12 @@ def store(fresh_store: Path, tmp_path: Path) -> Store:
         (ValueError("two\n lines"), "FAILED", "failed", "ValueError: two lines"),
         (RuntimeError(), "FAILED", "failed", "RuntimeError: RuntimeError"),
         (MemoryError(), "FAILED", "failed", "out of memory: MemoryError"),
+        (
+            RuntimeError("Resource temporarily unavailable"),
+            "FAILED",
+            "failed",
+            "out of memory: Resource temporarily unavailable",
+        ),
         (RuntimeError("CUDA out of memory. Tried"), "FAILED", "failed", "out of memory: CUDA out of memory. Tried"),
         (UserError("seed=x: no"), "FAILED", "failed", "seed=x: no"),
         (Unsupported("vendor: gru only"), "FAILED", "unsupported", "vendor: gru only"),
