@@ -9,11 +9,11 @@ faults; where one ends the command, the same command is called again, with the f
 with 0. Kinds, and what each does: ``bench/faults_kinds.py``. Moments: anywhere in the sweep, and aimed: in the start,
 when the store is made, at the end.
 
-After each call: no process is left ten seconds after the driver's end, and the terminal shows few lines and no traceback
-but what Python, joblib and torch say of their own accord. At the end of each sweep: every run that was told to be
-finished is there and finished, none is there twice, no run is RUNNING, and each that did not finish gives a reason that
-fits the faults; and what a report reads (runs, values, curves; without ids, times and speed) equals bit by bit what an
-undisturbed sweep gives, which is run first.
+After each call: no process is left ten seconds after the driver's end, and the terminal shows few lines, and no
+traceback but what Python, joblib and torch say of their own accord. At the end of each sweep: every run that was told
+to be finished is there and finished, none is there twice, no run is RUNNING, and each that did not finish gives a
+reason that fits the faults; and what a report reads (runs, values, curves; without ids, times and speed) equals bit by
+bit what an undisturbed sweep gives, which is run first.
 
 Prints a table by kind, then one line of JSON. Exit 1 where anything was lost, doubled, unequal or untrue, or where a
 process was left. A sweep and its faults follow from ``--seed`` and its number alone: ``--from 40`` begins with the

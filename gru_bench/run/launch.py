@@ -15,7 +15,6 @@ from gru_bench.run.rounds import Look
 from gru_bench.run.search import Read
 from gru_bench.run.tally import Tally
 from gru_bench.store import signals
-from gru_bench.store.left import has_finished
 from gru_bench.store.reap import lose_job
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class Opened:
         Returns:
             Whether it had finished its run before.
         """
-        finished = has_finished(self.store.uri, self.sweep_id, job, owner)
+        finished = self.store.has_finished(self.sweep_id, job, owner)
         self.store.deliver()
         return finished or lose_job(self.store, self.experiment, self.sweep_id, job, owner, reason)
 

@@ -17,7 +17,7 @@ from gru_bench.store.courier import AGAIN_AFTER_S, ANSWER_WITHIN_S, CLOSE_WITHIN
 from gru_bench.store.ending import how_it_ended
 from gru_bench.store.facts import log_facts
 from gru_bench.store.find import read_planned, run_error, run_status, standing, sweep_runs
-from gru_bench.store.left import are_being_sent, forget_sweep, keep_sweep, left_sweeps
+from gru_bench.store.left import are_being_sent, forget_sweep, has_finished, keep_sweep, left_sweeps
 from gru_bench.store.line import StoreAway
 from gru_bench.store.notes import LONGEST_COMMAND, NOTE, OF_EXPERIMENT, OF_SWEEP, of_experiment, of_sweep, placed
 from gru_bench.store.private import clean
@@ -107,6 +107,10 @@ class Store:
         """Send what processes that are over have left, if the store answers."""
         with suppress(StoreAway):
             self._courier.deliver()
+
+    def has_finished(self, sweep_id: str, job: int, owner: str | None) -> bool:
+        """Whether a process that is gone has left a finished run of a job that is still to be sent."""
+        return has_finished(self.uri, sweep_id, job, owner)
 
     def experiment_id(self, name: str) -> str:
         """The experiment's id; it is made if there is none of that name.
