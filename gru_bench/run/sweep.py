@@ -1,5 +1,6 @@
 """Opens the sweep's parent run before the first job, and gives each job, in whichever process, its sweep."""
 
+import shlex
 import sys
 from collections.abc import Set
 from dataclasses import replace
@@ -292,7 +293,8 @@ def open_parent(config: DictConfig, launch: Launch, left: Left, parent: StoredRu
 
 def facts_of(config: DictConfig) -> dict[str, str]:
     """What the parent run says of the command."""
-    overrides = " ".join([*own_folders(config.hydra), *map(str, config.hydra.overrides.task)])
+    given = [*map(shlex.quote, own_folders(config.hydra)), *map(str, config.hydra.overrides.task)]
+    overrides = " ".join(given)
     return {"overrides": overrides, "launcher": str(config.hydra.runtime.choices["hydra/launcher"])}
 
 

@@ -166,10 +166,10 @@ def composed_by(gru_bench: Command, monkeypatch: pytest.MonkeyPatch, *arguments:
 
 
 def test_keys_are_remembered_until_something_changes(gru_bench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("own/cell").mkdir(parents=True)
-    mine = Path("own/cell/mine.yaml")
+    Path("my own/cell").mkdir(parents=True)
+    mine = Path("my own/cell/mine.yaml")
     mine.write_text("# mine\n_target_: gru_bench.cells.gru.GRU\n")
-    sweep = ["--config-dir=own", "cell=gru,mine", "seed=0,1", *TINY, "trainer.max_steps=1"]
+    sweep = ["--config-dir=my own", "cell=gru,mine", "seed=0,1", *TINY, "trainer.max_steps=1"]
     assert composed_by(gru_bench, monkeypatch, *sweep) == 0  # nothing has run: nothing is looked up
     assert composed_by(gru_bench, monkeypatch, *sweep) == 0  # the jobs have left their keys
     assert len(read(URI, experiment="adhoc").runs) == 4
@@ -177,8 +177,8 @@ def test_keys_are_remembered_until_something_changes(gru_bench: Command, monkeyp
         (told,) = zip(*store.execute("SELECT value FROM tags WHERE key = 'mlflow.source.name'"), strict=True)
     assert len(told) == 1 + 4  # a command that lacks the folder would not work
     assert {text.partition(" cell=")[0] for text in told} == {
-        "gru-bench train -m --config-dir own",
-        "gru-bench train --config-dir own",
+        "gru-bench train -m --config-dir 'my own'",
+        "gru-bench train --config-dir 'my own'",
     }
     mine.write_text("# mine\n_target_: gru_bench.cells.gru.GRU\ninit: keras\n")
     assert composed_by(gru_bench, monkeypatch, *sweep) == 2  # once for both seeds
