@@ -126,5 +126,6 @@ def bring_files(uri: str, run_id: str, folder: Path, model: "LoggedModel") -> No
         return
     with suppress(OSError):
         remove(place)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        for parent in (place.parent.parent, place.parent):  # no more: the store's own folder may be away
+            parent.mkdir(exist_ok=True)
         link(root / run_id / "artifacts" / MODEL_FOLDER, place)
